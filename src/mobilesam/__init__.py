@@ -1,0 +1,76 @@
+"""MobileSAM: point at a thing in a picture, get its outline.
+
+    >>> import mobilesam
+    >>> model = mobilesam.load("pocket")                              # doctest: +SKIP
+    >>> embedding = model.embed("photo.jpg")                          # doctest: +SKIP
+    >>> result = model.segment(embedding, mobilesam.Prompt(box=[120, 40, 380, 300]))  # doctest: +SKIP
+    >>> result.mask.shape                                             # doctest: +SKIP
+    (427, 640)
+
+Public names are looked up when they are first used, so importing the package loads
+nothing heavy, and using a model never loads PyTorch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "load": "mobilesam.predictor",
+    "Model": "mobilesam.predictor",
+    "Prompt": "mobilesam.core.types",
+    "Embedding": "mobilesam.core.types",
+    "Segmentation": "mobilesam.results",
+    "SegmentedMask": "mobilesam.results",
+    "Rle": "mobilesam.core.rle",
+    "Polygon": "mobilesam.core.polygons",
+    "read_image": "mobilesam.formats.image",
+    "SamPredictor": "mobilesam.compat.segment_anything",
+    "sam_model_registry": "mobilesam.compat.segment_anything",
+    "MobileSamError": "mobilesam.core.errors",
+    "ConfigError": "mobilesam.core.errors",
+    "PromptError": "mobilesam.core.errors",
+    "ImageError": "mobilesam.core.errors",
+    "LimitError": "mobilesam.core.errors",
+    "WeightsError": "mobilesam.core.errors",
+    "OutputError": "mobilesam.core.errors",
+    "MissingExtraError": "mobilesam.core.errors",
+    "PromptWarning": "mobilesam.core.errors",
+}
+
+__all__ = ["__version__", *_WHERE]
+
+if TYPE_CHECKING:
+    from mobilesam.compat.segment_anything import SamPredictor as SamPredictor
+    from mobilesam.compat.segment_anything import sam_model_registry as sam_model_registry
+    from mobilesam.core.errors import ConfigError as ConfigError
+    from mobilesam.core.errors import ImageError as ImageError
+    from mobilesam.core.errors import LimitError as LimitError
+    from mobilesam.core.errors import MissingExtraError as MissingExtraError
+    from mobilesam.core.errors import MobileSamError as MobileSamError
+    from mobilesam.core.errors import OutputError as OutputError
+    from mobilesam.core.errors import PromptError as PromptError
+    from mobilesam.core.errors import PromptWarning as PromptWarning
+    from mobilesam.core.errors import WeightsError as WeightsError
+    from mobilesam.core.polygons import Polygon as Polygon
+    from mobilesam.core.rle import Rle as Rle
+    from mobilesam.core.types import Embedding as Embedding
+    from mobilesam.core.types import Prompt as Prompt
+    from mobilesam.formats.image import read_image as read_image
+    from mobilesam.predictor import Model as Model
+    from mobilesam.predictor import load as load
+    from mobilesam.results import Segmentation as Segmentation
+    from mobilesam.results import SegmentedMask as SegmentedMask
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'mobilesam' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

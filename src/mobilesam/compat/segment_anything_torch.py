@@ -1,0 +1,37 @@
+"""The part of segment_anything's names that needs PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mobilesam.core.errors import WeightsError
+from mobilesam.networks.build import build_network
+from mobilesam.networks.checkpoints import load_tensors
+from mobilesam.networks.sam import Sam
+from mobilesam.predictor import Model
+from mobilesam.runtimes.torch import TorchRuntime
+from mobilesam.weights import read_tensors
+
+
+def build_sam(name: str, checkpoint: str | Path | None) -> Sam:
+    """Build a network in eval mode and load a checkpoint strictly, if one is given."""
+    network = build_network(name)
+    if checkpoint is None:
+        return network
+    path = Path(checkpoint)
+    if not path.is_file():
+        raise WeightsError(f"{path}: not found; give the path of a .pt or .safetensors file")
+    return load_tensors(network, read_tensors(path, path.read_bytes()), str(path))
+
+
+def network_to_model(network: Sam) -> Model:
+    """Wrap a network; it stays the caller's, on its device."""
+    return Model(TorchRuntime(network), name=f"{type(network.image_encoder).__name__} network")
+
+
+def array_to_tensor(array: np.ndarray, network: Sam) -> torch.Tensor:
+    """Return an array as a tensor where the network lies."""
+    return torch.from_numpy(array).to(network.device)

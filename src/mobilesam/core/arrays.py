@@ -1,0 +1,49 @@
+"""Names for the arrays that pass between modules, with their shapes.
+
+The shapes are checked in the tests, where jaxtyping is installed; a user's
+installation does without it and sees plain NumPy types.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Image = NDArray[np.uint8]  # (H, W, 3) RGB
+    Pixels = NDArray[np.float32]  # (1, 3, S, S) normalised and padded
+    Mask = NDArray[np.bool_]  # (H, W)
+    Masks = NDArray[np.bool_]  # (M, H, W)
+    Logits = NDArray[np.float32]  # (..., h, w)
+    Points = NDArray[np.float64]  # (N, 2) x and y
+    Labels = NDArray[np.int64]  # (N,)
+    Box = NDArray[np.float64]  # (4,) x0, y0, x1, y1
+    PointCoords = NDArray[np.float32]  # (B, N, 2)
+    PointLabels = NDArray[np.float32]  # (B, N)
+    MaskInput = NDArray[np.float32]  # (B, 1, h, w)
+else:
+    try:
+        from jaxtyping import Bool, Float32, Float64, Int64, UInt8
+
+        # "_" is any length: one call may see the same kind of array in two sizes.
+        Image = UInt8[np.ndarray, "_ _ 3"]
+        Pixels = Float32[np.ndarray, "1 3 S S"]
+        Mask = Bool[np.ndarray, "_ _"]
+        Masks = Bool[np.ndarray, "_ _ _"]
+        Logits = Float32[np.ndarray, "*_ _ _"]
+        Points = Float64[np.ndarray, "_ 2"]
+        Labels = Int64[np.ndarray, " _"]
+        Box = Float64[np.ndarray, " 4"]
+        PointCoords = Float32[np.ndarray, "_ _ 2"]
+        PointLabels = Float32[np.ndarray, "_ _"]
+        MaskInput = Float32[np.ndarray, "_ 1 _ _"]
+    except ImportError:
+        Image = Pixels = Mask = Masks = Logits = Points = Labels = Box = np.ndarray
+        PointCoords = PointLabels = MaskInput = np.ndarray
+
+NamedArrays = dict[str, np.ndarray]
+Size = tuple[int, int]  # (height, width)
+ArrayLike = Any  # list, tuple, array or tensor, as users give it

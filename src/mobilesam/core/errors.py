@@ -1,0 +1,87 @@
+"""Every failure that a user can cause or meet, each with its code and exit status."""
+
+from __future__ import annotations
+
+
+class MobileSamError(Exception):
+    """Base of all errors: one line that names the file or argument, what is wrong and what to do.
+
+    Attributes:
+        code: letter of the error contract, printed as ``error[CODE]``.
+        exit_code: what the command line exits with.
+    """
+
+    code = "X"
+    exit_code = 70
+
+    def __str__(self) -> str:  # OSError would print its own form for two arguments
+        return str(self.args[0]) if self.args else ""
+
+
+class ConfigError(MobileSamError, ValueError):
+    """An argument or setting that is not valid."""
+
+    code = "U"
+    exit_code = 2
+
+
+class PromptError(MobileSamError, ValueError):
+    """A prompt that is malformed (``code`` U) or cannot be meant (``code`` S)."""
+
+    code = "S"
+    exit_code = 2
+
+    def __init__(self, message: str, *, code: str = "S") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ImageError(MobileSamError, OSError, ValueError):
+    """An image that cannot be read or decoded."""
+
+    code = "I"
+    exit_code = 3
+
+
+class LimitError(MobileSamError, ValueError):
+    """Something over a stated limit; the message gives limit and value."""
+
+    code = "L"
+    exit_code = 7
+
+
+class WeightsError(MobileSamError):
+    """Weights that are missing, damaged or not those of the network."""
+
+    code = "W"
+    exit_code = 4
+
+
+class OutputError(MobileSamError, OSError):
+    """A result that cannot be written."""
+
+    code = "O"
+    exit_code = 6
+
+
+class TrainingDiverged(MobileSamError):
+    """A training run whose loss is no longer a number."""
+
+    code = "D"
+    exit_code = 9
+
+
+class MissingExtraError(MobileSamError, ImportError):
+    """A feature whose packages are not installed; the message is the line that installs them."""
+
+    code = "U"
+    exit_code = 2
+
+
+class PromptWarning(UserWarning):
+    """A prompt that is valid but may not be meant."""
+
+
+def missing_extra(what: str, extra: str) -> MissingExtraError:
+    """Return the error for a feature that needs ``pip install 'mobilesam[extra]'``."""
+    return MissingExtraError(f"{what}: needs packages that are not installed; pip install 'mobilesam[{extra}]'")

@@ -1,0 +1,51 @@
+"""From low-resolution logits to masks: linear until the threshold, so it is two matrix products."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mobilesam.core.arrays import Logits, Masks, Size
+from mobilesam.core.resize import enlarging_matrices
+
+MASK_THRESHOLD = 0.0
+STABILITY_OFFSET = 1.0  # SAM's: how far the threshold is moved either way
+
+
+def enlarge_logits(low_res_masks: Logits, image_size: int, input_size: Size, original_size: Size) -> Logits:
+    """Enlarge logits (M, h, w) to the photograph's size, (M, H, W) float32."""
+    rows, columns = enlarging_matrices(
+        low_res_masks.shape[-1], image_size, tuple(input_size), tuple(original_size)
+    )
+    return rows @ low_res_masks @ columns.T
+
+
+def enlarge_masks(
+    low_res_masks: Logits,
+    image_size: int,
+    input_size: Size,
+    original_size: Size,
+    *,
+    threshold: float = MASK_THRESHOLD,
+) -> Masks:
+    """Enlarge logits (M, h, w) to boolean masks (M, H, W), one at a time to save memory."""
+    masks = np.empty((len(low_res_masks), *original_size), bool)
+    for mask, logits in zip(masks, low_res_masks, strict=True):
+        np.greater(enlarge_logits(logits[None], image_size, input_size, original_size)[0], threshold, out=mask)
+    return masks
+
+
+def visible_part(low_res_masks: Logits, image_size: int, input_size: Size) -> Logits:
+    """Cut the padding off logits (..., h, w); cells that show some of the image stay."""
+    cell = image_size / low_res_masks.shape[-1]
+    height, width = (int(np.ceil(side / cell)) for side in input_size)
+    return low_res_masks[..., :height, :width]
+
+
+def stability_scores(logits: Logits, *, offset: float = STABILITY_OFFSET) -> np.ndarray:
+    """Return the IoU (M,) of each mask thresholded high and thresholded low (SAM's appendix).
+
+    The one lies inside the other, so it is a quotient of areas. An empty pair scores 0.
+    """
+    inner = (logits > MASK_THRESHOLD + offset).sum((-2, -1), dtype=np.int64)
+    outer = (logits > MASK_THRESHOLD - offset).sum((-2, -1), dtype=np.int64)
+    return (inner / np.maximum(outer, 1)).astype(np.float32)

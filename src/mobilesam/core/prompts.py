@@ -1,0 +1,312 @@
+"""The one validator of prompts, and their way to the decoder's inputs.
+
+Library, command line and every other surface come through :func:`validate_prompt`, so
+the same mistake gives the same error everywhere.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mobilesam.core.arrays import ArrayLike, Box, Labels, Logits, MaskInput, Points, Size
+from mobilesam.core.errors import LimitError, PromptError, PromptWarning
+from mobilesam.core.geometry import to_input_frame
+from mobilesam.core.types import DecoderInputs, Prompt
+
+FOREGROUND, BACKGROUND, BOX_CORNERS, PAD = 1, 0, (2, 3), -1
+MAX_POINTS = 1000  # of one object
+MAX_PROMPTS = 10_000  # objects in one call
+MASK_LOGIT = 8.0  # size of the logits that a boolean mask prompt becomes
+LOW_RES_PER_GRID = 4  # cells of a mask prompt to one of the image embedding, per side
+
+
+@dataclass(frozen=True, eq=False)
+class ValidPrompt:
+    """A prompt that has passed the validator.
+
+    Attributes:
+        points: (N, 2), N may be 0.
+        labels: (N,) 0 or 1.
+        box: (4,) inside the image, or None.
+        mask_input: (1, h, w) logits, or None.
+    """
+
+    points: Points
+    labels: Labels
+    box: Box | None
+    mask_input: Logits | None
+
+    @property
+    def slots(self) -> int:
+        """Points that the decoder sees: SAM adds a pad to points without a box."""
+        if self.box is not None:
+            return len(self.points) + 2
+        return len(self.points) + 1 if len(self.points) else 0
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether the prompt is a single point, which may mean a part or the whole."""
+        return len(self.points) == 1 and self.box is None and self.mask_input is None
+
+
+def validate_prompt(
+    prompt: Prompt,
+    original_size: Size,
+    *,
+    grid: int,
+    input_size: Size,
+    image_size: int,
+    field: str = "",
+    clip_box: bool = True,
+) -> ValidPrompt:
+    """Check one prompt against the image it is for.
+
+    Args:
+        prompt: as the user gave it; its arrays are not changed.
+        original_size: (height, width) of the image.
+        grid: side of the image embedding's grid, for the mask prompt's size.
+        input_size: (height, width) of the image in the model's input.
+        image_size: side of the model's input.
+        field: put before the argument's name in messages, such as ``objects[2].``.
+        clip_box: clip a box that reaches outside; segment_anything passes it on as it is.
+
+    Raises:
+        PromptError: names the argument, its value and what is allowed.
+        LimitError: for too many points.
+
+    Warns:
+        PromptWarning: for what is valid but may not be meant.
+    """
+    if not isinstance(prompt, Prompt):
+        raise PromptError(
+            f"{field or 'prompt'}: is {_kind(prompt)}; give a Prompt(points=..., box=...)", code="U"
+        )
+    points, labels = _check_points(prompt.points, prompt.labels, original_size, field)
+    box = None if prompt.box is None else _check_box(prompt.box, original_size, field, clip=clip_box)
+    mask_input = None
+    if prompt.mask is not None:
+        mask_input = _check_mask(prompt.mask, original_size, grid, input_size, image_size, field)
+    if not len(points) and box is None and mask_input is None:
+        raise PromptError(f"{field or 'prompt'}: is empty; give points, a box or a mask")
+    if len(points) and not labels.any() and box is None and mask_input is None:
+        warnings.warn(f"{field}labels: all points are background (0)", PromptWarning, stacklevel=4)
+    if box is not None and len(points):
+        inside = ((points >= box[:2]) & (points <= box[2:])).all(1)
+        if not inside[labels == FOREGROUND].all():
+            warnings.warn(f"{field}points: a foreground point lies outside the box", PromptWarning, stacklevel=4)
+    return ValidPrompt(points, labels, box, mask_input)
+
+
+def _check_points(
+    points: ArrayLike, labels: ArrayLike, original_size: Size, field: str
+) -> tuple[Points, Labels]:
+    name = f"{field}points"
+    if points is None:
+        if labels is not None:
+            raise PromptError(f"{field}labels: given without points; give one point for each label")
+        return np.zeros((0, 2)), np.zeros(0, np.int64)
+    array = _numbers(points, name, "(N, 2) numbers, x and y of each point")
+    if array.shape == (2,):
+        array = array[None]
+    if array.size == 0:
+        raise PromptError(f"{name}: is empty; give at least one point, or leave it out")
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise PromptError(f"{name}: has shape {array.shape}; must be (N, 2), x and y of each point", code="U")
+    if len(array) > MAX_POINTS:
+        raise LimitError(f"{name}: {len(array)} points; at most {MAX_POINTS} are allowed for one object")
+    height, width = original_size
+    for axis, (letter, side) in enumerate((("x", width), ("y", height))):
+        bad = ~np.isfinite(array[:, axis])
+        if bad.any():
+            i = int(bad.argmax())
+            raise PromptError(f"{name}[{i}].{letter}: is {array[i, axis]}; must be a finite number")
+        bad = (array[:, axis] < 0) | (array[:, axis] >= side)
+        if bad.any():
+            i = int(bad.argmax())
+            hint = ""
+            x, y = array[i]
+            if 0 <= y < width and 0 <= x < height:
+                hint = "; the order is x, y"
+            raise PromptError(
+                f"{name}[{i}].{letter}: is {array[i, axis]:g}, outside the image of {width} x {height}; "
+                f"must be in [0, {side}){hint}"
+            )
+    if array.max() <= 1 and min(height, width) > 2 and len(array) and array.max() > 0 and (array % 1).any():
+        warnings.warn(
+            f"{name}: all coordinates lie in 0..1; they are taken as pixels", PromptWarning, stacklevel=5
+        )
+    return array, _check_labels(labels, len(array), field)
+
+
+def _check_labels(labels: ArrayLike, count: int, field: str) -> Labels:
+    name = f"{field}labels"
+    if labels is None:
+        return np.ones(count, np.int64)
+    array = _numbers(labels, name, "one number, 0 or 1, for each point").reshape(-1)
+    if len(array) != count:
+        raise PromptError(f"{name}: {len(array)} labels for {count} points; give one for each")
+    bad = ~np.isin(array, (BACKGROUND, FOREGROUND))
+    if bad.any():
+        i = int(bad.argmax())
+        raise PromptError(f"{name}[{i}]: is {array[i]:g}; must be 1 (on the object) or 0 (beside it)")
+    return array.astype(np.int64)
+
+
+def _check_box(box: ArrayLike, original_size: Size, field: str, *, clip: bool) -> Box:
+    name = f"{field}box"
+    array = _numbers(box, name, "4 numbers x0, y0, x1, y1")
+    if array.shape == (1, 4):
+        array = array[0]
+    if array.shape != (4,):
+        raise PromptError(f"{name}: has shape {array.shape}; must be 4 numbers x0, y0, x1, y1", code="U")
+    for value, letter in zip(array, ("x0", "y0", "x1", "y1"), strict=True):
+        if not np.isfinite(value):
+            raise PromptError(f"{name}.{letter}: is {value}; must be a finite number")
+    x0, y0, x1, y1 = array
+    shown = ", ".join(f"{v:g}" for v in array)
+    for low, high, letter in ((x0, x1, "x"), (y0, y1, "y")):
+        if low > high:
+            raise PromptError(
+                f"{name}: {shown} has {letter}0 > {letter}1; must be x0, y0, x1, y1: did you pass x, y, w, h?"
+            )
+        if low == high:
+            raise PromptError(f"{name}: {shown} has no area; {letter}1 must be greater than {letter}0")
+    height, width = original_size
+    if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
+        raise PromptError(f"{name}: {shown} lies outside the image of {width} x {height}")
+    if x0 < -width or y0 < -height or x1 > 2 * width or y1 > 2 * height:
+        raise PromptError(
+            f"{name}: {shown} reaches more than an image beyond the image of {width} x {height}; "
+            "give pixels of the image"
+        )
+    if not clip:
+        return array
+    clipped = np.array([max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)])
+    if (clipped != array).any():
+        warnings.warn(
+            f"{name}: {shown} reaches outside the image of {width} x {height} and is clipped",
+            PromptWarning,
+            stacklevel=5,
+        )
+    return clipped
+
+
+def _check_mask(
+    mask: ArrayLike, original_size: Size, grid: int, input_size: Size, image_size: int, field: str
+) -> Logits:
+    name = f"{field}mask"
+    side = grid * LOW_RES_PER_GRID
+    wanted = f"a boolean mask of {original_size} or float logits of ({side}, {side})"
+    array = _array(mask, name, wanted)
+    if array.ndim == 3 and array.shape[0] == 1:
+        array = array[0]
+    if array.dtype.kind == "f":
+        if array.shape != (side, side):
+            raise PromptError(f"{name}: float logits of shape {array.shape}; must be {wanted}")
+        if not np.isfinite(array).all():
+            raise PromptError(f"{name}: holds NaN or infinite logits; must be finite")
+        return array.astype(np.float32)[None]
+    if array.dtype.kind not in "bui":
+        raise PromptError(f"{name}: has type {array.dtype}; must be {wanted}", code="U")
+    if array.shape != tuple(original_size):
+        raise PromptError(f"{name}: has shape {array.shape}; must be {wanted}")
+    if array.dtype.kind != "b" and not np.isin(np.unique(array), (0, 1, 255)).all():
+        raise PromptError(f"{name}: holds values other than 0, 1 and 255; threshold it to a boolean mask")
+    inside = array != 0
+    if not inside.any() or inside.all():
+        what = "covers the whole image" if inside.any() else "is empty"
+        warnings.warn(f"{name}: {what}", PromptWarning, stacklevel=5)
+    return mask_to_logits(inside, side, input_size, image_size)
+
+
+def mask_to_logits(mask: np.ndarray, side: int, input_size: Size, image_size: int) -> Logits:
+    """Turn a boolean mask of the image (H, W) into mask-prompt logits (1, side, side).
+
+    Each cell's logit tells how much of it is object, from -8 to 8; the padding is -8.
+    """
+    height, width = (max(1, int(np.ceil(n * side / image_size))) for n in input_size)
+    part = _area_matrix(mask.shape[0], height) @ mask.astype(np.float32) @ _area_matrix(mask.shape[1], width).T
+    logits = np.full((1, side, side), -MASK_LOGIT, np.float32)
+    logits[0, :height, :width] = (2 * part - 1) * MASK_LOGIT
+    return logits
+
+
+def _area_matrix(length: int, new_length: int) -> np.ndarray:
+    """Return the (new_length, length) matrix that averages over each new cell."""
+    edges = np.linspace(0, length, new_length + 1)
+    index = np.arange(length)
+    overlap = np.minimum(index + 1, edges[1:, None]) - np.maximum(index, edges[:-1, None])
+    overlap = np.clip(overlap, 0, None)
+    return (overlap / overlap.sum(1, keepdims=True)).astype(np.float32)
+
+
+def prompts_to_decoder_inputs(
+    prompts: Sequence[ValidPrompt], original_size: Size, input_size: Size
+) -> DecoderInputs:
+    """Join prompts of equally many slots, all with a mask or all without, to one batch.
+
+    The order within a prompt is SAM's: points, then a pad if there is no box, then the
+    box's corners.
+    """
+    b, n = len(prompts), prompts[0].slots
+    coords = np.zeros((b, n, 2))
+    labels = np.full((b, n), PAD, np.float32)
+    for i, prompt in enumerate(prompts):
+        count = len(prompt.points)
+        coords[i, :count] = to_input_frame(prompt.points, original_size, input_size)
+        labels[i, :count] = prompt.labels
+        if prompt.box is not None:
+            coords[i, count:] = to_input_frame(prompt.box.reshape(2, 2), original_size, input_size)
+            labels[i, count:] = BOX_CORNERS
+    masks: MaskInput | None = None
+    if prompts[0].mask_input is not None:
+        masks = np.stack([prompt.mask_input for prompt in prompts]).astype(np.float32)
+    return DecoderInputs(coords.astype(np.float32), labels, masks)
+
+
+def _numbers(value: ArrayLike, name: str, wanted: str) -> np.ndarray:
+    """Return float64 numbers, or say what is wrong with ``value``."""
+    if isinstance(value, list | tuple) and _holds_truth(value):
+        raise PromptError(f"{name}: holds true or false; must be {wanted}", code="U")
+    array = _array(value, name, wanted)
+    if array.dtype.kind not in "uif":
+        raise PromptError(f"{name}: is {_kind(value)} of {array.dtype}; must be {wanted}", code="U")
+    return array.astype(np.float64)
+
+
+def _array(value: ArrayLike, name: str, wanted: str) -> np.ndarray:
+    if isinstance(value, np.ma.MaskedArray):
+        raise PromptError(f"{name}: is a masked array; fill it first, must be {wanted}", code="U")
+    if not isinstance(value, list | tuple) and not hasattr(value, "__array__"):
+        raise PromptError(f"{name}: is {_kind(value)}; must be {wanted}", code="U")
+    try:
+        if hasattr(value, "detach"):  # a tensor that may need gradients or lie on a device
+            value = value.detach().cpu()
+        array = np.asarray(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise PromptError(f"{name}: is ragged or not numeric; must be {wanted}", code="U") from error
+    if array.dtype == object:  # numbers beyond int64, or no numbers
+        array = _big_numbers(array, name, wanted)
+    return array
+
+
+def _big_numbers(array: np.ndarray, name: str, wanted: str) -> np.ndarray:
+    if all(isinstance(v, int) and not isinstance(v, bool) for v in array.ravel().tolist()):
+        limit = np.finfo(np.float64).max
+        return np.array([float(max(min(v, limit), -limit)) for v in array.ravel().tolist()]).reshape(array.shape)
+    raise PromptError(f"{name}: is not numeric; must be {wanted}", code="U")
+
+
+def _holds_truth(value: list | tuple) -> bool:
+    """Whether a nested list holds a bool, which NumPy would take for 0 or 1 among numbers."""
+    return any(
+        _holds_truth(v) if isinstance(v, list | tuple) else isinstance(v, bool | np.bool_) for v in value
+    )
+
+
+def _kind(value: object) -> str:
+    return f"a {type(value).__name__}" if value is not None else "None"

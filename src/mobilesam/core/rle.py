@@ -1,0 +1,130 @@
+"""Run-length encoding of masks as COCO defines it: column by column, first run background.
+
+``counts`` are the lengths of alternating runs of 0 and 1 of the mask read column by
+column; ``size`` is [height, width]. The compressed form writes the counts as text,
+each as its difference to the count before the last one, in groups of five bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mobilesam.core.errors import ConfigError
+
+FIRST_CHARACTER = 48  # "0"
+GROUP_BITS = 5
+MORE = 0x20  # a further group follows
+SIGN = 0x10  # sign bit of the last group
+
+
+@dataclass(frozen=True, eq=False)
+class Rle:
+    """A mask as runs.
+
+    Attributes:
+        size: (height, width).
+        counts: int64 lengths of alternating background and foreground runs.
+    """
+
+    size: tuple[int, int]
+    counts: np.ndarray
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Rle)
+            and self.size == other.size
+            and np.array_equal(self.counts, other.counts)
+        )
+
+    @property
+    def area(self) -> int:
+        """Number of foreground pixels."""
+        return int(self.counts[1::2].sum())
+
+    def to_dict(self, *, compressed: bool = True) -> dict:
+        """Return COCO's record: ``size`` and ``counts``, as text or as a list."""
+        counts = counts_to_string(self.counts) if compressed else self.counts.tolist()
+        return {"size": list(self.size), "counts": counts}
+
+
+def mask_to_rle(mask: np.ndarray) -> Rle:
+    """Encode a boolean mask (H, W)."""
+    flat = np.asarray(mask, dtype=bool).ravel(order="F")
+    change = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    edges = np.concatenate([[0], change, [flat.size]])
+    counts = np.diff(edges)
+    if flat.size and flat[0]:
+        counts = np.concatenate([[0], counts])
+    return Rle((int(mask.shape[0]), int(mask.shape[1])), counts.astype(np.int64))
+
+
+def rle_to_mask(rle: Rle) -> np.ndarray:
+    """Decode runs to a boolean mask (H, W)."""
+    values = (np.arange(len(rle.counts)) % 2).astype(bool)
+    flat = np.repeat(values, rle.counts)
+    return flat.reshape(rle.size, order="F")
+
+
+def dict_to_rle(record: dict) -> Rle:
+    """Read COCO's record, with ``counts`` as text, as bytes or as a list.
+
+    Raises:
+        ConfigError: where the counts are negative or do not fill the size.
+    """
+    size = (int(record["size"][0]), int(record["size"][1]))
+    counts = record["counts"]
+    if isinstance(counts, str | bytes):
+        counts = string_to_counts(counts)
+    counts = np.asarray(counts, dtype=np.int64)
+    if counts.size and counts.min() < 0:
+        raise ConfigError("counts: a run is negative; every run must be 0 or more")
+    if counts.sum() != size[0] * size[1]:
+        raise ConfigError(
+            f"counts: the runs add up to {counts.sum()}, not to {size[0]} x {size[1]} = {size[0] * size[1]}"
+        )
+    return Rle(size, counts)
+
+
+def counts_to_string(counts: np.ndarray) -> str:
+    """Compress counts to COCO's text."""
+    counts = [int(n) for n in counts]
+    out = []
+    for i, count in enumerate(counts):
+        value = count - counts[i - 2] if i > 2 else count
+        while True:
+            group = value & 0x1F
+            value >>= GROUP_BITS
+            done = value == (-1 if group & SIGN else 0)
+            out.append(chr(FIRST_CHARACTER + (group if done else group | MORE)))
+            if done:
+                break
+    return "".join(out)
+
+
+def string_to_counts(text: str | bytes) -> np.ndarray:
+    """Expand COCO's text to int64 counts.
+
+    Raises:
+        ConfigError: for text that is not such counts.
+    """
+    data = text.encode("ascii", "replace") if isinstance(text, str) else bytes(text)
+    groups = np.frombuffer(data, dtype=np.uint8).astype(np.int64) - FIRST_CHARACTER
+    if groups.size == 0:
+        return groups
+    last = (groups & MORE) == 0
+    if groups.min() < 0 or groups.max() >= 64 or not last[-1]:
+        raise ConfigError("counts: not a compressed run-length code; give COCO's text or a list of runs")
+    ends = np.flatnonzero(last)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    place = np.arange(groups.size) - np.repeat(starts, ends - starts + 1)
+    if place.max() >= 12:  # 60 bits: no picture has such a run
+        raise ConfigError("counts: a run is longer than any picture")
+    values = np.add.reduceat((groups & 0x1F) << (GROUP_BITS * place), starts)
+    negative = (groups[ends] & SIGN) != 0
+    values -= np.where(negative, np.int64(1) << (GROUP_BITS * (place[ends] + 1)), 0)
+    for parity in (1, 2):  # each count from the third on is a difference to the one before the last
+        chain = values[parity::2]
+        np.cumsum(chain, out=chain)
+    return values

@@ -1,0 +1,83 @@
+"""The values that the library hands around: prompts in, embeddings between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mobilesam.core.arrays import (
+    ArrayLike,
+    Image,
+    MaskInput,
+    NamedArrays,
+    PointCoords,
+    PointLabels,
+    Size,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """What is known of one object: points, a box, a mask, or any of them together.
+
+    Args:
+        points: (N, 2) x and y in pixels of the image, or one (2,).
+        labels: (N,) 1 for a point on the object, 0 for one beside it; all 1 by default.
+        box: (4,) x0, y0, x1, y1 in pixels.
+        mask: (H, W) boolean or 0/1 or 0/255 mask of the image's size, or float logits of
+            an earlier segmentation, (h, w) or (1, h, w) as ``low_res_masks`` has them.
+
+    Nothing is checked here: an image is needed for that, see
+    :func:`mobilesam.core.prompts.validate_prompt`.
+
+    Example:
+        >>> Prompt(points=[[210, 140], [80, 60]], labels=[1, 0]).box is None
+        True
+    """
+
+    points: ArrayLike = None
+    labels: ArrayLike = None
+    box: ArrayLike = None
+    mask: ArrayLike = None
+
+
+@dataclass(frozen=True, eq=False)
+class DecoderInputs:
+    """A batch of prompts with equally many points, in the frame of the model's input.
+
+    Attributes:
+        point_coords: (B, N, 2) x and y.
+        point_labels: (B, N) 1 foreground, 0 background, 2 and 3 box corners, -1 pad.
+        mask_input: (B, 1, h, w) logits, or None.
+    """
+
+    point_coords: PointCoords
+    point_labels: PointLabels
+    mask_input: MaskInput | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """An image as a model sees it: named arrays, and what is needed to come back from them.
+
+    Attributes:
+        arrays: ``image_embedding`` (1, C, h, w) and what else the model's decoder reads.
+        model: name of the model that made them; no other can read them.
+        image_size: side of the model's square input.
+        input_size: (height, width) of the part of that input that shows the image.
+        original_size: (height, width) of the image.
+        image: the image itself (H, W, 3), for overlays and cut-outs.
+    """
+
+    arrays: NamedArrays
+    model: str
+    image_size: int
+    input_size: Size
+    original_size: Size
+    image: Image = field(repr=False)
+
+    @property
+    def image_embedding(self) -> np.ndarray:
+        """The array (1, C, h, w) that a segment_anything user knows."""
+        return self.arrays["image_embedding"]

@@ -1,0 +1,252 @@
+"""ONNX graphs of a network, with or without its weights.
+
+The package carries the graphs without weights: :func:`write_graphs` makes them, and
+the ONNX runtime joins them with a checkpoint's tensors when it loads one. So one copy of
+the weights serves every runtime. :func:`export_onnx` writes self-contained files for
+use elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import onnx
+import torch
+from onnx import TensorProto, numpy_helper
+from torch import Tensor, nn
+from torch.export import Dim
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from mobilesam.networks.build import build_network
+from mobilesam.networks.sam import Sam
+from mobilesam.runtimes.base import Weights
+from mobilesam.storage.atomic import write_bytes
+
+OPSET = 18
+EXAMPLE_PROMPTS = 2  # any number other than 1, which exporters take for a constant
+EXAMPLE_POINTS = 3
+
+
+class Encode(nn.Module):
+    """The graph ``encoder``: pixels -> named arrays."""
+
+    def __init__(self, network: Sam) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.network.encode(pixels).values())
+
+
+class Prepare(nn.Module):
+    """The graph ``prepare``: image embedding -> what the decoder makes once per image."""
+
+    def __init__(self, network: Sam) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image_embedding: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.network.prepare(image_embedding).values())
+
+
+class Decode(nn.Module):
+    """The graphs ``decoder`` and ``decoder_mask``: named arrays and prompts -> masks and IoU."""
+
+    def __init__(self, network: Sam, names: list[str]) -> None:
+        super().__init__()
+        self.network = network
+        self.names = names
+
+    def forward(
+        self,
+        mask_tokens: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor | None,
+        *arrays: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        embedding = dict(zip(self.names, arrays, strict=True))
+        return self.network.decode(
+            embedding, point_coords, point_labels, mask_input, mask_tokens=mask_tokens, fold=True
+        )
+
+
+def write_graphs(name: str, folder: Path) -> None:
+    """Write the weight-free graphs of network ``name`` and their index to ``folder``."""
+    network = build_network(name)
+    parts = {}
+    for part, model in trace_parts(network).items():
+        weights = [w for w in model.graph.initializer if w.data_location == TensorProto.EXTERNAL]
+        parts[part] = [w.name for w in weights]
+        write_bytes(folder / f"{name}-{part}.onnx", model.SerializeToString(deterministic=True))
+    index = {
+        "image_size": network.image_size,
+        "parameters": {key: list(value.shape) for key, value in network.named_parameters()},
+        "buffers": {key: list(value.shape) for key, value in persistent_buffers(network).items()},
+        "parts": parts,
+    }
+    write_bytes(folder / f"{name}.json", (json.dumps(index) + "\n").encode())
+
+
+def export_onnx(name: str, weights: Weights, folder: Path, *, overwrite: bool = False) -> list[Path]:
+    """Write self-contained ONNX files of network ``name`` with ``weights``; return their paths.
+
+    ``encoder``: ``pixels`` (1, 3, S, S) to the embedding's arrays. ``prepare``, where the
+    network has one: what the decoder makes once per image. ``decoder`` and ``decoder_mask``:
+    those arrays with ``mask_tokens`` (M,), ``point_coords`` (B, N, 2), ``point_labels`` (B, N)
+    and, for the second, ``mask_input`` (B, 1, 4h, 4w), to ``low_res_masks`` (B, M, 4h, 4w)
+    and ``iou_predictions`` (B, M). B, N and M are dynamic.
+
+    Raises:
+        OutputError: if a file cannot be written, or exists and ``overwrite`` is false.
+    """
+    paths = []
+    for part, model in trace_parts(build_network(name)).items():
+        for tensor in model.graph.initializer:
+            if tensor.data_location == TensorProto.EXTERNAL:
+                tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name], tensor.name))
+        onnx.checker.check_model(model)
+        path = folder / f"{name}-{part}.onnx"
+        write_bytes(path, model.SerializeToString(), overwrite=overwrite)
+        paths.append(path)
+    return paths
+
+
+def trace_parts(network: Sam) -> dict[str, onnx.ModelProto]:
+    """Trace a network's steps; the weights are external initializers with the checkpoint's names."""
+    side = network.image_size
+    with torch.no_grad():
+        pixels = torch.zeros(1, 3, side, side)
+        embedding = network.encode(pixels)
+        prepared = network.prepare(embedding["image_embedding"])
+    parts = {"encoder": _trace(Encode(network), {"pixels": pixels}, list(embedding))}
+    if prepared:
+        inputs = {"image_embedding": embedding["image_embedding"]}
+        parts["prepare"] = _trace(Prepare(network), inputs, list(prepared))
+
+    b, n = EXAMPLE_PROMPTS, EXAMPLE_POINTS
+    h, w = embedding["image_embedding"].shape[-2:]
+    prompts = {
+        "mask_tokens": torch.tensor([1, 2, 3]),
+        "point_coords": torch.rand(b, n, 2) * side,
+        "point_labels": torch.ones(b, n),
+        "mask_input": torch.zeros(b, 1, 4 * h, 4 * w),
+    }
+    outputs = ["low_res_masks", "iou_predictions"]
+    arrays = embedding | prepared
+    without_mask = prompts | {"mask_input": None}
+    parts["decoder"] = _trace(Decode(network, list(arrays)), without_mask | arrays, outputs)
+    parts["decoder_mask"] = _trace(Decode(network, list(embedding)), prompts | embedding, outputs)
+    return parts
+
+
+def _trace(module: nn.Module, inputs: Mapping[str, Tensor | None], outputs: list[str]) -> onnx.ModelProto:
+    """Export ``module`` with its weights as inputs, then make those external initializers.
+
+    As inputs, the weights keep their names and shapes: no optimisation can fold them.
+    """
+    weights = {**dict(module.named_parameters()), **persistent_buffers(module)}
+    weights = {name: w for name, w in weights.items() if w.is_floating_point()}
+    names = list(weights)
+
+    class Functional(nn.Module):
+        def forward(self, inputs: list, weights: list) -> tuple[Tensor, ...]:
+            state = dict(zip(names, weights, strict=True))
+            return torch.func.functional_call(module, state, tuple(inputs))
+
+    prompts, points, tokens = Dim("prompts", min=2), Dim("points", min=2), Dim("tokens", min=2)
+    dynamic = {
+        "mask_tokens": {0: tokens},
+        "point_coords": {0: prompts, 1: points},
+        "point_labels": {0: prompts, 1: points},
+        "mask_input": {0: prompts},
+    }
+    shapes = [None if value is None else dynamic.get(key, {}) for key, value in inputs.items()]
+    with _quiet(), sdpa_kernel(SDPBackend.MATH):
+        program = torch.onnx.export(
+            Functional(),
+            (list(inputs.values()), list(weights.values())),
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=(shapes, [{} for _ in weights]),
+            input_names=[key for key, value in inputs.items() if value is not None]
+            + [name.removeprefix("network.") for name in names],
+            output_names=outputs,
+            verbose=False,
+        )
+    model = program.model_proto
+    _inputs_to_external(model, {name.removeprefix("network.") for name in names})
+    _share_constants(model)
+    model.doc_string = ""
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in [*model.graph.value_info, *model.graph.input, *model.graph.output]:
+        del value.metadata_props[:]
+    del model.graph.value_info[:]
+    del model.metadata_props[:]
+    return model
+
+
+def persistent_buffers(module: nn.Module) -> dict[str, Tensor]:
+    """Return the buffers that a checkpoint holds."""
+    state = module.state_dict()
+    return {name: buffer for name, buffer in module.named_buffers() if name in state}
+
+
+def _inputs_to_external(model: onnx.ModelProto, weights: set[str]) -> None:
+    """Turn the graph inputs named in ``weights`` into initializers that lie elsewhere."""
+    used = {name for node in model.graph.node for name in node.input}
+    kept = []
+    for value in model.graph.input:
+        if value.name not in weights:
+            kept.append(value)
+        elif value.name in used:
+            shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
+            tensor = TensorProto(name=value.name, data_type=TensorProto.FLOAT, dims=shape)
+            tensor.data_location = TensorProto.EXTERNAL
+            tensor.external_data.add(key="location", value="checkpoint")
+            model.graph.initializer.append(tensor)
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+
+
+def _share_constants(model: onnx.ModelProto) -> None:
+    """Keep one of several equal constants, such as the offset indices of equal windows."""
+    first: dict[bytes, str] = {}
+    renamed: dict[str, str] = {}
+    kept = []
+    for tensor in model.graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            kept.append(tensor)
+            continue
+        array = numpy_helper.to_array(tensor)
+        key = f"{array.dtype}{array.shape}".encode() + array.tobytes()
+        renamed[tensor.name] = first.setdefault(key, tensor.name)
+        if renamed[tensor.name] == tensor.name:
+            kept.append(tensor)
+    for node in model.graph.node:
+        for i, name in enumerate(node.input):
+            node.input[i] = renamed.get(name, name)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's remarks about other packages from the user."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

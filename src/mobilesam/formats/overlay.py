@@ -1,0 +1,98 @@
+"""Pictures to look at: masks over the photograph, and a ruler for finding coordinates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image as PillowImage
+from PIL import ImageDraw, ImageFont
+
+from mobilesam.core.arrays import Image, Mask
+from mobilesam.core.types import Prompt
+
+# Colours that differ in lightness as well as in hue (after Okabe and Ito).
+COLOURS = ((0, 158, 240), (240, 140, 0), (0, 190, 120), (220, 80, 180), (240, 220, 40), (120, 100, 240), (230, 60, 40))
+OPACITY = 0.5
+FOREGROUND_COLOUR, BACKGROUND_COLOUR = (40, 220, 60), (240, 40, 40)
+RULER_LINES = 10  # about so many along the longer side
+
+
+def draw_overlay(image: Image, masks: Sequence[Mask], *, prompts: Sequence[Prompt] = ()) -> Image:
+    """Return the image with each mask tinted and outlined, and the prompts drawn in.
+
+    Args:
+        image: (H, W, 3).
+        masks: (H, W) each, in the order of the colours.
+        prompts: points as dots, boxes as rectangles.
+    """
+    out = image.astype(np.float32)
+    width = line_width(image)
+    for i, mask in enumerate(masks):
+        colour = np.array(COLOURS[i % len(COLOURS)], np.float32)
+        out[mask] = (1 - OPACITY) * out[mask] + OPACITY * colour
+        out[outline(mask, width)] = 0.35 * colour + 0.65 * 255
+    picture = PillowImage.fromarray(out.astype(np.uint8))
+    draw = ImageDraw.Draw(picture)
+    for i, prompt in enumerate(prompts):
+        _draw_prompt(draw, prompt, COLOURS[i % len(COLOURS)], width)
+    return np.asarray(picture)
+
+
+def outline(mask: Mask, width: int) -> Mask:
+    """Return the mask's inner edge, ``width`` pixels wide."""
+    inner = mask.copy()
+    for _ in range(width):
+        shrunk = np.zeros_like(inner)
+        shrunk[1:-1, 1:-1] = (
+            inner[1:-1, 1:-1] & inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:]
+        )
+        inner = shrunk
+    return mask & ~inner
+
+
+def draw_ruler(image: Image) -> Image:
+    """Return the image with a labelled coordinate grid, in pixels: for choosing points without a mouse."""
+    height, width = image.shape[:2]
+    step = nice_step(max(height, width) / RULER_LINES)
+    picture = PillowImage.fromarray(image).convert("RGBA")
+    layer = PillowImage.new("RGBA", picture.size)
+    draw = ImageDraw.Draw(layer)
+    font = ImageFont.load_default(max(10, max(height, width) // 60))
+    thin = line_width(image)
+    for x in range(0, width, step):
+        draw.line([(x, 0), (x, height)], fill=(255, 255, 255, 150), width=thin)
+        _label(draw, (x + 3, 2), str(x), font)
+    for y in range(step, height, step):
+        draw.line([(0, y), (width, y)], fill=(255, 255, 255, 150), width=thin)
+        _label(draw, (3, y + 2), str(y), font)
+    return np.asarray(PillowImage.alpha_composite(picture, layer).convert("RGB"))
+
+
+def nice_step(length: float) -> int:
+    """Return the smallest of 1, 2, 5, 10, 20, 50 ... that is at least ``length``."""
+    power = 10 ** max(0, math.floor(math.log10(max(length, 1))))
+    return int(next(m * power for m in (1, 2, 5, 10) if m * power >= length))
+
+
+def line_width(image: Image) -> int:
+    """Return a width in pixels that is seen at any size of image."""
+    return max(1, round(max(image.shape[:2]) / 500))
+
+
+def _draw_prompt(draw: ImageDraw.ImageDraw, prompt: Prompt, colour: tuple, width: int) -> None:
+    if prompt.box is not None:
+        draw.rectangle([float(v) for v in np.ravel(prompt.box)], outline=colour, width=width + 1)
+    if prompt.points is not None:
+        points = np.asarray(prompt.points, float).reshape(-1, 2)
+        labels = np.ones(len(points)) if prompt.labels is None else np.ravel(prompt.labels)
+        for (x, y), label in zip(points, labels, strict=True):
+            r = 3 * width + 2
+            fill = FOREGROUND_COLOUR if label == 1 else BACKGROUND_COLOUR
+            draw.ellipse([x - r, y - r, x + r, y + r], fill=fill, outline=(255, 255, 255), width=width)
+
+
+def _label(draw: ImageDraw.ImageDraw, place: tuple, text: str, font: ImageFont.FreeTypeFont) -> None:
+    draw.rectangle(draw.textbbox(place, text, font=font), fill=(0, 0, 0, 160))
+    draw.text(place, text, fill=(255, 255, 255, 255), font=font)

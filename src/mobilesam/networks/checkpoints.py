@@ -1,0 +1,28 @@
+"""Give a network the tensors of a checkpoint, strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from mobilesam.networks.sam import Sam
+from mobilesam.weights import check_tensors
+
+
+def load_tensors(network: Sam, tensors: Mapping[str, np.ndarray], what: str) -> Sam:
+    """Load ``tensors`` into ``network`` and return it; names and shapes must all agree.
+
+    Args:
+        network: its values are replaced.
+        tensors: by name in the checkpoint.
+        what: what messages call the tensors.
+
+    Raises:
+        WeightsError: if a tensor is missing, unexpected or of another shape.
+    """
+    state = network.state_dict()
+    check_tensors(tensors, {name: tuple(value.shape) for name, value in state.items()}, what)
+    network.load_state_dict({name: torch.from_numpy(np.array(tensors[name])) for name in state})
+    return network

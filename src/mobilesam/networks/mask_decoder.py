@@ -1,0 +1,131 @@
+"""SAM's mask decoder: prompt tokens and an image embedding in, masks and their quality out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mobilesam.networks.layer_norm import LayerNorm2d
+from mobilesam.networks.two_way_transformer import FirstLayer, TwoWayTransformer
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them."""
+
+    def __init__(self, in_dim: int, hidden: int, out_dim: int, depth: int) -> None:
+        super().__init__()
+        widths = [in_dim, *[hidden] * (depth - 1), out_dim]
+        self.layers = nn.ModuleList(
+            nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)
+
+
+class TransposedUpscaling(nn.Sequential):
+    """SAM's fourfold upscaling by two transposed convolutions: (B, C, h, w) -> (B, C/8, 4h, 4w)."""
+
+    def __init__(self, embed_dim: int) -> None:
+        super().__init__(
+            nn.ConvTranspose2d(embed_dim, embed_dim // 4, 2, stride=2),
+            LayerNorm2d(embed_dim // 4),
+            nn.GELU(),
+            nn.ConvTranspose2d(embed_dim // 4, embed_dim // 8, 2, stride=2),
+            nn.GELU(),
+        )
+        self.out_channels = embed_dim // 8
+
+    def forward(self, image: Tensor, embedding: Mapping[str, Tensor]) -> Tensor:
+        """``embedding`` is not looked at: SAM upscales the 64 x 64 grid alone."""
+        return super().forward(image)
+
+
+class MaskDecoder(nn.Module):
+    """Predict one mask (token 0) and three masks (tokens 1 to 3) with their IoU.
+
+    Args:
+        transformer: joins prompts and image.
+        output_upscaling: module from (image (B, C, h, w), embedding) to (B, c, 4h, 4w),
+            with an ``out_channels``.
+        embed_dim: channels of the transformer.
+        iou_head_hidden: hidden width of the IoU head.
+        num_multimask_outputs: masks beside the single one.
+    """
+
+    def __init__(
+        self,
+        *,
+        transformer: TwoWayTransformer,
+        output_upscaling: nn.Module,
+        embed_dim: int = 256,
+        iou_head_hidden: int = 256,
+        num_multimask_outputs: int = 3,
+    ) -> None:
+        super().__init__()
+        self.num_mask_tokens = 1 + num_multimask_outputs
+        self.transformer = transformer
+        self.iou_token = nn.Embedding(1, embed_dim)
+        self.mask_tokens = nn.Embedding(self.num_mask_tokens, embed_dim)
+        self.output_upscaling = output_upscaling
+        self.output_hypernetworks_mlps = nn.ModuleList(
+            MLP(embed_dim, embed_dim, output_upscaling.out_channels, 3)
+            for _ in range(self.num_mask_tokens)
+        )
+        self.iou_prediction_head = MLP(embed_dim, iou_head_hidden, self.num_mask_tokens, 3)
+
+    def project_image(self, image_embedding: Tensor, image_pe: Tensor, dense: Tensor) -> FirstLayer:
+        """Make the first layer's image side once for all prompts of an image.
+
+        Valid for prompts whose dense embedding is ``dense`` (1, C, 1, 1): those without a mask.
+        """
+        return self.transformer.project_first_layer(rows(image_embedding + dense), rows(image_pe))
+
+    def forward(
+        self,
+        embedding: Mapping[str, Tensor],
+        image_pe: Tensor,
+        sparse_prompt_embeddings: Tensor,
+        dense_prompt_embeddings: Tensor,
+        mask_tokens: Tensor,
+        first_layer: FirstLayer | None = None,
+        *,
+        fold: bool | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return low-resolution logits (B, M, 4h, 4w) and IoU predictions (B, M).
+
+        Args:
+            embedding: ``image_embedding`` (B or 1, C, h, w) and whatever the upscaling looks at.
+            image_pe: (1, C, h, w).
+            sparse_prompt_embeddings: (B, N, C).
+            dense_prompt_embeddings: (B or 1, C, h or 1, w or 1).
+            mask_tokens: (M,) numbers of the mask tokens that are asked for: 0 the single mask.
+            first_layer: from :meth:`project_image`; only where the dense embedding is shared.
+            fold: see :class:`TwoWayTransformer`.
+        """
+        image_embedding = embedding["image_embedding"]  # its dtype is that of the image side
+        image_pe = image_pe.to(image_embedding.dtype)
+        dense_prompt_embeddings = dense_prompt_embeddings.to(image_embedding.dtype)
+        b, (h, w) = sparse_prompt_embeddings.shape[0], image_embedding.shape[-2:]
+        output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        tokens = torch.cat([output_tokens.expand(b, -1, -1), sparse_prompt_embeddings], dim=1)
+        image = rows(image_embedding + dense_prompt_embeddings)
+        tokens, image = self.transformer(image, rows(image_pe), tokens, first_layer, fold=fold)
+
+        image = image.transpose(1, 2).unflatten(-1, (h, w))  # (B, C, h, w)
+        upscaled = self.output_upscaling(image, embedding)  # (B, c, 4h, 4w)
+        hyper = torch.stack(
+            [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
+        )[:, mask_tokens]  # (B, M, c)
+        low_res_masks = (hyper @ upscaled.flatten(2)).unflatten(-1, upscaled.shape[-2:])
+        return low_res_masks, self.iou_prediction_head(tokens[:, 0])[:, mask_tokens]
+
+
+def rows(image: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, h * w, C)."""
+    return image.flatten(2).transpose(1, 2)

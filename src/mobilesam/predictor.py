@@ -1,0 +1,214 @@
+"""The flow on one screen: preprocess -> encode -> prompts -> decode -> postprocess."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+
+from mobilesam.core.arrays import ArrayLike
+from mobilesam.core.errors import ConfigError, LimitError, PromptError
+from mobilesam.core.preprocess import preprocess
+from mobilesam.core.prompts import (
+    MAX_PROMPTS,
+    ValidPrompt,
+    prompts_to_decoder_inputs,
+    validate_prompt,
+)
+from mobilesam.core.types import Embedding, Prompt
+from mobilesam.formats.image import MAX_PIXELS, read_image
+from mobilesam.results import Segmentation
+from mobilesam.runtimes.base import MULTIMASK, SINGLE_MASK, Runtime
+from mobilesam.runtimes.load import load_runtime
+from mobilesam.weights import DEFAULT_MODEL, entry_of
+
+PROMPTS_PER_BATCH = 8  # more at once is slower on a processor: the maps leave its cache
+
+
+def load(
+    name: str = DEFAULT_MODEL,
+    *,
+    checkpoint: str | Path | None = None,
+    runtime: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    threads: int | None = None,
+) -> Model:
+    """Load a model. Nothing is ever downloaded here.
+
+    Args:
+        name: ``pocket``, which the package carries, or ``mobile_sam``, whose published file
+            has to be there; an error says where it belongs.
+        checkpoint: another file of the same network, ``.pt`` or ``.safetensors``.
+        runtime: ``onnx`` (the default) or ``torch``.
+        device: ``cpu``, ``cuda`` or, with torch, ``mps``.
+        dtype: ``float32``; with torch also ``bfloat16`` and, on a GPU, ``float16``.
+        threads: processor threads of the onnx runtime.
+
+    Raises:
+        ConfigError: for an unknown name, runtime, device or dtype.
+        WeightsError: if the weights are missing, damaged or another network's.
+        MissingExtraError: if the runtime is not installed.
+
+    Example:
+        >>> import mobilesam
+        >>> model = mobilesam.load("pocket")
+        >>> model.name
+        'pocket-1'
+    """
+    entry = entry_of(name)
+    if checkpoint is not None:
+        own = f"{entry.name} ({Path(checkpoint).name})"
+    else:
+        own = entry.name
+    chosen = load_runtime(
+        entry, checkpoint=checkpoint, runtime=runtime, device=device, dtype=dtype, threads=threads
+    )
+    return Model(chosen, name=own)
+
+
+class Model:
+    """A promptable model. It keeps no current image: embeddings are values.
+
+    Args:
+        runtime: what runs the network.
+        name: what embeddings say they are from.
+
+    Example:
+        >>> import numpy as np, mobilesam
+        >>> model = mobilesam.load("pocket")
+        >>> embedding = model.embed(np.zeros((60, 80, 3), np.uint8))
+        >>> result = model.segment(embedding, mobilesam.Prompt(points=[40, 30]))
+        >>> result.masks.shape
+        (3, 60, 80)
+    """
+
+    def __init__(self, runtime: Runtime, *, name: str) -> None:
+        self.runtime = runtime
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, runtime={self.runtime.name!r}, device={self.runtime.device!r})"
+
+    def embed(self, image: ArrayLike, *, max_pixels: int = MAX_PIXELS) -> Embedding:
+        """Make everything that depends on the image alone, once for all its prompts.
+
+        Args:
+            image: a path, the bytes of a file, a PIL image or an array (H, W, 3) uint8 RGB.
+            max_pixels: greatest height times width, checked before pixels are decoded.
+
+        Raises:
+            ImageError: if it cannot be read.
+            LimitError: if it is too large.
+        """
+        rgb = read_image(image, max_pixels=max_pixels)
+        pixels, input_size = preprocess(rgb, self.runtime.image_size)
+        arrays = self.runtime.encode(pixels)
+        return Embedding(arrays, self.name, self.runtime.image_size, input_size, rgb.shape[:2], rgb)
+
+    @overload
+    def segment(
+        self, embedding: Embedding, prompts: Prompt, *, multimask: bool | None = None
+    ) -> Segmentation: ...
+
+    @overload
+    def segment(
+        self, embedding: Embedding, prompts: Iterable[Prompt], *, multimask: bool | None = None
+    ) -> tuple[Segmentation, ...]: ...
+
+    def segment(
+        self,
+        embedding: Embedding,
+        prompts: Prompt | Iterable[Prompt],
+        *,
+        multimask: bool | None = None,
+    ) -> Segmentation | tuple[Segmentation, ...]:
+        """Segment one object, or several at once with the same result as one by one.
+
+        Args:
+            embedding: from :meth:`embed` of this model.
+            prompts: one prompt, or one for each object.
+            multimask: three masks, or one. By default three for a single point, which may
+                mean a part or the whole, and one for everything else.
+
+        Returns:
+            One segmentation for one prompt, a tuple for several, in their order.
+
+        Raises:
+            PromptError: names the argument that is wrong and what is allowed.
+            LimitError: for too many points or prompts.
+            ConfigError: if the embedding is another model's.
+        """
+        if not isinstance(embedding, Embedding):
+            raise ConfigError(f"embedding: is a {type(embedding).__name__}; make one with model.embed(image)")
+        if embedding.model != self.name:
+            raise ConfigError(f"embedding: was made by {embedding.model}, this model is {self.name}; embed the image again")
+        if multimask not in (None, True, False):
+            raise PromptError(f"multimask: is {multimask!r}; must be True, False or None", code="U")
+        if isinstance(prompts, Prompt):
+            return self._segment_all(embedding, [prompts], [""], multimask)[0]
+        given = _as_list(prompts)
+        return self._segment_all(embedding, given, [f"prompts[{i}]." for i in range(len(given))], multimask)
+
+    def _segment_all(
+        self,
+        embedding: Embedding,
+        prompts: Sequence[Prompt],
+        fields: Sequence[str],
+        multimask: bool | None,
+    ) -> tuple[Segmentation, ...]:
+        """Validate, batch what has the same shape, decode, and put the results in order."""
+        valid = [
+            validate_prompt(
+                prompt,
+                embedding.original_size,
+                grid=embedding.image_embedding.shape[-1],
+                input_size=embedding.input_size,
+                image_size=embedding.image_size,
+                field=field,
+            )
+            for prompt, field in zip(prompts, fields, strict=True)
+        ]
+        results: list[Segmentation | None] = [None] * len(valid)
+        for (_, _, many), numbers in group_prompts(valid, multimask).items():
+            tokens = MULTIMASK if many else SINGLE_MASK
+            for start in range(0, len(numbers), PROMPTS_PER_BATCH):
+                batch = numbers[start : start + PROMPTS_PER_BATCH]
+                inputs = prompts_to_decoder_inputs(
+                    [valid[i] for i in batch], embedding.original_size, embedding.input_size
+                )
+                masks, ious = self.runtime.decode(embedding.arrays, inputs, tokens)
+                for i, mask, iou in zip(batch, masks, ious, strict=True):
+                    results[i] = Segmentation(np.array(mask), np.array(iou), embedding, prompts[i])
+        return tuple(result for result in results if result is not None)
+
+
+def group_prompts(
+    prompts: Sequence[ValidPrompt], multimask: bool | None
+) -> dict[tuple[int, bool, bool], list[int]]:
+    """Group prompts that can share a batch: by slots, by mask, and by how many masks are wanted.
+
+    Padding prompts of different lengths to one would change their results, because SAM's
+    tokens attend to the pads.
+    """
+    groups: dict[tuple[int, bool, bool], list[int]] = {}
+    for i, prompt in enumerate(prompts):
+        many = prompt.ambiguous if multimask is None else bool(multimask)
+        groups.setdefault((prompt.slots, prompt.mask_input is not None, many), []).append(i)
+    return groups
+
+
+def _as_list(prompts: Iterable[Prompt]) -> list[Prompt]:
+    try:
+        given = list(prompts)
+    except TypeError as error:
+        raise PromptError(
+            f"prompts: is a {type(prompts).__name__}; give a Prompt or a list of them", code="U"
+        ) from error
+    if not given:
+        raise PromptError("prompts: is empty; give at least one Prompt")
+    if len(given) > MAX_PROMPTS:
+        raise LimitError(f"prompts: {len(given)} prompts; at most {MAX_PROMPTS} are allowed in one call")
+    return given

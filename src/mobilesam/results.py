@@ -1,0 +1,157 @@
+"""What a model says of a prompt, with everything that can be made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from mobilesam.core.arrays import Logits, Mask, Masks
+from mobilesam.core.boxes import mask_to_box
+from mobilesam.core.polygons import Polygon, mask_to_polygons
+from mobilesam.core.postprocess import MASK_THRESHOLD, enlarge_logits, stability_scores, visible_part
+from mobilesam.core.rle import Rle, mask_to_rle
+from mobilesam.core.types import Embedding, Prompt
+from mobilesam.formats.cutout import cut_out
+from mobilesam.formats.image import image_to_png
+from mobilesam.formats.overlay import draw_overlay
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentedMask:
+    """One mask of an object, at the image's size.
+
+    Attributes:
+        mask: (H, W).
+        predicted_iou: the model's own estimate of the mask's IoU, about 0..1.
+        stability_score: how little the mask changes with its threshold, 0..1.
+    """
+
+    mask: Mask = field(repr=False)
+    predicted_iou: float
+    stability_score: float
+
+    @cached_property
+    def box(self) -> tuple[int, int, int, int]:
+        """Tight box (x0, y0, x1, y1), far edges exclusive; zeros if the mask is empty."""
+        return mask_to_box(self.mask)
+
+    @cached_property
+    def area(self) -> int:
+        """Pixels in the mask."""
+        return int(np.count_nonzero(self.mask))
+
+    @cached_property
+    def rle(self) -> Rle:
+        """The mask as COCO's runs."""
+        return mask_to_rle(self.mask)
+
+    def polygons(self, *, tolerance: float = 0.0) -> tuple[Polygon, ...]:
+        """The mask as polygons with holes; see :func:`mobilesam.core.polygons.mask_to_polygons`."""
+        return mask_to_polygons(self.mask, tolerance=tolerance)
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What a model says of one prompt: one mask, or three where the prompt is ambiguous.
+
+    Iterating gives each :class:`SegmentedMask`; ``best`` is the model's own choice, whose
+    properties are also the segmentation's (``mask``, ``box``, ``area``, ``rle``). Masks
+    are enlarged to the image's size only when asked for.
+
+    Attributes:
+        low_res_masks: (M, h, w) logits of the model's whole input.
+        predicted_iou: (M,) estimated IoU of each mask.
+        embedding: of the image.
+        prompt: as it was given.
+    """
+
+    low_res_masks: Logits = field(repr=False)
+    predicted_iou: np.ndarray
+    embedding: Embedding = field(repr=False)
+    prompt: Prompt
+
+    def __len__(self) -> int:
+        return len(self.predicted_iou)
+
+    def __iter__(self) -> Iterator[SegmentedMask]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: int) -> SegmentedMask:
+        index = range(len(self))[index]
+        if index not in self._enlarged:
+            mask = self.logits(index) > MASK_THRESHOLD
+            mask.flags.writeable = False
+            self._enlarged[index] = SegmentedMask(
+                mask, float(self.predicted_iou[index]), float(self.stability_score[index])
+            )
+        return self._enlarged[index]
+
+    @cached_property
+    def _enlarged(self) -> dict[int, SegmentedMask]:
+        return {}
+
+    def logits(self, index: int) -> Logits:
+        """One mask's logits (H, W) at the image's size; the mask is where they are above 0."""
+        where = self.embedding
+        low_res = self.low_res_masks[index : index + 1]
+        return enlarge_logits(low_res, where.image_size, where.input_size, where.original_size)[0]
+
+    @cached_property
+    def stability_score(self) -> np.ndarray:
+        """(M,) how little each mask changes with its threshold, taken on the low-resolution logits."""
+        where = self.embedding
+        return stability_scores(visible_part(self.low_res_masks, where.image_size, where.input_size))
+
+    @property
+    def masks(self) -> Masks:
+        """All masks (M, H, W) at the image's size."""
+        return np.stack([one.mask for one in self])
+
+    @property
+    def choice(self) -> int:
+        """Number of the mask with the highest predicted IoU."""
+        return int(self.predicted_iou.argmax())
+
+    @property
+    def best(self) -> SegmentedMask:
+        """The mask with the highest predicted IoU."""
+        return self[self.choice]
+
+    @property
+    def mask(self) -> Mask:
+        """The best mask (H, W)."""
+        return self.best.mask
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Tight box of the best mask."""
+        return self.best.box
+
+    @property
+    def area(self) -> int:
+        """Pixels in the best mask."""
+        return self.best.area
+
+    @property
+    def rle(self) -> Rle:
+        """The best mask as COCO's runs."""
+        return self.best.rle
+
+    def polygons(self, *, tolerance: float = 0.0) -> tuple[Polygon, ...]:
+        """The best mask as polygons with holes."""
+        return self.best.polygons(tolerance=tolerance)
+
+    def overlay(self) -> np.ndarray:
+        """The image (H, W, 3) with the best mask and the prompt drawn over it."""
+        return draw_overlay(self.embedding.image, [self.mask], prompts=[self.prompt])
+
+    def cutout(self, *, crop: bool = True) -> np.ndarray:
+        """The object alone (h, w, 4) RGBA, with a fading edge."""
+        return cut_out(self.embedding.image, self.mask, logits=self.logits(self.choice), crop=crop)
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the overlay."""
+        return image_to_png(self.overlay())

@@ -1,0 +1,39 @@
+"""What a runtime is: three functions on arrays. Everything else is written once, above them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from mobilesam.core.arrays import Logits, NamedArrays, Pixels
+from mobilesam.core.types import DecoderInputs
+
+Weights = dict[str, np.ndarray]  # by the names of the published checkpoint
+SINGLE_MASK = (0,)  # the mask token for prompts that are not ambiguous
+MULTIMASK = (1, 2, 3)  # the three for those that are
+
+
+class Runtime(Protocol):
+    """Runs a network: NumPy arrays in, NumPy arrays out. Safe to call from several threads.
+
+    Attributes:
+        name: ``onnx`` or ``torch``.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        image_size: side of the network's square input.
+    """
+
+    name: str
+    device: str
+    image_size: int
+
+    def encode(self, pixels: Pixels) -> NamedArrays:
+        """Return what depends on the image alone: ``image_embedding`` (1, C, h, w) and more."""
+        ...
+
+    def decode(
+        self, arrays: NamedArrays, inputs: DecoderInputs, mask_tokens: Sequence[int]
+    ) -> tuple[Logits, np.ndarray]:
+        """Return logits (B, M, 4h, 4w) and IoU predictions (B, M) of the mask tokens asked for."""
+        ...

@@ -1,0 +1,134 @@
+"""The light runtime: ONNX Runtime over the package's graphs and a checkpoint's tensors."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from mobilesam.core.arrays import Logits, NamedArrays, Pixels
+from mobilesam.core.errors import ConfigError
+from mobilesam.core.types import DecoderInputs
+from mobilesam.runtimes.base import Weights
+from mobilesam.weights import check_tensors
+
+GRAPHS = Path(__file__).parent.parent / "graphs"
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+ERRORS_ONLY = 3  # ONNX Runtime's log level
+
+
+@dataclass(frozen=True)
+class GraphIndex:
+    """What ``graphs/NETWORK.json`` says of a network.
+
+    Attributes:
+        image_size: side of the square input.
+        parameters: shape of each trained tensor of the checkpoint.
+        buffers: shape of each of its other tensors.
+        parts: for each graph, the names of the tensors that it reads.
+    """
+
+    image_size: int
+    parameters: dict[str, tuple[int, ...]]
+    buffers: dict[str, tuple[int, ...]]
+    parts: dict[str, tuple[str, ...]]
+
+
+@cache
+def graph_index(network: str) -> GraphIndex:
+    """Read the index of a network's graphs."""
+    path = GRAPHS / f"{network}.json"
+    if not path.is_file():
+        raise ConfigError(f"network {network!r}: has no ONNX graphs; pass runtime='torch'")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    shapes = {
+        kind: {name: tuple(shape) for name, shape in content[kind].items()}
+        for kind in ("parameters", "buffers")
+    }
+    parts = {part: tuple(names) for part, names in content["parts"].items()}
+    return GraphIndex(content["image_size"], shapes["parameters"], shapes["buffers"], parts)
+
+
+class OnnxRuntime:
+    """See :class:`mobilesam.runtimes.base.Runtime`.
+
+    Args:
+        network: name of the graphs.
+        weights: the checkpoint's tensors, float32.
+        device: ``cpu``, or ``cuda`` with ONNX Runtime's GPU build.
+        threads: processor threads; ONNX Runtime's default where None.
+
+    Raises:
+        ConfigError: for a device that this build of ONNX Runtime has not.
+        WeightsError: for tensors that are not the network's.
+    """
+
+    name = "onnx"
+
+    def __init__(
+        self, network: str, weights: Weights, *, device: str = "cpu", threads: int | None = None
+    ) -> None:
+        if device not in PROVIDERS:
+            raise ConfigError(f"device {device!r}: the onnx runtime has {', '.join(PROVIDERS)}")
+        if PROVIDERS[device] not in ort.get_available_providers():
+            raise ConfigError(f"device {device!r}: needs ONNX Runtime's GPU build; pip install onnxruntime-gpu")
+        index = graph_index(network)
+        check_tensors(weights, index.parameters | index.buffers, network)
+        self.device = device
+        self.image_size = index.image_size
+        self._network = network
+        self._index = index
+        self._threads = threads
+        self._weights = {name: tensor for name, tensor in weights.items() if tensor.dtype == np.float32}
+        self._sessions: dict[str, ort.InferenceSession] = {}
+        self._lock = threading.Lock()
+
+    def encode(self, pixels: Pixels) -> NamedArrays:
+        arrays = self._run("encoder", {"pixels": pixels})
+        if "prepare" in self._index.parts:
+            arrays |= self._run("prepare", {"image_embedding": arrays["image_embedding"]})
+        return arrays
+
+    def decode(
+        self, arrays: NamedArrays, inputs: DecoderInputs, mask_tokens: Sequence[int]
+    ) -> tuple[Logits, np.ndarray]:
+        feed = arrays | {
+            "point_coords": inputs.point_coords,
+            "point_labels": inputs.point_labels,
+            "mask_tokens": np.asarray(mask_tokens, np.int64),
+        }
+        part = "decoder"
+        if inputs.mask_input is not None:
+            part, feed["mask_input"] = "decoder_mask", inputs.mask_input
+        out = self._run(part, feed)
+        return out["low_res_masks"], out["iou_predictions"]
+
+    def _run(self, part: str, feed: NamedArrays) -> NamedArrays:
+        session = self._session(part)
+        names = [output.name for output in session.get_outputs()]
+        feed = {value.name: feed[value.name] for value in session.get_inputs()}
+        return dict(zip(names, session.run(names, feed), strict=True))
+
+    def _session(self, part: str) -> ort.InferenceSession:
+        with self._lock:
+            if part not in self._sessions:
+                self._sessions[part] = self._start(part)
+            return self._sessions[part]
+
+    def _start(self, part: str) -> ort.InferenceSession:
+        """Join a graph with its tensors; ONNX Runtime then optimises the two together."""
+        options = ort.SessionOptions()
+        options.log_severity_level = ERRORS_ONLY
+        if self._threads is not None:
+            options.intra_op_num_threads = self._threads
+        names = list(self._index.parts[part])
+        values = [ort.OrtValue.ortvalue_from_numpy(self._weights[name]) for name in names]
+        options.add_external_initializers(names, values)
+        path = GRAPHS / f"{self._network}-{part}.onnx"
+        return ort.InferenceSession(path, options, providers=[PROVIDERS[self.device]])

@@ -1,0 +1,110 @@
+"""The PyTorch runtime: the networks themselves, for CUDA, for other precisions and for training."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+
+from mobilesam.core.arrays import Logits, NamedArrays, Pixels
+from mobilesam.core.errors import ConfigError
+from mobilesam.core.types import DecoderInputs
+from mobilesam.networks.build import build_network
+from mobilesam.networks.checkpoints import load_tensors
+from mobilesam.networks.sam import Sam
+from mobilesam.runtimes.base import Weights
+
+DTYPES = {
+    "cpu": ("float32", "bfloat16"),
+    "cuda": ("float32", "bfloat16", "float16"),
+    "mps": ("float32", "float16"),
+}
+
+
+class TorchRuntime:
+    """See :class:`mobilesam.runtimes.base.Runtime`.
+
+    Args:
+        network: the network, already on its device.
+        dtype: of the products; everything else stays float32, as do all arrays in and out.
+
+    Raises:
+        ConfigError: for a dtype that the device has not.
+    """
+
+    name = "torch"
+
+    def __init__(self, network: Sam, *, dtype: str = "float32") -> None:
+        self.network = network.eval()
+        self.device = network.device.type
+        self.image_size = network.image_size
+        if dtype not in DTYPES.get(self.device, ("float32",)):
+            allowed = ", ".join(DTYPES.get(self.device, ("float32",)))
+            raise ConfigError(f"dtype {dtype!r}: on {self.device} the torch runtime has {allowed}")
+        self.dtype = dtype
+
+    @classmethod
+    def from_weights(
+        cls, network: str, weights: Weights, *, device: str | None = None, dtype: str = "float32"
+    ) -> TorchRuntime:
+        """Build a network, give it its weights and put it on a device (CUDA where there is one)."""
+        place = choose_device(device)
+        built = load_tensors(build_network(network), weights, network)
+        return cls(built.to(place).to(memory_format=torch.channels_last), dtype=dtype)
+
+    def encode(self, pixels: Pixels) -> NamedArrays:
+        with torch.inference_mode(), self._precision():
+            on_device = self._tensor(pixels).contiguous(memory_format=torch.channels_last)
+            tensors = self.network.encode(on_device)
+            tensors = tensors | self.network.prepare(tensors["image_embedding"])
+        return {name: _array(tensor) for name, tensor in tensors.items()}
+
+    def decode(
+        self, arrays: NamedArrays, inputs: DecoderInputs, mask_tokens: Sequence[int]
+    ) -> tuple[Logits, np.ndarray]:
+        mask = None if inputs.mask_input is None else self._tensor(inputs.mask_input)
+        with torch.inference_mode(), self._precision():
+            masks, ious = self.network.decode(
+                {name: self._tensor(array) for name, array in arrays.items()},
+                self._tensor(inputs.point_coords),
+                self._tensor(inputs.point_labels),
+                mask,
+                mask_tokens=mask_tokens,
+            )
+        return _array(masks), _array(ious)
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        if not array.flags.writeable:
+            array = array.copy()
+        return torch.from_numpy(array).to(self.network.device)
+
+    def _precision(self) -> AbstractContextManager:
+        if self.dtype == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device, getattr(torch, self.dtype))
+
+
+def choose_device(device: str | None) -> torch.device:
+    """Return the device asked for, or CUDA where there is one, or the processor.
+
+    Raises:
+        ConfigError: for a device that is unknown or not here.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"device {device!r}: unknown; choose cpu, cuda or mps") from error
+    here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not here.get(place.type, False):
+        there = ", ".join(name for name, available in here.items() if available)
+        raise ConfigError(f"device {device!r}: not on this machine; there is {there}")
+    return place
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return np.ascontiguousarray(tensor.float().cpu().numpy())

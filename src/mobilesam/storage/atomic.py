@@ -1,0 +1,77 @@
+"""Write files so that a crash leaves either the old one or the new one, never half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from mobilesam.core.errors import OutputError
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator[IO[bytes]]:
+    """Open a file beside ``path`` for writing and move it there once it is whole and on disk.
+
+    Args:
+        path: the file to write; its folder is made if need be.
+        overwrite: replace an existing file; otherwise it is an error.
+
+    Raises:
+        OutputError: if the folder or file cannot be written, the disk is full, or the
+            file exists and may not be replaced.
+
+    Example:
+        >>> with atomic_write("out/mask.png") as file:  # doctest: +SKIP
+        ...     file.write(png)
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path}: exists already; pass overwrite (--overwrite) or another folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        sync_folder(path.parent)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({_reason(error)})") from error
+
+
+def write_bytes(path: str | os.PathLike, data: bytes, *, overwrite: bool = True) -> None:
+    """Write ``data`` to ``path`` atomically; see :func:`atomic_write`."""
+    with atomic_write(path, overwrite=overwrite) as file:
+        file.write(data)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put a folder's entries on disk; systems that cannot are left alone."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "the disk is full; free some space or choose another folder"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "no permission; choose another folder"
+    return error.strerror or str(error)

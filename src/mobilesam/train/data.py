@@ -1,0 +1,225 @@
+"""Training samples: random crops of photographs, with objects and prompts.
+
+Every sample depends on the recipe's seed and the sample's number alone, so a run that
+is stopped and taken up again sees what it would have seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageEnhance
+from torch.utils.data import DataLoader, Dataset
+
+from mobilesam.core.errors import ConfigError
+from mobilesam.core.preprocess import normalise
+from mobilesam.core.rle import rle_to_mask
+from mobilesam.formats.coco import Instance, Photograph, read_instances
+from mobilesam.train.prompts import draw_coarse_mask, draw_prompt
+from mobilesam.train.recipe import Recipe, Stage
+
+WHOLE = 0.3  # part of the samples that show the whole photograph
+SMALLEST_CROP = 0.35  # of a side
+LOGITS_PER_PIXEL = 0.5  # low-resolution logits have half the input's side
+
+# Slots of a step's prompts, and how often: SAM pads a prompt without a box, so a box,
+# and a point with its pad, both take two. All prompts of a step have the same number.
+SLOTS = {2: 0.62, 3: 0.2, 4: 0.08, 6: 0.05, 0: 0.05}
+
+
+def split_sets(recipe: Recipe, data: Path) -> tuple[list[Photograph], np.ndarray, list[Photograph]]:
+    """Return the photographs to train on with their chances, and those held out.
+
+    A photograph is held out by the hash of its name, so the split never depends on the order.
+    """
+    train, chances, held_out = [], [], []
+    for entry in recipe.sets:
+        for photograph in read_instances(data / entry.path):
+            if not photograph.instances:
+                continue
+            digest = hashlib.sha256(photograph.path.name.encode()).digest()
+            if int.from_bytes(digest[:4], "big") / 2**32 < recipe.held_out:
+                held_out.append(photograph)
+            else:
+                train.append(photograph)
+                chances.append(entry.weight)
+    if not train:
+        raise ConfigError(f"{data}: no photographs with objects in the recipe's sets")
+    return train, np.array(chances) / np.sum(chances), held_out
+
+
+class Samples(Dataset):
+    """Samples by number; see the module's text.
+
+    Args:
+        photographs: what is drawn from.
+        chances: probability of each photograph.
+        recipe: seed and settings.
+        stage: image size and numbers of images and objects.
+        first_step: number of the stage's first step in the run.
+    """
+
+    def __init__(
+        self,
+        photographs: list[Photograph],
+        chances: np.ndarray,
+        recipe: Recipe,
+        stage: Stage,
+        first_step: int,
+    ) -> None:
+        self.photographs = photographs
+        self.chances = chances
+        self.recipe = recipe
+        self.stage = stage
+        self.first_step = first_step
+        self._files: dict[Path, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return self.stage.steps
+
+    def __getitem__(self, step: int) -> dict[str, torch.Tensor]:
+        """Return the whole batch of a step."""
+        rng = np.random.default_rng([self.recipe.seed, self.first_step + step])
+        slots = int(rng.choice(list(SLOTS), p=list(SLOTS.values())))
+        samples = [self._sample(slots, rng) for _ in range(self.stage.images)]
+        return {
+            key: torch.from_numpy(np.concatenate([sample[key] for sample in samples]))
+            for key in samples[0]
+        }
+
+    def _sample(self, slots: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        size, n = self.stage.image_size, self.stage.objects
+        while True:
+            photograph = self.photographs[rng.choice(len(self.photographs), p=self.chances)]
+            crop = draw_crop(photograph, rng)
+            targets = self._targets(photograph.instances, crop, n, rng)
+            if targets:
+                break
+        image = crop_pixels(self._read(photograph.path), crop, size)
+        image = recolour(image, rng)
+        if rng.random() < 0.5:
+            image = image[:, ::-1]
+            width = image.shape[1]
+            targets = [flip_padded(target, width * target.shape[0] / size) for target in targets]
+        chosen = [targets[i % len(targets)] for i in range(n)]
+        prompts = [draw_prompt(target, draw_kind(slots, rng), slots, size, rng) for target in chosen]
+        sample = {
+            "pixels": normalise(image, size),
+            "targets": np.stack(chosen),
+            "point_coords": np.stack([coords for coords, _ in prompts]),
+            "point_labels": np.stack([labels for _, labels in prompts]),
+        }
+        if slots == 0:
+            sample["mask_input"] = np.stack([draw_coarse_mask(t, rng) for t in chosen])[:, None]
+        return sample
+
+    def _targets(
+        self,
+        instances: tuple[Instance, ...],
+        crop: tuple[int, int, int, int],
+        n: int,
+        rng: np.random.Generator,
+    ) -> list[np.ndarray]:
+        """Return up to ``n`` objects of the crop that are large enough, drawn without order."""
+        x0, y0, x1, y1 = crop
+        low_res = round(self.stage.image_size * LOGITS_PER_PIXEL)
+        targets: list[np.ndarray] = []
+        for i in rng.permutation(len(instances)):
+            bx, by, bw, bh = instances[i].bbox
+            if bx + bw <= x0 or by + bh <= y0 or bx >= x1 or by >= y1:
+                continue
+            mask = rle_to_mask(instances[i].segmentation)
+            part = mask[y0:y1, x0:x1]
+            seen = part.sum() / mask.sum()
+            if part.mean() < self.recipe.smallest_object or seen < 0.25:
+                continue
+            targets.append(reduce_mask(part, low_res))
+            if len(targets) == n:
+                break
+        return targets
+
+    def _read(self, path: Path) -> np.ndarray:
+        if path not in self._files:
+            with Image.open(path) as image:
+                self._files[path] = np.asarray(image.convert("RGB"))
+        return self._files[path]
+
+
+def draw_kind(slots: int, rng: np.random.Generator) -> str:
+    """Choose what an object's prompt of so many slots is."""
+    if slots == 0:
+        return "mask"
+    if slots == 2:
+        return "box" if rng.random() < 0.5 else "point"
+    return "box_and_points" if rng.random() < 0.4 else "points"
+
+
+def draw_crop(photograph: Photograph, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Choose the part (x0, y0, x1, y1) of a photograph that is shown."""
+    w, h = photograph.width, photograph.height
+    if rng.random() < WHOLE:
+        return 0, 0, w, h
+    scale, aspect = rng.uniform(SMALLEST_CROP, 1.0), np.exp(rng.uniform(-0.25, 0.25))
+    cw = int(np.clip(w * scale * aspect, 32, w))
+    ch = int(np.clip(h * scale / aspect, 32, h))
+    x0, y0 = int(rng.integers(0, w - cw + 1)), int(rng.integers(0, h - ch + 1))
+    return x0, y0, x0 + cw, y0 + ch
+
+
+def crop_pixels(image: np.ndarray, crop: tuple[int, int, int, int], size: int) -> np.ndarray:
+    """Cut out and resize so that the longer side is ``size``."""
+    x0, y0, x1, y1 = crop
+    return np.asarray(
+        Image.fromarray(image[y0:y1, x0:x1]).resize(fit(x1 - x0, y1 - y0, size), Image.Resampling.BILINEAR)
+    )
+
+
+def reduce_mask(part: np.ndarray, size: int) -> np.ndarray:
+    """Return the part of each cell that is object, with zeros to the right and below: (size, size)."""
+    w, h = fit(part.shape[1], part.shape[0], size)
+    small = Image.fromarray(part.astype(np.uint8) * 255).resize((w, h), Image.Resampling.BOX)
+    target = np.zeros((size, size), np.float32)
+    target[:h, :w] = np.asarray(small, np.float32) / 255
+    return target
+
+
+def fit(width: int, height: int, size: int) -> tuple[int, int]:
+    """(width, height) scaled so that the longer side is ``size``."""
+    scale = size / max(width, height)
+    return max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
+
+
+def flip_padded(target: np.ndarray, width: float) -> np.ndarray:
+    """Mirror the first ``width`` columns and leave the padding where it is."""
+    w = round(width)
+    out = np.zeros_like(target)
+    out[:, :w] = target[:, :w][:, ::-1]
+    return out
+
+
+def recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Change brightness, contrast and saturation a little; sometimes take the colour away."""
+    picture = Image.fromarray(image)
+    if rng.random() < 0.8:
+        for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+            picture = enhance(picture).enhance(float(rng.uniform(0.65, 1.35)))
+    if rng.random() < 0.05:
+        picture = picture.convert("L").convert("RGB")
+    return np.asarray(picture)
+
+
+def batches(samples: Samples, start: int, workers: int) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield the batches of a stage from its step ``start`` on, made by worker processes."""
+    return iter(
+        DataLoader(
+            samples,
+            batch_size=None,
+            sampler=range(start, len(samples)),
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+        )
+    )

@@ -1,0 +1,53 @@
+"""Mask losses: focal and dice on the logits, squared error on the predicted IoU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+FOCAL_WEIGHT = 20.0  # SAM's proportion of focal to dice
+FOCUS = 2.0  # exponent of the focal loss
+SECONDARY = 0.3  # weight of the mask tokens that a prompt is not meant for
+
+
+def mask_losses(logits: Tensor, target: Tensor) -> Tensor:
+    """Return focal + dice loss (B, M) of logits (B, M, s, s) against parts of pixels (B, s, s)."""
+    target = target[:, None].expand_as(logits)
+    probability = logits.sigmoid()
+    focus = (probability - target).abs().pow(FOCUS)
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    focal = (focus * entropy).mean((-2, -1))
+    overlap = (probability * target).sum((-2, -1))
+    total = probability.sum((-2, -1)) + target.sum((-2, -1))
+    dice = 1 - (2 * overlap + 1) / (total + 1)
+    return FOCAL_WEIGHT * focal + dice
+
+
+@torch.no_grad()
+def mask_ious(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the IoU (B, M) of the thresholded masks."""
+    mask, truth = logits > 0, (target > 0.5)[:, None]
+    overlap = (mask & truth).sum((-2, -1))
+    union = (mask | truth).sum((-2, -1))
+    return overlap / union.clamp(min=1)
+
+
+def prompt_loss(logits: Tensor, iou_predictions: Tensor, target: Tensor, ambiguous: Tensor) -> Tensor:
+    """Return the mean loss of a batch of prompts.
+
+    One point is ambiguous: it trains the best of the three masks. Any other prompt
+    trains the single mask. The other tokens are trained along with less weight, so
+    that asking for three masks of a box, or for one of a point, is never undefined.
+
+    Args:
+        logits: (B, 4, s, s), the single mask first.
+        iou_predictions: (B, 4).
+        target: (B, s, s).
+        ambiguous: (B,) whether the prompt is one point.
+    """
+    losses = mask_losses(logits, target)  # (B, 4)
+    single, best = losses[:, 0], losses[:, 1:].amin(1)
+    mask = torch.where(ambiguous, best + SECONDARY * single, single + SECONDARY * best)
+    quality = (iou_predictions - mask_ious(logits, target)).square().mean(1)
+    return (mask + quality).mean()

@@ -1,0 +1,312 @@
+"""Train a promptable network from human masks: ``mobilesam train masks``.
+
+The loop on one screen: a step draws photographs, objects and prompts
+(:mod:`~mobilesam.train.data`), decodes all four masks, and takes the loss of
+:mod:`~mobilesam.train.losses`; some steps first decode without gradient, click where
+that mask is wrong and train on the corrected prompt. What is kept is a running
+average of the weights.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mobilesam.core.errors import ConfigError, TrainingDiverged
+from mobilesam.networks.build import build_network
+from mobilesam.networks.sam import Sam
+from mobilesam.storage.atomic import write_bytes
+from mobilesam.train.checkpoint import load_state, save_state
+from mobilesam.train.data import Samples, batches, split_sets
+from mobilesam.train.losses import mask_ious, prompt_loss
+from mobilesam.train.prompts import corrective_click
+from mobilesam.train.recipe import Recipe, Stage
+
+ALL_MASKS = (0, 1, 2, 3)
+LAST_RATE = 0.01  # what the cosine leaves of the learning rate
+AVERAGE_RAMP = 10  # the average forgets its start faster: decay min(d, (1 + t) / (RAMP + t))
+HELD_OUT_STEPS = 12  # batches that are scored
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run reports while it goes on.
+
+    Attributes:
+        step: steps done.
+        steps: steps of the whole run.
+        loss: mean training loss since the last report.
+        seconds_left: estimate.
+        scores: held-out mean IoU by prompt, where they were just taken.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    seconds_left: float
+    scores: dict[str, float] | None = None
+
+
+def train_masks(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    *,
+    device: str = "cpu",
+    workers: int = 1,
+    report_every: int = 50,
+    save_every: int = 500,
+    stop_after: float = math.inf,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Path:
+    """Train ``recipe`` to its end, or go on from the newest checkpoint in ``out``.
+
+    Args:
+        recipe: settings.
+        data: folder that the recipe's sets lie in.
+        out: folder for checkpoints, ``log.jsonl`` and ``loss.png``.
+        device: ``cpu`` or ``cuda``.
+        workers: processes that make samples.
+        report_every: steps between two reports.
+        save_every: steps between two checkpoints.
+        stop_after: seconds after which the run saves its state and ends early.
+        report: called with each :class:`Progress`.
+
+    Returns:
+        The newest checkpoint.
+
+    Raises:
+        ConfigError: if the sets are missing or ``out`` belongs to another recipe.
+        TrainingDiverged: if the loss is not finite; the last checkpoint stays.
+    """
+    torch.manual_seed(recipe.seed)
+    torch.set_flush_denormal(True)
+    train, chances, held_out = split_sets(recipe, data)
+    network = start_network(recipe, data).to(device).to(memory_format=torch.channels_last)
+    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    optimizer = make_optimizer(network, recipe)
+    step = load_state(out, recipe, network, average, optimizer)
+    cut_log(out / "log.jsonl", step)
+    started, first, losses = time.monotonic(), step, []
+    newest = save_state(out, step, recipe, network, average, optimizer)
+
+    while step < recipe.steps:
+        stage, done = recipe.stage_at(step)
+        samples = Samples(train, chances, recipe, stage, step - done)
+        for batch in batches(samples, done, workers):
+            set_rates(optimizer, stage, step - samples.first_step)
+            loss = take_step(network, optimizer, batch, recipe, step, device)
+            if not math.isfinite(loss):
+                raise TrainingDiverged(
+                    f"step {step}: the loss is {loss}; take a lower learning_rate, the state of {newest} stays"
+                )
+            update_average(average, network, recipe.ema_decay, step)
+            losses.append(loss)
+            step += 1
+            last = step == recipe.steps
+            late = time.monotonic() - started > stop_after
+            if step % save_every == 0 or last or late:
+                newest = save_state(out, step, recipe, network, average, optimizer)
+            if step % report_every == 0 or last or late:
+                scores = None
+                if held_out and (step % save_every == 0 or last or late):
+                    scores = score_held_out(recipe, stage, average, held_out, device)
+                left = (time.monotonic() - started) / (step - first) * (recipe.steps - step)
+                progress = Progress(step, recipe.steps, float(np.mean(losses)), left, scores)
+                append_log(out / "log.jsonl", progress, stage)
+                report(progress)
+                losses = []
+            if late:
+                return newest
+    return newest
+
+
+def start_network(recipe: Recipe, data: Path) -> Sam:
+    """Build the recipe's network, with its trunk's published weights where it names some."""
+    network = build_network(recipe.network)
+    if recipe.trunk:
+        path = data / recipe.trunk
+        if not path.is_file():
+            raise ConfigError(f"{path}: not found; it is the recipe's trunk, relative to the data folder")
+        with np.load(path) as arrays:
+            network.image_encoder.trunk.load_state_dict(paddle_to_trunk(dict(arrays)))
+    return network
+
+
+def paddle_to_trunk(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    """Rename MobileNetV2 arrays of the form ``conv4_2_expand_weights`` to our trunk's names."""
+    parts = {"weights": "conv.weight", "bn_scale": "norm.weight", "bn_offset": "norm.bias"}
+    parts |= {"bn_mean": "norm.running_mean", "bn_variance": "norm.running_var"}
+    layers = {"expand": "expand", "dwise": "depthwise", "linear": "project"}
+    state: dict[str, Tensor] = {}
+    for name, array in arrays.items():
+        place, _, part = name.partition("_bn_") if "_bn_" in name else name.rpartition("_")
+        part = f"bn_{part}" if "_bn_" in name else part
+        numbers = place.removeprefix("conv").split("_")
+        if numbers[0] == "1":
+            target = "stem"
+        elif numbers[0] in ("9", "fc10"):
+            continue  # the classifier's
+        else:
+            target = f"stages.{int(numbers[0]) - 2}.{int(numbers[1]) - 1}.{layers[numbers[2]]}"
+        state[f"{target}.{parts[part]}"] = torch.from_numpy(array)
+        if part == "weights":
+            state[f"{target}.norm.num_batches_tracked"] = torch.tensor(0)
+    return state
+
+
+def make_optimizer(network: Sam, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW with the trunk at its own rate, and no decay on gains, biases and tokens."""
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for name, parameter in network.named_parameters():
+        rate = recipe.trunk_rate if recipe.trunk and ".trunk." in name else 1.0
+        decay = recipe.weight_decay if parameter.ndim > 1 and "embed" not in name else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "weight_decay": decay, "scale": rate}
+            for (rate, decay), parameters in groups.items()
+        ],
+        lr=1.0,
+    )
+
+
+def set_rates(optimizer: torch.optim.Optimizer, stage: Stage, done: int) -> None:
+    """Set the learning rates for step ``done`` of a stage."""
+    rise = min(1.0, (done + 1) / max(1, stage.warm_up))
+    fall = (1 + math.cos(math.pi * done / stage.steps)) / 2
+    rate = stage.learning_rate * rise * (LAST_RATE + (1 - LAST_RATE) * fall)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["scale"]
+
+
+def take_step(
+    network: Sam,
+    optimizer: torch.optim.Optimizer,
+    batch: dict[str, Tensor],
+    recipe: Recipe,
+    step: int,
+    device: str,
+) -> float:
+    """Train on one batch and return its loss. Batch normalisation keeps its statistics."""
+    batch = {key: value.to(device) for key, value in batch.items()}
+    targets = batch["targets"]
+    image_size = batch["pixels"].shape[-1]
+    coords, labels, masks = batch["point_coords"], batch["point_labels"], batch.get("mask_input")
+    generator = torch.Generator(device).manual_seed((recipe.seed << 32) + step)
+    correct = torch.rand((), generator=generator, device=device).item() < recipe.correct
+
+    with mixed_precision(device):
+        embedding = repeat(network.encode(channels_last(batch["pixels"])), len(targets))
+    if correct and masks is None:
+        with torch.no_grad(), mixed_precision(device):
+            logits, quality = network.decode(embedding, coords, labels, mask_tokens=ALL_MASKS)
+        masks = chosen_logits(logits.float(), quality.float(), one_point(labels))
+        click, label = corrective_click(masks[:, 0], targets, image_size, generator)
+        coords, labels = torch.cat([click, coords], 1), torch.cat([label, labels], 1)
+    with mixed_precision(device):
+        logits, quality = network.decode(embedding, coords, labels, masks, mask_tokens=ALL_MASKS)
+    loss = prompt_loss(logits.float(), quality.float(), targets, one_point(labels))
+
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
+    optimizer.step()
+    return loss.item()
+
+
+def one_point(labels: Tensor) -> Tensor:
+    """Whether each prompt (B, N) is a single point."""
+    return (labels != -1).sum(1) == 1
+
+
+def chosen_logits(logits: Tensor, quality: Tensor, ambiguous: Tensor) -> Tensor:
+    """Return (B, 1, s, s): the best of three for one point, the single mask otherwise."""
+    best = 1 + quality[:, 1:].argmax(1)
+    token = torch.where(ambiguous, best, torch.zeros_like(best))
+    return logits[torch.arange(len(logits)), token][:, None]
+
+
+def repeat(embedding: dict[str, Tensor], prompts: int) -> dict[str, Tensor]:
+    """Repeat each image's arrays for each of its prompts."""
+    return {
+        name: array.repeat_interleave(prompts // len(array), 0) for name, array in embedding.items()
+    }
+
+
+def channels_last(pixels: Tensor) -> Tensor:
+    """Lay pixels out so that convolutions are fast on a CPU."""
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+def mixed_precision(device: str) -> AbstractContextManager:
+    """bfloat16 for the products, float32 for the rest."""
+    return torch.autocast(device, torch.bfloat16)
+
+
+@torch.no_grad()
+def update_average(average: dict[str, Tensor], network: Sam, decay: float, step: int) -> None:
+    """Move the averaged weights towards the network's."""
+    decay = min(decay, (1 + step) / (AVERAGE_RAMP + step))
+    for name, value in network.state_dict().items():
+        if value.is_floating_point():
+            average[name].lerp_(value, 1 - decay)
+
+
+@torch.no_grad()
+def score_held_out(
+    recipe: Recipe, stage: Stage, average: dict[str, Tensor], held_out: list, device: str
+) -> dict[str, float]:
+    """Score the averaged weights on the held-out photographs, the same prompts every time.
+
+    Mean IoU at the resolution of the logits: of the single mask for a box, of the
+    model's own choice and of the best of three for one point.
+    """
+    network = build_network(recipe.network).to(device)
+    network.load_state_dict(average)
+    network = network.to(memory_format=torch.channels_last)
+    samples = Samples(held_out, np.full(len(held_out), 1 / len(held_out)), recipe, stage, recipe.steps)
+    found: dict[str, list[Tensor]] = {"box": [], "point_choice": [], "point_best": []}
+    for number in range(HELD_OUT_STEPS * 4):
+        batch = samples[number]
+        if batch["point_labels"].shape[1] != 2:
+            continue
+        batch = {key: value.to(device) for key, value in batch.items()}
+        with mixed_precision(device):
+            embedding = repeat(network.encode(channels_last(batch["pixels"])), len(batch["targets"]))
+            logits, quality = network.decode(
+                embedding, batch["point_coords"], batch["point_labels"], mask_tokens=ALL_MASKS
+            )
+        ious = mask_ious(logits.float(), batch["targets"])
+        point = one_point(batch["point_labels"])
+        found["box"].append(ious[~point, 0])
+        found["point_best"].append(ious[point, 1:].amax(1))
+        choice = quality[point, 1:].argmax(1)
+        found["point_choice"].append(ious[point, 1:].gather(1, choice[:, None])[:, 0])
+        if len(found["box"]) == HELD_OUT_STEPS:
+            break
+    return {key: float(torch.cat(values).mean()) for key, values in found.items()}
+
+
+def append_log(path: Path, progress: Progress, stage: Stage) -> None:
+    """Add one line to the run's log."""
+    line = {"step": progress.step, "image_size": stage.image_size, "loss": progress.loss}
+    line |= progress.scores or {}
+    old = path.read_bytes() if path.exists() else b""
+    write_bytes(path, old + json.dumps(line).encode() + b"\n")
+
+
+def cut_log(path: Path, step: int) -> None:
+    """Drop the log's lines after ``step``, which will be done again."""
+    if path.exists():
+        lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
+        write_bytes(path, "".join(f"{line}\n" for line in lines).encode())

@@ -1,0 +1,123 @@
+"""Prompts drawn from a ground-truth mask: jittered boxes, points, coarse masks, corrective clicks."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.ndimage import distance_transform_edt, gaussian_filter
+from torch import Tensor
+
+BOX_JITTER = 0.06  # standard deviation of a corner, in sides of the box
+COARSE_LOGIT = 8.0  # size of a mask prompt's logits
+CENTRAL = 0.35  # part of the points that lie at the object's centre-most pixel
+
+KINDS = ("box", "point", "points", "box_and_points", "mask")
+
+
+def draw_prompt(
+    target: np.ndarray, kind: str, slots: int, image_size: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``slots`` decoder inputs, coordinates (slots, 2) and labels (slots,), for one object.
+
+    Args:
+        target: (s, s) part of each pixel that is object, 0..1.
+        kind: one of ``KINDS``; the slots left over by a box are points, a prompt without a
+            box ends with a pad, as SAM's prompt encoder has it.
+        slots: number of slots.
+        image_size: side of the model input that ``target`` shows.
+        rng: source of all draws.
+    """
+    coords = np.zeros((slots, 2), np.float32)
+    labels = np.full(slots, -1, np.float32)
+    if kind == "mask":
+        return coords, labels
+    scale = image_size / target.shape[0]
+    points = slots - 1
+    if kind in ("box", "box_and_points"):
+        coords[:2] = draw_box(target, rng).reshape(2, 2) * scale
+        labels[:2] = 2, 3
+        points = slots - 2
+    first = slots - points - (0 if labels[0] == 2 else 1)
+    for i in range(first, first + points):
+        negative = i > first and rng.random() < 0.3
+        spot, label = draw_point(target, rng, negative=negative)
+        coords[i] = spot * scale - 0.5
+        labels[i] = label
+    return coords, labels
+
+
+def draw_box(target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the object's box (x0, y0, x1, y1), half the time with jittered corners."""
+    inside = target > 0.5
+    if not inside.any():
+        inside = target >= target.max()
+    columns, rows = np.flatnonzero(inside.any(0)), np.flatnonzero(inside.any(1))
+    box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
+    if rng.random() < 0.5:
+        width, height = box[2] - box[0], box[3] - box[1]
+        jitter = rng.normal(0, BOX_JITTER, 4).clip(-0.15, 0.15) * [width, height, width, height]
+        box = (box + jitter).clip(0, target.shape[0])
+    return box.astype(np.float32)
+
+
+def draw_point(
+    target: np.ndarray, rng: np.random.Generator, *, negative: bool = False
+) -> tuple[np.ndarray, int]:
+    """Return a pixel centre (x, y) and its label: inside the object, or near it but outside."""
+    inside = target > 0.5
+    if not inside.any():
+        inside = target >= target.max()
+    if negative:
+        near = gaussian_filter(inside.astype(np.float32), target.shape[0] / 24) > 0.02
+        candidates = np.flatnonzero(near & (target < 0.2))
+        if candidates.size:
+            return _centre(rng.choice(candidates), target.shape), 0
+    if rng.random() < CENTRAL:
+        return _centre(central_pixel(inside), target.shape), 1
+    return _centre(rng.choice(np.flatnonzero(inside)), target.shape), 1
+
+
+def central_pixel(inside: np.ndarray) -> int:
+    """Return the flat index of the pixel that is farthest from the mask's edge."""
+    padded = np.pad(inside, 1)
+    return int(distance_transform_edt(padded)[1:-1, 1:-1].argmax())
+
+
+def draw_coarse_mask(target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return mask-prompt logits (s, s): the object blurred, shifted and thresholded."""
+    s = target.shape[0]
+    shift = rng.integers(-s // 50, s // 50 + 1, 2)
+    soft = gaussian_filter(np.roll(target, shift, (0, 1)), rng.uniform(0.5, s / 40))
+    if rng.random() < 0.5:
+        return np.where(soft > 0.5, COARSE_LOGIT, -COARSE_LOGIT).astype(np.float32)
+    return ((soft - 0.5) * 2 * COARSE_LOGIT).astype(np.float32)
+
+
+def corrective_click(
+    logits: Tensor, target: Tensor, image_size: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Click where a mask is wrong, anywhere in the error with equal chance.
+
+    Args:
+        logits: (B, s, s) of the mask to correct.
+        target: (B, s, s) part of each pixel that is object.
+        image_size: side of the model input.
+        generator: source of the draws.
+
+    Returns:
+        Coordinates (B, 1, 2) in pixels of the model input and labels (B, 1).
+    """
+    b, s = logits.shape[0], logits.shape[-1]
+    wrong = ((logits > 0) != (target > 0.5)).flatten(1)
+    chance = torch.rand(wrong.shape, generator=generator, device=logits.device) + wrong
+    spot = chance.argmax(1)
+    x, y = spot % s, spot // s
+    scale = image_size / s
+    coords = (torch.stack([x, y], -1)[:, None] + 0.5) * scale - 0.5
+    labels = (target.flatten(1).gather(1, spot[:, None]) > 0.5).to(coords.dtype)
+    return coords.view(b, 1, 2), labels
+
+
+def _centre(index: int, shape: tuple[int, ...]) -> np.ndarray:
+    y, x = divmod(int(index), shape[1])
+    return np.array([x + 0.5, y + 0.5], np.float32)

@@ -1,0 +1,139 @@
+"""The settings of a training run, read from a TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mobilesam.core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class SourceSet:
+    """A training set: a folder with ``instances.json`` and ``images/``.
+
+    Attributes:
+        path: folder, relative to the recipe's ``data`` folder.
+        weight: how often one of its photographs is drawn, relative to those of other sets.
+        terms: licence of the set, which goes into the weights' metadata.
+    """
+
+    path: str
+    weight: float = 1.0
+    terms: str = ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the run at one image size.
+
+    Attributes:
+        image_size: side of the square model input, in pixels.
+        steps: optimiser steps.
+        images: photographs a step.
+        objects: prompts a photograph.
+        learning_rate: peak; falls as a cosine to a hundredth over the stage.
+        warm_up: steps over which it rises.
+    """
+
+    image_size: int
+    steps: int
+    images: int = 8
+    objects: int = 6
+    learning_rate: float = 6e-4
+    warm_up: int = 200
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights of a run, besides the data's bytes.
+
+    Attributes:
+        network: name in ``networks.configs.NETWORKS``.
+        sets: what is trained on.
+        stages: image sizes and lengths, in order.
+        seed: of everything random.
+        trunk: MobileNetV2 weights to start from (``.npz``), or empty.
+        trunk_rate: the trunk's learning rate, as a part of the others'.
+        weight_decay: AdamW's.
+        ema_decay: of the averaged weights that are kept.
+        held_out: part of each set's photographs that is only scored, never trained on.
+        correct: part of the steps with a corrective click and the first logits as mask prompt.
+        smallest_object: least part of the input that an object must cover.
+        clip_norm: largest norm of the gradient.
+    """
+
+    network: str
+    sets: tuple[SourceSet, ...]
+    stages: tuple[Stage, ...]
+    seed: int = 0
+    trunk: str = ""
+    trunk_rate: float = 0.2
+    weight_decay: float = 0.01
+    ema_decay: float = 0.999
+    held_out: float = 0.03
+    correct: float = 0.4
+    smallest_object: float = 0.0012
+    clip_norm: float = 1.0
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return sum(stage.steps for stage in self.stages)
+
+    def stage_at(self, step: int) -> tuple[Stage, int]:
+        """Return the stage that ``step`` belongs to, and the step's number inside it."""
+        for stage in self.stages:
+            if step < stage.steps:
+                return stage, step
+            step -= stage.steps
+        raise IndexError(step)
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Read a recipe; unknown keys are errors.
+
+    Raises:
+        ConfigError: if the file is missing, is not TOML or holds unknown or missing keys.
+    """
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file ({error})") from error
+    sets = tuple(_build(path, SourceSet, entry) for entry in content.pop("sets", []))
+    stages = tuple(_build(path, Stage, entry) for entry in content.pop("stages", []))
+    if not sets or not stages:
+        raise ConfigError(f"{path}: needs at least one [[sets]] and one [[stages]]")
+    return _build(path, Recipe, {**content, "sets": sets, "stages": stages})
+
+
+def _build(path: Path, kind: type, entry: dict[str, Any]) -> Any:
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    for key, value in entry.items():
+        if key not in fields:
+            raise ConfigError(
+                f"{path}: unknown key {key!r}; {kind.__name__} has {', '.join(fields)}"
+            )
+        _check(path, key, value, fields[key].type)
+    required = [
+        name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in entry
+    ]
+    if required:
+        raise ConfigError(f"{path}: {kind.__name__} lacks {', '.join(required)}")
+    return kind(**entry)
+
+
+def _check(path: Path, key: str, value: Any, kind: str) -> None:
+    accepted = {"str": str, "int": int, "float": (int, float)}.get(kind)
+    if accepted is None:
+        return
+    if not isinstance(value, accepted) or isinstance(value, bool):
+        raise ConfigError(f"{path}: {key} is {value!r}; give a value of type {kind}")
+    if kind != "str" and not 0 <= value < float("inf"):
+        raise ConfigError(f"{path}: {key} is {value!r}; must be 0 or more")

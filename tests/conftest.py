@@ -1,0 +1,61 @@
+"""Fixtures that several tests share."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobilesam.predictor import Model
+from mobilesam.runtimes.base import Weights
+from tests.seeded import seeded_weights
+
+GOLDEN = Path(__file__).parent / "golden"
+SHARED_VARIABLE = "MOBILESAM_SHARED"
+SHARED = Path(os.environ.get(SHARED_VARIABLE, Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture(scope="session")
+def golden() -> dict[str, np.ndarray]:
+    with np.load(GOLDEN / "vit_t_seed0.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="session")
+def golden_cases() -> list[dict]:
+    return json.loads((GOLDEN / "vit_t_seed0.json").read_text())["cases"]
+
+
+@pytest.fixture(scope="session")
+def vit_t_shapes() -> dict[str, list[int]]:
+    return json.loads((GOLDEN / "vit_t_state_dict.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def vit_t_weights(vit_t_shapes: dict) -> Weights:
+    return seeded_weights(vit_t_shapes)
+
+
+@pytest.fixture(scope="session")
+def onnx_vit_t(vit_t_weights: Weights) -> Model:
+    from mobilesam.runtimes.onnx import OnnxRuntime
+
+    return Model(OnnxRuntime("vit_t", vit_t_weights), name="seeded vit_t")
+
+
+@pytest.fixture(scope="session")
+def torch_vit_t(vit_t_weights: Weights) -> Model:
+    from mobilesam.runtimes.torch import TorchRuntime
+
+    return Model(TorchRuntime.from_weights("vit_t", vit_t_weights, device="cpu"), name="seeded vit_t")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of evaluation data; tests that need it skip where it is absent."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"no evaluation data at {SHARED}; set {SHARED_VARIABLE} to its folder")
+    return SHARED
