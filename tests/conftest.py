@@ -59,3 +59,10 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip(f"no evaluation data at {SHARED}; set {SHARED_VARIABLE} to its folder")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def pocket() -> Model:
+    from mobilesam import load
+
+    return load("pocket")

@@ -144,8 +144,10 @@ class Model:
         if not isinstance(embedding, Embedding):
             raise ConfigError(f"embedding: is a {type(embedding).__name__}; make one with model.embed(image)")
         if embedding.model != self.name:
-            raise ConfigError(f"embedding: was made by {embedding.model}, this model is {self.name}; embed the image again")
-        if multimask not in (None, True, False):
+            raise ConfigError(
+                f"embedding: was made by {embedding.model}, this model is {self.name}; embed the image again"
+            )
+        if multimask is not None and not isinstance(multimask, bool):
             raise PromptError(f"multimask: is {multimask!r}; must be True, False or None", code="U")
         if isinstance(prompts, Prompt):
             return self._segment_all(embedding, [prompts], [""], multimask)[0]
@@ -209,6 +211,10 @@ def _as_list(prompts: Iterable[Prompt]) -> list[Prompt]:
         ) from error
     if not given:
         raise PromptError("prompts: is empty; give at least one Prompt")
+    for i, prompt in enumerate(given):
+        if not isinstance(prompt, Prompt):
+            kind = type(prompt).__name__
+            raise PromptError(f"prompts[{i}]: is a {kind}; give Prompt(points=..., box=...)", code="U")
     if len(given) > MAX_PROMPTS:
         raise LimitError(f"prompts: {len(given)} prompts; at most {MAX_PROMPTS} are allowed in one call")
     return given

@@ -60,7 +60,7 @@ ENTRIES = {
             name="pocket-1",
             network="pocket",
             file="pocket-1.safetensors",
-            sha256="",
+            sha256="110eed06e853060ca6b33e0954d104f681bd3e1f20e026fda9a225b808914f69",
             licence="CC BY 4.0 for the weights; see the model card for the terms of what they were trained on",
             about="small model trained by this project from human masks; no part of it is SAM's or MobileSAM's weights",
         ),
@@ -154,7 +154,9 @@ def read_tensors(path: Path, data: bytes) -> dict[str, np.ndarray]:
             tensors[name] = np.ascontiguousarray(tensor, np.float32)
             if not np.isfinite(tensor).all():
                 count = int((~np.isfinite(tensor)).sum())
-                raise WeightsError(f"{path}: tensor {name} has {count} values that are not finite; get it again")
+                raise WeightsError(
+                    f"{path}: tensor {name} has {count} values that are not finite; get it again"
+                )
     return tensors
 
 

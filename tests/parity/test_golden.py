@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.seeded import seeded_image
 
-from mobilesam.predictor import Model
 from mobilesam.compat.segment_anything import SamPredictor
 from mobilesam.core.types import Prompt
-from tests.seeded import seeded_image
+from mobilesam.predictor import Model
 
 SIZES = {0: (480, 640), 1: (768, 500), 2: (1200, 1600)}
 INPUTS = {"in_point_coords": "point_coords", "in_point_labels": "point_labels", "in_box": "box"}
@@ -58,7 +58,9 @@ def test_every_case(golden: dict, golden_cases: list, predictor: tuple[int, SamP
     done = 0
     for case in (case for case in golden_cases if case["image"] == number):
         key = f"image{number}/{case['name']}"
-        prompt = {ours: golden[f"{key}/{theirs}"] for theirs, ours in INPUTS.items() if f"{key}/{theirs}" in golden}
+        prompt = {
+            ours: golden[f"{key}/{theirs}"] for theirs, ours in INPUTS.items() if f"{key}/{theirs}" in golden
+        }
         if "mask_input" in case:
             prompt["mask_input"] = best
         masks, ious, low_res = predictor.predict(**prompt, multimask_output=case["multimask_output"])

@@ -1,0 +1,1 @@
+"""The arithmetic: NumPy only, written once for every runtime."""

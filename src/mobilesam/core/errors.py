@@ -84,4 +84,6 @@ class PromptWarning(UserWarning):
 
 def missing_extra(what: str, extra: str) -> MissingExtraError:
     """Return the error for a feature that needs ``pip install 'mobilesam[extra]'``."""
-    return MissingExtraError(f"{what}: needs packages that are not installed; pip install 'mobilesam[{extra}]'")
+    return MissingExtraError(
+        f"{what}: needs packages that are not installed; pip install 'mobilesam[{extra}]'"
+    )

@@ -30,7 +30,9 @@ def enlarge_masks(
     """Enlarge logits (M, h, w) to boolean masks (M, H, W), one at a time to save memory."""
     masks = np.empty((len(low_res_masks), *original_size), bool)
     for mask, logits in zip(masks, low_res_masks, strict=True):
-        np.greater(enlarge_logits(logits[None], image_size, input_size, original_size)[0], threshold, out=mask)
+        np.greater(
+            enlarge_logits(logits[None], image_size, input_size, original_size)[0], threshold, out=mask
+        )
     return masks
 
 

@@ -6,6 +6,7 @@ the same mistake gives the same error everywhere.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,10 +82,6 @@ def validate_prompt(
     Warns:
         PromptWarning: for what is valid but may not be meant.
     """
-    if not isinstance(prompt, Prompt):
-        raise PromptError(
-            f"{field or 'prompt'}: is {_kind(prompt)}; give a Prompt(points=..., box=...)", code="U"
-        )
     points, labels = _check_points(prompt.points, prompt.labels, original_size, field)
     box = None if prompt.box is None else _check_box(prompt.box, original_size, field, clip=clip_box)
     mask_input = None
@@ -97,7 +94,9 @@ def validate_prompt(
     if box is not None and len(points):
         inside = ((points >= box[:2]) & (points <= box[2:])).all(1)
         if not inside[labels == FOREGROUND].all():
-            warnings.warn(f"{field}points: a foreground point lies outside the box", PromptWarning, stacklevel=4)
+            warnings.warn(
+                f"{field}points: a foreground point lies outside the box", PromptWarning, stacklevel=4
+            )
     return ValidPrompt(points, labels, box, mask_input)
 
 
@@ -229,7 +228,9 @@ def mask_to_logits(mask: np.ndarray, side: int, input_size: Size, image_size: in
     Each cell's logit tells how much of it is object, from -8 to 8; the padding is -8.
     """
     height, width = (max(1, int(np.ceil(n * side / image_size))) for n in input_size)
-    part = _area_matrix(mask.shape[0], height) @ mask.astype(np.float32) @ _area_matrix(mask.shape[1], width).T
+    part = (
+        _area_matrix(mask.shape[0], height) @ mask.astype(np.float32) @ _area_matrix(mask.shape[1], width).T
+    )
     logits = np.full((1, side, side), -MASK_LOGIT, np.float32)
     logits[0, :height, :width] = (2 * part - 1) * MASK_LOGIT
     return logits
@@ -285,7 +286,7 @@ def _array(value: ArrayLike, name: str, wanted: str) -> np.ndarray:
         raise PromptError(f"{name}: is {_kind(value)}; must be {wanted}", code="U")
     try:
         if hasattr(value, "detach"):  # a tensor that may need gradients or lie on a device
-            value = value.detach().cpu()
+            value = value.detach().cpu().numpy()
         array = np.asarray(value)
     except (ValueError, TypeError, OverflowError) as error:
         raise PromptError(f"{name}: is ragged or not numeric; must be {wanted}", code="U") from error
@@ -296,8 +297,10 @@ def _array(value: ArrayLike, name: str, wanted: str) -> np.ndarray:
 
 def _big_numbers(array: np.ndarray, name: str, wanted: str) -> np.ndarray:
     if all(isinstance(v, int) and not isinstance(v, bool) for v in array.ravel().tolist()):
-        limit = np.finfo(np.float64).max
-        return np.array([float(max(min(v, limit), -limit)) for v in array.ravel().tolist()]).reshape(array.shape)
+        limit = sys.float_info.max
+        return np.array([float(max(min(v, limit), -limit)) for v in array.ravel().tolist()]).reshape(
+            array.shape
+        )
     raise PromptError(f"{name}: is not numeric; must be {wanted}", code="U")
 
 

@@ -33,9 +33,7 @@ class Rle:
 
     def __eq__(self, other: object) -> bool:
         return (
-            isinstance(other, Rle)
-            and self.size == other.size
-            and np.array_equal(self.counts, other.counts)
+            isinstance(other, Rle) and self.size == other.size and np.array_equal(self.counts, other.counts)
         )
 
     @property

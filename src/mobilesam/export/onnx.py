@@ -77,21 +77,28 @@ class Decode(nn.Module):
         )
 
 
-def write_graphs(name: str, folder: Path) -> None:
-    """Write the weight-free graphs of network ``name`` and their index to ``folder``."""
+def write_graphs(name: str, folder: Path, *, overwrite: bool = False) -> list[Path]:
+    """Write the weight-free graphs of network ``name`` and their index; return their paths.
+
+    Raises:
+        OutputError: if a file cannot be written, or exists and ``overwrite`` is false.
+    """
     network = build_network(name)
-    parts = {}
+    parts, paths = {}, []
     for part, model in trace_parts(network).items():
         weights = [w for w in model.graph.initializer if w.data_location == TensorProto.EXTERNAL]
         parts[part] = [w.name for w in weights]
-        write_bytes(folder / f"{name}-{part}.onnx", model.SerializeToString(deterministic=True))
+        paths.append(folder / f"{name}-{part}.onnx")
+        write_bytes(paths[-1], model.SerializeToString(deterministic=True), overwrite=overwrite)
     index = {
         "image_size": network.image_size,
         "parameters": {key: list(value.shape) for key, value in network.named_parameters()},
         "buffers": {key: list(value.shape) for key, value in persistent_buffers(network).items()},
         "parts": parts,
     }
-    write_bytes(folder / f"{name}.json", (json.dumps(index) + "\n").encode())
+    paths.append(folder / f"{name}.json")
+    write_bytes(paths[-1], (json.dumps(index) + "\n").encode(), overwrite=overwrite)
+    return paths
 
 
 def export_onnx(name: str, weights: Weights, folder: Path, *, overwrite: bool = False) -> list[Path]:

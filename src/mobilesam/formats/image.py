@@ -96,12 +96,12 @@ def read_file(path: str | os.PathLike) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except (OSError, ValueError) as error:
         raise ImageError(f"{printable(shown)}: {_open_reason(error)}") from error
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        what = "is a directory" if stat.S_ISDIR(mode) else "is not a regular file"
+        raise ImageError(f"{printable(shown)}: {what}; give an image file, or - for standard input")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if stat.S_ISDIR(status.st_mode):
-            raise ImageError(f"{printable(shown)}: is a directory; give an image file")
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f"{printable(shown)}: is not a regular file; give an image file, or - for standard input")
         return read_limited(file, shown)
 
 
@@ -116,7 +116,9 @@ def read_limited(file: io.BufferedIOBase, name: str) -> bytes:
     except OSError as error:
         raise ImageError(f"{printable(name)}: cannot be read ({error.strerror})") from error
     if len(data) > MAX_FILE_BYTES:
-        raise LimitError(f"{printable(name)}: more than {MAX_FILE_BYTES >> 20} MiB, the limit for an image file")
+        raise LimitError(
+            f"{printable(name)}: more than {MAX_FILE_BYTES >> 20} MiB, the limit for an image file"
+        )
     return data
 
 
@@ -156,7 +158,9 @@ def _pillow_to_rgb(picture: PillowImage.Image, name: str, max_pixels: int) -> Im
         array = np.asarray(picture)
         if picture.mode == "I" and array.min() >= 0 and array.max() <= 0xFFFF:
             return _repeat_grey(_halve_depth(array.astype(np.uint16)))
-        raise ImageError(f"{name}: mode {picture.mode} (32 bits a pixel) has no fixed white; convert it to 8 or 16 bits")
+        raise ImageError(
+            f"{name}: mode {picture.mode} (32 bits a pixel) has no fixed white; convert it to 8 or 16 bits"
+        )
     try:
         if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
             picture = picture.convert("RGBA")

@@ -13,7 +13,15 @@ from mobilesam.core.arrays import Image, Mask
 from mobilesam.core.types import Prompt
 
 # Colours that differ in lightness as well as in hue (after Okabe and Ito).
-COLOURS = ((0, 158, 240), (240, 140, 0), (0, 190, 120), (220, 80, 180), (240, 220, 40), (120, 100, 240), (230, 60, 40))
+COLOURS = (
+    (0, 158, 240),
+    (240, 140, 0),
+    (0, 190, 120),
+    (220, 80, 180),
+    (240, 220, 40),
+    (120, 100, 240),
+    (230, 60, 40),
+)
 OPACITY = 0.5
 FOREGROUND_COLOUR, BACKGROUND_COLOUR = (40, 220, 60), (240, 40, 40)
 RULER_LINES = 10  # about so many along the longer side

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +19,7 @@ class MLP(nn.Module):
     def __init__(self, in_dim: int, hidden: int, out_dim: int, depth: int) -> None:
         super().__init__()
         widths = [in_dim, *[hidden] * (depth - 1), out_dim]
-        self.layers = nn.ModuleList(
-            nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
@@ -74,8 +73,7 @@ class MaskDecoder(nn.Module):
         self.mask_tokens = nn.Embedding(self.num_mask_tokens, embed_dim)
         self.output_upscaling = output_upscaling
         self.output_hypernetworks_mlps = nn.ModuleList(
-            MLP(embed_dim, embed_dim, output_upscaling.out_channels, 3)
-            for _ in range(self.num_mask_tokens)
+            MLP(embed_dim, embed_dim, output_upscaling.out_channels, 3) for _ in range(self.num_mask_tokens)
         )
         self.iou_prediction_head = MLP(embed_dim, iou_head_hidden, self.num_mask_tokens, 3)
 

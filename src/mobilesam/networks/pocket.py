@@ -19,7 +19,15 @@ from mobilesam.networks.layer_norm import LayerNorm2d
 from mobilesam.networks.prompt_encoder import grid_centres
 
 # MobileNetV2's table 2: expansion, channels, blocks, stride of the first block.
-MOBILENET_V2 = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+MOBILENET_V2 = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 STEM_CHANNELS = 32
 TAPS = {0: 2, 1: 4, 2: 8, 4: 16, 6: 32}  # stage -> stride of its output
 SKIP_CHANNELS = {4: 32, 2: 16}  # stride -> channels that the mask head looks at
@@ -123,9 +131,7 @@ class PocketEncoder(nn.Module):
         super().__init__()
         channels = {TAPS[i]: MOBILENET_V2[i][1] for i in TAPS}
         self.trunk = MobileNetV2()
-        self.laterals = nn.ModuleList(
-            nn.Conv2d(channels[stride], out_channels, 1) for stride in (32, 16, 8)
-        )
+        self.laterals = nn.ModuleList(nn.Conv2d(channels[stride], out_channels, 1) for stride in (32, 16, 8))
         self.blocks = nn.ModuleList(
             nn.Sequential(*(NeckBlock(out_channels) for _ in range(depth))) for depth in neck_depths
         )
@@ -173,10 +179,11 @@ class PromptMaps(nn.Module):
     def forward(self, positions: Tensor, labels: Tensor, grid_size: tuple[int, int]) -> Tensor:
         """Return (B, embed_dim, h, w) for positions (B, N, 2) in 0..1 and labels (B, N)."""
         centres = grid_centres(grid_size, positions)  # (h, w, 2)
+        one_more = F.pad(positions, (0, 0, 0, 1))  # an unchosen point, so that there is always one
         maps = torch.cat(
             [
-                self._draw_points(positions, labels == 1, centres),
-                self._draw_points(positions, labels == 0, centres),
+                self._draw_points(one_more, F.pad(labels, (0, 1), value=-1) == 1, centres),
+                self._draw_points(one_more, F.pad(labels, (0, 1), value=-1) == 0, centres),
                 self._draw_box(positions, labels, centres),
             ],
             dim=1,
@@ -186,11 +193,10 @@ class PromptMaps(nn.Module):
     def _draw_points(self, positions: Tensor, chosen: Tensor, centres: Tensor) -> Tensor:
         """Two Gaussians, the log distance to the nearest point, and whether there is one: (B, 4, h, w)."""
         offset = positions[:, :, None, None] - centres  # (B, N, h, w, 2)
-        squared = offset.square().sum(-1) + torch.where(chosen, 0.0, OUTSIDE)[:, :, None, None]
-        nowhere = torch.full_like(squared[:, :1].sum(1, keepdim=True), OUTSIDE)  # where N is 0
-        squared = torch.cat([squared, nowhere], dim=1).amin(1).clamp(max=OUTSIDE)  # (B, h, w)
+        far = torch.where(chosen, 0.0, OUTSIDE)[:, :, None, None]
+        squared = (offset.square().sum(-1) + far).amin(1).clamp(max=OUTSIDE)  # (B, h, w)
         gaussians = [torch.exp(-squared / (2 * sigma**2)) for sigma in self.SIGMAS]
-        any_chosen = chosen.to(positions.dtype).sum(1).clamp(max=1)[:, None, None].expand_as(squared)
+        any_chosen = chosen.to(positions.dtype).amax(1)[:, None, None].expand_as(squared)
         log_distance = 0.5 * torch.log(squared + self.NEAREST**2)
         return torch.stack([*gaussians, 0.3 * log_distance * any_chosen, any_chosen], dim=1)
 

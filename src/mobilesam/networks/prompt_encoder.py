@@ -6,7 +6,6 @@ from math import pi
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mobilesam.networks.layer_norm import LayerNorm2d
 
@@ -29,9 +28,7 @@ class PositionEmbeddingRandom(nn.Module):
 
     def forward(self, grid_size: tuple[int, int]) -> Tensor:
         """Encode the centre of every cell of a grid of (height, width): (C, height, width)."""
-        return self.encode(grid_centres(grid_size, self.positional_encoding_gaussian_matrix)).permute(
-            2, 0, 1
-        )
+        return self.encode(grid_centres(grid_size, self.positional_encoding_gaussian_matrix)).permute(2, 0, 1)
 
 
 def grid_centres(grid_size: tuple[int, int], like: Tensor) -> Tensor:

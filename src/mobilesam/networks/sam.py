@@ -56,9 +56,7 @@ class Sam(nn.Module):
         if self.prompt_encoder.prompt_maps is not None:
             return {}
         image_pe = self.image_pe(image_embedding)
-        first = self.mask_decoder.project_image(
-            image_embedding, image_pe, self.prompt_encoder.no_mask()
-        )
+        first = self.mask_decoder.project_image(image_embedding, image_pe, self.prompt_encoder.no_mask())
         return {f"first_layer_{name}": array for name, array in first._asdict().items()}
 
     def image_pe(self, image_embedding: Tensor) -> Tensor:

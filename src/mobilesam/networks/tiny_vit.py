@@ -29,9 +29,7 @@ class ConvBN(nn.Sequential):
         self, in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1, groups: int = 1
     ) -> None:
         super().__init__()
-        conv = nn.Conv2d(
-            in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False
-        )
+        conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.add_module("c", conv)
         self.add_module("bn", nn.BatchNorm2d(out_channels))
 
@@ -192,9 +190,7 @@ class AttentionStage(nn.Module):
         downsample: PatchMerging | None,
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(
-            TinyViTBlock(dim, heads, window, mlp_ratio) for _ in range(depth)
-        )
+        self.blocks = nn.ModuleList(TinyViTBlock(dim, heads, window, mlp_ratio) for _ in range(depth))
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
@@ -235,18 +231,13 @@ class TinyViT(nn.Module):
         self.patch_embed = PatchEmbed(embed_dims[0])
         strides = (2, 2, 1)  # the published 2, 2, 2 with SAM's grid in mind
         merges = [
-            PatchMerging(embed_dims[i], embed_dims[i + 1], strides[i])
-            for i in range(len(embed_dims) - 1)
+            PatchMerging(embed_dims[i], embed_dims[i + 1], strides[i]) for i in range(len(embed_dims) - 1)
         ]
-        self.layers = nn.ModuleList(
-            [ConvStage(embed_dims[0], depths[0], mbconv_expand_ratio, merges[0])]
-        )
+        self.layers = nn.ModuleList([ConvStage(embed_dims[0], depths[0], mbconv_expand_ratio, merges[0])])
         for i in range(1, len(embed_dims)):
             downsample = merges[i] if i < len(merges) else None
             self.layers.append(
-                AttentionStage(
-                    embed_dims[i], depths[i], num_heads[i], window_sizes[i], mlp_ratio, downsample
-                )
+                AttentionStage(embed_dims[i], depths[i], num_heads[i], window_sizes[i], mlp_ratio, downsample)
             )
         self.norm_head = nn.LayerNorm(embed_dims[-1])  # in the checkpoint, unused
         self.head = nn.Linear(embed_dims[-1], CLASSES)  # in the checkpoint, unused

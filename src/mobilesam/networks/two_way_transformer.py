@@ -57,9 +57,7 @@ class Attention(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Plain attention of ``q`` (B, N, C) on ``k`` and ``v`` (B, M, C)."""
-        return self.attend(
-            self.split(self.q_proj(q)), self.split(self.k_proj(k)), self.split(self.v_proj(v))
-        )
+        return self.attend(self.split(self.q_proj(q)), self.split(self.k_proj(k)), self.split(self.v_proj(v)))
 
     def tokens_read_image(self, tokens: Tensor, image_key: Tensor, image_value: Tensor) -> Tensor:
         """``forward(tokens, image_key, image_value)`` with the image side folded into the tokens.

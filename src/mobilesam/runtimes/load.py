@@ -26,7 +26,9 @@ def load_runtime(
         raise ConfigError(f"runtime {runtime!r}: unknown; choose one of {', '.join(RUNTIMES)}")
     if runtime == "onnx":
         if dtype not in (None, "float32"):
-            raise ConfigError(f"dtype {dtype!r}: the onnx runtime has float32; pass runtime='torch' for others")
+            raise ConfigError(
+                f"dtype {dtype!r}: the onnx runtime has float32; pass runtime='torch' for others"
+            )
         from mobilesam.runtimes.onnx import OnnxRuntime
 
         weights = read_weights(entry, checkpoint)

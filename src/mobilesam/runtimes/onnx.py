@@ -77,7 +77,9 @@ class OnnxRuntime:
         if device not in PROVIDERS:
             raise ConfigError(f"device {device!r}: the onnx runtime has {', '.join(PROVIDERS)}")
         if PROVIDERS[device] not in ort.get_available_providers():
-            raise ConfigError(f"device {device!r}: needs ONNX Runtime's GPU build; pip install onnxruntime-gpu")
+            raise ConfigError(
+                f"device {device!r}: needs ONNX Runtime's GPU build; pip install onnxruntime-gpu"
+            )
         index = graph_index(network)
         check_tensors(weights, index.parameters | index.buffers, network)
         self.device = device

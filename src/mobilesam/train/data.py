@@ -87,8 +87,7 @@ class Samples(Dataset):
         slots = int(rng.choice(list(SLOTS), p=list(SLOTS.values())))
         samples = [self._sample(slots, rng) for _ in range(self.stage.images)]
         return {
-            key: torch.from_numpy(np.concatenate([sample[key] for sample in samples]))
-            for key in samples[0]
+            key: torch.from_numpy(np.concatenate([sample[key] for sample in samples])) for key in samples[0]
         }
 
     def _sample(self, slots: int, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -238,9 +238,7 @@ def chosen_logits(logits: Tensor, quality: Tensor, ambiguous: Tensor) -> Tensor:
 
 def repeat(embedding: dict[str, Tensor], prompts: int) -> dict[str, Tensor]:
     """Repeat each image's arrays for each of its prompts."""
-    return {
-        name: array.repeat_interleave(prompts // len(array), 0) for name, array in embedding.items()
-    }
+    return {name: array.repeat_interleave(prompts // len(array), 0) for name, array in embedding.items()}
 
 
 def channels_last(pixels: Tensor) -> Tensor:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
+
+from mobilesam.core.regions import central_pixel
 
 BOX_JITTER = 0.06  # standard deviation of a corner, in sides of the box
 COARSE_LOGIT = 8.0  # size of a mask prompt's logits
@@ -73,14 +75,8 @@ def draw_point(
         if candidates.size:
             return _centre(rng.choice(candidates), target.shape), 0
     if rng.random() < CENTRAL:
-        return _centre(central_pixel(inside), target.shape), 1
+        return np.array(central_pixel(inside), np.float32) + 0.5, 1
     return _centre(rng.choice(np.flatnonzero(inside)), target.shape), 1
-
-
-def central_pixel(inside: np.ndarray) -> int:
-    """Return the flat index of the pixel that is farthest from the mask's edge."""
-    padded = np.pad(inside, 1)
-    return int(distance_transform_edt(padded)[1:-1, 1:-1].argmax())
 
 
 def draw_coarse_mask(target: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -117,9 +117,7 @@ def _build(path: Path, kind: type, entry: dict[str, Any]) -> Any:
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for key, value in entry.items():
         if key not in fields:
-            raise ConfigError(
-                f"{path}: unknown key {key!r}; {kind.__name__} has {', '.join(fields)}"
-            )
+            raise ConfigError(f"{path}: unknown key {key!r}; {kind.__name__} has {', '.join(fields)}")
         _check(path, key, value, fields[key].type)
     required = [
         name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in entry

@@ -1,0 +1,79 @@
+"""``mobilesam demo``: a real photograph, segmented from a point and from a box."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+
+from mobilesam.cli.options import load_model
+from mobilesam.core.errors import missing_extra
+from mobilesam.core.types import Prompt
+from mobilesam.formats.image import image_to_png, printable
+from mobilesam.storage.atomic import write_bytes
+
+# scikit-image's photographs: a cat (CC0, Stefan van der Walt), a cup of coffee (CC0, Rachel Michetti).
+POINT_PHOTOGRAPH, POINT = "chelsea", (230, 150)
+BOX_PHOTOGRAPH, BOX = "coffee", (80, 60, 490, 370)
+
+
+@click.command()
+@click.option(
+    "--out",
+    default="demo-out",
+    show_default=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder for the pictures.",
+)
+def demo(out: Path) -> None:
+    """Segment two photographs, one from a point and one from a box, and write the pictures.
+
+    \b
+    pip install 'mobilesam[demo]'
+    mobilesam demo --out demo-out
+    """
+    start = time.perf_counter()
+    photographs = {name: read_photograph(name) for name in (POINT_PHOTOGRAPH, BOX_PHOTOGRAPH)}
+    loading = time.perf_counter()
+    model = load_model(None, None, None, None, None)
+    loaded = time.perf_counter()
+    click.echo(f"photographs read in {_ms(loading - start)}, model loaded in {_ms(loaded - loading)}")
+    tasks = (
+        (POINT_PHOTOGRAPH, f"point {POINT[0]},{POINT[1]}", Prompt(points=[POINT])),
+        (BOX_PHOTOGRAPH, f"box {','.join(map(str, BOX))}", Prompt(box=BOX)),
+    )
+    for name, told, prompt in tasks:
+        start = time.perf_counter()
+        embedding = model.embed(photographs[name])
+        embedded = time.perf_counter()
+        result = model.segment(embedding, prompt)
+        mask = result.mask
+        done = time.perf_counter()
+        click.echo(
+            f"{name}, {told}: image {_ms(embedded - start)}, mask {_ms(done - embedded)}, "
+            f"{result.area} pixels, predicted IoU {result.best.predicted_iou:.2f}"
+        )
+        for kind, picture in (("mask", mask), ("cutout", result.cutout()), ("overlay", result.overlay())):
+            path = out / f"{name}_{kind}.png"
+            write_bytes(path, image_to_png(picture))
+            click.echo(f"  {kind}: {printable(path)}")
+
+
+def read_photograph(name: str) -> np.ndarray:
+    """Return one of scikit-image's photographs (H, W, 3).
+
+    Raises:
+        MissingExtraError: if scikit-image is not installed.
+    """
+    try:
+        from skimage import data
+    except ModuleNotFoundError as error:
+        raise missing_extra("demo", "demo") from error
+    return getattr(data, name)()
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms"

@@ -1,0 +1,61 @@
+"""``mobilesam export``: a model as files for other runtimes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mobilesam.core.errors import missing_extra
+from mobilesam.formats.image import printable
+from mobilesam.weights import DEFAULT_MODEL, entry_of, read_weights
+
+
+@click.group()
+def export() -> None:
+    """Write a model for other runtimes.
+
+    \b
+    mobilesam export onnx --model pocket --out onnx
+    """
+
+
+@export.command()
+@click.option(
+    "--model", default=DEFAULT_MODEL, show_default=True, metavar="NAME", help="pocket or mobile_sam."
+)
+@click.option("--checkpoint", metavar="FILE", help="Other weights of the same network.")
+@click.option(
+    "--out",
+    default="onnx",
+    show_default=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder for the files.",
+)
+@click.option(
+    "--graphs-only",
+    is_flag=True,
+    help="Leave the weights out; this is how the package's own graphs are made.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+def onnx(model: str, checkpoint: str | None, out: Path, graphs_only: bool, overwrite: bool) -> None:
+    """Write ONNX files: encoder, decoder, and decoder for mask prompts.
+
+    Inputs and outputs are listed in docs/reference/onnx.md.
+
+    \b
+    mobilesam export onnx --model pocket --out onnx
+    mobilesam export onnx --model mobile_sam --checkpoint mobile_sam.pt
+    """
+    try:
+        from mobilesam.export.onnx import export_onnx, write_graphs
+    except ModuleNotFoundError as error:
+        raise missing_extra("export onnx", "export") from error
+    entry = entry_of(model)
+    if graphs_only:
+        paths = write_graphs(entry.network, out, overwrite=overwrite)
+    else:
+        paths = export_onnx(entry.network, read_weights(entry, checkpoint), out, overwrite=overwrite)
+    for path in paths:
+        click.echo(f"{printable(path)}: {path.stat().st_size / 1e6:.1f} MB")

@@ -1,0 +1,63 @@
+"""What a run leaves for its users: weights, and a picture of how it went."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load, save
+
+from mobilesam.storage.atomic import write_bytes
+from mobilesam.train.checkpoint import fingerprint
+from mobilesam.train.recipe import Recipe
+
+
+def finish(recipe: Recipe, checkpoint: Path, out: Path) -> list[Path]:
+    """Write ``weights.safetensors`` and ``loss.png`` from a checkpoint and the log; return their paths."""
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    weights, plot = out / "weights.safetensors", out / "loss.png"
+    write_bytes(weights, average_to_weights(checkpoint.read_bytes(), recipe, log))
+    write_bytes(plot, plot_log(log))
+    return [weights, plot]
+
+
+def average_to_weights(checkpoint: bytes, recipe: Recipe, log: list[dict]) -> bytes:
+    """Return a checkpoint's averaged weights as float16 safetensors that say where they are from."""
+    prefix = "average/"
+    tensors = {name[len(prefix) :]: t for name, t in load(checkpoint).items() if name.startswith(prefix)}
+    tensors = {name: t.astype(np.float16) if t.dtype == np.float32 else t for name, t in tensors.items()}
+    scores = [line for line in log if "box" in line]
+    metadata = {
+        "network": recipe.network,
+        "recipe": fingerprint(recipe),
+        "steps": str(log[-1]["step"]),
+        "trained_on": "; ".join(f"{Path(s.path).name} ({s.terms})" for s in recipe.sets),
+        "started_from": Path(recipe.trunk).stem if recipe.trunk else "random weights",
+        "held_out": json.dumps(scores[-1]) if scores else "",
+    }
+    return save(tensors, metadata)
+
+
+def plot_log(log: list[dict]) -> bytes:
+    """Return a PNG of training loss and held-out scores over the steps."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    loss, score = figure.subplots(1, 2)
+    loss.plot([line["step"] for line in log], [line["loss"] for line in log])
+    loss.set(xlabel="step", ylabel="training loss", title="Loss")
+    scored = [line for line in log if "box" in line]
+    for key, label in (
+        ("box", "box"),
+        ("point_choice", "point, own choice"),
+        ("point_best", "point, best of 3"),
+    ):
+        score.plot([line["step"] for line in scored], [line[key] for line in scored], label=label)
+    score.set(xlabel="step", ylabel="mean IoU", title="Held out", ylim=(0, 1))
+    score.legend()
+    score.grid(alpha=0.3)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

@@ -1,0 +1,135 @@
+"""The NumPy core against the field's own implementations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco_mask
+from scipy.ndimage import distance_transform_edt
+from torch.nn import functional as F
+
+from mobilesam.core.boxes import mask_to_box, xyxy_to_xywh
+from mobilesam.core.errors import ConfigError
+from mobilesam.core.geometry import input_size_of, to_input_frame
+from mobilesam.core.metrics import mask_iou
+from mobilesam.core.postprocess import enlarge_logits, enlarge_masks, stability_scores, visible_part
+from mobilesam.core.regions import central_pixel, distance_to_edge
+from mobilesam.core.resize import bilinear_matrix
+from mobilesam.core.rle import counts_to_string, dict_to_rle, mask_to_rle, rle_to_mask, string_to_counts
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted"),
+    [
+        ((480, 640), (768, 1024)),
+        ((201, 2048), (101, 1024)),  # 100.5: int(x + 0.5) is 101, round() is 100
+        ((1, 100000), (1, 1024)),  # SAM's rule alone would give no row at all
+        ((1, 1), (1024, 1024)),
+        ((1024, 1024), (1024, 1024)),
+    ],
+)
+def test_size_rule(size: tuple, wanted: tuple) -> None:
+    assert input_size_of(size, 1024) == wanted
+
+
+def test_coordinates_scale_with_the_rounded_sides() -> None:
+    np.testing.assert_allclose(to_input_frame(np.array([[2048.0, 201.0]]), (201, 2048), (101, 1024)), [[1024, 101]])
+
+
+@pytest.mark.parametrize(("length", "new"), [(256, 1024), (768, 480), (64, 64), (3, 7), (1, 5), (5, 1)])
+def test_bilinear_matrix_is_torchs_interpolate(length: int, new: int) -> None:
+    row = np.random.default_rng(0).standard_normal(length).astype(np.float32)
+    wanted = F.interpolate(torch.from_numpy(row)[None, None, None], size=(1, new), mode="bilinear")[0, 0, 0]
+    np.testing.assert_allclose(bilinear_matrix(length, new) @ row, wanted, atol=3e-4)
+
+
+@pytest.mark.parametrize("size", [(480, 640), (700, 311), (50, 90)])
+def test_enlarging_is_sams_two_steps(size: tuple) -> None:
+    low = np.random.default_rng(1).standard_normal((2, 256, 256)).astype(np.float32)
+    input_size = input_size_of(size, 1024)
+    big = F.interpolate(torch.from_numpy(low)[None], (1024, 1024), mode="bilinear", align_corners=False)
+    big = big[..., : input_size[0], : input_size[1]]
+    wanted = F.interpolate(big, size, mode="bilinear", align_corners=False)[0].numpy()
+    got = enlarge_logits(low, 1024, input_size, size)
+    np.testing.assert_allclose(got, wanted, atol=3e-4)
+    np.testing.assert_array_equal(enlarge_masks(low, 1024, input_size, size), got > 0)
+
+
+def test_stability_score_is_the_iou_of_two_thresholds() -> None:
+    logits = np.random.default_rng(2).normal(0, 2, (3, 64, 64)).astype(np.float32)
+    wanted = [mask_iou(m > 1, m > -1) for m in logits]
+    np.testing.assert_allclose(stability_scores(logits), wanted, atol=1e-6)
+    assert stability_scores(np.full((1, 4, 4), -9, np.float32)) == [0]
+
+
+def test_padding_is_not_part_of_the_stability_score() -> None:
+    assert visible_part(np.zeros((1, 256, 256), np.float32), 1024, (768, 1024)).shape == (1, 192, 256)
+    assert visible_part(np.zeros((1, 256, 256), np.float32), 1024, (1, 1024)).shape == (1, 1, 256)
+
+
+def random_masks() -> list[np.ndarray]:
+    rng = np.random.default_rng(3)
+    shapes = [(1, 1), (1, 9), (7, 1), (13, 17), (40, 64)]
+    return [rng.random(shape) < part for shape in shapes for part in (0, 0.2, 0.5, 0.9, 1)]
+
+
+@pytest.mark.parametrize("mask", random_masks(), ids=lambda m: f"{m.shape}-{m.mean():.1f}")
+def test_run_lengths_are_pycocotools(mask: np.ndarray) -> None:
+    rle = mask_to_rle(mask)
+    theirs = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    assert rle.to_dict() == {"size": theirs["size"], "counts": theirs["counts"].decode()}
+    assert rle.area == mask.sum()
+    np.testing.assert_array_equal(rle_to_mask(dict_to_rle(rle.to_dict())), mask)
+    np.testing.assert_array_equal(rle_to_mask(dict_to_rle(rle.to_dict(compressed=False))), mask)
+    np.testing.assert_array_equal(string_to_counts(counts_to_string(rle.counts)), rle.counts)
+    assert dict_to_rle(rle.to_dict()) == rle
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ([3, 4], "add up to 7"),
+        ([5, -1, 8], "negative"),
+        ("~~~", "not a compressed"),
+        ("P", "not a compressed"),  # says that more follows
+        ("o" * 20 + "0", "longer than any picture"),
+    ],
+)
+def test_bad_run_lengths_are_refused(counts: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        dict_to_rle({"size": [3, 4], "counts": counts})
+
+
+def test_boxes() -> None:
+    mask = np.zeros((9, 12), bool)
+    mask[2:5, 3:10] = True
+    assert mask_to_box(mask) == (3, 2, 10, 5)
+    assert xyxy_to_xywh((3, 2, 10, 5)) == (3, 2, 7, 3)
+    assert mask_to_box(np.zeros((4, 4), bool)) == (0, 0, 0, 0)
+
+
+def test_distance_to_edge_is_scipys() -> None:
+    rng = np.random.default_rng(4)
+    for shape in ((1, 1), (30, 50), (64, 20)):
+        mask = rng.random(shape) < 0.9
+        wanted = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+        np.testing.assert_allclose(distance_to_edge(mask), wanted)
+
+
+def test_central_pixel() -> None:
+    mask = np.zeros((20, 40), bool)
+    mask[5:16, 10:31] = True
+    x, y = central_pixel(mask)
+    assert y == 10
+    assert 15 <= x <= 25
+
+
+def test_iou() -> None:
+    a = np.zeros((4, 4), bool)
+    assert mask_iou(a, a) == 1
+    b = a.copy()
+    b[0] = True
+    assert mask_iou(a, b) == 0
+    a[0, :2] = True
+    assert mask_iou(a, b) == 0.5
