@@ -152,7 +152,8 @@ class Model:
         if isinstance(prompts, Prompt):
             return self._segment_all(embedding, [prompts], [""], multimask)[0]
         given = _as_list(prompts)
-        return self._segment_all(embedding, given, [f"prompts[{i}]." for i in range(len(given))], multimask)
+        fields = [f"prompts[{i}]." for i in range(len(given))] if len(given) > 1 else [""]
+        return self._segment_all(embedding, given, fields, multimask)
 
     def _segment_all(
         self,

@@ -6,6 +6,7 @@ import io
 import json
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,8 +59,9 @@ def find_sources(paths: Iterable[Path]) -> list[Source]:
     """Return the images among files and folders, in order, each with a stem of its own.
 
     A folder stands for the images below it; hidden ones and links to folders are left out.
-    Two images that would have outputs of the same name keep their suffix in it:
-    ``a.jpg`` and ``a.png`` become ``a_jpg`` and ``a_png``.
+    Images that would have outputs of the same name keep their suffix in it, and a number
+    where that is the same too: ``a.jpg`` and ``a.png`` become ``a_jpg`` and ``a_png``,
+    ``x/a.jpg`` and ``y/a.jpg`` become ``a_jpg`` and ``a_jpg_2``.
 
     Raises:
         ConfigError: if a folder holds no image.
@@ -79,16 +81,15 @@ def find_sources(paths: Iterable[Path]) -> list[Source]:
             files.append((path, Path(path.name)))
     files = list(dict.fromkeys(files))
     stems = [str(name.with_suffix("")) for _, name in files]
-    taken = [stem.casefold() for stem in stems]
+    clashing = Counter(stem.casefold() for stem in stems)
+    taken: Counter[str] = Counter()
     for i, (_, name) in enumerate(files):
-        if taken.count(taken[i]) > 1:
+        if clashing[stems[i].casefold()] > 1:
             stems[i] = f"{stems[i]}_{name.suffix[1:]}"
-    taken = [stem.casefold() for stem in stems]
-    for i, (path, _) in enumerate(files):
-        if taken.count(taken[i]) > 1:
-            raise ConfigError(
-                f"{printable(path)}: another image would have outputs of the same name; run them apart"
-            )
+        key = stems[i].casefold()
+        taken[key] += 1
+        if taken[key] > 1:
+            stems[i] = f"{stems[i]}_{taken[key]}"
     return [Source(printable(path), stem, path) for (path, _), stem in zip(files, stems, strict=True)]
 
 

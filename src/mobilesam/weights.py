@@ -151,7 +151,7 @@ def read_tensors(path: Path, data: bytes) -> dict[str, np.ndarray]:
         raise WeightsError(f"{path}: neither a PyTorch checkpoint (zip form) nor a .safetensors file")
     for name, tensor in tensors.items():
         if tensor.dtype.kind == "f":
-            tensors[name] = np.ascontiguousarray(tensor, np.float32)
+            tensors[name] = np.asarray(tensor, np.float32, order="C")
             if not np.isfinite(tensor).all():
                 count = int((~np.isfinite(tensor)).sum())
                 raise WeightsError(

@@ -85,7 +85,7 @@ def _rebuild_tensor(
     view = np.lib.stride_tricks.as_strided(
         storage[offset:], size, [step * storage.itemsize for step in stride], writeable=False
     )
-    return np.ascontiguousarray(view)
+    return np.array(view, order="C")
 
 
 def _rebuild_parameter(data: np.ndarray, *ignored: Any) -> np.ndarray:

@@ -29,19 +29,24 @@ def fingerprint(recipe: Recipe) -> str:
 def save_state(
     folder: Path,
     step: int,
+    losses: list[float],
     recipe: Recipe,
     network: nn.Module,
     average: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
 ) -> Path:
-    """Write weights, averaged weights and the optimiser's moments after ``step`` steps."""
+    """Write weights, averaged weights and the optimiser's moments after ``step`` steps.
+
+    ``losses`` are those of the steps that the log has no line for yet.
+    """
     tensors = {f"weights/{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"average/{name}": value for name, value in average.items()}
     for i, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{i}/{key}": value for key, value in moments.items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    metadata = {"step": str(step), "losses": json.dumps(losses), "recipe": fingerprint(recipe)}
     path = folder / PATTERN.format(step)
-    write_bytes(path, save(tensors, {"step": str(step), "recipe": fingerprint(recipe)}))
+    write_bytes(path, save(tensors, metadata))
     for old in sorted(folder.glob("step-*.safetensors"))[:-KEPT]:
         old.unlink()
     return path
@@ -53,8 +58,8 @@ def load_state(
     network: nn.Module,
     average: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
-) -> int:
-    """Restore the newest readable state of ``folder`` and return its step; 0 where there is none.
+) -> tuple[int, list[float]]:
+    """Restore the newest readable state of ``folder``; return its step and losses, 0 and none without one.
 
     Raises:
         ConfigError: if the state belongs to another recipe.
@@ -80,10 +85,10 @@ def load_state(
             number, key = name.split("/")
             state.setdefault(int(number), {})[key] = value
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-        return int(metadata["step"])
+        return int(metadata["step"]), json.loads(metadata["losses"])
     if paths:
         raise WeightsError(f"{folder}: no checkpoint in it can be read; choose another --out")
-    return 0
+    return 0, []
 
 
 def read_metadata(data: bytes) -> dict[str, str]:

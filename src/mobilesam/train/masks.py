@@ -94,10 +94,10 @@ def train_masks(
     network = start_network(recipe, data).to(device).to(memory_format=torch.channels_last)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     optimizer = make_optimizer(network, recipe)
-    step = load_state(out, recipe, network, average, optimizer)
+    step, losses = load_state(out, recipe, network, average, optimizer)
     cut_log(out / "log.jsonl", step)
-    started, first, losses = time.monotonic(), step, []
-    newest = save_state(out, step, recipe, network, average, optimizer)
+    started, first = time.monotonic(), step
+    newest = save_state(out, step, losses, recipe, network, average, optimizer)
 
     while step < recipe.steps:
         stage, done = recipe.stage_at(step)
@@ -112,19 +112,18 @@ def train_masks(
             update_average(average, network, recipe.ema_decay, step)
             losses.append(loss)
             step += 1
-            last = step == recipe.steps
             late = time.monotonic() - started > stop_after
-            if step % save_every == 0 or last or late:
-                newest = save_state(out, step, recipe, network, average, optimizer)
-            if step % report_every == 0 or last or late:
-                scores = None
-                if held_out and (step % save_every == 0 or last or late):
-                    scores = score_held_out(recipe, stage, average, held_out, device)
+            ends = late or step == recipe.steps
+            saves = ends or step % save_every == 0
+            if ends or step % report_every == 0:
+                scores = score_held_out(recipe, stage, average, held_out, device) if saves and held_out else None
                 left = (time.monotonic() - started) / (step - first) * (recipe.steps - step)
                 progress = Progress(step, recipe.steps, float(np.mean(losses)), left, scores)
                 append_log(out / "log.jsonl", progress, stage)
                 report(progress)
                 losses = []
+            if saves:  # after the log, whose lines beyond the newest state are cut when a run goes on
+                newest = save_state(out, step, losses, recipe, network, average, optimizer)
             if late:
                 return newest
     return newest

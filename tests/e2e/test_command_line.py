@@ -1,0 +1,290 @@
+"""The command as users run it: real processes, real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import jsonschema
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from mobilesam.cli.main import cli, run
+from mobilesam.core.metrics import mask_iou
+from mobilesam.formats.image import image_to_png, read_mask
+from tests.photographs import cat, jpeg
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "docs" / "reference"
+
+
+def mobilesam(*arguments: str, cwd: Path, **options: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "mobilesam", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, timeout=120, **options)
+
+
+def picture(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    (tmp_path / "cat.jpg").write_bytes(jpeg(cat()))
+    return tmp_path / "cat.jpg"
+
+
+def test_a_box_gives_mask_and_overlay(photo: Path) -> None:
+    before = photo.read_bytes()
+    done = mobilesam("segment", "cat.jpg", "--box", "5,0,370,295", cwd=photo.parent)
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"model: pocket-1" in done.stderr
+    assert b"mobilesam info mobile_sam" in done.stderr
+    out = photo.parent / "mobilesam-out"
+    assert sorted(p.name for p in out.iterdir()) == ["cat_1_mask.png", "cat_overlay.png"]
+    mask = read_mask(out / "cat_1_mask.png")
+    assert mask.shape == (300, 451)
+    assert mask[150, 230]
+    assert not mask[280, 440]
+    assert picture(out / "cat_overlay.png").shape == (300, 451, 3)
+    assert b"cat_1_mask.png" in done.stdout
+    assert photo.read_bytes() == before
+
+
+def test_every_kind_of_output_says_the_same(photo: Path) -> None:
+    out = photo.parent / "out"
+    prompts = {"version": 1, "objects": [{"box": [5, 0, 370, 295]}, {"points": [[160, 95]]}]}
+    (photo.parent / "prompts.json").write_text(json.dumps(prompts))
+    arguments = ["--prompts", "prompts.json", "--out", "out", "--save", "mask,overlay,cutout,coco,polygons,npz", "--json"]
+    done = mobilesam("segment", "cat.jpg", *arguments, cwd=photo.parent)
+    assert done.returncode == 0, done.stderr.decode()
+    document = json.loads(done.stdout)
+    jsonschema.validate(document, json.loads((REFERENCE / "results.schema.json").read_text()))
+    jsonschema.validate(prompts, json.loads((REFERENCE / "prompts.schema.json").read_text()))
+    objects = document["images"][0]["objects"]
+    assert [len(entry["masks"]) for entry in objects] == [1, 3]
+    coco = json.loads((out / "cat_coco.json").read_text())["annotations"]
+    shapes = json.loads((out / "cat_polygons.json").read_text())["features"]
+    arrays = dict(np.load(out / "cat_masks.npz"))
+    for i, entry in enumerate(objects):
+        best = entry["masks"][entry["chosen"]]
+        mask = read_mask(photo.parent / entry["files"]["mask"])
+        assert best["area"] == mask.sum() == coco[i]["area"]
+        np.testing.assert_array_equal(coco_mask.decode(best["segmentation"]), mask)
+        np.testing.assert_array_equal(coco_mask.decode(coco[i]["segmentation"]), mask)
+        np.testing.assert_array_equal(arrays["masks"][i], mask)
+        x0, y0, x1, y1 = best["box"]
+        assert coco[i]["bbox"] == [x0, y0, x1 - x0, y1 - y0]
+        assert shapes[i]["geometry"]["type"] == "MultiPolygon"
+        cutout = picture(out / f"cat_{i + 1}_cutout.png")
+        assert cutout.shape[2] == 4
+        assert (cutout[..., 3] > 127).sum() == pytest.approx(mask.sum(), rel=0.01)
+
+
+def test_per_cent_is_the_same_as_pixels(photo: Path) -> None:
+    for name, box in (("a", "45.1,30,451,300"), ("b", "10%,10%,100%,100%")):
+        assert mobilesam("segment", "cat.jpg", "--box", box, "--out", name, cwd=photo.parent).returncode == 0
+    a, b = (photo.parent / name / "cat_1_mask.png" for name in "ab")
+    assert a.read_bytes() == b.read_bytes()
+
+
+def test_standard_streams(photo: Path) -> None:
+    done = mobilesam(
+        "segment", "-", "--box", "5,0,370,295", "--out", "-", "--save", "mask", cwd=photo.parent, input=photo.read_bytes()
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.startswith(b"\x89PNG")
+    mobilesam("segment", "cat.jpg", "--box", "5,0,370,295", "--save", "mask", cwd=photo.parent)
+    assert (photo.parent / "mobilesam-out" / "cat_1_mask.png").read_bytes() == done.stdout
+
+
+def test_a_mask_prompt_from_a_file(photo: Path) -> None:
+    rough = np.zeros((300, 451), bool)
+    rough[20:280, 30:350] = True
+    (photo.parent / "rough.png").write_bytes(image_to_png(rough))
+    done = mobilesam("segment", "cat.jpg", "--mask", "rough.png", "--box", "5,0,370,295", cwd=photo.parent)
+    assert done.returncode == 0, done.stderr.decode()
+    mask = read_mask(photo.parent / "mobilesam-out" / "cat_1_mask.png")
+    assert mask_iou(mask, rough) > 0.5
+
+
+def test_ruler_needs_no_prompt(photo: Path) -> None:
+    done = mobilesam("segment", "cat.jpg", "--ruler", "--out", "r", cwd=photo.parent)
+    assert done.returncode == 0
+    assert picture(photo.parent / "r" / "cat_ruler.png").shape == (300, 451, 3)
+
+
+def test_folder_with_a_bad_file_goes_on(photo: Path) -> None:
+    folder = photo.parent / "shots"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("a.jpg", "sub/b.jpg", ".hidden.jpg"):
+        (folder / name).write_bytes(photo.read_bytes())
+    (folder / "a.png").write_bytes(image_to_png(cat()))
+    (folder / "bad.jpg").write_bytes(photo.read_bytes()[:3000])
+    (folder / "note.txt").write_text("not an image")
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    done = mobilesam("segment", "shots", "--box", "5%,5%,90%,90%", "--save", "mask", "--json", cwd=photo.parent)
+    assert done.returncode == 5, done.stderr.decode()
+    document = json.loads(done.stdout)
+    jsonschema.validate(document, json.loads((REFERENCE / "results.schema.json").read_text()))
+    assert len(document["images"]) == 3
+    assert [(e["file"], e["code"]) for e in document["errors"]] == [(str(Path("shots") / "bad.jpg"), "I")]
+    out = photo.parent / "mobilesam-out"
+    names = sorted(str(p.relative_to(out)) for p in out.rglob("*.png"))
+    assert names == ["a_jpg_1_mask.png", "a_png_1_mask.png", "sub/b_1_mask.png"]
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_nothing_is_overwritten_unasked(photo: Path) -> None:
+    arguments = ("segment", "cat.jpg", "--box", "5,0,370,295")
+    assert mobilesam(*arguments, cwd=photo.parent).returncode == 0
+    mask = photo.parent / "mobilesam-out" / "cat_1_mask.png"
+    mask.write_bytes(b"mine")
+    done = mobilesam(*arguments, cwd=photo.parent)
+    assert done.returncode == 6
+    assert b"error[O]" in done.stderr
+    assert b"--overwrite" in done.stderr
+    assert mask.read_bytes() == b"mine"
+    assert mobilesam(*arguments, "--overwrite", cwd=photo.parent).returncode == 0
+    assert mask.read_bytes() != b"mine"
+
+
+# fmt: off
+FAILURES = [
+    (["segment", "none.jpg", "--point", "1,2"], 3, r"error\[I\]: none.jpg: not found"),
+    (["segment", "cat.jpg"], 2, r"error\[S\]: no prompt: give --point"),
+    (["segment", "cat.jpg", "--point", "1;2"], 2, r"error\[U\]: .*'1;2' is no point; write X,Y"),
+    (["segment", "cat.jpg", "--point", "1,2,3,4"], 2, r"error\[U\]"),
+    (["segment", "cat.jpg", "--box", "1,2,3"], 2, r"error\[U\]: .*is no box"),
+    (["segment", "cat.jpg", "--point", "nan,2"], 2, r"error\[S\]: points\[0\].x: is nan"),
+    (["segment", "cat.jpg", "--point", "1,2,7"], 2, r"error\[S\]: labels\[0\]: is 7"),
+    (["segment", "cat.jpg", "--point", "9999,2"], 2, r"error\[S\]: points\[0\].x: is 9999, outside the image of 451 x 300"),
+    (["segment", "cat.jpg", "--box", "300,10,20,30"], 2, r"error\[S\]: box: .* x0 > x1"),
+    (["segment", "cat.jpg", "--box", "1,2,30,40", "--box", "5,6,70,80", "--point", "3,3"], 2, r"error\[U\]: --box: 2 boxes together"),
+    (["segment", "cat.jpg", "--point", "1,2", "--save", "gif"], 2, r"error\[U\]: --save: 'gif' is unknown"),
+    (["segment", "cat.jpg", "--point", "1,2", "--model", "sam9"], 2, r"error\[U\]: model 'sam9': unknown; choose"),
+    (["segment", "cat.jpg", "--point", "1,2", "--model", "mobile_sam"], 4, r"error\[W\]: .*download https://"),
+    (["segment", "cat.jpg", "--point", "1,2", "--max-pixels", "100"], 7, r"error\[L\]: cat.jpg: 451 x 300 is 135,300 pixels"),
+    (["segment", "cat.jpg", "--point", "1,2", "--out", "cat.jpg/x"], 6, r"error\[O\]"),
+    (["segment", "*.gif", "--point", "1,2"], 2, r"error\[U\]: \*.gif: matches no file"),
+    (["segment", "cat.jpg", "--prompts", "none.json"], 2, r"error\[U\]: none.json: cannot be read"),
+    (["segment", "cat.jpg", "--prompts", "p.json", "--point", "1,2"], 2, r"error\[U\]: --prompts: cannot be joined"),
+    (["segment", "cat.jpg", "--pint", "1,2"], 2, r"error\[U\]: No such option"),
+    (["segment"], 2, r"error\[U\]: Missing argument"),
+    (["sgement"], 2, r"error\[U\]: No such command"),
+    (["info", "nothing"], 2, r"error\[U\]: model 'nothing': unknown"),
+    (["evaluate", "masks", "."], 2, r"error\[U\]: .*instances.json: not found"),
+    (["train", "masks", "none.toml", "--out", "x"], 2, r"error\[U\]: none.toml: cannot be read"),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), FAILURES, ids=lambda v: " ".join(v)[:60] if isinstance(v, list) else None)
+def test_failures(
+    photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, arguments: list, code: int, message: str
+) -> None:
+    monkeypatch.chdir(photo.parent)
+    monkeypatch.setenv("MOBILESAM_HOME", str(photo.parent / "home"))
+    assert run(arguments) == code
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert "Traceback" not in error
+    assert sorted(p.name for p in photo.parent.iterdir()) == ["cat.jpg"]
+
+
+PROMPT_FILES = [
+    ("nonsense", "not JSON"),
+    ("[1]", "must be an object"),
+    ('{"objects": []}', "is empty"),
+    ('{"objects": [{"lables": [1]}]}', "unknown field 'lables', did you mean 'labels'"),
+    ('{"objects": [{"points": [[NaN, 1]]}]}', "holds NaN"),
+    ('{"objects": [{"box": [1,2,3,4], "box": [1,2,3,4]}]}', "stands twice"),
+    ('{"version": 2, "objects": [{"box": [1,2,3,4]}]}', "reads version 1"),
+    ('{"objects": [{"mask": "none.png"}]}', "not found"),
+    ('{"objects": [{"mask": {"size": [2, 2], "counts": [1]}}]}', "add up to 1"),
+    ('{"objects": [{"points": [[1, 2]]}, {"box": [30, 2, 3, 4]}]}', r"prompts\[1\]\.box"),
+    ("[" * 100_000, "not JSON"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), PROMPT_FILES, ids=range(len(PROMPT_FILES)))
+def test_bad_prompt_files(photo: Path, monkeypatch, capsys, text: str, message: str) -> None:
+    monkeypatch.chdir(photo.parent)
+    Path("p.json").write_text(text)
+    assert run(["segment", "cat.jpg", "--prompts", "p.json"]) in (2, 3)
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert "Traceback" not in error
+
+
+def test_names_that_are_hard_to_print(photo: Path) -> None:
+    names = ["-dash.jpg", "new\nline.jpg", "emoji \N{CAT FACE}.jpg"]
+    for name in names:
+        (photo.parent / "odd").mkdir(exist_ok=True)
+        (photo.parent / "odd" / name).write_bytes(photo.read_bytes())
+    environment = os.environ | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii:backslashreplace"}
+    done = mobilesam("segment", "odd", "--box", "5%,5%,90%,90%", "--save", "mask", cwd=photo.parent, env=environment)
+    assert done.returncode == 0, done.stderr.decode()
+    assert len(list((photo.parent / "mobilesam-out").iterdir())) == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_interrupt_leaves_whole_files(photo: Path) -> None:
+    folder = photo.parent / "many"
+    folder.mkdir()
+    for i in range(60):
+        (folder / f"{i}.jpg").write_bytes(photo.read_bytes())
+    command = [sys.executable, "-m", "mobilesam", "segment", "many", "--box", "5%,5%,90%,90%"]
+    process = subprocess.Popen(command, cwd=photo.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out = photo.parent / "mobilesam-out"
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("*.png"))) < 4 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert b"Traceback" not in error
+    assert all(picture(path).size for path in out.glob("*.png"))
+    assert not list(out.glob("*.tmp"))
+
+
+def test_info_tells_the_counts(capsys) -> None:
+    assert run(["info", "mobile_sam"]) == 0
+    text = capsys.readouterr().out
+    for figure in ("10,130,092", "9.661 x 2^20", "5.785", "3.876", "321,640", "9,808,452"):
+        assert figure in text
+    assert run(["info", "pocket"]) == 0
+    text = capsys.readouterr().out
+    assert "CC BY 4.0" in text
+    assert "COCO 2017" in text
+
+
+def commands(group: click.Group, path: str = "mobilesam") -> list[tuple[str, click.Command]]:
+    found = []
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            found += commands(command, f"{path} {name}")
+        else:
+            found.append((f"{path} {name}", command))
+    return found
+
+
+@pytest.mark.parametrize(("name", "command"), commands(cli), ids=[c[0] for c in commands(cli)])
+def test_every_command_and_option_is_documented(name: str, command: click.Command, capsys) -> None:
+    page = (REFERENCE / "command-line.md").read_text()
+    assert f"`{name}" in page
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert f"`{parameter.opts[0]}" in page, parameter.opts
+    assert run([*name.split()[1:], "--help"]) == 0
+    assert "mobilesam" in capsys.readouterr().out

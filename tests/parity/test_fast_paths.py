@@ -1,0 +1,156 @@
+"""Every fast path against the plain one, for several seeds and sizes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mobilesam.core.types import DecoderInputs, Prompt
+from mobilesam.networks.build import build_network
+from mobilesam.networks.checkpoints import load_tensors
+from mobilesam.networks.sam import MULTIMASK, SINGLE_MASK, Sam
+from mobilesam.predictor import Model
+from mobilesam.runtimes.onnx import OnnxRuntime
+from mobilesam.runtimes.torch import TorchRuntime
+from tests.seeded import seeded_image, seeded_weights
+
+PROMPTS = {
+    "one point": Prompt(points=[[100, 80]]),
+    "points": Prompt(points=[[100, 80], [20, 150], [250, 30]], labels=[1, 0, 1]),
+    "box": Prompt(box=[30, 40, 200, 160]),
+    "box and point": Prompt(points=[[100, 80]], box=[30, 40, 200, 160]),
+    "twenty points": Prompt(points=np.random.default_rng(0).uniform(0, 180, (20, 2))),
+    "mask": Prompt(mask=np.arange(200 * 300).reshape(200, 300) % 300 < 150),
+    "mask and box": Prompt(box=[30, 40, 200, 160], mask=np.arange(200 * 300).reshape(200, 300) % 300 < 150),
+}
+
+
+def network_with(name: str, seed: int) -> Sam:
+    network = build_network(name)
+    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    return load_tensors(network, seeded_weights(shapes, seed), name)
+
+
+@pytest.fixture(scope="module", params=[("vit_t", 1), ("pocket", 2)], ids=lambda p: f"{p[0]}-seed{p[1]}")
+def pair(request: pytest.FixtureRequest) -> tuple[Model, Model]:
+    name, seed = request.param
+    network = network_with(name, seed)
+    weights = {key: value.numpy() for key, value in network.state_dict().items()}
+    return Model(TorchRuntime(network), name="same"), Model(OnnxRuntime(name, weights), name="same")
+
+
+def test_runtimes_agree(pair: tuple[Model, Model]) -> None:
+    image = seeded_image(200, 300, 5)
+    torch_model, onnx_model = pair
+    ours, theirs = torch_model.embed(image), onnx_model.embed(image)
+    assert set(ours.arrays) == set(theirs.arrays)
+    for name in ours.arrays:
+        assert np.abs(ours.arrays[name] - theirs.arrays[name]).max() <= 1e-4, name
+    for multimask in (False, True):
+        a = torch_model.segment(ours, PROMPTS.values(), multimask=multimask)
+        b = onnx_model.segment(theirs, PROMPTS.values(), multimask=multimask)
+        for name, one, two in zip(PROMPTS, a, b, strict=True):
+            assert np.abs(one.low_res_masks - two.low_res_masks).max() <= 2e-3, name
+            assert np.abs(one.predicted_iou - two.predicted_iou).max() <= 1e-4, name
+            union = (one.masks | two.masks).sum((1, 2))
+            assert ((one.masks & two.masks).sum((1, 2)) >= 0.999 * union).all(), name
+
+
+def test_objects_together_are_as_one_by_one(pair: tuple[Model, Model]) -> None:
+    _, model = pair
+    embedding = model.embed(seeded_image(200, 300, 6))
+    prompts = [*PROMPTS.values()] * 2 + [Prompt(points=[[10 * i + 5, 40]]) for i in range(19)]
+    together = model.segment(embedding, prompts)
+    for prompt, result in zip(prompts, together, strict=True):
+        alone = model.segment(embedding, prompt)
+        assert np.abs(alone.low_res_masks - result.low_res_masks).max() <= 1e-4
+        assert np.abs(alone.predicted_iou - result.predicted_iou).max() <= 1e-4
+
+
+@pytest.mark.parametrize("points", [1, 3, 15, 40])
+@pytest.mark.parametrize("name", ["vit_t", "pocket"])
+def test_folded_and_hoisted_decoder_is_the_plain_one(name: str, points: int) -> None:
+    network = network_with(name, 3)
+    rng = torch.Generator().manual_seed(0)
+    size = network.image_size
+    with torch.inference_mode():
+        plain = network.encode(torch.rand(1, 3, size, size, generator=rng))
+        fast = plain | network.prepare(plain["image_embedding"])
+        coords = torch.rand(2, points, 2, generator=rng) * size
+        labels = torch.randint(-1, 2, (2, points), generator=rng).float()
+        masks, ious = network.decode(plain, coords, labels, fold=False)
+        for embedding, fold in ((plain, True), (fast, True), (fast, False), (fast, None)):
+            got, quality = network.decode(embedding, coords, labels, fold=fold)
+            assert (got - masks).abs().max() <= 1e-4
+            assert (quality - ious).abs().max() <= 1e-5
+
+
+def test_hoisted_arrays_are_not_used_with_a_mask_prompt() -> None:
+    network = network_with("vit_t", 4)
+    with torch.inference_mode():
+        plain = network.encode(torch.rand(1, 3, 1024, 1024, generator=torch.Generator().manual_seed(1)))
+        fast = plain | network.prepare(plain["image_embedding"])
+        coords, labels, mask = torch.rand(1, 2, 2) * 1024, torch.ones(1, 2), torch.randn(1, 1, 256, 256)
+        a, _ = network.decode(plain, coords, labels, mask, fold=False)
+        b, _ = network.decode(fast, coords, labels, mask)
+        assert (a - b).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("tokens", [SINGLE_MASK, MULTIMASK, (2,), (0, 1, 2, 3)])
+def test_mask_tokens_choose_among_the_four(onnx_vit_t: Model, tokens: tuple) -> None:
+    embedding = onnx_vit_t.embed(seeded_image(60, 80, 7))
+    inputs = DecoderInputs(np.array([[[50, 60]]], np.float32), np.array([[1]], np.float32))
+    every, ious = onnx_vit_t.runtime.decode(embedding.arrays, inputs, (0, 1, 2, 3))
+    some, quality = onnx_vit_t.runtime.decode(embedding.arrays, inputs, tokens)
+    np.testing.assert_allclose(some, every[:, list(tokens)], atol=1e-5)
+    np.testing.assert_allclose(quality, ious[:, list(tokens)], atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "size"), [("vit_t", 512), ("vit_t", 736), ("pocket", 256), ("pocket", 384)])
+def test_other_image_sizes(name: str, size: int) -> None:
+    network = network_with(name, 0)
+    stride = network.image_encoder.stride
+    with torch.inference_mode():
+        embedding = network.encode(torch.randn(1, 3, size, size))
+        masks, ious = network.decode(embedding, torch.tensor([[[9.0, 9.0]]]), torch.tensor([[1.0]]))
+    side = size // stride
+    assert embedding["image_embedding"].shape[-2:] == (side, side)
+    assert masks.shape == (1, 3, 4 * side, 4 * side)
+    assert ious.shape == (1, 3)
+
+
+def test_grid_positions_do_not_depend_on_a_hidden_size() -> None:
+    # A grid of half the size sees the same places: its cells are the means of four.
+    network = network_with("vit_t", 0)
+    large, small = network.prompt_encoder.pe_layer((64, 64)), network.prompt_encoder.pe_layer((32, 32))
+    angles = torch.asin(large.clamp(-1, 1))
+    assert large.shape == (256, 64, 64)
+    assert small.shape == (256, 32, 32)
+    assert torch.isfinite(angles).all()
+    middle = network.prompt_encoder.pe_layer.encode(torch.tensor([0.5, 0.5]))
+    odd = network.prompt_encoder.pe_layer((65, 65))[:, 32, 32]
+    torch.testing.assert_close(odd, middle, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16"])
+def test_lower_precision_is_near(dtype: str) -> None:
+    network = network_with("pocket", 5)
+    image = seeded_image(120, 160, 8)
+    exact, rough = Model(TorchRuntime(network), name="x"), Model(TorchRuntime(network, dtype=dtype), name="x")
+    a = exact.segment(exact.embed(image), Prompt(box=[20, 20, 100, 90]))
+    b = rough.segment(rough.embed(image), Prompt(box=[20, 20, 100, 90]))
+    assert b.low_res_masks.dtype == np.float32
+    scale = np.abs(a.low_res_masks).mean()
+    assert np.abs(a.low_res_masks - b.low_res_masks).mean() < 0.1 * scale
+
+
+def test_an_embedding_serves_its_model_only(pair: tuple[Model, Model], pocket: Model) -> None:
+    embedding = pocket.embed(seeded_image(60, 80))
+    with pytest.raises(ValueError, match="was made by pocket-1"):
+        pair[0].segment(embedding, Prompt(points=[1, 2]))
+    with pytest.raises(ValueError, match=r"model\.embed"):
+        pocket.segment(embedding.arrays, Prompt(points=[1, 2]))
+    assert replace(embedding, model="same").model == "same"

@@ -1,0 +1,239 @@
+"""Training: prompts and targets are what they say, learning happens, and a stopped run goes on bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from mobilesam import ConfigError, Prompt, load
+from mobilesam.cli.main import run
+from mobilesam.core.metrics import mask_iou
+from mobilesam.train.data import Samples, flip_padded, reduce_mask, split_sets
+from mobilesam.train.losses import mask_ious, mask_losses, prompt_loss
+from mobilesam.train.prompts import corrective_click, draw_coarse_mask, draw_prompt
+from mobilesam.train.recipe import Recipe, SourceSet, Stage, read_recipe
+from tests.photographs import write_set
+
+ROOT = Path(__file__).parents[2]
+RECIPE = """
+network = "pocket"
+seed = 3
+held_out = 0.3
+[[sets]]
+path = "set"
+[[stages]]
+image_size = 64
+steps = {steps}
+images = 2
+objects = 2
+warm_up = 4
+"""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_set(tmp_path / "set", count=8)
+    (tmp_path / "recipe.toml").write_text(RECIPE.format(steps=12))
+    return tmp_path
+
+
+def disc(size: int = 64) -> np.ndarray:
+    rows, columns = np.mgrid[:size, :size]
+    return ((rows - 20) ** 2 + (columns - 40) ** 2 < 12**2).astype(np.float32)
+
+
+@pytest.mark.parametrize("slots", [2, 3, 4, 6])
+@pytest.mark.parametrize("kind", ["box", "point", "points", "box_and_points"])
+def test_drawn_prompts_fit_the_object(kind: str, slots: int) -> None:
+    target = disc()
+    for seed in range(20):
+        coords, labels = draw_prompt(target, kind, slots, 128, np.random.default_rng(seed))
+        has_box = "box" in kind
+        assert coords.shape == (slots, 2)
+        assert (labels == 2).sum() == (labels == 3).sum() == has_box
+        assert (labels == -1).sum() == (not has_box)
+        assert (labels[-1] == -1) == (not has_box)
+        for (x, y), label in zip(coords, labels, strict=True):
+            if label in (0, 1):
+                column, row = int((x + 0.5) / 2), int((y + 0.5) / 2)
+                assert (target[row, column] > 0.5) == (label == 1)
+        if has_box:
+            (x0, y0), (x1, y1) = coords[labels == 2][0], coords[labels == 3][0]
+            assert abs(x0 / 2 - 29) < 6
+            assert abs(y1 / 2 - 32) < 6
+            assert x1 > x0
+            assert y1 > y0
+
+
+def test_coarse_masks_are_near_the_object() -> None:
+    ious = [mask_iou(draw_coarse_mask(disc(), np.random.default_rng(s)) > 0, disc() > 0) for s in range(20)]
+    assert min(ious) > 0.5
+
+
+def test_corrective_clicks_lie_in_the_error() -> None:
+    target = torch.from_numpy(disc())[None].repeat(8, 1, 1)
+    logits = torch.where(target.roll(6, -1) > 0.5, 5.0, -5.0)
+    coords, labels = corrective_click(logits, target, 128, torch.Generator().manual_seed(0))
+    for (x, y), label, truth, guess in zip(coords[:, 0], labels[:, 0], target, logits, strict=True):
+        column, row = int((x + 0.5) / 2), int((y + 0.5) / 2)
+        assert truth[row, column] == label
+        assert (guess[row, column] > 0) != (label == 1)
+
+
+def test_targets_keep_area_and_place() -> None:
+    mask = disc(200) > 0
+    small = reduce_mask(mask[:100], 50)
+    assert small.shape == (50, 50)
+    assert (small[25:] == 0).all()
+    assert small.sum() * 16 == pytest.approx(mask.sum(), rel=0.02)
+    flipped = flip_padded(small, 50)
+    np.testing.assert_array_equal(flipped[:, ::-1], small)
+
+
+def test_losses() -> None:
+    target = torch.from_numpy(disc())[None]
+    good, bad = (target * 2 - 1) * 9, (1 - target * 2) * 9
+    losses = mask_losses(torch.stack([good, bad], 1), target)[0]
+    assert losses[0] < 0.01
+    assert losses[1] > 5
+    assert mask_ious(torch.stack([good, bad], 1), target).tolist() == [[1.0, 0.0]]
+    four = torch.stack([bad, bad, good, bad], 1)
+    ious = torch.tensor([[0.0, 0, 1, 0]])
+    ambiguous = prompt_loss(four, ious, target, torch.tensor([True]))
+    single = prompt_loss(four, ious, target, torch.tensor([False]))
+    assert ambiguous < single  # a point is content with the best of three, a box is not
+
+
+def test_samples_depend_on_their_number_alone(data: Path) -> None:
+    recipe = read_recipe(data / "recipe.toml")
+    train, chances, held_out = split_sets(recipe, data)
+    assert len(train) + len(held_out) == 8
+    assert not {p.path for p in train} & {p.path for p in held_out}
+    one, two = (Samples(train, chances, recipe, recipe.stages[0], 0) for _ in range(2))
+    one[0], one[1]
+    for key, value in one[5].items():
+        assert torch.equal(two[5][key], value), key
+    shifted = Samples(train, chances, recipe, recipe.stages[0], 3)
+    assert torch.equal(shifted[2]["pixels"], one[5]["pixels"])
+
+
+def test_recipes_are_checked(tmp_path: Path) -> None:
+    good = RECIPE.format(steps=1)
+    for text, message in [
+        (good.replace("seed", "sede"), "unknown key 'sede'"),
+        (good.replace("seed = 3", 'seed = "3"'), "give a value of type int"),
+        (good.replace("warm_up = 4", "warm_up = -4"), "must be 0 or more"),
+        (good.replace("steps = 1\n", ""), "lacks steps"),
+        (good.replace("[[sets]]", "[[stes]]"), "needs at least one"),
+        ("nonsense", "not a TOML file"),
+    ]:
+        (tmp_path / "r.toml").write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            read_recipe(tmp_path / "r.toml")
+
+
+def test_the_shipped_recipe_reads() -> None:
+    recipe = read_recipe(ROOT / "recipes" / "pocket-1.toml")
+    assert all(source.terms for source in recipe.sets)
+    assert recipe.network == "pocket"
+    assert recipe.steps == sum(stage.steps for stage in recipe.stages)
+    stage, done = recipe.stage_at(recipe.stages[0].steps)
+    assert (stage, done) == (recipe.stages[1], 0)
+
+
+def train(data: Path, out: str, *more: str, **options: object) -> subprocess.Popen:
+    command = [sys.executable, "-m", "mobilesam", "train", "masks", "recipe.toml", "--out", out, "--threads", "1"]
+    command += ["--workers", "0", "--report-every", "3", "--save-every", "4", "--device", "cpu", *more]
+    return subprocess.Popen(command, cwd=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+def newest(folder: Path) -> Path:
+    return max(folder.glob("step-*.safetensors"))
+
+
+def test_a_killed_run_goes_on_bit_for_bit(data: Path) -> None:
+    whole = train(data, "whole")
+    output, error = whole.communicate(timeout=300)
+    assert whole.returncode == 0, error.decode()
+    assert b"loss" in output
+
+    broken = train(data, "broken")
+    deadline = time.monotonic() + 120
+    while not (data / "broken" / "step-00000004.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    broken.send_signal(signal.SIGKILL)
+    broken.communicate()
+    assert int(newest(data / "broken").stem.removeprefix("step-")) < 12
+    (data / "broken" / "step-00000011.safetensors").write_bytes(b"half a checkpoint")
+
+    again = train(data, "broken")
+    _, error = again.communicate(timeout=300)
+    assert again.returncode == 0, error.decode()
+    a, b = load_file(newest(data / "whole")), load_file(newest(data / "broken"))
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+    logs = [(data / run / "log.jsonl").read_text() for run in ("whole", "broken")]
+    assert logs[0] == logs[1]
+    assert [json.loads(line)["step"] for line in logs[0].splitlines()] == [3, 6, 9, 12]
+    assert (data / "whole" / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+    model = load("pocket", checkpoint=data / "whole" / "weights.safetensors")
+    embedding = model.embed(data / "set" / "images" / "0.jpg")
+    assert model.segment(embedding, Prompt(points=[20, 20])).masks.shape[0] == 3
+
+    (data / "recipe.toml").write_text(RECIPE.format(steps=13))
+    other = train(data, "whole")
+    _, error = other.communicate(timeout=120)
+    assert other.returncode == 2
+    assert b"belongs to another recipe" in error
+
+
+def test_learning_happens(data: Path) -> None:
+    from mobilesam.train.masks import train_masks
+
+    stage = Stage(image_size=64, steps=60, images=4, objects=2, learning_rate=1e-3, warm_up=5)
+    recipe = Recipe(network="pocket", sets=(SourceSet("set"),), stages=(stage,), held_out=0.0)
+    losses: list[float] = []
+    train_masks(recipe, data, data / "run", workers=0, report_every=10, save_every=1000, report=lambda p: losses.append(p.loss))
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_diverging_run_stops_with_its_code(data: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(data)
+    recipe = dataclasses.replace(read_recipe(data / "recipe.toml"))
+    text = RECIPE.format(steps=12) + "learning_rate = 1e30\n"
+    (data / "recipe.toml").write_text(text)
+    assert recipe.steps == 12
+    code = run(["train", "masks", "recipe.toml", "--out", "run", "--workers", "0", "--device", "cpu"])
+    assert code == 9
+    assert "error[D]" in capsys.readouterr().err
+    assert newest(data / "run").name == "step-00000000.safetensors"
+
+
+@pytest.mark.long
+def test_twenty_kills(data: Path) -> None:
+    """Kill a run at random moments; it always goes on, and ends with the same bits."""
+    whole = train(data, "whole")
+    whole.communicate(timeout=300)
+    rng = np.random.default_rng(int(os.environ.get("MOBILESAM_SEED", "0")))
+    for _ in range(20):
+        process = train(data, "broken")
+        time.sleep(float(rng.uniform(1.5, 6)))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    train(data, "broken").communicate(timeout=300)
+    a, b = load_file(newest(data / "whole")), load_file(newest(data / "broken"))
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
