@@ -64,7 +64,15 @@ def test_every_kind_of_output_says_the_same(photo: Path) -> None:
     out = photo.parent / "out"
     prompts = {"version": 1, "objects": [{"box": [5, 0, 370, 295]}, {"points": [[160, 95]]}]}
     (photo.parent / "prompts.json").write_text(json.dumps(prompts))
-    arguments = ["--prompts", "prompts.json", "--out", "out", "--save", "mask,overlay,cutout,coco,polygons,npz", "--json"]
+    arguments = [
+        "--prompts",
+        "prompts.json",
+        "--out",
+        "out",
+        "--save",
+        "mask,overlay,cutout,coco,polygons,npz",
+        "--json",
+    ]
     done = mobilesam("segment", "cat.jpg", *arguments, cwd=photo.parent)
     assert done.returncode == 0, done.stderr.decode()
     document = json.loads(done.stdout)
@@ -99,7 +107,16 @@ def test_per_cent_is_the_same_as_pixels(photo: Path) -> None:
 
 def test_standard_streams(photo: Path) -> None:
     done = mobilesam(
-        "segment", "-", "--box", "5,0,370,295", "--out", "-", "--save", "mask", cwd=photo.parent, input=photo.read_bytes()
+        "segment",
+        "-",
+        "--box",
+        "5,0,370,295",
+        "--out",
+        "-",
+        "--save",
+        "mask",
+        cwd=photo.parent,
+        input=photo.read_bytes(),
     )
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.startswith(b"\x89PNG")
@@ -132,7 +149,9 @@ def test_folder_with_a_bad_file_goes_on(photo: Path) -> None:
     (folder / "bad.jpg").write_bytes(photo.read_bytes()[:3000])
     (folder / "note.txt").write_text("not an image")
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    done = mobilesam("segment", "shots", "--box", "5%,5%,90%,90%", "--save", "mask", "--json", cwd=photo.parent)
+    done = mobilesam(
+        "segment", "shots", "--box", "5%,5%,90%,90%", "--save", "mask", "--json", cwd=photo.parent
+    )
     assert done.returncode == 5, done.stderr.decode()
     document = json.loads(done.stdout)
     jsonschema.validate(document, json.loads((REFERENCE / "results.schema.json").read_text()))
@@ -189,9 +208,18 @@ FAILURES = [
 # fmt: on
 
 
-@pytest.mark.parametrize(("arguments", "code", "message"), FAILURES, ids=lambda v: " ".join(v)[:60] if isinstance(v, list) else None)
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    FAILURES,
+    ids=lambda v: " ".join(v)[:60] if isinstance(v, list) else None,
+)
 def test_failures(
-    photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, arguments: list, code: int, message: str
+    photo: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    arguments: list,
+    code: int,
+    message: str,
 ) -> None:
     monkeypatch.chdir(photo.parent)
     monkeypatch.setenv("MOBILESAM_HOME", str(photo.parent / "home"))
@@ -233,7 +261,9 @@ def test_names_that_are_hard_to_print(photo: Path) -> None:
         (photo.parent / "odd").mkdir(exist_ok=True)
         (photo.parent / "odd" / name).write_bytes(photo.read_bytes())
     environment = os.environ | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii:backslashreplace"}
-    done = mobilesam("segment", "odd", "--box", "5%,5%,90%,90%", "--save", "mask", cwd=photo.parent, env=environment)
+    done = mobilesam(
+        "segment", "odd", "--box", "5%,5%,90%,90%", "--save", "mask", cwd=photo.parent, env=environment
+    )
     assert done.returncode == 0, done.stderr.decode()
     assert len(list((photo.parent / "mobilesam-out").iterdir())) == 3
 

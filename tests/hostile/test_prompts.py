@@ -105,7 +105,12 @@ def test_refused(pocket: Model, embedding: Embedding, prompt: dict, code: str, m
     assert caught.value.code == code
     assert len(str(caught.value)) <= 200
     with pytest.raises((PromptError, LimitError), match=r"^prompts\[1\]\."):
-        pocket.segment(embedding, [Prompt(points=[1, 2]), Prompt(**prompt)] if prompt else [Prompt(points=[1, 2]), Prompt(labels=[1])])
+        pocket.segment(
+            embedding,
+            [Prompt(points=[1, 2]), Prompt(**prompt)]
+            if prompt
+            else [Prompt(points=[1, 2]), Prompt(labels=[1])],
+        )
 
 
 @pytest.mark.parametrize(("prompt", "message"), [t[1:] for t in TOLD], ids=[t[0] for t in TOLD])
@@ -143,7 +148,9 @@ def test_multimask_has_no_truthiness(pocket: Model, embedding: Embedding, value:
         pocket.segment(embedding, Prompt(points=[1, 2]), multimask=value)
 
 
-@pytest.mark.parametrize(("prompts", "message"), [([], "is empty"), (3, "is a int"), ([[1, 2]], r"prompts\[0\]")])
+@pytest.mark.parametrize(
+    ("prompts", "message"), [([], "is empty"), (3, "is a int"), ([[1, 2]], r"prompts\[0\]")]
+)
 def test_lists_of_prompts(pocket: Model, embedding: Embedding, prompts: object, message: str) -> None:
     with pytest.raises(PromptError, match=message):
         pocket.segment(embedding, prompts)

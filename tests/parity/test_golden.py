@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.seeded import seeded_image
 
 from mobilesam.compat.segment_anything import SamPredictor
 from mobilesam.core.types import Prompt
 from mobilesam.predictor import Model
+from tests.seeded import seeded_image
 
 SIZES = {0: (480, 640), 1: (768, 500), 2: (1200, 1600)}
 INPUTS = {"in_point_coords": "point_coords", "in_point_labels": "point_labels", "in_box": "box"}

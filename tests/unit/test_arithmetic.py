@@ -34,7 +34,9 @@ def test_size_rule(size: tuple, wanted: tuple) -> None:
 
 
 def test_coordinates_scale_with_the_rounded_sides() -> None:
-    np.testing.assert_allclose(to_input_frame(np.array([[2048.0, 201.0]]), (201, 2048), (101, 1024)), [[1024, 101]])
+    np.testing.assert_allclose(
+        to_input_frame(np.array([[2048.0, 201.0]]), (201, 2048), (101, 1024)), [[1024, 101]]
+    )
 
 
 @pytest.mark.parametrize(("length", "new"), [(256, 1024), (768, 480), (64, 64), (3, 7), (1, 5), (5, 1)])

@@ -153,7 +153,18 @@ def test_the_shipped_recipe_reads() -> None:
 
 
 def train(data: Path, out: str, *more: str, **options: object) -> subprocess.Popen:
-    command = [sys.executable, "-m", "mobilesam", "train", "masks", "recipe.toml", "--out", out, "--threads", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "mobilesam",
+        "train",
+        "masks",
+        "recipe.toml",
+        "--out",
+        out,
+        "--threads",
+        "1",
+    ]
     command += ["--workers", "0", "--report-every", "3", "--save-every", "4", "--device", "cpu", *more]
     return subprocess.Popen(command, cwd=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
@@ -206,7 +217,15 @@ def test_learning_happens(data: Path) -> None:
     stage = Stage(image_size=64, steps=60, images=4, objects=2, learning_rate=1e-3, warm_up=5)
     recipe = Recipe(network="pocket", sets=(SourceSet("set"),), stages=(stage,), held_out=0.0)
     losses: list[float] = []
-    train_masks(recipe, data, data / "run", workers=0, report_every=10, save_every=1000, report=lambda p: losses.append(p.loss))
+    train_masks(
+        recipe,
+        data,
+        data / "run",
+        workers=0,
+        report_every=10,
+        save_every=1000,
+        report=lambda p: losses.append(p.loss),
+    )
     assert losses[-1] < 0.7 * losses[0]
 
 

@@ -116,7 +116,9 @@ def train_masks(
             ends = late or step == recipe.steps
             saves = ends or step % save_every == 0
             if ends or step % report_every == 0:
-                scores = score_held_out(recipe, stage, average, held_out, device) if saves and held_out else None
+                scores = (
+                    score_held_out(recipe, stage, average, held_out, device) if saves and held_out else None
+                )
                 left = (time.monotonic() - started) / (step - first) * (recipe.steps - step)
                 progress = Progress(step, recipe.steps, float(np.mean(losses)), left, scores)
                 append_log(out / "log.jsonl", progress, stage)

@@ -1,0 +1,96 @@
+"""What the documents say is what happens."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import mobilesam
+from mobilesam.cli.main import run
+from tests.photographs import cat, jpeg
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+WITHOUT_EFFECT_HERE = ("mobilesam train", "mobilesam evaluate", "mobilesam export", "mobilesam demo")
+NEEDS_DOWNLOAD = "--model mobile_sam"
+
+
+def console_commands(page: Path) -> list[str]:
+    blocks = re.findall(r"```console\n(.*?)```", page.read_text(), re.S)
+    lines = [
+        line[2:].partition(" #")[0].strip()
+        for block in blocks
+        for line in block.splitlines()
+        if line.startswith("$ ")
+    ]
+    return [line for line in lines if line.startswith("mobilesam ") and "|" not in line]
+
+
+def documented() -> list[tuple[str, str]]:
+    found = [(page.name, command) for page in PAGES for command in console_commands(page)]
+    return [
+        pair
+        for pair in dict.fromkeys(found)
+        if not pair[1].startswith(WITHOUT_EFFECT_HERE) and NEEDS_DOWNLOAD not in pair[1]
+    ]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shots").mkdir()
+    for name in ("photo.jpg", "shots/a.jpg"):
+        (tmp_path / name).write_bytes(jpeg(cat()))
+    return tmp_path
+
+
+def test_there_are_commands_to_try() -> None:
+    assert len(documented()) >= 6
+
+
+@pytest.mark.parametrize(("page", "command"), documented(), ids=lambda v: v)
+def test_documented_commands_run(here: Path, page: str, command: str) -> None:
+    assert run(shlex.split(command)[1:]) == 0
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", ROOT / "docs/tutorial/first-steps.md"], ids=lambda p: p.name
+)
+def test_python_examples_run(here: Path, page: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    namespace: dict = {}
+    for block in blocks:
+        exec(compile(block, page.name, "exec"), namespace)
+    assert namespace["model"].name == "pocket-1"
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"], ids=lambda p: p.name
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    prose = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(), flags=re.S)
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", prose):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_every_public_name_is_documented() -> None:
+    page = (ROOT / "docs/reference/python.md").read_text()
+    for name in mobilesam.__all__:
+        if name == "__version__":
+            continue
+        assert f"`{name}" in page, name
+        assert getattr(mobilesam, name).__doc__, name
+
+
+def test_version_is_in_the_changelog() -> None:
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert f"## [{mobilesam.__version__}]" in changes or "## [Unreleased]" in changes
+
+
+def test_no_paths_of_a_machine() -> None:
+    for page in [*PAGES, *(ROOT / "src").rglob("*.py"), *(ROOT / "recipes").iterdir()]:
+        assert not re.search(r"/(root|work|farm)/[a-z]", page.read_text()), page

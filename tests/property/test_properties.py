@@ -1,0 +1,159 @@
+"""What holds for every input, not only for the examples."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from mobilesam.core.boxes import mask_to_box
+from mobilesam.core.errors import ConfigError, LimitError, MobileSamError, PromptError
+from mobilesam.core.geometry import input_size_of, to_input_frame
+from mobilesam.core.polygons import mask_to_polygons
+from mobilesam.core.prompts import mask_to_logits, prompts_to_decoder_inputs, validate_prompt
+from mobilesam.core.regions import distance_to_edge
+from mobilesam.core.resize import enlarging_matrices
+from mobilesam.core.rle import dict_to_rle, mask_to_rle, rle_to_mask, string_to_counts
+from mobilesam.core.types import Prompt
+from mobilesam.formats.image import array_to_rgb, decode_image, printable
+from mobilesam.formats.prompt_file import parse_prompts
+
+masks = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=24))
+sizes = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.complex_numbers(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=8,
+)
+arrays = hnp.arrays(
+    st.sampled_from([np.float64, np.float32, np.int64, np.uint8, bool, complex, object]),
+    hnp.array_shapes(min_dims=0, max_dims=3, max_side=5),
+)
+SIZE, INPUT_SIZE, IMAGE_SIZE = (48, 64), (768, 1024), 1024
+
+
+@given(masks)
+def test_run_lengths_round_trip(mask: np.ndarray) -> None:
+    rle = mask_to_rle(mask)
+    for compressed in (True, False):
+        record = json.loads(json.dumps(rle.to_dict(compressed=compressed)))
+        np.testing.assert_array_equal(rle_to_mask(dict_to_rle(record)), mask)
+    assert rle.area == mask.sum()
+
+
+@given(st.text(max_size=30) | st.binary(max_size=30))
+def test_any_text_is_counts_or_an_error(text: str | bytes) -> None:
+    try:
+        counts = string_to_counts(text)
+    except ConfigError:
+        return
+    assert counts.dtype == np.int64
+
+
+@given(masks)
+def test_polygons_have_the_masks_area_and_box(mask: np.ndarray) -> None:
+    polygons = mask_to_polygons(mask)
+    assert sum(polygon.area for polygon in polygons) == mask.sum()
+    if polygons:
+        points = np.concatenate([polygon.exterior for polygon in polygons])
+        assert (*points.min(0), *points.max(0)) == mask_to_box(mask)
+    assert (distance_to_edge(mask) > 0).tolist() == mask.tolist()
+
+
+@given(sizes, st.sampled_from([512, 1024]))
+def test_size_rule_keeps_the_longer_side(size: tuple[int, int], side: int) -> None:
+    height, width = input_size_of(size, side)
+    assert max(height, width) == side
+    assert min(height, width) >= 1
+
+
+@given(sizes, st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))
+def test_points_come_back_from_the_input_frame(size: tuple[int, int], x: float, y: float) -> None:
+    point = np.array([[x * size[1], y * size[0]]])
+    inner = input_size_of(size, 1024)
+    np.testing.assert_allclose(
+        to_input_frame(to_input_frame(point, size, inner), inner, size), point, atol=1e-6
+    )
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.tuples(st.integers(1, 300), st.integers(1, 300)))
+def test_enlarging_keeps_a_constant(size: tuple[int, int]) -> None:
+    for matrix in enlarging_matrices(64, 256, input_size_of(size, 256), size):
+        np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-5)
+        assert matrix.min() >= 0
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(["points", "labels", "box", "mask"]), anything | arrays, anything | arrays)
+def test_any_prompt_is_valid_or_a_prompt_error(field: str, value: object, other: object) -> None:
+    fields = {field: value} | ({"points": other} if field == "labels" else {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            valid = validate_prompt(
+                Prompt(**fields), SIZE, grid=64, input_size=INPUT_SIZE, image_size=IMAGE_SIZE
+            )
+        except (PromptError, LimitError):
+            return
+        inputs = prompts_to_decoder_inputs([valid], SIZE, INPUT_SIZE)
+    assert np.isfinite(inputs.point_coords).all()
+    assert inputs.point_coords.shape == (1, valid.slots, 2)
+    assert inputs.point_labels.shape == (1, valid.slots)
+    assert set(np.unique(inputs.point_labels)) <= {-1, 0, 1, 2, 3}
+    assert inputs.mask_input is None or np.isfinite(inputs.mask_input).all()
+
+
+@given(hnp.arrays(bool, SIZE))
+def test_a_mask_prompt_keeps_its_area(mask: np.ndarray) -> None:
+    logits = mask_to_logits(mask, 256, INPUT_SIZE, IMAGE_SIZE)
+    assert logits.shape == (1, 256, 256)
+    assert (logits[0, 192:] == -8).all()
+    np.testing.assert_array_equal(logits[0, 2:192:4, 2::4] > 0, mask)
+
+
+@settings(max_examples=200)
+@given(
+    st.binary(max_size=200)
+    | st.sampled_from([b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0"]).flatmap(
+        lambda head: st.binary(max_size=100).map(lambda tail: head + tail)
+    )
+)
+def test_any_bytes_are_an_image_or_an_image_error(data: bytes) -> None:
+    try:
+        image = decode_image(data)
+    except MobileSamError as error:
+        assert error.code in "IL"
+        assert len(str(error)) <= 200
+        return
+    assert image.dtype == np.uint8
+
+
+@given(arrays)
+def test_any_array_is_an_image_or_an_image_error(array: np.ndarray) -> None:
+    try:
+        image = array_to_rgb(array)
+    except MobileSamError as error:
+        assert error.code in "IL"
+        return
+    assert image.shape[2] == 3
+
+
+@settings(max_examples=200)
+@given(st.text(max_size=60) | anything.map(lambda value: json.dumps(value, default=str)))
+def test_any_text_is_prompts_or_an_error(text: str) -> None:
+    with pytest.raises(MobileSamError):
+        if parse_prompts(text, name="p.json", folder=Path()):
+            raise PromptError("none of these is a prompt file, or else the strategy found one")
+
+
+@given(st.text())
+def test_printable_text_has_no_control_characters(text: str) -> None:
+    assert printable(text).isprintable()
+    printable(text).encode("utf-8")
