@@ -21,7 +21,7 @@ check: .venv/.dev
 	$(BIN)/ruff format --check src tests
 	$(BIN)/ruff check src tests
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pyright
+	$(BIN)/mypy
 
 # After a change to a network: the weight-free ONNX graphs that the package carries.
 graphs: .venv/.dev

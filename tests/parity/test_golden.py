@@ -58,9 +58,7 @@ def test_every_case(golden: dict, golden_cases: list, predictor: tuple[int, SamP
     done = 0
     for case in (case for case in golden_cases if case["image"] == number):
         key = f"image{number}/{case['name']}"
-        prompt = {
-            ours: golden[f"{key}/{theirs}"] for theirs, ours in INPUTS.items() if f"{key}/{theirs}" in golden
-        }
+        prompt = prompt_of(golden, case)
         if "mask_input" in case:
             prompt["mask_input"] = best
         masks, ious, low_res = predictor.predict(**prompt, multimask_output=case["multimask_output"])
@@ -79,6 +77,30 @@ def test_every_case(golden: dict, golden_cases: list, predictor: tuple[int, SamP
             assert iou.min() >= 0.9995, case["name"]
         done += 1
     assert done == 7
+
+
+@pytest.mark.parametrize("number", list(SIZES))
+def test_runtimes_agree_on_every_case(
+    golden: dict, golden_cases: list, onnx_vit_t: Model, torch_vit_t: Model, number: int
+) -> None:
+    both = [SamPredictor(onnx_vit_t), SamPredictor(torch_vit_t)]
+    for predictor in both:
+        predictor.set_image(seeded_image(*SIZES[number], number))
+    best = None
+    for case in (case for case in golden_cases if case["image"] == number):
+        prompt = prompt_of(golden, case) | ({"mask_input": best} if "mask_input" in case else {})
+        (a, _, low), (b, _, other) = (
+            predictor.predict(**prompt, multimask_output=case["multimask_output"]) for predictor in both
+        )
+        if case["name"] == "point":
+            best = low[[golden[f"image{number}/point/iou"].argmax()]]
+        assert np.abs(low - other).max() <= 2e-3, case["name"]
+        assert ((a & b).sum((1, 2)) >= 0.999 * (a | b).sum((1, 2))).all(), case["name"]
+
+
+def prompt_of(golden: dict, case: dict) -> dict:
+    key = f"image{case['image']}/{case['name']}"
+    return {ours: golden[f"{key}/{theirs}"] for theirs, ours in INPUTS.items() if f"{key}/{theirs}" in golden}
 
 
 def test_boxes_in_one_batch(golden: dict, predictor: tuple[int, SamPredictor], model: Model) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from mobilesam.cli.options import load_model, model_options
-from mobilesam.evaluate.prompted import SMALLEST_OBJECT, score_prompted
+from mobilesam.evaluate.prompted import SMALLEST_OBJECT, PromptedScores, score_prompted
+from mobilesam.predictor import Model
 
 
 @click.group()
@@ -51,15 +52,7 @@ def masks(
     mobilesam evaluate masks data/eval/coco_val data/eval/msrc_cow --json
     """
     loaded = load_model(model, checkpoint, runtime, device, dtype)
-    scores = []
-    for folder in sets:
-        with click.progressbar(length=1, label=folder.name, file=sys.stderr) as bar:
-
-            def advance(done: int, total: int, bar=bar) -> None:
-                bar.length = total
-                bar.update(1)
-
-            scores.append(score_prompted(loaded, folder, smallest=smallest, progress=advance))
+    scores = [_score_with_bar(loaded, folder, smallest) for folder in sets]
     if as_json:
         click.echo(json.dumps({"model": loaded.name, "sets": [dataclasses.asdict(s) for s in scores]}))
         return
@@ -68,3 +61,13 @@ def masks(
         click.echo(
             f"{s.name:<20}{s.images:>8}{s.objects:>9}{s.box:>8.3f}{s.point_choice:>8.3f}{s.point_best:>11.3f}"
         )
+
+
+def _score_with_bar(model: Model, folder: Path, smallest: float) -> PromptedScores:
+    with click.progressbar(length=1, label=folder.name, file=sys.stderr) as bar:
+
+        def advance(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(1)
+
+        return score_prompted(model, folder, smallest=smallest, progress=advance)

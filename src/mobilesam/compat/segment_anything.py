@@ -149,7 +149,7 @@ class SamPredictor:
             NoImageError: before :meth:`set_image`.
         """
         array = self._current().image_embedding
-        if self.model is self._model:
+        if isinstance(self.model, Model):
             return array
         from mobilesam.compat.segment_anything_torch import array_to_tensor
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,14 @@ from mobilesam.weights import read_tensors
 
 
 def build_sam(name: str, checkpoint: str | Path | None) -> Sam:
-    """Build a network in eval mode and load a checkpoint strictly, if one is given."""
+    """Build a network in eval mode and load a checkpoint strictly, if one is given.
+
+    Warns:
+        UserWarning: where none is given, because the masks then mean nothing.
+    """
     network = build_network(name)
     if checkpoint is None:
+        warnings.warn(f"{name}: no checkpoint given, the weights are random", UserWarning, stacklevel=3)
         return network
     path = Path(checkpoint)
     if not path.is_file():

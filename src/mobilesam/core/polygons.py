@@ -82,7 +82,8 @@ def trace_loops(mask: Mask) -> list[np.ndarray]:
     while follow:
         start = next(iter(follow))
         direction = follow[start][0]
-        place, points = start, []
+        place = start
+        points: list[tuple[int, int]] = []
         while True:
             step = _take(follow, place, direction)
             if step is None:

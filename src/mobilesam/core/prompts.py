@@ -92,8 +92,8 @@ def validate_prompt(
     if len(points) and not labels.any() and box is None and mask_input is None:
         warnings.warn(f"{field}labels: all points are background (0)", PromptWarning, stacklevel=4)
     if box is not None and len(points):
-        inside = ((points >= box[:2]) & (points <= box[2:])).all(1)
-        if not inside[labels == FOREGROUND].all():
+        on_object = points[labels == FOREGROUND]
+        if (on_object < box[:2]).any() or (on_object > box[2:]).any():
             warnings.warn(
                 f"{field}points: a foreground point lies outside the box", PromptWarning, stacklevel=4
             )
@@ -265,7 +265,7 @@ def prompts_to_decoder_inputs(
             labels[i, count:] = BOX_CORNERS
     masks: MaskInput | None = None
     if prompts[0].mask_input is not None:
-        masks = np.stack([prompt.mask_input for prompt in prompts]).astype(np.float32)
+        masks = np.stack([p.mask_input for p in prompts if p.mask_input is not None]).astype(np.float32)
     return DecoderInputs(coords.astype(np.float32), labels, masks)
 
 

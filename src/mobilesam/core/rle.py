@@ -87,10 +87,10 @@ def dict_to_rle(record: dict) -> Rle:
 
 def counts_to_string(counts: np.ndarray) -> str:
     """Compress counts to COCO's text."""
-    counts = [int(n) for n in counts]
+    runs: list[int] = counts.tolist()
     out = []
-    for i, count in enumerate(counts):
-        value = count - counts[i - 2] if i > 2 else count
+    for i, run in enumerate(runs):
+        value = run - runs[i - 2] if i > 2 else run
         while True:
             group = value & 0x1F
             value >>= GROUP_BITS

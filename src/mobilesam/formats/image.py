@@ -15,6 +15,7 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -105,7 +106,7 @@ def read_file(path: str | os.PathLike) -> bytes:
         return read_limited(file, shown)
 
 
-def read_limited(file: io.BufferedIOBase, name: str) -> bytes:
+def read_limited(file: BinaryIO, name: str) -> bytes:
     """Read a stream up to the limit on bytes.
 
     Raises:
@@ -200,7 +201,7 @@ def array_to_rgb(array: np.ndarray, *, name: str = "image", max_pixels: int = MA
 
 def read_mask(path: str | os.PathLike, *, name: str | None = None) -> Mask:
     """Read a mask file: any image, of which what is not black is the object."""
-    return read_image(path, name=name).any(-1)
+    return np.asarray(read_image(path, name=name).any(axis=-1))
 
 
 def image_to_png(image: np.ndarray) -> bytes:

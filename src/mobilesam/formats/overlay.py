@@ -101,6 +101,8 @@ def _draw_prompt(draw: ImageDraw.ImageDraw, prompt: Prompt, colour: tuple, width
             draw.ellipse([x - r, y - r, x + r, y + r], fill=fill, outline=(255, 255, 255), width=width)
 
 
-def _label(draw: ImageDraw.ImageDraw, place: tuple, text: str, font: ImageFont.FreeTypeFont) -> None:
+def _label(
+    draw: ImageDraw.ImageDraw, place: tuple, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> None:
     draw.rectangle(draw.textbbox(place, text, font=font), fill=(0, 0, 0, 160))
     draw.text(place, text, fill=(255, 255, 255, 255), font=font)

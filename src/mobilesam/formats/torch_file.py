@@ -24,7 +24,7 @@ MAX_BYTES = 4 * 2**30
 MAX_ENTRIES = 10_000
 WRAPPERS = ("model", "state_dict", "model_state_dict")
 # Storage classes that a checkpoint may name. bfloat16 is widened below: NumPy has none.
-STORAGES = {
+STORAGES: dict[str, np.dtype] = {
     "FloatStorage": np.dtype("<f4"),
     "DoubleStorage": np.dtype("<f8"),
     "HalfStorage": np.dtype("<f2"),

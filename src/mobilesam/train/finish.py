@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from safetensors.numpy import load, save
 
 from mobilesam.storage.atomic import write_bytes
@@ -42,8 +43,6 @@ def average_to_weights(checkpoint: bytes, recipe: Recipe, log: list[dict]) -> by
 
 def plot_log(log: list[dict]) -> bytes:
     """Return a PNG of training loss and held-out scores over the steps."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(9, 4), layout="constrained")
     loss, score = figure.subplots(1, 2)
     loss.plot([line["step"] for line in log], [line["loss"] for line in log])
