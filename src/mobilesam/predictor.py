@@ -59,14 +59,11 @@ def load(
         'pocket-1'
     """
     entry = entry_of(name)
-    if checkpoint is not None:
-        own = f"{entry.name} ({Path(checkpoint).name})"
-    else:
-        own = entry.name
     chosen = load_runtime(
         entry, checkpoint=checkpoint, runtime=runtime, device=device, dtype=dtype, threads=threads
     )
-    return Model(chosen, name=own)
+    name = entry.name if checkpoint is None else f"{entry.network} network with {Path(checkpoint).name}"
+    return Model(chosen, name=name)
 
 
 class Model:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -154,3 +158,35 @@ def test_an_embedding_serves_its_model_only(pair: tuple[Model, Model], pocket: M
     with pytest.raises(ValueError, match=r"model\.embed"):
         pocket.segment(embedding.arrays, Prompt(points=[1, 2]))
     assert replace(embedding, model="same").model == "same"
+
+
+def test_threads_do_not_mix_results(pocket: Model) -> None:
+    embeddings = [pocket.embed(seeded_image(40 + 10 * i, 60, i)) for i in range(4)]
+    prompts = [Prompt(points=[10 + i, 12]) for i in range(8)]
+    wanted = [pocket.segment(e, p).low_res_masks for e in embeddings for p in prompts]
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(pocket.segment, e, p) for e in embeddings for p in prompts]
+        found = [future.result().low_res_masks for future in futures]
+    for a, b in zip(wanted, found, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def segment_here(model: Model, image: np.ndarray, answer: multiprocessing.SimpleQueue) -> None:
+    answer.put(model.segment(model.embed(image), Prompt(points=[10, 12])).low_res_masks)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_loaded_model_works_in_other_processes(pocket: Model, method: str) -> None:
+    image = seeded_image(40, 60, 3)
+    wanted = pocket.segment(pocket.embed(image), Prompt(points=[10, 12])).low_res_masks
+    context = multiprocessing.get_context(method)
+    answer = context.SimpleQueue()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python's own, on forking with threads
+        process = context.Process(target=segment_here, args=(pocket, image, answer))
+        process.start()
+    found = answer.get()  # before join: the pipe is smaller than the answer
+    process.join(60)
+    assert process.exitcode == 0
+    np.testing.assert_allclose(found, wanted, atol=1e-4)

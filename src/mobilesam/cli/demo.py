@@ -16,7 +16,7 @@ from mobilesam.storage.atomic import write_bytes
 
 # scikit-image's photographs: a cat (CC0, Stefan van der Walt), a cup of coffee (CC0, Rachel Michetti).
 POINT_PHOTOGRAPH, POINT = "chelsea", (230, 150)
-BOX_PHOTOGRAPH, BOX = "coffee", (80, 60, 490, 370)
+BOX_PHOTOGRAPH, BOX = "coffee", (70, 15, 490, 390)
 
 
 @click.command()

@@ -95,7 +95,9 @@ def load_model(
 ) -> Model:
     """Load the model asked for; where none is asked for, say which one it is and how to get the other."""
     loaded = load(model or DEFAULT_MODEL, checkpoint=checkpoint, runtime=runtime, device=device, dtype=dtype)
-    if model is None:
+    if model is None and checkpoint is not None:
+        click.echo(f"model: {loaded.name}", err=True)
+    elif model is None:
         click.echo(
             f"model: {entry_of(DEFAULT_MODEL).name}, this project's own small model; "
             "for MobileSAM's published weights see: mobilesam info mobile_sam",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -21,6 +23,7 @@ from mobilesam.weights import check_tensors
 GRAPHS = Path(__file__).parent.parent / "graphs"
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 ERRORS_ONLY = 3  # ONNX Runtime's log level
+INHERITED: list[dict[str, ort.InferenceSession]] = []  # sessions of a parent process, never used nor ended
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class OnnxRuntime:
     """
 
     name = "onnx"
+    _OF_THIS_PROCESS = ("_sessions", "_lock", "_process")
 
     def __init__(
         self, network: str, weights: Weights, *, device: str = "cpu", threads: int | None = None
@@ -88,8 +92,7 @@ class OnnxRuntime:
         self._index = index
         self._threads = threads
         self._weights = {name: tensor for name, tensor in weights.items() if tensor.dtype == np.float32}
-        self._sessions: dict[str, ort.InferenceSession] = {}
-        self._lock = threading.Lock()
+        self._start_over()
 
     def encode(self, pixels: Pixels) -> NamedArrays:
         arrays = self._run("encoder", {"pixels": pixels})
@@ -117,7 +120,23 @@ class OnnxRuntime:
         feed = {value.name: feed[value.name] for value in session.get_inputs()}
         return dict(zip(names, session.run(names, feed), strict=True))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the tensors; the copy starts sessions of its own."""
+        return {key: value for key, value in vars(self).items() if key not in self._OF_THIS_PROCESS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self._sessions: dict[str, ort.InferenceSession] = {}
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+
     def _session(self, part: str) -> ort.InferenceSession:
+        if self._process != os.getpid():  # forked: the sessions' threads stayed behind
+            INHERITED.append(self._sessions)  # ending them here would wait for those threads
+            self._start_over()
         with self._lock:
             if part not in self._sessions:
                 self._sessions[part] = self._start(part)
