@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import overload
@@ -9,11 +11,12 @@ from typing import overload
 import numpy as np
 
 from mobilesam.core.arrays import ArrayLike
-from mobilesam.core.errors import ConfigError, LimitError, PromptError
+from mobilesam.core.errors import ConfigError, LimitError, PromptError, PromptWarning
 from mobilesam.core.preprocess import preprocess
 from mobilesam.core.prompts import (
     MAX_PROMPTS,
     ValidPrompt,
+    names_with,
     prompts_to_decoder_inputs,
     validate_prompt,
 )
@@ -62,8 +65,10 @@ def load(
     chosen = load_runtime(
         entry, checkpoint=checkpoint, runtime=runtime, device=device, dtype=dtype, threads=threads
     )
-    name = entry.name if checkpoint is None else f"{entry.network} network with {Path(checkpoint).name}"
-    return Model(chosen, name=name)
+    if checkpoint is None:
+        return Model(chosen, name=entry.name)
+    digest = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
+    return Model(chosen, name=f"{entry.network} network with {Path(checkpoint).name} ({digest[:8]})")
 
 
 class Model:
@@ -101,6 +106,7 @@ class Model:
             LimitError: if it is too large.
         """
         rgb = read_image(image, max_pixels=max_pixels)
+        rgb.flags.writeable = False
         pixels, input_size = preprocess(rgb, self.runtime.image_size)
         arrays = self.runtime.encode(pixels)
         return Embedding(arrays, self.name, self.runtime.image_size, input_size, rgb.shape[:2], rgb)
@@ -112,7 +118,12 @@ class Model:
 
     @overload
     def segment(
-        self, embedding: Embedding, prompts: Iterable[Prompt], *, multimask: bool | None = None
+        self,
+        embedding: Embedding,
+        prompts: Iterable[Prompt],
+        *,
+        multimask: bool | None = None,
+        prefixes: Sequence[str] | None = None,
     ) -> tuple[Segmentation, ...]: ...
 
     def segment(
@@ -121,6 +132,7 @@ class Model:
         prompts: Prompt | Iterable[Prompt],
         *,
         multimask: bool | None = None,
+        prefixes: Sequence[str] | None = None,
     ) -> Segmentation | tuple[Segmentation, ...]:
         """Segment one object, or several at once with the same result as one by one.
 
@@ -129,6 +141,8 @@ class Model:
             prompts: one prompt, or one for each object.
             multimask: three masks, or one. By default three for a single point, which may
                 mean a part or the whole, and one for everything else.
+            prefixes: what messages put before the names of each prompt's parts, by default
+                ``prompts[0].`` and so on.
 
         Returns:
             One segmentation for one prompt, a tuple for several, in their order.
@@ -137,6 +151,9 @@ class Model:
             PromptError: names the argument that is wrong and what is allowed.
             LimitError: for too many points or prompts.
             ConfigError: if the embedding is another model's.
+
+        Warns:
+            PromptWarning: for what is valid but may not be meant; also in ``remarks``.
         """
         if not isinstance(embedding, Embedding):
             raise ConfigError(f"embedding: is a {type(embedding).__name__}; make one with model.embed(image)")
@@ -146,43 +163,43 @@ class Model:
             )
         if multimask is not None and not isinstance(multimask, bool):
             raise PromptError(f"multimask: is {multimask!r}; must be True, False or None", code="U")
-        if isinstance(prompts, Prompt):
-            return self._segment_all(embedding, [prompts], [""], multimask)[0]
-        given = _as_list(prompts)
-        fields = [f"prompts[{i}]." for i in range(len(given))] if len(given) > 1 else [""]
-        return self._segment_all(embedding, given, fields, multimask)
-
-    def _segment_all(
-        self,
-        embedding: Embedding,
-        prompts: Sequence[Prompt],
-        fields: Sequence[str],
-        multimask: bool | None,
-    ) -> tuple[Segmentation, ...]:
-        """Validate, batch what has the same shape, decode, and put the results in order."""
+        given = [prompts] if isinstance(prompts, Prompt) else _as_list(prompts)
+        if prefixes is None:
+            prefixes = [f"prompts[{i}]." for i in range(len(given))] if len(given) > 1 else [""]
         valid = [
-            validate_prompt(
-                prompt,
-                embedding.original_size,
-                grid=embedding.image_embedding.shape[-1],
-                input_size=embedding.input_size,
-                image_size=embedding.image_size,
-                field=field,
-            )
-            for prompt, field in zip(prompts, fields, strict=True)
+            self._validate(embedding, prompt, prefix) for prompt, prefix in zip(given, prefixes, strict=True)
         ]
-        results: list[Segmentation | None] = [None] * len(valid)
-        for (_, _, many), numbers in group_prompts(valid, multimask).items():
+        for remark in (remark for prompt in valid for remark in prompt.remarks):
+            warnings.warn(remark, PromptWarning, stacklevel=2)
+        results = self._decode(embedding, valid, multimask)
+        return results[0] if isinstance(prompts, Prompt) else results
+
+    def _validate(self, embedding: Embedding, prompt: Prompt, prefix: str) -> ValidPrompt:
+        return validate_prompt(
+            prompt,
+            embedding.original_size,
+            grid=embedding.image_embedding.shape[-1],
+            input_size=embedding.input_size,
+            image_size=embedding.image_size,
+            names=names_with(prefix),
+        )
+
+    def _decode(
+        self, embedding: Embedding, prompts: Sequence[ValidPrompt], multimask: bool | None
+    ) -> tuple[Segmentation, ...]:
+        """Batch what has the same shape, decode, and put the results in order."""
+        results: dict[int, Segmentation] = {}
+        for (_, _, many), numbers in group_prompts(prompts, multimask).items():
             tokens = MULTIMASK if many else SINGLE_MASK
             for start in range(0, len(numbers), PROMPTS_PER_BATCH):
                 batch = numbers[start : start + PROMPTS_PER_BATCH]
                 inputs = prompts_to_decoder_inputs(
-                    [valid[i] for i in batch], embedding.original_size, embedding.input_size
+                    [prompts[i] for i in batch], embedding.original_size, embedding.input_size
                 )
                 masks, ious = self.runtime.decode(embedding.arrays, inputs, tokens)
                 for i, mask, iou in zip(batch, masks, ious, strict=True):
                     results[i] = Segmentation(np.array(mask), np.array(iou), embedding, prompts[i])
-        return tuple(result for result in results if result is not None)
+        return tuple(results[i] for i in range(len(prompts)))
 
 
 def group_prompts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,8 +13,9 @@ from mobilesam.core.arrays import Logits, Mask, Masks
 from mobilesam.core.boxes import mask_to_box
 from mobilesam.core.polygons import Polygon, mask_to_polygons
 from mobilesam.core.postprocess import MASK_THRESHOLD, enlarge_logits, stability_scores, visible_part
+from mobilesam.core.prompts import ValidPrompt
 from mobilesam.core.rle import Rle, mask_to_rle
-from mobilesam.core.types import Embedding, Prompt
+from mobilesam.core.types import Embedding
 from mobilesam.formats.cutout import cut_out
 from mobilesam.formats.image import image_to_png
 from mobilesam.formats.overlay import draw_overlay
@@ -65,13 +67,13 @@ class Segmentation:
         low_res_masks: (M, h, w) logits of the model's whole input.
         predicted_iou: (M,) estimated IoU of each mask.
         embedding: of the image.
-        prompt: as it was given.
+        prompt: as the validator left it.
     """
 
     low_res_masks: Logits = field(repr=False)
     predicted_iou: np.ndarray
     embedding: Embedding = field(repr=False)
-    prompt: Prompt
+    prompt: ValidPrompt
 
     def __len__(self) -> int:
         return len(self.predicted_iou)
@@ -80,7 +82,7 @@ class Segmentation:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: int) -> SegmentedMask:
-        index = range(len(self))[index]
+        index = self._number(index)
         if index not in self._enlarged:
             mask = self.logits(index) > MASK_THRESHOLD
             mask.flags.writeable = False
@@ -89,13 +91,19 @@ class Segmentation:
             )
         return self._enlarged[index]
 
+    def _number(self, index: int) -> int:
+        try:
+            return range(len(self))[operator.index(index)]
+        except IndexError:
+            raise IndexError(f"mask {index}: there are {len(self)}") from None
+
     @cached_property
     def _enlarged(self) -> dict[int, SegmentedMask]:
         return {}
 
     def logits(self, index: int) -> Logits:
         """One mask's logits (H, W) at the image's size; the mask is where they are above 0."""
-        where = self.embedding
+        where, index = self.embedding, self._number(index)
         low_res = self.low_res_masks[index : index + 1]
         return enlarge_logits(low_res, where.image_size, where.input_size, where.original_size)[0]
 
@@ -104,6 +112,12 @@ class Segmentation:
         """(M,) how little each mask changes with its threshold, taken on the low-resolution logits."""
         where = self.embedding
         return stability_scores(visible_part(self.low_res_masks, where.image_size, where.input_size))
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is valid in the prompt, or in the result, but may not be meant."""
+        empty = () if self.mask.any() else ("the mask is empty",)
+        return self.prompt.remarks + empty
 
     @property
     def masks(self) -> Masks:
@@ -149,8 +163,8 @@ class Segmentation:
         return draw_overlay(self.embedding.image, [self.mask], prompts=[self.prompt])
 
     def cutout(self, *, crop: bool = True) -> np.ndarray:
-        """The object alone (h, w, 4) RGBA, with a fading edge."""
-        return cut_out(self.embedding.image, self.mask, logits=self.logits(self.choice), crop=crop)
+        """The object alone (h, w, 4) RGBA, with a soft edge."""
+        return cut_out(self.embedding.image, self.mask, crop=crop)
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows: the overlay."""

@@ -5,19 +5,21 @@ from __future__ import annotations
 import io
 import json
 import time
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from mobilesam.core.arrays import Size
 from mobilesam.core.boxes import xyxy_to_xywh
-from mobilesam.core.errors import ConfigError, OutputError, PromptWarning
+from mobilesam.core.errors import ConfigError, MobileSamError, OutputError
+from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
-from mobilesam.formats.image import image_to_png, printable, suffix_is_image
+from mobilesam.formats.image import MAX_PIXELS, image_to_png, read_image, suffix_is_image
 from mobilesam.formats.overlay import draw_overlay
 from mobilesam.formats.prompt_file import prompt_to_record
 from mobilesam.predictor import Model
@@ -37,8 +39,6 @@ ENDINGS = {
 POLYGON_TOLERANCE = 1.0  # pixels
 RESULTS_VERSION = 1
 
-PromptsFor = Callable[[tuple[int, int]], Sequence[Prompt]]
-
 
 @dataclass(frozen=True)
 class Source:
@@ -55,99 +55,140 @@ class Source:
     content: Path | bytes = field(repr=False)
 
 
-def find_sources(paths: Iterable[Path]) -> list[Source]:
+class Prompting(Protocol):
+    """Makes the prompts of an image from its size, because they may be in per cent."""
+
+    def __call__(self, size: Size) -> tuple[Sequence[Prompt], Sequence[str]]:
+        """Return prompts for an image of (height, width), and what messages call each of them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is written, and where.
+
+    Attributes:
+        out: folder for the outputs; nothing else is written to.
+        save: some of ``KINDS``.
+        overwrite: replace outputs that are there; otherwise nothing is computed if one is.
+        max_pixels: limit on an image.
+    """
+
+    out: Path
+    save: tuple[str, ...]
+    overwrite: bool = False
+    max_pixels: int = MAX_PIXELS
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one image: its record, or the error."""
+
+    source: Source
+    record: dict[str, Any] | None = None
+    error: MobileSamError | None = None
+
+
+def find_sources(paths: Iterable[Path], *, beside: Path | None = None) -> list[Source]:
     """Return the images among files and folders, in order, each with a stem of its own.
 
-    A folder stands for the images below it; hidden ones and links to folders are left out.
-    Images that would have outputs of the same name keep their suffix in it, and a number
-    where that is the same too: ``a.jpg`` and ``a.png`` become ``a_jpg`` and ``a_png``,
-    ``x/a.jpg`` and ``y/a.jpg`` become ``a_jpg`` and ``a_jpg_2``.
+    A folder stands for the images below it; hidden ones, links to folders and everything
+    below ``beside``, where the outputs go, are left out. Images that would have outputs of
+    the same name keep their suffix in it, and a number where that is taken too: ``a.jpg``
+    and ``a.png`` become ``a_jpg`` and ``a_png``, ``x/a.jpg`` and ``y/a.jpg`` become
+    ``a_jpg`` and ``a_jpg_2``.
 
     Raises:
         ConfigError: if a folder holds no image.
     """
-    files: list[tuple[Path, Path]] = []  # (path, what of it names the output)
+    files: dict[Path, tuple[Path, Path]] = {}  # resolved -> (path, what of it names the output)
     for path in paths:
-        if path.is_dir():
-            inside = sorted(
-                p
-                for p in path.rglob("*")
-                if suffix_is_image(p) and p.is_file() and not _hidden(p.relative_to(path))
-            )
-            if not inside:
-                raise ConfigError(f"{printable(path)}: holds no images")
-            files += [(p, p.relative_to(path)) for p in inside]
-        else:
-            files.append((path, Path(path.name)))
-    files = list(dict.fromkeys(files))
-    stems = [str(name.with_suffix("")) for _, name in files]
-    clashing = Counter(stem.casefold() for stem in stems)
-    taken: Counter[str] = Counter()
-    for i, (_, name) in enumerate(files):
-        if clashing[stems[i].casefold()] > 1:
-            stems[i] = f"{stems[i]}_{name.suffix[1:]}"
-        key = stems[i].casefold()
-        taken[key] += 1
-        if taken[key] > 1:
-            stems[i] = f"{stems[i]}_{taken[key]}"
-    return [Source(printable(path), stem, path) for (path, _), stem in zip(files, stems, strict=True)]
+        if not _is_folder(path):
+            files.setdefault(_resolved(path), (path, Path(path.name)))
+            continue
+        inside = [p for p in sorted(path.rglob("*")) if _counts(p, path, beside)]
+        if not inside:
+            raise ConfigError(f"{printable(path)}: holds no images")
+        for p in inside:
+            files.setdefault(_resolved(p), (p, p.relative_to(path)))
+    plain = Counter(str(name.with_suffix("")).casefold() for _, name in files.values())
+    taken: set[str] = set()
+    sources = []
+    for path, name in files.values():
+        stem = str(name.with_suffix(""))
+        if plain[stem.casefold()] > 1:
+            stem = f"{stem}_{name.suffix[1:]}"
+        candidates = (stem if i == 1 else f"{stem}_{i}" for i in count(1))
+        stem = next(c for c in candidates if c.casefold() not in taken)
+        taken.add(stem.casefold())
+        sources.append(Source(printable(path), stem, path))
+    return sources
 
 
-def segment_file(
-    model: Model,
-    source: Source,
-    prompts_for: PromptsFor,
-    *,
-    out: Path,
-    save: Sequence[str],
-    overwrite: bool = False,
-    max_pixels: int | None = None,
-) -> dict[str, Any]:
+def segment_each(
+    model: Model, sources: Iterable[Source], prompting: Prompting, settings: Settings
+) -> Iterator[Outcome]:
+    """Segment image after image; one that fails does not stop the rest.
+
+    Raises:
+        OutputError: if nothing more can be written, as on a full disk.
+    """
+    for source in sources:
+        try:
+            yield Outcome(source, record=segment_file(model, source, prompting, settings))
+        except MobileSamError as error:
+            if isinstance(error, OutputError) and error.__cause__ is not None:
+                raise  # not one file's fault
+            yield Outcome(source, error=error)
+
+
+def segment_file(model: Model, source: Source, prompting: Prompting, settings: Settings) -> dict[str, Any]:
     """Segment one image, write what is asked for, and return the image's record.
-
-    Args:
-        model: what segments.
-        source: the image.
-        prompts_for: makes the prompts from the image's (height, width), because they may
-            be in per cent.
-        out: folder for the outputs; nothing else is written to.
-        save: some of ``KINDS``.
-        overwrite: replace outputs that are there; otherwise nothing is computed if one is.
-        max_pixels: limit on the image, if not the usual one.
 
     Raises:
         MobileSamError: as its parts do; no output is then half written.
     """
-    limits = {} if max_pixels is None else {"max_pixels": max_pixels}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", PromptWarning)
-        start = time.perf_counter()
-        embedding = model.embed(source.content, **limits)
-        embedded = time.perf_counter()
-        prompts = list(prompts_for(embedding.original_size))
-        check_free(source, len(prompts), out=out, save=save, overwrite=overwrite)
-        results = model.segment(embedding, prompts)
-        masks = [result.mask for result in results]
-        segmented = time.perf_counter()
-    files = write_outputs(results, source, out=out, save=save, overwrite=overwrite)
+    image = read_image(source.content, max_pixels=settings.max_pixels, name=source.name)
+    prompts, prefixes = prompting(image.shape[:2])
+    check_free(source, len(prompts), settings)
+    start = time.perf_counter()
+    embedding = model.embed(image, max_pixels=settings.max_pixels)
+    embedded = time.perf_counter()
+    results = model.segment(embedding, prompts, prefixes=prefixes)
+    masks = [result.mask for result in results]
+    segmented = time.perf_counter()
+    files = write_outputs(results, source, settings)
+    names = [f"object {i}: " if len(masks) > 1 else "" for i in range(1, len(masks) + 1)]
     return {
         "file": source.name,
-        "width": embedding.original_size[1],
-        "height": embedding.original_size[0],
+        "width": image.shape[1],
+        "height": image.shape[0],
         "milliseconds": {
             "embed": round((embedded - start) * 1000, 1),
             "segment": round((segmented - embedded) * 1000, 1),
         },
-        "objects": [
-            segmentation_to_record(result, mask, files.pop(i, {}))
-            for i, (result, mask) in enumerate(zip(results, masks, strict=True))
-        ],
+        "objects": [segmentation_to_record(r, files.pop(i, {})) for i, r in enumerate(results)],
         "files": files.pop(None, {}),
-        "warnings": [str(w.message) for w in caught if issubclass(w.category, PromptWarning)],
+        "warnings": [f"{n}{remark}" for n, r in zip(names, results, strict=True) for remark in r.remarks],
     }
 
 
-def segmentation_to_record(result: Segmentation, mask: np.ndarray, files: dict[str, str]) -> dict[str, Any]:
+def outcomes_to_document(model: Model, outcomes: Iterable[Outcome]) -> dict[str, Any]:
+    """Return the results as docs/reference/results.schema.json has them."""
+    outcomes = list(outcomes)
+    return {
+        "version": RESULTS_VERSION,
+        "model": {"name": model.name, "runtime": model.runtime.name, "device": model.runtime.device},
+        "images": [o.record for o in outcomes if o.record is not None],
+        "errors": [
+            {"file": o.source.name, "code": o.error.code, "message": printable(o.error)}
+            for o in outcomes
+            if o.error is not None
+        ],
+    }
+
+
+def segmentation_to_record(result: Segmentation, files: dict[str, str]) -> dict[str, Any]:
     """Return one object's record: its prompt, every mask with its scores, and the chosen one's files."""
     return {
         "prompt": prompt_to_record(result.prompt),
@@ -167,36 +208,42 @@ def segmentation_to_record(result: Segmentation, mask: np.ndarray, files: dict[s
 
 
 def output_path(source: Source, kind: str, number: int | None, out: Path) -> Path:
-    """Return where an output lies: ``STEM_mask``-like, with the object's number where each has its own."""
+    """Return where an output lies: ``STEM_1_mask.png`` for object 1, ``STEM_overlay.png`` for the image."""
     middle = f"_{number + 1}" if number is not None else ""
     return out / f"{source.stem}{middle}_{ENDINGS[kind]}"
 
 
-def check_free(source: Source, objects: int, *, out: Path, save: Sequence[str], overwrite: bool) -> None:
-    """Refuse before any work what could not be written afterwards."""
-    for kind in save:
+def outputs_of(source: Source, objects: int, settings: Settings) -> Iterator[tuple[str, int | None, Path]]:
+    """Yield every output's kind, object number (None: the whole image) and path."""
+    for kind in settings.save:
         for number in range(objects) if kind in PER_OBJECT else [None]:
-            path = output_path(source, kind, number, out)
-            if path.exists() and not overwrite:
-                raise OutputError(f"{printable(path)}: exists already; pass --overwrite or another --out")
+            yield kind, number, output_path(source, kind, number, settings.out)
+
+
+def check_free(source: Source, objects: int, settings: Settings) -> None:
+    """Refuse before any work what could not be written afterwards.
+
+    Raises:
+        OutputError: if an output is there and may not be replaced, or cannot be looked for.
+    """
+    for _, _, path in outputs_of(source, objects, settings):
+        try:
+            there = path.exists()
+        except OSError as error:
+            raise OutputError(f"{printable(path)}: cannot be written ({error.strerror})") from error
+        if there and not settings.overwrite:
+            raise OutputError(f"{printable(path)}: exists already; pass --overwrite or another --out")
 
 
 def write_outputs(
-    results: Sequence[Segmentation],
-    source: Source,
-    *,
-    out: Path,
-    save: Sequence[str],
-    overwrite: bool,
+    results: Sequence[Segmentation], source: Source, settings: Settings
 ) -> dict[int | None, dict[str, str]]:
     """Write the outputs; return their paths by object number, those of the whole image under None."""
     files: dict[int | None, dict[str, str]] = {}
-    for kind in save:
-        for number in range(len(results)) if kind in PER_OBJECT else [None]:
-            path = output_path(source, kind, number, out)
-            chosen = results if number is None else results[number : number + 1]
-            write_bytes(path, encode(kind, chosen, source), overwrite=overwrite)
-            files.setdefault(number, {})[kind] = str(path)
+    for kind, number, path in outputs_of(source, len(results), settings):
+        chosen = results if number is None else results[number : number + 1]
+        write_bytes(path, encode(kind, chosen, source), overwrite=settings.overwrite)
+        files.setdefault(number, {})[kind] = str(path)
     return files
 
 
@@ -268,5 +315,23 @@ def _ring(points: np.ndarray) -> list[list[float]]:
     return [*points.tolist(), points[0].tolist()]
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False  # reading it will say what is wrong
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError):
+        return path
+
+
+def _counts(path: Path, folder: Path, beside: Path | None) -> bool:
+    """Whether a path below a folder is one of its images."""
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    if hidden or not suffix_is_image(path) or not path.is_file():
+        return False
+    return beside is None or beside.resolve() not in path.resolve().parents

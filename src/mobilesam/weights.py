@@ -85,7 +85,7 @@ def entry_of(name: str) -> WeightsEntry:
     Raises:
         ConfigError: for an unknown name.
     """
-    entry = ENTRIES.get(ALIASES.get(name, name))
+    entry = ENTRIES.get(ALIASES.get(name, name)) if isinstance(name, str) else None
     if entry is None:
         known = ", ".join(sorted({*ENTRIES, *ALIASES}))
         raise ConfigError(f"model {name!r}: unknown; choose one of {known}")

@@ -77,6 +77,7 @@ REFUSED = [
 TOLD = [
     ("only background", {"points": [[5, 5]], "labels": [0]}, "all points are background"),
     ("normalised", {"points": [[0.5, 0.25]]}, "lie in 0..1"),
+    ("normalised box", {"box": [0.1, 0.2, 0.5, 0.6]}, "lie in 0..1"),
     ("box partly outside", {"box": [-5, 10, 20, 60]}, "reaches outside .* and is clipped"),
     ("point beside the box", {"points": [[50, 40]], "box": [5, 5, 20, 20]}, "outside the box"),
     ("empty mask", {"mask": ~WHOLE}, "is empty"),
@@ -118,6 +119,7 @@ def test_told(pocket: Model, embedding: Embedding, prompt: dict, message: str) -
     with pytest.warns(PromptWarning, match=message):
         result = pocket.segment(embedding, Prompt(**prompt))
     assert np.isfinite(result.predicted_iou).all()
+    assert any(message.split()[0] in remark for remark in result.remarks)
 
 
 @pytest.mark.parametrize("prompt", [a[1] for a in ACCEPTED], ids=[a[0] for a in ACCEPTED])
@@ -193,6 +195,8 @@ class TestSamPredictor:
             ({"point_coords": np.array([1, 2]), "point_labels": np.array([1])}, r"must be \(N, 2\)"),
             ({"point_coords": np.array([[NAN, 2]]), "point_labels": np.array([1])}, "nan"),
             ({"box": np.array([40, 10, 20, 30])}, "x0 > x1"),
+            ({"point_coords": np.array([[99, 2]]), "point_labels": np.array([1])}, r"^point_coords\[0\]\.x"),
+            ({"box": np.array([1, 2, 3, 4]), "multimask_output": "no"}, "multimask_output"),
             ({"mask_input": np.full((1, 256, 256), NAN, np.float32)}, "NaN"),
             ({}, "is empty"),
         ],
@@ -206,6 +210,9 @@ class TestSamPredictor:
         assert masks.shape == (3, HEIGHT, WIDTH)
 
     def test_image_format(self, predictor: SamPredictor) -> None:
+        for odd in (np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4), np.uint8)):
+            with pytest.raises(ValueError, match=r"must be \(H, W, 3\) uint8"):
+                predictor.set_image(odd, "BGR")
         with pytest.raises(ValueError, match="image_format"):
             predictor.set_image(np.zeros((4, 4, 3), np.uint8), "HSV")
         image = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)

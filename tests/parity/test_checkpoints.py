@@ -81,6 +81,8 @@ def test_three_ways_to_the_same_mask(checkpoint, vit_t_weights: dict, tmp_path) 
     result = light.segment(light.embed(image), Prompt(box=box))
     save_file(vit_t_weights, tmp_path / "same.safetensors")
     again = load("mobile_sam", checkpoint=tmp_path / "same.safetensors")
+    with pytest.raises(ConfigError, match="was made by"):
+        again.segment(light.embed(image), Prompt(box=box))
     np.testing.assert_array_equal(again.segment(again.embed(image), Prompt(box=box)).mask, result.mask)
     predictor = SamPredictor(sam_model_registry["vit_t"](checkpoint=str(checkpoint)))
     predictor.set_image(image)
@@ -188,6 +190,10 @@ def test_choices_that_are_not_there() -> None:
         ({"dtype": "float16"}, "onnx runtime has float32"),
         ({"runtime": "torch", "dtype": "int8"}, "bfloat16"),
         ({"runtime": "torch", "device": "warp"}, "unknown; choose"),
+        ({"threads": -1}, "whole number"),
+        ({"threads": "two"}, "whole number"),
+        ({"runtime": "torch", "threads": 2}, "only for the onnx runtime"),
+        ({"name": ["pocket"]}, "unknown"),
     ]:
         with pytest.raises(ConfigError, match=message):
             load(**arguments)

@@ -20,8 +20,9 @@ from mobilesam.core.prompts import mask_to_logits, prompts_to_decoder_inputs, va
 from mobilesam.core.regions import distance_to_edge
 from mobilesam.core.resize import enlarging_matrices
 from mobilesam.core.rle import dict_to_rle, mask_to_rle, rle_to_mask, string_to_counts
+from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
-from mobilesam.formats.image import array_to_rgb, decode_image, printable
+from mobilesam.formats.image import array_to_rgb, decode_image
 from mobilesam.formats.prompt_file import parse_prompts
 
 masks = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=24))

@@ -85,6 +85,13 @@ def test_the_same_name_in_two_folders(tmp_path: Path) -> None:
     assert [source.stem for source in sources] == ["a_jpg", "a_jpg_2"]
 
 
+def test_names_that_look_like_ours(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.png", "a_jpg.png", "a_jpg_2.png"):
+        (tmp_path / name).write_bytes(b"")
+    stems = [source.stem for source in find_sources([tmp_path])]
+    assert len(set(stems)) == 4
+
+
 def test_a_folder_without_images(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("no image")
     with pytest.raises(ConfigError, match="holds no images"):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mobilesam.core.errors import ImageError, LimitError
-from mobilesam.formats.image import decode_image, image_to_png, read_image, read_mask
+from mobilesam.formats.image import decode_image, decode_mask, image_to_png, read_image, read_mask
 from tests.photographs import cat, jpeg
 
 
@@ -154,6 +154,35 @@ def test_paths_that_are_no_files(tmp_path) -> None:
             read_image(f"{tmp_path}/{name}")
     with pytest.raises(ImageError, match="regular file"):
         read_image("/dev/zero")
+
+
+def test_mask_files_are_read_as_stored() -> None:
+    truth = np.zeros((50, 60), bool)
+    truth[10:30, 20:50] = True
+    rgba = np.zeros((50, 60, 4), np.uint8)
+    rgba[truth] = (9, 0, 0, 255)
+    labels = Image.fromarray(truth.astype(np.uint8) * 3)
+    labels.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 0])  # label 3 is black in the palette
+    forms = [
+        encode(Image.fromarray(truth), "PNG"),
+        encode(Image.fromarray(truth.astype(np.uint8)), "PNG"),
+        encode(Image.fromarray(truth.astype(np.uint16) * 5), "PNG"),
+        encode(Image.fromarray(truth.astype(np.uint8) * 255), "JPEG", quality=80),
+        encode(Image.fromarray(rgba), "PNG"),
+        encode(labels, "PNG"),
+    ]
+    for data in forms:
+        mask = decode_mask(data)
+        assert (mask != truth).mean() < 0.005
+    with pytest.raises(ImageError, match="is a photograph, not a mask"):
+        decode_mask(jpeg(cat()))
+
+
+def test_an_image_is_the_callers_no_more() -> None:
+    image = cat().copy()
+    read = read_image(image)
+    image[:] = 0
+    np.testing.assert_array_equal(read, cat())
 
 
 def test_masks_round_trip_through_png(tmp_path) -> None:

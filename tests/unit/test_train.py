@@ -128,6 +128,12 @@ def test_samples_depend_on_their_number_alone(data: Path) -> None:
     assert torch.equal(shifted[2]["pixels"], one[5]["pixels"])
 
 
+def test_sets_without_a_large_object_are_refused(data: Path) -> None:
+    recipe = dataclasses.replace(read_recipe(data / "recipe.toml"), smallest_object=0.9)
+    with pytest.raises(ConfigError, match="large enough"):
+        split_sets(recipe, data)
+
+
 def test_recipes_are_checked(tmp_path: Path) -> None:
     good = RECIPE.format(steps=1)
     for text, message in [
@@ -136,6 +142,9 @@ def test_recipes_are_checked(tmp_path: Path) -> None:
         (good.replace("warm_up = 4", "warm_up = -4"), "must be 0 or more"),
         (good.replace("steps = 1\n", ""), "lacks steps"),
         (good.replace("[[sets]]", "[[stes]]"), "needs at least one"),
+        (good.replace("[[sets]]", 'sets = ["a"]\n[[x]]'), "needs at least one"),
+        (good.replace("steps = 1\n", "steps = 0\n"), "steps is 0; must be 1 or more"),
+        (good.replace('"pocket"', '"nope"'), "network must be one of"),
         ("nonsense", "not a TOML file"),
     ]:
         (tmp_path / "r.toml").write_text(text)

@@ -10,8 +10,9 @@ import numpy as np
 
 from mobilesam.cli.options import load_model
 from mobilesam.core.errors import missing_extra
+from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
-from mobilesam.formats.image import image_to_png, printable
+from mobilesam.formats.image import image_to_png
 from mobilesam.storage.atomic import write_bytes
 
 # scikit-image's photographs: a cat (CC0, Stefan van der Walt), a cup of coffee (CC0, Rachel Michetti).

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mobilesam.core.errors import missing_extra
-from mobilesam.formats.image import printable
+from mobilesam.core.text import printable
 from mobilesam.weights import DEFAULT_MODEL, entry_of, read_weights
 
 

@@ -7,7 +7,7 @@ from math import prod
 
 import click
 
-from mobilesam.formats.image import printable
+from mobilesam.core.text import printable
 from mobilesam.runtimes.onnx import GraphIndex, graph_index
 from mobilesam.weights import (
     ALIASES,
@@ -95,7 +95,7 @@ def parameter_lines(index: GraphIndex) -> list[str]:
 def metadata_lines(metadata: dict[str, str]) -> list[str]:
     """Return what the weights say of themselves."""
     lines = []
-    for key in ("trained_on", "started_from", "recipe", "scores"):
+    for key in ("trained_on", "started_from", "steps", "recipe", "held_out"):
         if key in metadata:
             value = metadata[key]
             if value.startswith(("{", "[")):

@@ -1,27 +1,45 @@
-"""The ``mobilesam`` command: its subcommands, and how every failure is told."""
+"""The ``mobilesam`` command: its subcommands, and how every failure is told.
+
+Nothing heavy is imported here: a subcommand's module is loaded when it is called, inside
+the block that turns an interrupt or an error into its exit code.
+"""
 
 from __future__ import annotations
 
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
+from importlib import import_module
 
 import click
 
 from mobilesam import __version__
-from mobilesam.cli.demo import demo
-from mobilesam.cli.evaluate import evaluate
-from mobilesam.cli.export import export
-from mobilesam.cli.info import info
-from mobilesam.cli.segment import segment
-from mobilesam.cli.train import train
-from mobilesam.core.errors import MobileSamError
-from mobilesam.formats.image import printable
+from mobilesam.core.errors import MobileSamError, PromptWarning
+from mobilesam.core.text import printable
 
-USAGE_EXIT, BUG_EXIT, INTERRUPTED_EXIT = 2, 70, 130
+USAGE_EXIT, OUTPUT_EXIT, BUG_EXIT, INTERRUPTED_EXIT = 2, 6, 70, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class LazyGroup(click.Group):
+    """A group whose commands are loaded from ``mobilesam.cli.NAME`` when they are asked for."""
+
+    names = ("segment", "info", "demo", "train", "evaluate", "export")
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of the help."""
+        return list(self.names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a command."""
+        if cmd_name not in self.names:
+            return None
+        return getattr(import_module(f"mobilesam.cli.{cmd_name}"), cmd_name)
+
+
+@click.command(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="mobilesam")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
@@ -38,10 +56,6 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (segment, info, demo, train, evaluate, export):
-    cli.add_command(command)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the documented code."""
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
@@ -49,18 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line; return the exit code. Errors are one line on standard error."""
-    debug = "--debug" in arguments
     try:
-        result = cli.main(arguments, prog_name="mobilesam", standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PromptWarning)  # the commands tell them in their own form
+            result = cli.main(arguments, prog_name="mobilesam", standalone_mode=False)
+        sys.stdout.flush()
         return result if isinstance(result, int) else 0
-    except MobileSamError as error:
-        tell(error.code, str(error))
-        if debug:
-            traceback.print_exc()
-        return error.exit_code
-    except click.ClickException as error:
-        tell("U", _usage_message(error))
-        return USAGE_EXIT
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; what is written is whole", err=True)
         return INTERRUPTED_EXIT
@@ -68,18 +76,28 @@ def run(arguments: list[str]) -> int:
         sys.stderr.close()
         return 0
     except Exception as error:
-        tell(
-            "X",
-            f"mobilesam {__version__}: {type(error).__name__}: {error}; please report this, with --debug's output",
-        )
-        if debug:
+        if "--debug" in arguments:
             traceback.print_exc()
-        return BUG_EXIT
+        return tell(error)
 
 
-def tell(code: str, message: str) -> None:
-    """Print an error of the contract's form."""
+def tell(error: Exception) -> int:
+    """Print an error in the contract's form and return its exit code."""
+    if isinstance(error, MobileSamError):
+        code, message, status = error.code, str(error), error.exit_code
+    elif type(error).__name__ == "NoArgsIsHelpError":  # of click 8.2 on
+        click.echo(error.format_message(), err=True)  # type: ignore[attr-defined]
+        return USAGE_EXIT
+    elif isinstance(error, click.ClickException):
+        code, message, status = "U", _usage_message(error), USAGE_EXIT
+    elif isinstance(error, OSError) and error.strerror:
+        where = error.filename or "standard output"
+        code, message, status = "O", f"{where}: cannot be read or written ({error.strerror})", OUTPUT_EXIT
+    else:
+        kind = f"mobilesam {__version__}: {type(error).__name__}: {error}"
+        code, message, status = "X", f"{kind}; please report this, with --debug's output", BUG_EXIT
     click.echo(f"error[{code}]: {printable(message)}", err=True)
+    return status
 
 
 def _usage_message(error: click.ClickException) -> str:

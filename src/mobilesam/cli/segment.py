@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import glob
+import io
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mobilesam.cli.options import BoxType, Coordinate, PointType, load_model, model_options
-from mobilesam.core.errors import MobileSamError, OutputError, PromptError
+from mobilesam.core.arrays import Size
+from mobilesam.core.errors import PromptError
+from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
-from mobilesam.formats.image import image_to_png, printable, read_image, read_limited, read_mask
+from mobilesam.formats.image import MAX_PIXELS, image_to_png, read_image, read_limited, read_mask
 from mobilesam.formats.overlay import draw_ruler
 from mobilesam.formats.prompt_file import read_prompts
 from mobilesam.predictor import Model
 from mobilesam.segment_files import (
     KINDS,
-    RESULTS_VERSION,
+    PER_OBJECT,
+    Outcome,
+    Settings,
     Source,
     encode,
     find_sources,
-    segment_file,
+    outcomes_to_document,
+    segment_each,
 )
 from mobilesam.storage.atomic import write_bytes
 
@@ -99,25 +104,23 @@ def segment(
     and so on; see docs/reference/command-line.md.
     """
     kinds = _parse_save(save)
-    sources = _find(images)
+    if not kinds and not as_json and not ruler:
+        raise click.UsageError(f"--save: is empty; choose some of {','.join(KINDS)}, or pass --json")
+    to_stdout = out == STANDARD_STREAM
+    if to_stdout and as_json:
+        raise click.UsageError("--out -: cannot be joined with --json, which prints to the same place")
+    limit = max_pixels or MAX_PIXELS
+    sources = _find(images, None if to_stdout else Path(out))
     if ruler:
-        _write_rulers(sources, Path(out), overwrite=overwrite, max_pixels=max_pixels)
+        _write_rulers(sources, out, overwrite=overwrite, max_pixels=limit)
         return 0
     prompting = _Prompting(points, boxes, mask, prompt_file)
     loaded = load_model(model, checkpoint, runtime, device, dtype)
-    if out == STANDARD_STREAM:
-        _segment_to_stdout(loaded, sources, prompting, kinds)
+    if to_stdout:
+        _segment_to_stdout(loaded, sources, prompting, kinds, limit)
         return 0
-    return _segment_all(
-        loaded,
-        sources,
-        prompting,
-        kinds,
-        out=Path(out),
-        overwrite=overwrite,
-        as_json=as_json,
-        max_pixels=max_pixels,
-    )
+    settings = Settings(Path(out), kinds, overwrite, limit)
+    return _segment_all(loaded, sources, prompting, settings, as_json=as_json)
 
 
 class _Prompting:
@@ -141,30 +144,32 @@ class _Prompting:
         self.points, self.boxes = points, boxes
         self.mask = None if mask is None else read_mask(mask)
         self.prompts = None if prompt_file is None else read_prompts(prompt_file)
+        self.file = prompt_file
 
-    def __call__(self, size: tuple[int, int]) -> list[Prompt]:
+    def __call__(self, size: Size) -> tuple[list[Prompt], list[str]]:
         if self.prompts is not None:
-            return self.prompts
+            return self.prompts, [f"{self.file}: objects[{i}]." for i in range(len(self.prompts))]
         points = [_place(x, y, size) for x, y, _ in self.points] or None
         labels = [label for _, _, label in self.points] or None
         boxes = [[*_place(box[0], box[1], size), *_place(box[2], box[3], size)] for box in self.boxes]
         first = Prompt(points, labels, boxes[0] if boxes else None, self.mask)
-        return [first, *(Prompt(box=box) for box in boxes[1:])]
+        prompts = [first, *(Prompt(box=box) for box in boxes[1:])]
+        return prompts, [f"object {i}: " if len(prompts) > 1 else "" for i in range(1, len(prompts) + 1)]
 
 
-def _place(x: Coordinate, y: Coordinate, size: tuple[int, int]) -> list[float]:
+def _place(x: Coordinate, y: Coordinate, size: Size) -> list[float]:
     return [x.pixels(size[1]), y.pixels(size[0])]
 
 
-def _parse_save(text: str) -> list[str]:
+def _parse_save(text: str) -> tuple[str, ...]:
     kinds = [kind.strip() for kind in text.split(",") if kind.strip()]
     for kind in kinds:
         if kind not in KINDS:
             raise click.UsageError(f"--save: {kind!r} is unknown; choose some of {','.join(KINDS)}")
-    return list(dict.fromkeys(kinds))
+    return tuple(dict.fromkeys(kinds))
 
 
-def _find(images: Sequence[str]) -> list[Source]:
+def _find(images: Sequence[str], out: Path | None) -> list[Source]:
     """Expand patterns that the shell did not; standard input is one image."""
     if STANDARD_STREAM in images:
         if len(images) > 1:
@@ -180,68 +185,52 @@ def _find(images: Sequence[str]) -> list[Source]:
         if found == []:
             raise click.UsageError(f"{image}: matches no file")
         paths += [Path(name) for name in (found or [image])]
-    return find_sources(paths)
+    return find_sources(paths, beside=out)
 
 
 def _segment_all(
-    model: Model,
-    sources: Sequence[Source],
-    prompting: _Prompting,
-    kinds: Sequence[str],
-    *,
-    out: Path,
-    overwrite: bool,
-    as_json: bool,
-    max_pixels: int | None,
+    model: Model, sources: Sequence[Source], prompting: _Prompting, settings: Settings, *, as_json: bool
 ) -> int:
-    """Segment every image; one that fails is told and the rest goes on."""
-    records: list[dict[str, Any]] = []
-    failures: list[tuple[Source, MobileSamError]] = []
+    """Segment every image, tell what happens, and return the exit code."""
     many = len(sources) > 1
-    bar = (
-        click.progressbar(sources, label="segmenting", file=sys.stderr, show_pos=True)
-        if many
-        else nullcontext(sources)
+    outcomes: list[Outcome] = []
+    bar = click.progressbar(
+        segment_each(model, sources, prompting, settings),
+        length=len(sources),
+        label="segmenting",
+        file=sys.stderr if many else io.StringIO(),
+        show_pos=True,
     )
-    with bar as progress:
-        for source in progress:
-            try:
-                record = segment_file(
-                    model, source, prompting, out=out, save=kinds, overwrite=overwrite, max_pixels=max_pixels
-                )
-            except MobileSamError as error:
-                if not many or _cannot_go_on(error):
-                    raise
-                failures.append((source, error))
-                click.echo(f"error[{error.code}]: {_with_name(source, error)}", err=True)
-                continue
-            records.append(record)
-            for warning in record["warnings"]:
-                click.echo(f"warning: {source.name}: {warning}", err=True)
-            if not as_json and not many:
-                _print_record(record)
-    if as_json:
-        click.echo(json.dumps(_document(model, records, failures)))
-    elif many:
-        click.echo(f"{len(records)} of {len(sources)} images done; results in {printable(out)}")
-    if failures:
-        return PARTIAL_EXIT if records else failures[0][1].exit_code
-    return 0
+    try:
+        with bar as progress:
+            for outcome in progress:
+                outcomes.append(outcome)
+                _tell(outcome, many)
+    finally:
+        if as_json:
+            click.echo(json.dumps(outcomes_to_document(model, outcomes)))
+    done = [o.record for o in outcomes if o.record is not None]
+    if not as_json and many:
+        click.echo(f"{len(done)} of {len(sources)} images done; results in {printable(settings.out)}")
+    elif not as_json and done:
+        _print_record(done[0])
+    errors = [o.error for o in outcomes if o.error is not None]
+    if not errors:
+        return 0
+    return PARTIAL_EXIT if done else errors[0].exit_code
 
 
-def _document(
-    model: Model, records: list[dict[str, Any]], failures: list[tuple[Source, MobileSamError]]
-) -> dict[str, Any]:
-    """Return the results as docs/reference/results.schema.json has them."""
-    return {
-        "version": RESULTS_VERSION,
-        "model": {"name": model.name, "runtime": model.runtime.name, "device": model.runtime.device},
-        "images": records,
-        "errors": [
-            {"file": source.name, "code": error.code, "message": printable(error)}
-            for source, error in failures
-        ],
-    }
+def _tell(outcome: Outcome, many: bool) -> None:
+    """Print an image's error or warnings to standard error."""
+    name = outcome.source.name
+    if outcome.error is not None:
+        text = printable(outcome.error)
+        if many and not text.startswith(name):
+            text = f"{name}: {text}"
+        click.echo(f"error[{outcome.error.code}]: {text}", err=True)
+    elif outcome.record is not None:
+        for warning in outcome.record["warnings"]:
+            click.echo(f"warning: {name}: {printable(warning)}", err=True)
 
 
 def _print_record(record: dict[str, Any]) -> None:
@@ -263,32 +252,31 @@ def _print_record(record: dict[str, Any]) -> None:
 
 
 def _segment_to_stdout(
-    model: Model, sources: Sequence[Source], prompting: _Prompting, kinds: Sequence[str]
+    model: Model, sources: Sequence[Source], prompting: _Prompting, kinds: Sequence[str], max_pixels: int
 ) -> None:
     """Write the one output asked for to standard output."""
     if len(sources) != 1 or len(kinds) != 1:
         raise click.UsageError("--out -: takes one image and one kind, such as --save mask")
-    embedding = model.embed(sources[0].content)
-    results = model.segment(embedding, prompting(embedding.original_size))
-    if len(results) > 1 and kinds[0] in ("mask", "cutout"):
-        raise click.UsageError(f"--out -: {len(results)} objects have {len(results)} files; give a folder")
-    sys.stdout.buffer.write(encode(kinds[0], results, sources[0]))
+    source = sources[0]
+    image = read_image(source.content, max_pixels=max_pixels, name=source.name)
+    prompts, prefixes = prompting(image.shape[:2])
+    if len(prompts) > 1 and kinds[0] in PER_OBJECT:
+        raise click.UsageError(f"--out -: {len(prompts)} objects have {len(prompts)} files; give a folder")
+    results = model.segment(model.embed(image, max_pixels=max_pixels), prompts, prefixes=prefixes)
+    for remark in (remark for result in results for remark in result.remarks):
+        click.echo(f"warning: {source.name}: {printable(remark)}", err=True)
+    click.echo(encode(kinds[0], results, source), nl=False)
 
 
-def _write_rulers(sources: Sequence[Source], out: Path, *, overwrite: bool, max_pixels: int | None) -> None:
-    limits = {} if max_pixels is None else {"max_pixels": max_pixels}
+def _write_rulers(sources: Sequence[Source], out: str, *, overwrite: bool, max_pixels: int) -> None:
+    if out == STANDARD_STREAM and len(sources) > 1:
+        raise click.UsageError("--out -: takes one image")
     for source in sources:
-        image = read_image(source.content, name=source.name, **limits)
-        path = out / f"{source.stem}_ruler.png"
-        write_bytes(path, image_to_png(draw_ruler(image)), overwrite=overwrite)
+        image = read_image(source.content, name=source.name, max_pixels=max_pixels)
+        png = image_to_png(draw_ruler(image))
+        if out == STANDARD_STREAM:
+            click.echo(png, nl=False)
+            return
+        path = Path(out) / f"{source.stem}_ruler.png"
+        write_bytes(path, png, overwrite=overwrite)
         click.echo(f"ruler: {printable(path)}")
-
-
-def _cannot_go_on(error: MobileSamError) -> bool:
-    """Whether the next image would meet the same error: a disk that is full, but not a file that exists."""
-    return isinstance(error, OutputError) and error.__cause__ is not None
-
-
-def _with_name(source: Source, error: MobileSamError) -> str:
-    text = printable(error)
-    return text if text.startswith(source.name) else f"{source.name}: {text}"

@@ -7,6 +7,7 @@ argument.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobilesam.core.arrays import ArrayLike, Image, Logits, Masks
-from mobilesam.core.errors import ConfigError, ImageError, PromptError, missing_extra
+from mobilesam.core.errors import ConfigError, ImageError, PromptError, PromptWarning, missing_extra
 from mobilesam.core.postprocess import enlarge_logits, enlarge_masks
-from mobilesam.core.prompts import prompts_to_decoder_inputs, validate_prompt
+from mobilesam.core.prompts import FieldNames, prompts_to_decoder_inputs, validate_prompt
 from mobilesam.core.types import Embedding, Prompt
 from mobilesam.predictor import Model
 from mobilesam.runtimes.base import MULTIMASK, SINGLE_MASK
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mobilesam.networks.sam import Sam
 
 REGISTERED = ("vit_t",)
+NAMES = FieldNames("prompt", "point_coords", "point_labels", "box", "mask_input")
 
 
 class NoImageError(ConfigError, RuntimeError):
@@ -93,7 +95,11 @@ class SamPredictor:
             raise ConfigError(f"image_format: is {image_format!r}; must be 'RGB' or 'BGR'")
         if not isinstance(image, np.ndarray):
             raise ImageError(f"image: is a {type(image).__name__}; must be an array (H, W, 3) uint8")
-        if image_format == "BGR" and image.ndim == 3:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ImageError(
+                f"image: has shape {image.shape} and type {image.dtype}; must be (H, W, 3) uint8"
+            )
+        if image_format == "BGR":
             image = image[..., ::-1]
         self._embedding = self._model.embed(image)
 
@@ -126,14 +132,19 @@ class SamPredictor:
         embedding = self._current()
         if point_coords is not None and point_labels is None:
             raise PromptError("point_labels: must be supplied if point_coords is supplied")
+        if not isinstance(multimask_output, bool | np.bool_):
+            raise PromptError(f"multimask_output: is {multimask_output!r}; must be True or False", code="U")
         valid = validate_prompt(
             Prompt(_own(point_coords), point_labels, box, mask_input),
             embedding.original_size,
             grid=embedding.image_embedding.shape[-1],
             input_size=embedding.input_size,
             image_size=embedding.image_size,
+            names=NAMES,
             clip_box=False,
         )
+        for remark in valid.remarks:
+            warnings.warn(remark, PromptWarning, stacklevel=2)
         inputs = prompts_to_decoder_inputs([valid], embedding.original_size, embedding.input_size)
         tokens = MULTIMASK if multimask_output else SINGLE_MASK
         low_res, ious = self._model.runtime.decode(embedding.arrays, inputs, tokens)

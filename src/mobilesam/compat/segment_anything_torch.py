@@ -35,7 +35,7 @@ def build_sam(name: str, checkpoint: str | Path | None) -> Sam:
 
 def network_to_model(network: Sam) -> Model:
     """Wrap a network; it stays the caller's, on its device."""
-    return Model(TorchRuntime(network), name=f"{type(network.image_encoder).__name__} network")
+    return Model(TorchRuntime(network), name=f"PyTorch network {id(network):x}")
 
 
 def array_to_tensor(array: np.ndarray, network: Sam) -> torch.Tensor:

@@ -7,14 +7,13 @@ the same mistake gives the same error everywhere.
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mobilesam.core.arrays import ArrayLike, Box, Labels, Logits, MaskInput, Points, Size
-from mobilesam.core.errors import LimitError, PromptError, PromptWarning
+from mobilesam.core.errors import LimitError, PromptError
 from mobilesam.core.geometry import to_input_frame
 from mobilesam.core.types import DecoderInputs, Prompt
 
@@ -34,12 +33,14 @@ class ValidPrompt:
         labels: (N,) 0 or 1.
         box: (4,) inside the image, or None.
         mask_input: (1, h, w) logits, or None.
+        remarks: what is valid in it but may not be meant.
     """
 
     points: Points
     labels: Labels
     box: Box | None
     mask_input: Logits | None
+    remarks: tuple[str, ...] = ()
 
     @property
     def slots(self) -> int:
@@ -54,6 +55,24 @@ class ValidPrompt:
         return len(self.points) == 1 and self.box is None and self.mask_input is None
 
 
+@dataclass(frozen=True)
+class FieldNames:
+    """What messages call a prompt's parts."""
+
+    prompt: str
+    points: str
+    labels: str
+    box: str
+    mask: str
+
+
+def names_with(prefix: str) -> FieldNames:
+    """Return our own names behind a prefix such as ``prompts[2].``."""
+    return FieldNames(
+        prefix or "prompt", *(f"{prefix}{part}" for part in ("points", "labels", "box", "mask"))
+    )
+
+
 def validate_prompt(
     prompt: Prompt,
     original_size: Size,
@@ -61,7 +80,7 @@ def validate_prompt(
     grid: int,
     input_size: Size,
     image_size: int,
-    field: str = "",
+    names: FieldNames | None = None,
     clip_box: bool = True,
 ) -> ValidPrompt:
     """Check one prompt against the image it is for.
@@ -72,42 +91,44 @@ def validate_prompt(
         grid: side of the image embedding's grid, for the mask prompt's size.
         input_size: (height, width) of the image in the model's input.
         image_size: side of the model's input.
-        field: put before the argument's name in messages, such as ``objects[2].``.
+        names: what messages call the prompt's parts, if not by our own names.
         clip_box: clip a box that reaches outside; segment_anything passes it on as it is.
 
     Raises:
         PromptError: names the argument, its value and what is allowed.
         LimitError: for too many points.
-
-    Warns:
-        PromptWarning: for what is valid but may not be meant.
     """
-    points, labels = _check_points(prompt.points, prompt.labels, original_size, field)
-    box = None if prompt.box is None else _check_box(prompt.box, original_size, field, clip=clip_box)
+    names = names or names_with("")
+    remarks: list[str] = []
+    points = _check_points(prompt.points, prompt.labels, original_size, names, remarks)
+    labels = _check_labels(prompt.labels, len(points), names.labels)
+    box = None
+    if prompt.box is not None:
+        box = _check_box(prompt.box, original_size, names.box, remarks, clip=clip_box)
     mask_input = None
     if prompt.mask is not None:
-        mask_input = _check_mask(prompt.mask, original_size, grid, input_size, image_size, field)
+        mask_input = _check_mask(
+            prompt.mask, original_size, grid, input_size, image_size, names.mask, remarks
+        )
     if not len(points) and box is None and mask_input is None:
-        raise PromptError(f"{field or 'prompt'}: is empty; give points, a box or a mask")
+        raise PromptError(f"{names.prompt}: is empty; give points, a box or a mask")
     if len(points) and not labels.any() and box is None and mask_input is None:
-        warnings.warn(f"{field}labels: all points are background (0)", PromptWarning, stacklevel=4)
+        remarks.append(f"{names.labels}: all points are background (0)")
     if box is not None and len(points):
         on_object = points[labels == FOREGROUND]
         if (on_object < box[:2]).any() or (on_object > box[2:]).any():
-            warnings.warn(
-                f"{field}points: a foreground point lies outside the box", PromptWarning, stacklevel=4
-            )
-    return ValidPrompt(points, labels, box, mask_input)
+            remarks.append(f"{names.points}: a foreground point lies outside the box")
+    return ValidPrompt(points, labels, box, mask_input, tuple(remarks))
 
 
 def _check_points(
-    points: ArrayLike, labels: ArrayLike, original_size: Size, field: str
-) -> tuple[Points, Labels]:
-    name = f"{field}points"
+    points: ArrayLike, labels: ArrayLike, original_size: Size, names: FieldNames, remarks: list[str]
+) -> Points:
+    name = names.points
     if points is None:
         if labels is not None:
-            raise PromptError(f"{field}labels: given without points; give one point for each label")
-        return np.zeros((0, 2)), np.zeros(0, np.int64)
+            raise PromptError(f"{names.labels}: given without points; give one point for each label")
+        return np.zeros((0, 2))
     array = _numbers(points, name, "(N, 2) numbers, x and y of each point")
     if array.shape == (2,):
         array = array[None]
@@ -119,30 +140,22 @@ def _check_points(
         raise LimitError(f"{name}: {len(array)} points; at most {MAX_POINTS} are allowed for one object")
     height, width = original_size
     for axis, (letter, side) in enumerate((("x", width), ("y", height))):
-        bad = ~np.isfinite(array[:, axis])
-        if bad.any():
-            i = int(bad.argmax())
-            raise PromptError(f"{name}[{i}].{letter}: is {array[i, axis]}; must be a finite number")
-        bad = (array[:, axis] < 0) | (array[:, axis] >= side)
-        if bad.any():
-            i = int(bad.argmax())
-            hint = ""
-            x, y = array[i]
-            if 0 <= y < width and 0 <= x < height:
-                hint = "; the order is x, y"
-            raise PromptError(
-                f"{name}[{i}].{letter}: is {array[i, axis]:g}, outside the image of {width} x {height}; "
-                f"must be in [0, {side}){hint}"
-            )
-    if array.max() <= 1 and min(height, width) > 2 and len(array) and array.max() > 0 and (array % 1).any():
-        warnings.warn(
-            f"{name}: all coordinates lie in 0..1; they are taken as pixels", PromptWarning, stacklevel=5
-        )
-    return array, _check_labels(labels, len(array), field)
+        for i, value in enumerate(array[:, axis]):
+            if not np.isfinite(value):
+                raise PromptError(f"{name}[{i}].{letter}: is {value}; must be a finite number")
+            if not 0 <= value < side:
+                x, y = array[i]
+                hint = "; the order is x, y" if 0 <= y < width and 0 <= x < height else ""
+                raise PromptError(
+                    f"{name}[{i}].{letter}: is {value:g}, outside the image of {width} x {height}; "
+                    f"must be in [0, {side}){hint}"
+                )
+    if _look_normalised(array, original_size):
+        remarks.append(f"{name}: all coordinates lie in 0..1; they are taken as pixels")
+    return array
 
 
-def _check_labels(labels: ArrayLike, count: int, field: str) -> Labels:
-    name = f"{field}labels"
+def _check_labels(labels: ArrayLike, count: int, name: str) -> Labels:
     if labels is None:
         return np.ones(count, np.int64)
     array = _numbers(labels, name, "one number, 0 or 1, for each point").reshape(-1)
@@ -155,8 +168,7 @@ def _check_labels(labels: ArrayLike, count: int, field: str) -> Labels:
     return array.astype(np.int64)
 
 
-def _check_box(box: ArrayLike, original_size: Size, field: str, *, clip: bool) -> Box:
-    name = f"{field}box"
+def _check_box(box: ArrayLike, original_size: Size, name: str, remarks: list[str], *, clip: bool) -> Box:
     array = _numbers(box, name, "4 numbers x0, y0, x1, y1")
     if array.shape == (1, 4):
         array = array[0]
@@ -182,22 +194,30 @@ def _check_box(box: ArrayLike, original_size: Size, field: str, *, clip: bool) -
             f"{name}: {shown} reaches more than an image beyond the image of {width} x {height}; "
             "give pixels of the image"
         )
+    if _look_normalised(array, original_size):
+        remarks.append(f"{name}: all coordinates lie in 0..1; they are taken as pixels")
     if not clip:
         return array
     clipped = np.array([max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)])
     if (clipped != array).any():
-        warnings.warn(
-            f"{name}: {shown} reaches outside the image of {width} x {height} and is clipped",
-            PromptWarning,
-            stacklevel=5,
-        )
+        remarks.append(f"{name}: {shown} reaches outside the image of {width} x {height} and is clipped")
     return clipped
 
 
+def _look_normalised(coords: np.ndarray, original_size: Size) -> bool:
+    """Whether coordinates may be meant as parts of the image's sides."""
+    return bool(min(original_size) > 2 and coords.max() <= 1 and coords.min() >= 0 and (coords % 1).any())
+
+
 def _check_mask(
-    mask: ArrayLike, original_size: Size, grid: int, input_size: Size, image_size: int, field: str
+    mask: ArrayLike,
+    original_size: Size,
+    grid: int,
+    input_size: Size,
+    image_size: int,
+    name: str,
+    remarks: list[str],
 ) -> Logits:
-    name = f"{field}mask"
     side = grid * LOW_RES_PER_GRID
     wanted = f"a boolean mask of {original_size} or float logits of ({side}, {side})"
     array = _array(mask, name, wanted)
@@ -217,8 +237,7 @@ def _check_mask(
         raise PromptError(f"{name}: holds values other than 0, 1 and 255; threshold it to a boolean mask")
     inside = array != 0
     if not inside.any() or inside.all():
-        what = "covers the whole image" if inside.any() else "is empty"
-        warnings.warn(f"{name}: {what}", PromptWarning, stacklevel=5)
+        remarks.append(f"{name}: {'covers the whole image' if inside.any() else 'is empty'}")
     return mask_to_logits(inside, side, input_size, image_size)
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from mobilesam.core.boxes import mask_to_box
+from mobilesam.core.errors import ConfigError
 from mobilesam.core.metrics import mask_iou
 from mobilesam.core.regions import central_pixel
 from mobilesam.core.rle import rle_to_mask
 from mobilesam.core.types import Prompt
-from mobilesam.formats.coco import Photograph, read_instances
+from mobilesam.formats.coco import Photograph, read_instances, read_photograph
 from mobilesam.predictor import Model
 
 SMALLEST_OBJECT = 0.002  # of the photograph
@@ -60,14 +61,16 @@ def score_prompted(
         progress: called after each photograph with how many are done, and of how many.
 
     Raises:
-        ConfigError: if the set cannot be read.
+        ConfigError: if the set cannot be read or has no object that counts.
     """
     photographs = [p for p in read_instances(folder) if countable(p, smallest)]
+    if not photographs:
+        raise ConfigError(f"{folder}: no object covers {smallest:g} of its photograph; lower --smallest")
     ious: list[tuple[float, float, float]] = []
     for done, photograph in enumerate(photographs, start=1):
         ious += score_photograph(model, photograph, smallest)
         progress(done, len(photographs))
-    box, choice, best = np.mean(ious, axis=0) if ious else (np.nan,) * 3
+    box, choice, best = np.mean(ious, axis=0)
     return PromptedScores(folder.name, len(photographs), len(ious), float(box), float(choice), float(best))
 
 
@@ -75,7 +78,7 @@ def score_photograph(
     model: Model, photograph: Photograph, smallest: float
 ) -> list[tuple[float, float, float]]:
     """Return the IoU of box, chosen point mask and best point mask for each object that counts."""
-    embedding = model.embed(photograph.path)
+    embedding = model.embed(read_photograph(photograph))
     truths = [rle_to_mask(rle) for rle in countable(photograph, smallest)]
     boxes = [Prompt(box=mask_to_box(truth)) for truth in truths]
     points = [Prompt(points=[central_pixel(truth)]) for truth in truths]

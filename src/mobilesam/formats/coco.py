@@ -6,8 +6,10 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mobilesam.core.arrays import Image
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.rle import Rle, dict_to_rle
+from mobilesam.formats.image import read_image
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,11 @@ class Photograph:
 def read_instances(folder: str | Path) -> list[Photograph]:
     """Read ``folder/instances.json`` whose images lie in ``folder/images``.
 
-    Photographs whose file is missing are left out; the masks must be run-length codes.
+    The masks must be run-length codes.
 
     Raises:
-        ConfigError: if the file is missing or is no COCO instance file.
+        ConfigError: if the file is missing, is no COCO instance file, or names
+            photographs that are not there.
     """
     folder = Path(folder)
     path = folder / "instances.json"
@@ -65,4 +68,22 @@ def read_instances(folder: str | Path) -> list[Photograph]:
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path}: not a COCO instance file with run-length masks ({error})") from error
-    return [photograph for photograph in photographs if photograph.path.is_file()]
+    missing = [photograph.path for photograph in photographs if not photograph.path.is_file()]
+    if missing:
+        raise ConfigError(f"{path}: {len(missing)} of its photographs are missing, the first is {missing[0]}")
+    return photographs
+
+
+def read_photograph(photograph: Photograph) -> Image:
+    """Read a photograph's pixels (H, W, 3).
+
+    Raises:
+        ConfigError: if its size is not that of its masks.
+    """
+    image = read_image(photograph.path)
+    if image.shape[:2] != (photograph.height, photograph.width):
+        height, width = image.shape[:2]
+        raise ConfigError(
+            f"{photograph.path}: is {width} x {height}, its masks are {photograph.width} x {photograph.height}"
+        )
+    return image

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import numpy as np
 
-from mobilesam.core.arrays import Image, Logits, Mask
+from mobilesam.core.arrays import Image, Mask
+from mobilesam.core.boxes import mask_to_box
 
-SOFT_EDGE = 1.0  # logits either side of the threshold over which the edge fades
 
-
-def cut_out(image: Image, mask: Mask, *, logits: Logits | None = None, crop: bool = True) -> np.ndarray:
-    """Return RGBA (h, w, 4) uint8 with everything beside the mask transparent.
+def cut_out(image: Image, mask: Mask, *, crop: bool = True) -> np.ndarray:
+    """Return RGBA (h, w, 4) uint8: the object opaque, its outermost pixel fading, the rest transparent.
 
     Args:
         image: (H, W, 3).
         mask: (H, W).
-        logits: (H, W) of the same mask, for an edge that fades.
         crop: cut to the mask's box; an empty mask keeps the whole size.
     """
-    alpha = mask.astype(np.float32)
-    if logits is not None:
-        alpha = np.clip(logits / (2 * SOFT_EDGE) + 0.5, 0, 1)
-    rgba = np.dstack([image, np.rint(alpha * 255).astype(np.uint8)])
+    rgba = np.dstack([image, edge_alpha(mask)])
     if crop and mask.any():
-        columns, rows = np.flatnonzero((alpha > 0).any(0)), np.flatnonzero((alpha > 0).any(1))
-        rgba = rgba[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        x0, y0, x1, y1 = mask_to_box(mask)
+        rgba = rgba[y0:y1, x0:x1]
     return rgba
+
+
+def edge_alpha(mask: Mask) -> np.ndarray:
+    """Return the part of each pixel's 3 x 3 neighbourhood that is mask, 0..255, and 0 outside the mask.
+
+    Beyond the picture the mask is taken to go on, so that the picture's border does not fade.
+    """
+    height, width = mask.shape
+    padded = np.pad(mask, 1, mode="edge").astype(np.uint16)
+    nine = sum(padded[y : y + height, x : x + width] for y in range(3) for x in range(3))
+    return np.where(mask, (nine * 255 + 4) // 9, 0).astype(np.uint8)

@@ -23,6 +23,7 @@ from PIL import ImageOps, UnidentifiedImageError
 
 from mobilesam.core.arrays import ArrayLike, Image, Mask
 from mobilesam.core.errors import ImageError, LimitError
+from mobilesam.core.text import printable
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
@@ -30,6 +31,7 @@ MAX_PIXELS = 50_000_000
 MAX_FILE_BYTES = 512 * 2**20
 MAX_SIDE_RATIO = 1000  # beyond it the shorter side of the model's input would be less than a pixel
 WHITE = (255, 255, 255)
+LOSSY_BLACK, LOSSY_WHITE, LOSSY_BETWEEN = 40, 215, 0.05  # a JPEG mask has few values between
 DECODING_ERRORS = (
     OSError,
     ValueError,
@@ -78,7 +80,8 @@ def read_image(source: ArrayLike, *, max_pixels: int = MAX_PIXELS, name: str | N
         (2, 3, 3)
     """
     if isinstance(source, str | os.PathLike):
-        return decode_image(read_file(source), max_pixels=max_pixels, name=name or os.fspath(source))
+        name = name or os.fspath(source)
+        return decode_image(read_file(source, name=name), max_pixels=max_pixels, name=name)
     if isinstance(source, bytes | bytearray | memoryview):
         return decode_image(bytes(source), max_pixels=max_pixels, name=name or "image bytes")
     if isinstance(source, PillowImage.Image):
@@ -90,20 +93,21 @@ def read_image(source: ArrayLike, *, max_pixels: int = MAX_PIXELS, name: str | N
     )
 
 
-def read_file(path: str | os.PathLike) -> bytes:
+def read_file(path: str | os.PathLike, *, name: str) -> bytes:
     """Read an image file whole; pipes, devices and folders are refused, not waited for."""
-    shown = os.fspath(path)
+    shown = printable(name)
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(path, flags)
     except (OSError, ValueError) as error:
-        raise ImageError(f"{printable(shown)}: {_open_reason(error)}") from error
+        raise ImageError(f"{shown}: {_open_reason(error)}") from error
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
         what = "is a directory" if stat.S_ISDIR(mode) else "is not a regular file"
-        raise ImageError(f"{printable(shown)}: {what}; give an image file, or - for standard input")
+        raise ImageError(f"{shown}: {what}; give an image file, or - for standard input")
     with os.fdopen(descriptor, "rb") as file:
-        return read_limited(file, shown)
+        return read_limited(file, name)
 
 
 def read_limited(file: BinaryIO, name: str) -> bytes:
@@ -125,34 +129,78 @@ def read_limited(file: BinaryIO, name: str) -> bytes:
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, name: str = "image bytes") -> Image:
     """Decode the bytes of an image file; see :func:`read_image`."""
+    with _open(data, printable(name), max_pixels) as picture:
+        return _pillow_to_rgb(picture, printable(name), max_pixels)
+
+
+def decode_mask(data: bytes, *, name: str = "mask bytes") -> Mask:
+    """Decode the bytes of a mask file (H, W): what is not black, and not transparent, is the object.
+
+    Values are looked at as they are stored, so label images of any depth work. A JPEG
+    has no exact black; there the object is what is brighter than half.
+
+    Raises:
+        ImageError: if it cannot be read, or is a photograph rather than a mask.
+    """
     name = printable(name)
+    with _open(data, name, MAX_PIXELS) as picture:
+        lossy = picture.format == "JPEG"
+        picture = _loaded(picture, name, MAX_PIXELS)
+        values = np.asarray(picture)
+        bands = picture.getbands()
+    if lossy:
+        grey = values if values.ndim == 2 else values.mean(-1)
+        if ((grey > LOSSY_BLACK) & (grey < LOSSY_WHITE)).mean() > LOSSY_BETWEEN:
+            raise ImageError(
+                f"{name}: is a photograph, not a mask; give a black and white image, best as PNG"
+            )
+        return np.asarray(grey > 127)
+    if values.ndim == 2:
+        return np.asarray(values != 0)
+    coloured = values[..., : len(bands) - 1] if "A" in bands or "a" in bands else values
+    mask = (coloured != 0).any(axis=-1)
+    return np.asarray(mask & (values[..., -1] != 0)) if coloured is not values else np.asarray(mask)
+
+
+def _open(data: bytes, name: str, max_pixels: int) -> PillowImage.Image:
+    """Open an image without decoding its pixels, and check its size."""
     if not data:
         raise ImageError(f"{name}: empty file (0 bytes)")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's own remarks, on metadata and on sizes
         try:
-            picture = PillowImage.open(io.BytesIO(data), formats=FORMATS)
+            return PillowImage.open(io.BytesIO(data), formats=FORMATS)
         except UnidentifiedImageError as error:
             raise ImageError(f"{name}: {_guess(data)}") from error
         except PillowImage.DecompressionBombError as error:
-            raise LimitError(f"{name}: more than {max_pixels:,} pixels, the limit") from error
+            raise _too_many_pixels(name, max_pixels) from error
         except DECODING_ERRORS as error:
             raise ImageError(f"{name}: damaged ({_first_line(error)})") from error
-        with picture:
-            return _pillow_to_rgb(picture, name, max_pixels)
+
+
+def _loaded(picture: PillowImage.Image, name: str, max_pixels: int) -> PillowImage.Image:
+    """Check a picture's size, decode its pixels and turn it upright."""
+    _check_size(picture.height, picture.width, name, max_pixels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            picture.load()
+            return ImageOps.exif_transpose(picture)
+        except PillowImage.DecompressionBombError as error:
+            raise _too_many_pixels(name, max_pixels) from error
+        except MemoryError as error:
+            raise LimitError(f"{name}: too large for this machine's memory") from error
+        except DECODING_ERRORS as error:
+            raise ImageError(f"{name}: damaged or truncated ({_first_line(error)})") from error
+
+
+def _too_many_pixels(name: str, max_pixels: int) -> LimitError:
+    limit = min(max_pixels, 2 * (PillowImage.MAX_IMAGE_PIXELS or max_pixels))  # Pillow has one of its own
+    return LimitError(f"{name}: more than {limit:,} pixels, the limit; make it smaller")
 
 
 def _pillow_to_rgb(picture: PillowImage.Image, name: str, max_pixels: int) -> Image:
-    _check_size(picture.height, picture.width, name, max_pixels)
-    try:
-        picture.load()
-        picture = ImageOps.exif_transpose(picture)
-    except PillowImage.DecompressionBombError as error:
-        raise LimitError(f"{name}: more than {max_pixels:,} pixels, the limit") from error
-    except MemoryError as error:
-        raise LimitError(f"{name}: too large for this machine's memory") from error
-    except DECODING_ERRORS as error:
-        raise ImageError(f"{name}: damaged or truncated ({_first_line(error)})") from error
+    picture = _loaded(picture, name, max_pixels)
     if picture.mode.startswith("I;16"):
         return _repeat_grey(_halve_depth(np.asarray(picture).astype(np.uint16)))
     if picture.mode in ("I", "F"):
@@ -196,12 +244,13 @@ def array_to_rgb(array: np.ndarray, *, name: str = "image", max_pixels: int = MA
         alpha = array[..., 3:].astype(np.uint16)
         over = array[..., :3].astype(np.uint16) * alpha + 255 * (255 - alpha)
         return ((over + 127) // 255).astype(np.uint8)
-    return np.ascontiguousarray(array)
+    return np.array(array)
 
 
 def read_mask(path: str | os.PathLike, *, name: str | None = None) -> Mask:
-    """Read a mask file: any image, of which what is not black is the object."""
-    return np.asarray(read_image(path, name=name).any(axis=-1))
+    """Read a mask file; see :func:`decode_mask`."""
+    name = name or os.fspath(path)
+    return decode_mask(read_file(path, name=name), name=name)
 
 
 def image_to_png(image: np.ndarray) -> bytes:
@@ -211,12 +260,6 @@ def image_to_png(image: np.ndarray) -> bytes:
         image = image.astype(np.uint8) * 255
     PillowImage.fromarray(image).save(buffer, "PNG", compress_level=4)
     return buffer.getvalue()
-
-
-def printable(text: object) -> str:
-    """Return text that is safe to print: no control characters, no half characters."""
-    safe = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in safe)
 
 
 def _check_size(height: int, width: int, name: str, max_pixels: int) -> None:

@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from mobilesam.core.arrays import Image, Mask
-from mobilesam.core.types import Prompt
+from mobilesam.core.prompts import FOREGROUND, ValidPrompt
 
 # Colours that differ in lightness as well as in hue (after Okabe and Ito).
 COLOURS = (
@@ -27,7 +27,7 @@ FOREGROUND_COLOUR, BACKGROUND_COLOUR = (40, 220, 60), (240, 40, 40)
 RULER_LINES = 10  # about so many along the longer side
 
 
-def draw_overlay(image: Image, masks: Sequence[Mask], *, prompts: Sequence[Prompt] = ()) -> Image:
+def draw_overlay(image: Image, masks: Sequence[Mask], *, prompts: Sequence[ValidPrompt] = ()) -> Image:
     """Return the image with each mask tinted and outlined, and the prompts drawn in.
 
     Args:
@@ -89,16 +89,13 @@ def line_width(image: Image) -> int:
     return max(1, round(max(image.shape[:2]) / 500))
 
 
-def _draw_prompt(draw: ImageDraw.ImageDraw, prompt: Prompt, colour: tuple, width: int) -> None:
+def _draw_prompt(draw: ImageDraw.ImageDraw, prompt: ValidPrompt, colour: tuple, width: int) -> None:
     if prompt.box is not None:
-        draw.rectangle([float(v) for v in np.ravel(prompt.box)], outline=colour, width=width + 1)
-    if prompt.points is not None:
-        points = np.asarray(prompt.points, float).reshape(-1, 2)
-        labels = np.ones(len(points)) if prompt.labels is None else np.ravel(prompt.labels)
-        for (x, y), label in zip(points, labels, strict=True):
-            r = 3 * width + 2
-            fill = FOREGROUND_COLOUR if label == 1 else BACKGROUND_COLOUR
-            draw.ellipse([x - r, y - r, x + r, y + r], fill=fill, outline=(255, 255, 255), width=width)
+        draw.rectangle(prompt.box.tolist(), outline=colour, width=width + 1)
+    r = 3 * width + 2
+    for (x, y), label in zip(prompt.points.tolist(), prompt.labels, strict=True):
+        fill = FOREGROUND_COLOUR if label == FOREGROUND else BACKGROUND_COLOUR
+        draw.ellipse([x - r, y - r, x + r, y + r], fill=fill, outline=(255, 255, 255), width=width)
 
 
 def _label(

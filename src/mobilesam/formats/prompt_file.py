@@ -16,11 +16,12 @@ import json
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mobilesam.core.errors import ConfigError, LimitError, PromptError
-from mobilesam.core.prompts import MAX_PROMPTS
+from mobilesam.core.errors import LimitError, PromptError
+from mobilesam.core.prompts import MAX_PROMPTS, ValidPrompt
 from mobilesam.core.rle import dict_to_rle, rle_to_mask
+from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
-from mobilesam.formats.image import printable, read_mask
+from mobilesam.formats.image import MAX_PIXELS, read_mask
 
 VERSION = 1
 FILE_KEYS = ("version", "objects")
@@ -41,7 +42,7 @@ def read_prompts(path: str | Path) -> list[Prompt]:
             raise LimitError(
                 f"{printable(path)}: over {MAX_FILE_BYTES >> 20} MiB, the limit for a prompt file"
             )
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise PromptError(f"{printable(path)}: cannot be read ({error.strerror})", code="U") from error
     except UnicodeDecodeError as error:
@@ -65,15 +66,17 @@ def parse_prompts(text: str, *, name: str, folder: Path) -> list[Prompt]:
 
     try:
         content = json.loads(text, parse_constant=refuse_constant, object_pairs_hook=refuse_twins)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise PromptError(f"{name}: not JSON ({error})", code="U") from error
+    except PromptError:
+        raise
+    except (ValueError, RecursionError) as error:  # also for a number of thousands of digits
+        raise PromptError(f"{name}: not JSON ({str(error)[:80]})", code="U") from error
     if not isinstance(content, dict):
         raise PromptError(f'{name}: must be an object such as {{"version": 1, "objects": [...]}}', code="U")
     _check_keys(content, FILE_KEYS, name)
-    if content.get("version", VERSION) != VERSION:
-        raise PromptError(
-            f"{name}: version {content['version']!r}; this program reads version {VERSION}", code="U"
-        )
+    version = content.get("version", VERSION)
+    if type(version) is not int or version != VERSION:
+        found = printable(str(version)[:20])
+        raise PromptError(f"{name}: version {found}; this program reads version {VERSION}", code="U")
     objects = content.get("objects")
     if not isinstance(objects, list):
         raise PromptError(f"{name}: objects: must be a list", code="U")
@@ -84,14 +87,14 @@ def parse_prompts(text: str, *, name: str, folder: Path) -> list[Prompt]:
     return [_object_to_prompt(record, f"{name}: objects[{i}]", folder) for i, record in enumerate(objects)]
 
 
-def prompt_to_record(prompt: Prompt) -> dict[str, Any]:
+def prompt_to_record(prompt: ValidPrompt) -> dict[str, Any]:
     """Return a prompt as a JSON object; of a mask prompt only that there was one."""
     record: dict[str, Any] = {}
-    for key in ("points", "labels", "box"):
-        value = getattr(prompt, key)
-        if value is not None:
-            record[key] = value.tolist() if hasattr(value, "tolist") else value
-    if prompt.mask is not None:
+    if len(prompt.points):
+        record |= {"points": prompt.points.tolist(), "labels": prompt.labels.tolist()}
+    if prompt.box is not None:
+        record["box"] = prompt.box.tolist()
+    if prompt.mask_input is not None:
         record["mask"] = True
     return record
 
@@ -105,8 +108,13 @@ def _object_to_prompt(record: Any, name: str, folder: Path) -> Prompt:
         mask = read_mask(folder / mask, name=f"{name}.mask")
     elif isinstance(mask, dict):
         try:
-            mask = rle_to_mask(dict_to_rle(mask))
-        except (ConfigError, KeyError, TypeError, ValueError, OverflowError) as error:
+            rle = dict_to_rle(mask)
+            if rle.size[0] * rle.size[1] > MAX_PIXELS:
+                raise LimitError(f"{name}.mask: over {MAX_PIXELS:,} pixels, the limit")
+            mask = rle_to_mask(rle)
+        except LimitError:
+            raise
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise PromptError(f"{name}.mask: not a run-length code ({error})") from error
     elif mask is not None:
         raise PromptError(f"{name}.mask: must be a file name or a run-length code", code="U")

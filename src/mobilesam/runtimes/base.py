@@ -1,4 +1,4 @@
-"""What a runtime is: three functions on arrays. Everything else is written once, above them."""
+"""What a runtime is: two functions on arrays. Everything else is written once, above them."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mobilesam.core.errors import ConfigError, missing_extra
 from mobilesam.runtimes.base import Runtime
-from mobilesam.weights import WeightsEntry, read_weights
+from mobilesam.weights import WeightsEntry, read_weights, weights_path
 
 RUNTIMES = ("onnx", "torch")
 
@@ -24,6 +24,7 @@ def load_runtime(
     runtime = runtime or "onnx"
     if runtime not in RUNTIMES:
         raise ConfigError(f"runtime {runtime!r}: unknown; choose one of {', '.join(RUNTIMES)}")
+    what = f"{checkpoint or weights_path(entry)} as {entry.name}"
     if runtime == "onnx":
         if dtype not in (None, "float32"):
             raise ConfigError(
@@ -32,7 +33,9 @@ def load_runtime(
         from mobilesam.runtimes.onnx import OnnxRuntime
 
         weights = read_weights(entry, checkpoint)
-        return OnnxRuntime(entry.network, weights, device=device or "cpu", threads=threads)
+        return OnnxRuntime(entry.network, weights, device=device or "cpu", threads=threads, what=what)
+    if threads is not None:
+        raise ConfigError("threads: only for the onnx runtime; PyTorch's are set by torch.set_num_threads")
     try:
         from mobilesam.runtimes.torch import TorchRuntime
     except ModuleNotFoundError as error:
@@ -40,4 +43,6 @@ def load_runtime(
             raise
         raise missing_extra("runtime 'torch'", "torch") from error
     weights = read_weights(entry, checkpoint)
-    return TorchRuntime.from_weights(entry.network, weights, device=device, dtype=dtype or "float32")
+    return TorchRuntime.from_weights(
+        entry.network, weights, device=device, dtype=dtype or "float32", what=what
+    )

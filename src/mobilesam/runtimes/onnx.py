@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# ONNX Runtime would otherwise prepare events with a device id in the user's cache folder.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
 from mobilesam.core.arrays import Logits, NamedArrays, Pixels
@@ -66,6 +69,7 @@ class OnnxRuntime:
         weights: the checkpoint's tensors, float32.
         device: ``cpu``, or ``cuda`` with ONNX Runtime's GPU build.
         threads: processor threads; ONNX Runtime's default where None.
+        what: what messages call the weights.
 
     Raises:
         ConfigError: for a device that this build of ONNX Runtime has not.
@@ -76,16 +80,24 @@ class OnnxRuntime:
     _OF_THIS_PROCESS = ("_sessions", "_lock", "_process")
 
     def __init__(
-        self, network: str, weights: Weights, *, device: str = "cpu", threads: int | None = None
+        self,
+        network: str,
+        weights: Weights,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        what: str = "weights",
     ) -> None:
         if device not in PROVIDERS:
             raise ConfigError(f"device {device!r}: the onnx runtime has {', '.join(PROVIDERS)}")
+        if threads is not None and (not isinstance(threads, int) or threads < 1):
+            raise ConfigError(f"threads: is {threads!r}; must be a whole number from 1")
         if PROVIDERS[device] not in ort.get_available_providers():
             raise ConfigError(
                 f"device {device!r}: needs ONNX Runtime's GPU build; pip install onnxruntime-gpu"
             )
         index = graph_index(network)
-        check_tensors(weights, index.parameters | index.buffers, network)
+        check_tensors(weights, index.parameters | index.buffers, what)
         self.device = device
         self.image_size = index.image_size
         self._network = network
@@ -152,4 +164,7 @@ class OnnxRuntime:
         values = [ort.OrtValue.ortvalue_from_numpy(self._weights[name]) for name in names]
         options.add_external_initializers(names, values)
         path = GRAPHS / f"{self._network}-{part}.onnx"
-        return ort.InferenceSession(path, options, providers=[PROVIDERS[self.device]])
+        session = ort.InferenceSession(path, options, providers=[PROVIDERS[self.device]])
+        if session.get_providers()[0] != PROVIDERS[self.device]:  # it falls back without a word
+            raise ConfigError(f"device {self.device!r}: ONNX Runtime cannot use it here; check its driver")
+        return session

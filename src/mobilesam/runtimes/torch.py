@@ -48,11 +48,17 @@ class TorchRuntime:
 
     @classmethod
     def from_weights(
-        cls, network: str, weights: Weights, *, device: str | None = None, dtype: str = "float32"
+        cls,
+        network: str,
+        weights: Weights,
+        *,
+        device: str | None = None,
+        dtype: str = "float32",
+        what: str = "weights",
     ) -> TorchRuntime:
         """Build a network, give it its weights and put it on a device (CUDA where there is one)."""
         place = choose_device(device)
-        built = load_tensors(build_network(network), weights, network)
+        built = load_tensors(build_network(network), weights, what)
         return cls(built.to(place).to(memory_format=torch.channels_last), dtype=dtype)
 
     def encode(self, pixels: Pixels) -> NamedArrays:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from mobilesam.core.errors import OutputError
+from mobilesam.core.errors import MobileSamError, OutputError
 
 
 @contextlib.contextmanager
@@ -33,7 +33,9 @@ def atomic_write(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         if path.exists() and not overwrite:
-            raise OutputError(f"{path}: exists already; pass overwrite (--overwrite) or another folder")
+            raise OutputError(
+                f"{path}: exists already; pass --overwrite (overwrite=True) or choose another folder"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
@@ -47,7 +49,7 @@ def atomic_write(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator
                 temporary.unlink()
             raise
         sync_folder(path.parent)
-    except OutputError:
+    except MobileSamError:
         raise
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({_reason(error)})") from error

@@ -18,12 +18,13 @@ from torch.utils.data import DataLoader, Dataset
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.preprocess import normalise
 from mobilesam.core.rle import rle_to_mask
-from mobilesam.formats.coco import Instance, Photograph, read_instances
+from mobilesam.formats.coco import Instance, Photograph, read_instances, read_photograph
 from mobilesam.train.prompts import draw_coarse_mask, draw_prompt
 from mobilesam.train.recipe import Recipe, Stage
 
 WHOLE = 0.3  # part of the samples that show the whole photograph
 SMALLEST_CROP = 0.35  # of a side
+KEPT_BYTES = 3 * 2**30  # of decoded photographs, in each worker
 LOGITS_PER_PIXEL = 0.5  # low-resolution logits have half the input's side
 
 # Slots of a step's prompts, and how often: SAM pads a prompt without a box, so a box,
@@ -39,7 +40,7 @@ def split_sets(recipe: Recipe, data: Path) -> tuple[list[Photograph], np.ndarray
     train, chances, held_out = [], [], []
     for entry in recipe.sets:
         for photograph in read_instances(data / entry.path):
-            if not photograph.instances:
+            if not has_large_object(photograph, recipe.smallest_object):
                 continue
             digest = hashlib.sha256(photograph.path.name.encode()).digest()
             if int.from_bytes(digest[:4], "big") / 2**32 < recipe.held_out:
@@ -48,8 +49,14 @@ def split_sets(recipe: Recipe, data: Path) -> tuple[list[Photograph], np.ndarray
                 train.append(photograph)
                 chances.append(entry.weight)
     if not train:
-        raise ConfigError(f"{data}: no photographs with objects in the recipe's sets")
+        raise ConfigError(f"{data}: no photograph in the recipe's sets has an object that is large enough")
     return train, np.array(chances) / np.sum(chances), held_out
+
+
+def has_large_object(photograph: Photograph, smallest: float) -> bool:
+    """Whether the whole photograph would show an object that covers ``smallest`` of it."""
+    least = smallest * photograph.width * photograph.height
+    return any(instance.segmentation.area >= least for instance in photograph.instances)
 
 
 class Samples(Dataset):
@@ -76,7 +83,8 @@ class Samples(Dataset):
         self.recipe = recipe
         self.stage = stage
         self.first_step = first_step
-        self._files: dict[Path, np.ndarray] = {}
+        self._pixels: dict[Path, np.ndarray] = {}
+        self._kept = 0
 
     def __len__(self) -> int:
         return self.stage.steps
@@ -98,7 +106,7 @@ class Samples(Dataset):
             targets = self._targets(photograph.instances, crop, n, rng)
             if targets:
                 break
-        image = crop_pixels(self._read(photograph.path), crop, size)
+        image = crop_pixels(self._read(photograph), crop, size)
         image = recolour(image, rng)
         if rng.random() < 0.5:
             image = image[:, ::-1]
@@ -141,11 +149,14 @@ class Samples(Dataset):
                 break
         return targets
 
-    def _read(self, path: Path) -> np.ndarray:
-        if path not in self._files:
-            with Image.open(path) as image:
-                self._files[path] = np.asarray(image.convert("RGB"))
-        return self._files[path]
+    def _read(self, photograph: Photograph) -> np.ndarray:
+        if photograph.path in self._pixels:
+            return self._pixels[photograph.path]
+        image = read_photograph(photograph)
+        if self._kept + image.nbytes <= KEPT_BYTES:
+            self._pixels[photograph.path] = image
+            self._kept += image.nbytes
+        return image
 
 
 def draw_kind(slots: int, rng: np.random.Generator) -> str:

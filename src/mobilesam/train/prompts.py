@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, shift
 from torch import Tensor
 
+from mobilesam.core.prompts import MASK_LOGIT
 from mobilesam.core.regions import central_pixel
 
 BOX_JITTER = 0.06  # standard deviation of a corner, in sides of the box
-COARSE_LOGIT = 8.0  # size of a mask prompt's logits
+COARSE_SHIFT = 0.02  # greatest shift of a drawn mask prompt, in sides of the input
 CENTRAL = 0.35  # part of the points that lie at the object's centre-most pixel
-
-KINDS = ("box", "point", "points", "box_and_points", "mask")
 
 
 def draw_prompt(
@@ -23,7 +22,7 @@ def draw_prompt(
 
     Args:
         target: (s, s) part of each pixel that is object, 0..1.
-        kind: one of ``KINDS``; the slots left over by a box are points, a prompt without a
+        kind: ``box``, ``point``, ``points``, ``box_and_points`` or ``mask``; the slots left over by a box are points, a prompt without a
             box ends with a pad, as SAM's prompt encoder has it.
         slots: number of slots.
         image_size: side of the model input that ``target`` shows.
@@ -82,11 +81,12 @@ def draw_point(
 def draw_coarse_mask(target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return mask-prompt logits (s, s): the object blurred, shifted and thresholded."""
     s = target.shape[0]
-    shift = rng.integers(-s // 50, s // 50 + 1, 2)
-    soft = gaussian_filter(np.roll(target, shift, (0, 1)), rng.uniform(0.5, s / 40))
+    far = int(s * COARSE_SHIFT)
+    moved = shift(target, rng.integers(-far, far + 1, 2), order=0)
+    soft = gaussian_filter(moved, rng.uniform(0.5, s / 40))
     if rng.random() < 0.5:
-        return np.where(soft > 0.5, COARSE_LOGIT, -COARSE_LOGIT).astype(np.float32)
-    return ((soft - 0.5) * 2 * COARSE_LOGIT).astype(np.float32)
+        return np.where(soft > 0.5, MASK_LOGIT, -MASK_LOGIT).astype(np.float32)
+    return ((soft - 0.5) * 2 * MASK_LOGIT).astype(np.float32)
 
 
 def corrective_click(

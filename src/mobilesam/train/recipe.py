@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mobilesam.core.errors import ConfigError
+from mobilesam.networks.configs import NETWORKS
+
+POSITIVE = ("image_size", "steps", "images", "objects")
 
 
 @dataclass(frozen=True)
@@ -106,11 +109,19 @@ def read_recipe(path: str | Path) -> Recipe:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not a TOML file ({error})") from error
-    sets = tuple(_build(path, SourceSet, entry) for entry in content.pop("sets", []))
-    stages = tuple(_build(path, Stage, entry) for entry in content.pop("stages", []))
-    if not sets or not stages:
-        raise ConfigError(f"{path}: needs at least one [[sets]] and one [[stages]]")
+    sets = tuple(_build(path, SourceSet, entry) for entry in _tables(path, content, "sets"))
+    stages = tuple(_build(path, Stage, entry) for entry in _tables(path, content, "stages"))
+    if content.get("network") not in NETWORKS:
+        raise ConfigError(f"{path}: network must be one of {', '.join(sorted(NETWORKS))}")
     return _build(path, Recipe, {**content, "sets": sets, "stages": stages})
+
+
+def _tables(path: Path, content: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """Take a list of tables out of a recipe."""
+    tables = content.pop(key, None)
+    if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
+        raise ConfigError(f"{path}: needs at least one [[sets]] and one [[stages]]")
+    return tables
 
 
 def _build(path: Path, kind: type, entry: dict[str, Any]) -> Any:
@@ -135,3 +146,5 @@ def _check(path: Path, key: str, value: Any, kind: str) -> None:
         raise ConfigError(f"{path}: {key} is {value!r}; give a value of type {kind}")
     if kind != "str" and not 0 <= value < float("inf"):
         raise ConfigError(f"{path}: {key} is {value!r}; must be 0 or more")
+    if key in POSITIVE and value == 0:
+        raise ConfigError(f"{path}: {key} is 0; must be 1 or more")
