@@ -60,7 +60,7 @@ ENTRIES = {
             name="pocket-1",
             network="pocket",
             file="pocket-1.safetensors",
-            sha256="110eed06e853060ca6b33e0954d104f681bd3e1f20e026fda9a225b808914f69",
+            sha256="1005e639d1cf118f63e9cadaab75d0c510f297b5b9807b004daf3357fe9b344b",
             licence="CC BY 4.0 for the weights; see the model card for the terms of what they were trained on",
             about="small model trained by this project from human masks; no part of it is SAM's or MobileSAM's weights",
         ),

@@ -18,7 +18,7 @@ from mobilesam.core.geometry import input_size_of, to_input_frame
 from mobilesam.core.polygons import mask_to_polygons
 from mobilesam.core.prompts import mask_to_logits, prompts_to_decoder_inputs, validate_prompt
 from mobilesam.core.regions import distance_to_edge
-from mobilesam.core.resize import enlarging_matrices
+from mobilesam.core.resize import enlarging_taps
 from mobilesam.core.rle import dict_to_rle, mask_to_rle, rle_to_mask, string_to_counts
 from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
@@ -86,9 +86,11 @@ def test_points_come_back_from_the_input_frame(size: tuple[int, int], x: float, 
 @settings(deadline=None, max_examples=25)
 @given(st.tuples(st.integers(1, 300), st.integers(1, 300)))
 def test_enlarging_keeps_a_constant(size: tuple[int, int]) -> None:
-    for matrix in enlarging_matrices(64, 256, input_size_of(size, 256), size):
-        np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-5)
-        assert matrix.min() >= 0
+    for taps, length in zip(enlarging_taps(64, 256, input_size_of(size, 256), size), size, strict=True):
+        assert taps.weight.shape[0] == length
+        np.testing.assert_allclose(taps.weight.sum(1), 1, atol=1e-5)
+        np.testing.assert_allclose(taps.apply(np.full((64, 2), 3, np.float32)), 3, atol=1e-5)
+        assert taps.weight.min() >= 0
 
 
 @settings(max_examples=300)

@@ -17,7 +17,7 @@ from mobilesam.storage.atomic import write_bytes
 
 # scikit-image's photographs: a cat (CC0, Stefan van der Walt), a cup of coffee (CC0, Rachel Michetti).
 POINT_PHOTOGRAPH, POINT = "chelsea", (230, 150)
-BOX_PHOTOGRAPH, BOX = "coffee", (70, 15, 490, 390)
+BOX_PHOTOGRAPH, BOX = "coffee", (325, 228, 408, 330)
 
 
 @click.command()

@@ -1,11 +1,11 @@
-"""From low-resolution logits to masks: linear until the threshold, so it is two matrix products."""
+"""From low-resolution logits to masks: linear until the threshold, so it is one map of the rows and one of the columns."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from mobilesam.core.arrays import Logits, Masks, Size
-from mobilesam.core.resize import enlarging_matrices
+from mobilesam.core.resize import enlarging_taps
 
 MASK_THRESHOLD = 0.0
 STABILITY_OFFSET = 1.0  # SAM's: how far the threshold is moved either way
@@ -13,10 +13,13 @@ STABILITY_OFFSET = 1.0  # SAM's: how far the threshold is moved either way
 
 def enlarge_logits(low_res_masks: Logits, image_size: int, input_size: Size, original_size: Size) -> Logits:
     """Enlarge logits (M, h, w) to the photograph's size, (M, H, W) float32."""
-    rows, columns = enlarging_matrices(
+    rows, columns = enlarging_taps(
         low_res_masks.shape[-1], image_size, tuple(input_size), tuple(original_size)
     )
-    return rows @ low_res_masks @ columns.T
+    out = np.empty((len(low_res_masks), *original_size), np.float32)
+    for large, low_res in zip(out, low_res_masks, strict=True):
+        large[:] = rows.apply(np.ascontiguousarray(columns.apply(low_res.T).T))
+    return out
 
 
 def enlarge_masks(

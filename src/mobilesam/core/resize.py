@@ -1,7 +1,8 @@
-"""Resizing: Pillow's antialiased one for images, separable matrices for logits."""
+"""Resizing: Pillow's antialiased one for images, separable linear maps for logits."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -37,17 +38,47 @@ def bilinear_matrix(length: int, new_length: int) -> np.ndarray:
     return matrix.astype(np.float32)
 
 
+@dataclass(frozen=True, eq=False)
+class Taps:
+    """A linear map along one axis in which every output reads only a few inputs.
+
+    Attributes:
+        index: (N, K) which inputs each of the N outputs reads.
+        weight: (N, K) float32, how much of each.
+    """
+
+    index: np.ndarray
+    weight: np.ndarray
+
+    def apply(self, array: np.ndarray) -> np.ndarray:
+        """Map the first axis of a float32 array (n, m): (N, m).
+
+        Not a matrix product: BLAS threads go on spinning after one, on the cores that the
+        runtime needs next.
+        """
+        out = self.weight[:, :1] * array[self.index[:, 0]]
+        for k in range(1, self.index.shape[1]):
+            out += self.weight[:, k : k + 1] * array[self.index[:, k]]
+        return out
+
+
+def matrix_to_taps(matrix: np.ndarray) -> Taps:
+    """Keep the non-zero entries of a matrix (N, n), as many for each row as the fullest has."""
+    taps = max(1, int(np.count_nonzero(matrix, axis=1).max()))
+    index = np.sort(np.argpartition(-np.abs(matrix), taps - 1, axis=1)[:, :taps], axis=1)
+    return Taps(index, np.take_along_axis(matrix, index, axis=1).astype(np.float32))
+
+
 @lru_cache(maxsize=16)
-def enlarging_matrices(low_res: int, image_size: int, input_size: Size, original_size: Size) -> tuple:
-    """Return (rows, columns) such that ``rows @ low_res_mask @ columns.T`` has the original size.
+def enlarging_taps(low_res: int, image_size: int, input_size: Size, original_size: Size) -> tuple[Taps, Taps]:
+    """Return the maps of rows and columns from a low-resolution mask to the photograph's size.
 
     SAM enlarges the logits to the model's input, cuts off the padding and resizes to
     the photograph: three linear maps along each axis, multiplied here once per size.
     """
     upscale = bilinear_matrix(low_res, image_size)
-    matrices = []
-    for inner, outer in zip(input_size, original_size, strict=True):
-        matrix = bilinear_matrix(inner, outer) @ upscale[:inner]
-        matrix.flags.writeable = False
-        matrices.append(matrix)
-    return tuple(matrices)
+    rows, columns = (
+        matrix_to_taps(bilinear_matrix(inner, outer) @ upscale[:inner])
+        for inner, outer in zip(input_size, original_size, strict=True)
+    )
+    return rows, columns

@@ -158,6 +158,8 @@ class OnnxRuntime:
         """Join a graph with its tensors; ONNX Runtime then optimises the two together."""
         options = ort.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
+        # A session's threads would go on spinning after a run, on the cores that the next one needs.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         if self._threads is not None:
             options.intra_op_num_threads = self._threads
         names = list(self._index.parts[part])
