@@ -347,7 +347,8 @@ def test_names_that_are_hard_to_print(photo: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_interrupt_leaves_whole_files(photo: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_whole_files(photo: Path, number: int, code: int) -> None:
     folder = photo.parent / "many"
     folder.mkdir()
     for i in range(60):
@@ -358,9 +359,9 @@ def test_interrupt_leaves_whole_files(photo: Path) -> None:
     deadline = time.monotonic() + 60
     while len(list(out.glob("*.png"))) < 4 and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 130, error
+    assert process.returncode == code, error
     assert b"Traceback" not in error
     assert all(picture(path).size for path in out.glob("*.png"))
     assert not list(out.glob("*.tmp"))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mobilesam.cli.options import tell_default
 from mobilesam.core.errors import missing_extra
 from mobilesam.core.text import printable
 from mobilesam.weights import DEFAULT_MODEL, entry_of, read_weights
@@ -21,9 +22,7 @@ def export() -> None:
 
 
 @export.command()
-@click.option(
-    "--model", default=DEFAULT_MODEL, show_default=True, metavar="NAME", help="pocket or mobile_sam."
-)
+@click.option("--model", metavar="NAME", help=f"pocket or mobile_sam.  [default: {DEFAULT_MODEL}]")
 @click.option("--checkpoint", metavar="FILE", help="Other weights of the same network.")
 @click.option(
     "--out",
@@ -39,7 +38,7 @@ def export() -> None:
     help="Leave the weights out; this is how the package's own graphs are made.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
-def onnx(model: str, checkpoint: str | None, out: Path, graphs_only: bool, overwrite: bool) -> None:
+def onnx(model: str | None, checkpoint: str | None, out: Path, graphs_only: bool, overwrite: bool) -> None:
     """Write ONNX files: encoder, decoder, and decoder for mask prompts.
 
     Inputs and outputs are listed in docs/reference/onnx.md.
@@ -52,7 +51,9 @@ def onnx(model: str, checkpoint: str | None, out: Path, graphs_only: bool, overw
         from mobilesam.export.onnx import export_onnx, write_graphs
     except ModuleNotFoundError as error:
         raise missing_extra("export onnx", "export") from error
-    entry = entry_of(model)
+    if model is None and checkpoint is None:
+        tell_default()
+    entry = entry_of(model or DEFAULT_MODEL)
     if graphs_only:
         paths = write_graphs(entry.network, out, overwrite=overwrite)
     else:

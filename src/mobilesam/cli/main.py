@@ -6,11 +6,13 @@ the block that turns an interrupt or an error into its exit code.
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from types import FrameType
 
 import click
 
@@ -18,7 +20,11 @@ from mobilesam import __version__
 from mobilesam.core.errors import MobileSamError, PromptWarning
 from mobilesam.core.text import printable
 
-USAGE_EXIT, OUTPUT_EXIT, BUG_EXIT, INTERRUPTED_EXIT = 2, 6, 70, 130
+USAGE_EXIT, OUTPUT_EXIT, BUG_EXIT, INTERRUPTED_EXIT, TERMINATED_EXIT = 2, 6, 70, 130, 143
+
+
+class Terminated(BaseException):
+    """The process was asked to end; whatever is being written is cleaned up on the way out."""
 
 
 class LazyGroup(click.Group):
@@ -52,12 +58,17 @@ def cli(debug: bool) -> None:
     mobilesam demo
 
     Exit codes: 0 done; 2 arguments or prompts; 3 image; 4 weights; 5 some images failed;
-    6 output; 7 over a limit; 9 training diverged; 130 interrupted; 70 a bug of ours.
+    6 output; 7 over a limit; 9 training diverged; 70 a bug of ours; 130 interrupted; 143 terminated.
     """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the documented code."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
 
 
@@ -72,6 +83,9 @@ def run(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; what is written is whole", err=True)
         return INTERRUPTED_EXIT
+    except Terminated:
+        click.echo("terminated; what is written is whole", err=True)
+        return TERMINATED_EXIT
     except BrokenPipeError:
         sys.stderr.close()
         return 0

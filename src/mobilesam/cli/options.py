@@ -98,9 +98,14 @@ def load_model(
     if model is None and checkpoint is not None:
         click.echo(f"model: {loaded.name}", err=True)
     elif model is None:
-        click.echo(
-            f"model: {entry_of(DEFAULT_MODEL).name}, this project's own small model; "
-            "for MobileSAM's published weights see: mobilesam info mobile_sam",
-            err=True,
-        )
+        tell_default()
     return loaded
+
+
+def tell_default() -> None:
+    """Say which model was taken because none was named."""
+    click.echo(
+        f"model: {entry_of(DEFAULT_MODEL).name}, this project's own small model; "
+        "for MobileSAM's published weights see: mobilesam info mobile_sam",
+        err=True,
+    )

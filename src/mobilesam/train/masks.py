@@ -25,7 +25,7 @@ from mobilesam.core.errors import ConfigError, TrainingDiverged
 from mobilesam.networks.build import build_network
 from mobilesam.networks.sam import Sam
 from mobilesam.storage.atomic import write_bytes
-from mobilesam.train.checkpoint import load_state, save_state
+from mobilesam.train.checkpoint import load_state, remove_leftovers, save_state
 from mobilesam.train.data import Samples, batches, split_sets
 from mobilesam.train.losses import mask_ious, prompt_loss
 from mobilesam.train.prompts import corrective_click
@@ -96,6 +96,7 @@ def train_masks(
     optimizer = make_optimizer(network, recipe)
     step, losses = load_state(out, recipe, network, average, optimizer)
     cut_log(out / "log.jsonl", step)
+    remove_leftovers(out)
     started, first = time.monotonic(), step
     newest = save_state(out, step, losses, recipe, network, average, optimizer)
 
