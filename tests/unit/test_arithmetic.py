@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from mobilesam.core.boxes import mask_to_box, xyxy_to_xywh
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.geometry import input_size_of, to_input_frame
-from mobilesam.core.metrics import mask_iou
+from mobilesam.core.metrics import boundary_iou, calibration_error, mask_iou, number_of_clicks
 from mobilesam.core.postprocess import enlarge_logits, enlarge_masks, stability_scores, visible_part
 from mobilesam.core.regions import central_pixel, distance_to_edge
 from mobilesam.core.resize import bilinear_matrix
@@ -125,6 +125,29 @@ def test_central_pixel() -> None:
     x, y = central_pixel(mask)
     assert y == 10
     assert 15 <= x <= 25
+
+
+def test_boundary_iou_does_not_forgive_coarse_outlines() -> None:
+    rows, columns = np.mgrid[:200, :200]
+    truth = (rows - 100) ** 2 + (columns - 100) ** 2 < 80**2
+    smaller = (rows - 100) ** 2 + (columns - 100) ** 2 < 76**2
+    assert boundary_iou(truth, truth) == 1
+    assert boundary_iou(smaller, truth) < 0.5 < mask_iou(smaller, truth)
+    assert boundary_iou(~truth, truth) == 0
+    wide = boundary_iou(smaller, truth, width=1.0)  # a border as wide as the object is the object
+    assert wide == mask_iou(smaller, truth)
+
+
+def test_number_of_clicks() -> None:
+    assert number_of_clicks([0.9], 0.85) == 1
+    assert number_of_clicks([0.5, 0.84, 0.86, 0.7], 0.85) == 3
+    assert number_of_clicks([0.1, 0.2, 0.3], 0.85) == 3
+
+
+def test_calibration_error() -> None:
+    assert calibration_error([0.95, 0.95], [0.9, 1.0]) == pytest.approx(0)
+    assert calibration_error([0.9, 0.1], [0.5, 0.1]) == pytest.approx(0.2)
+    assert calibration_error([1.2, -0.1], [1.0, 0.0]) == pytest.approx(0.15)  # beyond 0..1: the last bins
 
 
 def test_iou() -> None:
