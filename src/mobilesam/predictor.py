@@ -20,10 +20,10 @@ from mobilesam.core.prompts import (
     prompts_to_decoder_inputs,
     validate_prompt,
 )
-from mobilesam.core.types import Embedding, Prompt
+from mobilesam.core.types import MULTIMASK, SINGLE_MASK, Embedding, Prompt
 from mobilesam.formats.image import MAX_PIXELS, read_image
 from mobilesam.results import Segmentation
-from mobilesam.runtimes.base import MULTIMASK, SINGLE_MASK, Runtime
+from mobilesam.runtimes.base import Runtime
 from mobilesam.runtimes.load import load_runtime
 from mobilesam.weights import DEFAULT_MODEL, entry_of
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
+import pkgutil
 import re
 import shlex
 from pathlib import Path
@@ -75,6 +78,16 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", prose):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+def test_docstring_examples_run() -> None:
+    tried = 0
+    for info in pkgutil.walk_packages(mobilesam.__path__, "mobilesam."):
+        if info.name.split(".")[1] in ("core", "storage", "formats", "predictor", "results", "compat"):
+            result = doctest.testmod(importlib.import_module(info.name))
+            assert result.failed == 0, info.name
+            tried += result.attempted
+    assert tried >= 10
 
 
 def test_every_public_name_is_documented() -> None:

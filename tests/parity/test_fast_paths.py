@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from mobilesam.core.types import DecoderInputs, Prompt
+from mobilesam.core.types import MULTIMASK, SINGLE_MASK, DecoderInputs, Prompt
 from mobilesam.networks.build import build_network
 from mobilesam.networks.checkpoints import load_tensors
-from mobilesam.networks.sam import MULTIMASK, SINGLE_MASK, Sam
+from mobilesam.networks.sam import Sam
 from mobilesam.predictor import Model
 from mobilesam.runtimes.onnx import OnnxRuntime
 from mobilesam.runtimes.torch import TorchRuntime
@@ -126,17 +126,12 @@ def test_other_image_sizes(name: str, size: int) -> None:
     assert ious.shape == (1, 3)
 
 
-def test_grid_positions_do_not_depend_on_a_hidden_size() -> None:
-    # A grid of half the size sees the same places: its cells are the means of four.
-    network = network_with("vit_t", 0)
-    large, small = network.prompt_encoder.pe_layer((64, 64)), network.prompt_encoder.pe_layer((32, 32))
-    angles = torch.asin(large.clamp(-1, 1))
-    assert large.shape == (256, 64, 64)
-    assert small.shape == (256, 32, 32)
-    assert torch.isfinite(angles).all()
-    middle = network.prompt_encoder.pe_layer.encode(torch.tensor([0.5, 0.5]))
-    odd = network.prompt_encoder.pe_layer((65, 65))[:, 32, 32]
-    torch.testing.assert_close(odd, middle, atol=1e-4, rtol=0)
+@pytest.mark.parametrize("grid", [(64, 64), (32, 48), (65, 65)])
+def test_grid_positions_do_not_depend_on_a_hidden_size(grid: tuple[int, int]) -> None:
+    encoding = network_with("vit_t", 0).prompt_encoder.pe_layer
+    for row, column in ((0, 0), (grid[0] // 2, grid[1] // 2), (grid[0] - 1, 3)):
+        centre = torch.tensor([(column + 0.5) / grid[1], (row + 0.5) / grid[0]])
+        torch.testing.assert_close(encoding(grid)[:, row, column], encoding.encode(centre), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16"])

@@ -34,17 +34,25 @@ def test_path_bytes_pil_and_array_agree(tmp_path) -> None:
     np.testing.assert_array_equal(read_image(wanted), wanted)
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation(orientation: int) -> None:
-    turn = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # how the camera held: PIL's transpositions
-    back = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
+TURNED = {  # what a camera stores under each EXIF orientation
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+@pytest.mark.parametrize(("orientation", "turn"), TURNED.items())
+def test_exif_orientation(orientation: int, turn: Image.Transpose | None) -> None:
     picture = Image.fromarray(cat())
-    stored = picture.transpose(Image.Transpose(back[orientation])) if orientation > 1 else picture
-    assert orientation == 1 or turn[orientation] is not None
+    stored = picture if turn is None else picture.transpose(turn)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    upright = decode_image(encode(stored, "PNG", exif=exif))
-    np.testing.assert_array_equal(upright, cat())
+    np.testing.assert_array_equal(decode_image(encode(stored, "PNG", exif=exif)), cat())
 
 
 def test_grey_palette_one_bit_and_cmyk() -> None:

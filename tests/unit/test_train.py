@@ -238,6 +238,20 @@ def test_learning_happens(data: Path) -> None:
     assert losses[-1] < 0.7 * losses[0]
 
 
+def test_the_published_architecture_trains_too(data: Path) -> None:
+    from mobilesam.train.masks import train_masks
+
+    stage = Stage(image_size=64, steps=2, images=2, objects=2)
+    recipe = Recipe(network="vit_t", sets=(SourceSet("set"),), stages=(stage,), held_out=0.0)
+    losses: list[float] = []
+    train_masks(recipe, data, data / "run", workers=0, report_every=1, report=lambda p: losses.append(p.loss))
+    assert len(losses) == 2
+    assert np.isfinite(losses).all()
+    with pytest.raises(ConfigError, match="vit_t has none"):
+        (data / "t.npz").write_bytes(b"")
+        train_masks(dataclasses.replace(recipe, trunk="t.npz"), data, data / "other", workers=0)
+
+
 def test_a_diverging_run_stops_with_its_code(data: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(data)
     recipe = dataclasses.replace(read_recipe(data / "recipe.toml"))

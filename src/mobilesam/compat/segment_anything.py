@@ -18,9 +18,8 @@ from mobilesam.core.arrays import ArrayLike, Image, Logits, Masks
 from mobilesam.core.errors import ConfigError, ImageError, PromptError, PromptWarning, missing_extra
 from mobilesam.core.postprocess import enlarge_logits, enlarge_masks
 from mobilesam.core.prompts import FieldNames, prompts_to_decoder_inputs, validate_prompt
-from mobilesam.core.types import Embedding, Prompt
+from mobilesam.core.types import MULTIMASK, SINGLE_MASK, Embedding, Prompt
 from mobilesam.predictor import Model
-from mobilesam.runtimes.base import MULTIMASK, SINGLE_MASK
 
 if TYPE_CHECKING:
     from mobilesam.networks.sam import Sam

@@ -16,6 +16,9 @@ from mobilesam.core.arrays import (
     Size,
 )
 
+SINGLE_MASK = (0,)  # the decoder's mask token for prompts that are not ambiguous
+MULTIMASK = (1, 2, 3)  # the three for those that are
+
 
 @dataclass(frozen=True, eq=False)
 class Prompt:

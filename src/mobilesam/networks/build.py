@@ -40,6 +40,11 @@ def build_network(name: str) -> Sam:
     ).eval()
 
 
+def encoder_stride(name: str) -> int:
+    """Return how many pixels of the input's side make one cell of the image embedding."""
+    return ENCODERS[NETWORKS[name].encoder].stride
+
+
 def build_meta(name: str) -> Sam:
     """Return the network ``name`` without memory for its weights: for counting and for checking names."""
     with torch.device("meta"):

@@ -7,10 +7,10 @@ from math import pi
 import torch
 from torch import Tensor, nn
 
+from mobilesam.core.prompts import PAD
 from mobilesam.networks.layer_norm import LayerNorm2d
 
 LABELS = 4  # background point, foreground point, top-left corner, bottom-right corner
-PAD_LABEL = -1
 
 
 class PositionEmbeddingRandom(nn.Module):
@@ -74,8 +74,8 @@ class PromptEncoder(nn.Module):
             [self.not_a_point_embed.weight, *(e.weight for e in self.point_embeddings)]
         )  # (5, C), pad first, so that a label is its row less one
         labels = labels.long()
-        is_point = (labels != PAD_LABEL)[..., None].to(kinds.dtype)  # a pad has no position
-        return self.pe_layer.encode(positions) * is_point + kinds[labels - PAD_LABEL]
+        is_point = (labels != PAD)[..., None].to(kinds.dtype)  # a pad has no position
+        return self.pe_layer.encode(positions) * is_point + kinds[labels - PAD]
 
     def embed_mask(self, mask_input: Tensor) -> Tensor:
         """Embed mask logits (B, 1, 4h, 4w) on the grid: (B, C, h, w)."""

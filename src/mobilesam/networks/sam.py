@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from mobilesam.core.types import MULTIMASK
 from mobilesam.networks.mask_decoder import MaskDecoder
 from mobilesam.networks.prompt_encoder import PromptEncoder
 from mobilesam.networks.two_way_transformer import FirstLayer
-
-SINGLE_MASK = (0,)  # mask tokens
-MULTIMASK = (1, 2, 3)
 
 
 class Sam(nn.Module):

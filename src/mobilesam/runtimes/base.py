@@ -11,8 +11,6 @@ from mobilesam.core.arrays import Logits, NamedArrays, Pixels
 from mobilesam.core.types import DecoderInputs
 
 Weights = dict[str, np.ndarray]  # by the names of the published checkpoint
-SINGLE_MASK = (0,)  # the mask token for prompts that are not ambiguous
-MULTIMASK = (1, 2, 3)  # the three for those that are
 
 
 class Runtime(Protocol):

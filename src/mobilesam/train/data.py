@@ -16,16 +16,19 @@ from PIL import Image, ImageEnhance
 from torch.utils.data import DataLoader, Dataset
 
 from mobilesam.core.errors import ConfigError
+from mobilesam.core.geometry import input_size_of
 from mobilesam.core.preprocess import normalise
+from mobilesam.core.prompts import LOW_RES_PER_GRID
+from mobilesam.core.resize import resize_image
 from mobilesam.core.rle import rle_to_mask
 from mobilesam.formats.coco import Instance, Photograph, read_instances, read_photograph
+from mobilesam.networks.build import encoder_stride
 from mobilesam.train.prompts import draw_coarse_mask, draw_prompt
 from mobilesam.train.recipe import Recipe, Stage
 
 WHOLE = 0.3  # part of the samples that show the whole photograph
 SMALLEST_CROP = 0.35  # of a side
 KEPT_BYTES = 3 * 2**30  # of decoded photographs, in each worker
-LOGITS_PER_PIXEL = 0.5  # low-resolution logits have half the input's side
 
 # Slots of a step's prompts, and how often: SAM pads a prompt without a box, so a box,
 # and a point with its pad, both take two. All prompts of a step have the same number.
@@ -83,6 +86,7 @@ class Samples(Dataset):
         self.recipe = recipe
         self.stage = stage
         self.first_step = first_step
+        self.low_res = stage.image_size // encoder_stride(recipe.network) * LOW_RES_PER_GRID
         self._pixels: dict[Path, np.ndarray] = {}
         self._kept = 0
 
@@ -133,7 +137,6 @@ class Samples(Dataset):
     ) -> list[np.ndarray]:
         """Return up to ``n`` objects of the crop that are large enough, drawn without order."""
         x0, y0, x1, y1 = crop
-        low_res = round(self.stage.image_size * LOGITS_PER_PIXEL)
         targets: list[np.ndarray] = []
         for i in rng.permutation(len(instances)):
             bx, by, bw, bh = instances[i].bbox
@@ -144,7 +147,7 @@ class Samples(Dataset):
             seen = part.sum() / mask.sum()
             if part.mean() < self.recipe.smallest_object or seen < 0.25:
                 continue
-            targets.append(reduce_mask(part, low_res))
+            targets.append(reduce_mask(part, self.low_res))
             if len(targets) == n:
                 break
         return targets
@@ -183,24 +186,16 @@ def draw_crop(photograph: Photograph, rng: np.random.Generator) -> tuple[int, in
 def crop_pixels(image: np.ndarray, crop: tuple[int, int, int, int], size: int) -> np.ndarray:
     """Cut out and resize so that the longer side is ``size``."""
     x0, y0, x1, y1 = crop
-    return np.asarray(
-        Image.fromarray(image[y0:y1, x0:x1]).resize(fit(x1 - x0, y1 - y0, size), Image.Resampling.BILINEAR)
-    )
+    return resize_image(image[y0:y1, x0:x1], input_size_of((y1 - y0, x1 - x0), size))
 
 
 def reduce_mask(part: np.ndarray, size: int) -> np.ndarray:
     """Return the part of each cell that is object, with zeros to the right and below: (size, size)."""
-    w, h = fit(part.shape[1], part.shape[0], size)
+    h, w = input_size_of(part.shape, size)
     small = Image.fromarray(part.astype(np.uint8) * 255).resize((w, h), Image.Resampling.BOX)
     target = np.zeros((size, size), np.float32)
     target[:h, :w] = np.asarray(small, np.float32) / 255
     return target
-
-
-def fit(width: int, height: int, size: int) -> tuple[int, int]:
-    """(width, height) scaled so that the longer side is ``size``."""
-    scale = size / max(width, height)
-    return max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
 
 
 def flip_padded(target: np.ndarray, width: float) -> np.ndarray:

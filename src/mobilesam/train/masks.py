@@ -139,6 +139,8 @@ def start_network(recipe: Recipe, data: Path) -> Sam:
         path = data / recipe.trunk
         if not path.is_file():
             raise ConfigError(f"{path}: not found; it is the recipe's trunk, relative to the data folder")
+        if not hasattr(network.image_encoder, "trunk"):
+            raise ConfigError(f"trunk: network {recipe.network} has none; leave it out of the recipe")
         with np.load(path) as arrays:
             network.image_encoder.trunk.load_state_dict(paddle_to_trunk(dict(arrays)))
     return network
