@@ -25,8 +25,8 @@ check: .venv/.dev
 
 # After a change to a network: the weight-free ONNX graphs that the package carries.
 graphs: .venv/.dev
-	for model in pocket mobile_sam; do \
-		$(BIN)/mobilesam export onnx --graphs-only --overwrite --model $$model --out src/mobilesam/graphs || exit 1; \
+	for network in pocket vit_t vit_b vit_l vit_h efficientvit_sam_l0 efficientvit_sam_l1 efficientvit_sam_l2; do \
+		$(BIN)/mobilesam export onnx --graphs-only --overwrite --model $$network --out src/mobilesam/graphs || exit 1; \
 	done
 
 .venv/bin/python:

@@ -25,10 +25,14 @@ _WHERE = {
     "Embedding": "mobilesam.core.types",
     "Segmentation": "mobilesam.results",
     "SegmentedMask": "mobilesam.results",
+    "EverythingOptions": "mobilesam.segment_everything",
+    "Everything": "mobilesam.segment_everything",
+    "FoundMask": "mobilesam.core.types",
     "Rle": "mobilesam.core.rle",
     "Polygon": "mobilesam.core.polygons",
     "read_image": "mobilesam.formats.image",
     "SamPredictor": "mobilesam.compat.segment_anything",
+    "SamAutomaticMaskGenerator": "mobilesam.compat.automatic_mask_generator",
     "sam_model_registry": "mobilesam.compat.segment_anything",
     "MobileSamError": "mobilesam.core.errors",
     "ConfigError": "mobilesam.core.errors",
@@ -44,6 +48,9 @@ _WHERE = {
 __all__ = ["__version__", *_WHERE]
 
 if TYPE_CHECKING:
+    from mobilesam.compat.automatic_mask_generator import (
+        SamAutomaticMaskGenerator as SamAutomaticMaskGenerator,
+    )
     from mobilesam.compat.segment_anything import SamPredictor as SamPredictor
     from mobilesam.compat.segment_anything import sam_model_registry as sam_model_registry
     from mobilesam.core.errors import ConfigError as ConfigError
@@ -58,12 +65,15 @@ if TYPE_CHECKING:
     from mobilesam.core.polygons import Polygon as Polygon
     from mobilesam.core.rle import Rle as Rle
     from mobilesam.core.types import Embedding as Embedding
+    from mobilesam.core.types import FoundMask as FoundMask
     from mobilesam.core.types import Prompt as Prompt
     from mobilesam.formats.image import read_image as read_image
     from mobilesam.predictor import Model as Model
     from mobilesam.predictor import load as load
     from mobilesam.results import Segmentation as Segmentation
     from mobilesam.results import SegmentedMask as SegmentedMask
+    from mobilesam.segment_everything import Everything as Everything
+    from mobilesam.segment_everything import EverythingOptions as EverythingOptions
 
 
 def __getattr__(name: str) -> Any:

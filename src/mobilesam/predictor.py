@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
 from mobilesam.core.arrays import ArrayLike
 from mobilesam.core.errors import ConfigError, LimitError, PromptError, PromptWarning
+from mobilesam.core.geometry import input_size_of
 from mobilesam.core.preprocess import preprocess
 from mobilesam.core.prompts import (
     MAX_PROMPTS,
@@ -26,6 +27,9 @@ from mobilesam.results import Segmentation
 from mobilesam.runtimes.base import Runtime
 from mobilesam.runtimes.load import load_runtime
 from mobilesam.weights import DEFAULT_MODEL, entry_of
+
+if TYPE_CHECKING:
+    from mobilesam.segment_everything import Everything, EverythingOptions
 
 PROMPTS_PER_BATCH = 8  # more at once is slower on a processor: the maps leave its cache
 
@@ -59,7 +63,7 @@ def load(
         >>> import mobilesam
         >>> model = mobilesam.load("pocket")
         >>> model.name
-        'pocket-1'
+        'pocket-2'
     """
     entry = entry_of(name)
     chosen = load_runtime(
@@ -107,9 +111,10 @@ class Model:
         """
         rgb = read_image(image, max_pixels=max_pixels)
         rgb.flags.writeable = False
-        pixels, input_size = preprocess(rgb, self.runtime.image_size)
+        pixels = preprocess(rgb, self.runtime.image_size)
         arrays = self.runtime.encode(pixels)
-        return Embedding(arrays, self.name, self.runtime.image_size, input_size, rgb.shape[:2], rgb)
+        side = self.runtime.prompt_size
+        return Embedding(arrays, self.name, side, input_size_of(rgb.shape[:2], side), rgb.shape[:2], rgb)
 
     @overload
     def segment(
@@ -173,6 +178,21 @@ class Model:
             warnings.warn(remark, PromptWarning, stacklevel=2)
         results = self._decode(embedding, valid, multimask)
         return results[0] if isinstance(prompts, Prompt) else results
+
+    def everything(
+        self,
+        image: ArrayLike,
+        options: EverythingOptions | None = None,
+        *,
+        max_pixels: int = MAX_PIXELS,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Everything:
+        """Segment everything in an image; see :func:`mobilesam.segment_everything.segment_everything`."""
+        from mobilesam.segment_everything import EverythingOptions, segment_everything
+
+        return segment_everything(
+            self, image, options or EverythingOptions(), max_pixels=max_pixels, progress=progress
+        )
 
     def _validate(self, embedding: Embedding, prompt: Prompt, prefix: str) -> ValidPrompt:
         return validate_prompt(

@@ -57,10 +57,10 @@ ENTRIES = {
     entry.name: entry
     for entry in (
         WeightsEntry(
-            name="pocket-1",
+            name="pocket-2",
             network="pocket",
-            file="pocket-1.safetensors",
-            sha256="1005e639d1cf118f63e9cadaab75d0c510f297b5b9807b004daf3357fe9b344b",
+            file="pocket-2.safetensors",
+            sha256="1aac6fba682384df5ae2a5ac14f48ddc1d45042c6e8c0f4966b05f4751cb8689",
             licence="CC BY 4.0 for the weights; see the model card for the terms of what they were trained on",
             about="small model trained by this project from human masks; no part of it is SAM's or MobileSAM's weights",
         ),
@@ -76,7 +76,7 @@ ENTRIES = {
         ),
     )
 }
-ALIASES = {"pocket": "pocket-1", "vit_t": "mobile_sam"}
+ALIASES = {"pocket": "pocket-2", "vit_t": "mobile_sam"}
 
 
 def entry_of(name: str) -> WeightsEntry:

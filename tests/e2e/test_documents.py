@@ -67,7 +67,7 @@ def test_python_examples_run(here: Path, page: Path) -> None:
     namespace: dict = {}
     for block in blocks:
         exec(compile(block, page.name, "exec"), namespace)
-    assert namespace["model"].name == "pocket-1"
+    assert namespace["model"].name == "pocket-2"
 
 
 @pytest.mark.parametrize(

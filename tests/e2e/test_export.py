@@ -27,7 +27,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_exported_pocket_is_the_runtimes(exported: Path, pocket: Model) -> None:
     from mobilesam.core.preprocess import preprocess
 
-    pixels, _ = preprocess(cat(), 512)
+    pixels = preprocess(cat(), 512)
     encoder = ort.InferenceSession(exported / "pocket-encoder.onnx")
     names = [output.name for output in encoder.get_outputs()]
     arrays = dict(zip(names, encoder.run(None, {"pixels": pixels}), strict=True))

@@ -6,16 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mobilesam import Prompt
 from mobilesam.core.metrics import mask_iou
-from mobilesam.evaluate.prompted import (
-    countable,
-    next_click,
-    score_clicks,
-    score_photograph,
-    score_prompted,
-)
+from mobilesam.evaluate.clicks import next_click, score_clicks
+from mobilesam.evaluate.kinds import KINDS
+from mobilesam.evaluate.prompted import nested_pairs, score_nested, score_photograph, score_prompted
+from mobilesam.evaluate.report import pick, write_report
+from mobilesam.evaluate.sets import countable
 from mobilesam.formats.coco import read_instances
 from mobilesam.predictor import Model
 from tests.photographs import cat, write_set
@@ -32,20 +31,78 @@ def test_a_cat_from_a_point_and_from_a_box(pocket: Model) -> None:
 def test_scores_are_what_they_say(tmp_path: Path, pocket: Model) -> None:
     folder = write_set(tmp_path / "set", 2)
     scores = score_prompted(pocket, folder)
-    each = [t for p in read_instances(folder) for t in score_photograph(pocket, p, 0.002)]
     assert (scores.images, scores.objects) == (2, 4)
-    assert scores.box == pytest.approx(np.mean([e.box for e in each]))
-    assert scores.point_choice <= scores.point_best
-    assert 0 <= scores.box_boundary <= 1
-    assert 0 <= scores.calibration <= 1
+    assert list(scores.kinds) == list(KINDS)
+    again = [score_photograph(pocket, p) for p in read_instances(folder)]
+    for kind, summary in scores.kinds.items():
+        each = [score for photograph in again for score in photograph[kind]]
+        assert summary.iou == pytest.approx(np.mean([e.iou for e in each]))
+        assert summary.iou <= summary.best
+        assert max(summary.largest, summary.stablest) <= summary.best
+        assert 0 <= summary.boundary <= 1
+        assert 0 <= summary.calibration <= 1
+    assert scores.kinds["box"].best == scores.kinds["box"].iou  # one mask
     assert not [rle for p in read_instances(folder) for rle in countable(p, 0.9)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_prompts_are_of_their_kind(kind: str) -> None:
+    truth = np.zeros((60, 90), bool)
+    truth[10:50, 20:40] = True
+    truth[20:30, 40:70] = True
+    prompt = KINDS[kind].make(truth, np.random.default_rng(1))
+    if prompt.box is not None:
+        away = np.abs(np.array(prompt.box) - (20, 10, 70, 50)) / (50, 40, 50, 40)
+        assert away.max() <= (0.1 if kind == "loose-box" else 0)
+        assert (away > 0).any() == (kind == "loose-box")
+    if prompt.points is not None:
+        labels = prompt.labels or [1] * len(prompt.points)
+        assert all(truth[y, x] == label for (x, y), label in zip(prompt.points, labels, strict=True))
+        assert len(labels) == {"points": 3, "background": 3}.get(kind, 1)
+    if prompt.mask is not None:
+        assert 0.5 < mask_iou(prompt.mask, truth) < 1
+
+
+def test_the_smallest_object_has_every_kind_of_prompt(pocket: Model) -> None:
+    truth = np.zeros((40, 50), bool)
+    truth[7, 9] = True
+    embedding = pocket.embed(np.zeros((40, 50, 3), np.uint8))
+    for kind in KINDS.values():
+        pocket.segment(embedding, kind.make(truth, np.random.default_rng(0)))
+    everything = np.ones((40, 50), bool)
+    for kind in KINDS.values():
+        kind.make(everything, np.random.default_rng(0))
+
+
+def test_a_part_and_its_whole(tmp_path: Path, pocket: Model) -> None:
+    whole = np.zeros((40, 40), bool)
+    whole[5:35, 5:35] = True
+    part, other = np.zeros_like(whole), np.zeros_like(whole)
+    part[6:12, 6:12] = True
+    other[30:40, 30:40] = True  # a quarter of it lies in the whole
+    assert nested_pairs([whole, part, other]) == [(1, 0)]
+    nested = score_nested(pocket, write_set(tmp_path / "set", 2))
+    assert nested.pairs == 0
+    assert np.isnan(nested.both)
+
+
+def test_a_report_shows_the_best_and_the_worst(tmp_path: Path, pocket: Model) -> None:
+    scores = score_prompted(pocket, write_set(tmp_path / "set", 3), kinds=("box", "point"))
+    best, median, worst = pick(scores.each["box"], 1)
+    assert best[0].iou >= median[0].iou >= worst[0].iou
+    assert len({one[0].photograph.path for one in (best, median, worst)}) == 3
+    paths = write_report(scores, tmp_path / "report")
+    assert [path.name for path in paths] == ["set-box.png", "set-point.png", "set-reliability.png"]
+    with Image.open(paths[0]) as sheet:
+        assert sheet.size == (8 * 240, 18 + 3 * (240 + 18))
+        assert len(sheet.convert("L").getcolors()) > 100
 
 
 def test_some_photographs_of_coco(shared: Path, pocket: Model) -> None:
     photographs = read_instances(shared / "data" / "eval" / "coco_val")[:25]
-    scores = [s for p in photographs for s in score_photograph(pocket, p, 0.002)]
-    assert np.mean([s.box for s in scores]) > 0.64
-    assert np.mean([s.point_best for s in scores]) > 0.48
+    scores = [score_photograph(pocket, p, kinds=("box", "point")) for p in photographs]
+    assert np.mean([s.iou for found in scores for s in found["box"]]) > 0.64
+    assert np.mean([s.best for found in scores for s in found["point"]]) > 0.48
 
 
 def test_clicks_lie_deepest_in_the_error() -> None:

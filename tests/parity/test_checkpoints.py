@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import json
 import os
 import pickle
 import zipfile
@@ -15,8 +16,10 @@ from safetensors.numpy import save_file
 from mobilesam import ConfigError, Prompt, SamPredictor, WeightsError, load, sam_model_registry
 from mobilesam.formats.torch_file import read_torch_file
 from mobilesam.networks.build import build_meta
+from mobilesam.networks.configs import NETWORKS
 from mobilesam.runtimes.onnx import graph_index
 from mobilesam.weights import ENTRIES, HOME_VARIABLE, entry_of
+from tests.conftest import GOLDEN
 from tests.seeded import seeded_image
 
 
@@ -31,17 +34,35 @@ def checkpoint(vit_t_weights: dict, tmp_path_factory: pytest.TempPathFactory):
     return path
 
 
-def test_names_shapes_and_order_are_the_published_ones(vit_t_shapes: dict) -> None:
-    state = build_meta("vit_t").state_dict()
-    assert {name: list(value.shape) for name, value in state.items()} == vit_t_shapes
-    assert list(state) == list(vit_t_shapes)
+@pytest.mark.parametrize("network", ["vit_t", "vit_b", "vit_l", "vit_h"])
+def test_names_shapes_and_order_are_the_published_ones(network: str) -> None:
+    published = json.loads((GOLDEN / f"{network}_state_dict.json").read_text())
+    state = build_meta(network).state_dict()
+    assert {name: list(value.shape) for name, value in state.items()} == published
+    assert list(state) == list(published)
+
+
+@pytest.mark.parametrize(
+    ("network", "parameters", "megabytes"),
+    [
+        ("efficientvit_sam_l0", 34.8, 139),
+        ("efficientvit_sam_l1", 47.7, 191),
+        ("efficientvit_sam_l2", 61.3, 246),
+    ],
+)
+def test_efficientvit_sam_is_as_large_as_published(network: str, parameters: float, megabytes: int) -> None:
+    """Millions of parameters as in the paper's table, and the published files' size, float32."""
+    built = build_meta(network)
+    assert sum(p.numel() for p in built.parameters()) / 1e6 == pytest.approx(parameters, abs=0.06)
+    tensors = sum(tensor.numel() for tensor in built.state_dict().values())
+    assert tensors * 4 / 1e6 == pytest.approx(megabytes, abs=0.6)
 
 
 def test_graph_index_counts_what_the_network_has() -> None:
     index = graph_index("vit_t")
     count = sum(int(np.prod(shape)) for shape in index.parameters.values())
     assert count == sum(p.numel() for p in build_meta("vit_t").parameters()) == 10_130_092
-    for name in ("vit_t", "pocket"):
+    for name in NETWORKS:
         state = build_meta(name).state_dict()
         index = graph_index(name)
         assert set(index.parameters | index.buffers) == set(state)
@@ -97,7 +118,7 @@ def test_three_ways_to_the_same_mask(checkpoint, vit_t_weights: dict, tmp_path) 
 
 
 def test_registry() -> None:
-    assert list(sam_model_registry) == ["vit_t"]
+    assert set(sam_model_registry) == {"default", "vit_h", "vit_l", "vit_b", "vit_t"}
     with pytest.warns(UserWarning, match="the weights are random"):
         assert not sam_model_registry["vit_t"]().training
     with pytest.raises(KeyError):

@@ -38,7 +38,10 @@ def network_with(name: str, seed: int) -> Sam:
     return load_tensors(network, seeded_weights(shapes, seed), name)
 
 
-@pytest.fixture(scope="module", params=[("vit_t", 1), ("pocket", 2)], ids=lambda p: f"{p[0]}-seed{p[1]}")
+PAIRS = [("vit_t", 1), ("pocket", 2), ("efficientvit_sam_l0", 4)]
+
+
+@pytest.fixture(scope="module", params=PAIRS, ids=lambda p: f"{p[0]}-seed{p[1]}")
 def pair(request: pytest.FixtureRequest) -> tuple[Model, Model]:
     name, seed = request.param
     network = network_with(name, seed)
@@ -61,6 +64,21 @@ def test_runtimes_agree(pair: tuple[Model, Model]) -> None:
             assert np.abs(one.predicted_iou - two.predicted_iou).max() <= 1e-4, name
             union = (one.masks | two.masks).sum((1, 2))
             assert ((one.masks & two.masks).sum((1, 2)) >= 0.999 * union).all(), name
+
+
+def test_efficientvit_sam_looks_at_512_pixels_and_is_asked_in_1024() -> None:
+    model = Model(TorchRuntime(network_with("efficientvit_sam_l0", 0)), name="seeded")
+    embedding = model.embed(seeded_image(200, 300, 5))
+    assert model.runtime.image_size == 512
+    assert (embedding.image_size, embedding.input_size) == (1024, (683, 1024))
+    assert embedding.image_embedding.shape == (1, 256, 64, 64)
+    result = model.segment(embedding, Prompt(points=[[100, 80]]))
+    inputs = DecoderInputs(
+        np.array([[[100 * 1024 / 300, 80 * 683 / 200], [0, 0]]], np.float32), np.array([[1, -1]], np.float32)
+    )
+    masks, _ = model.runtime.decode(embedding.arrays, inputs, MULTIMASK)
+    assert np.abs(masks[0] - result.low_res_masks).max() <= 1e-5
+    assert result.mask.shape == (200, 300)
 
 
 def test_objects_together_are_as_one_by_one(pair: tuple[Model, Model]) -> None:
@@ -148,7 +166,7 @@ def test_lower_precision_is_near(dtype: str) -> None:
 
 def test_an_embedding_serves_its_model_only(pair: tuple[Model, Model], pocket: Model) -> None:
     embedding = pocket.embed(seeded_image(60, 80))
-    with pytest.raises(ValueError, match="was made by pocket-1"):
+    with pytest.raises(ValueError, match="was made by pocket-2"):
         pair[0].segment(embedding, Prompt(points=[1, 2]))
     with pytest.raises(ValueError, match=r"model\.embed"):
         pocket.segment(embedding.arrays, Prompt(points=[1, 2]))

@@ -6,17 +6,26 @@ import numpy as np
 import pytest
 import torch
 from pycocotools import mask as coco_mask
+from scipy import ndimage
 from scipy.ndimage import distance_transform_edt
 from torch.nn import functional as F
 
-from mobilesam.core.boxes import mask_to_box, xyxy_to_xywh
+from mobilesam.core.boxes import mask_to_box, non_maximum_suppression, xyxy_to_xywh
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.geometry import input_size_of, to_input_frame
-from mobilesam.core.metrics import boundary_iou, calibration_error, mask_iou, number_of_clicks
+from mobilesam.core.grids import build_point_grid, spread_order
+from mobilesam.core.metrics import boundary_iou, calibration_error, mask_iou, number_of_clicks, reliability
 from mobilesam.core.postprocess import enlarge_logits, enlarge_masks, stability_scores, visible_part
-from mobilesam.core.regions import central_pixel, distance_to_edge
+from mobilesam.core.regions import central_pixel, distance_to_edge, remove_small_regions
 from mobilesam.core.resize import bilinear_matrix
-from mobilesam.core.rle import counts_to_string, dict_to_rle, mask_to_rle, rle_to_mask, string_to_counts
+from mobilesam.core.rle import (
+    counts_to_string,
+    dict_to_rle,
+    mask_to_rle,
+    rle_to_mask,
+    string_to_counts,
+    window_to_rle,
+)
 
 
 @pytest.mark.parametrize(
@@ -144,6 +153,13 @@ def test_number_of_clicks() -> None:
     assert number_of_clicks([0.1, 0.2, 0.3], 0.85) == 3
 
 
+def test_reliability_leaves_empty_bins_out() -> None:
+    table = reliability([0.31, 0.33, 0.95], [0.5, 0.7, 0.9])
+    np.testing.assert_allclose(table.predicted, [0.32, 0.95])
+    np.testing.assert_allclose(table.actual, [0.6, 0.9])
+    np.testing.assert_allclose(table.share, [2 / 3, 1 / 3])
+
+
 def test_calibration_error() -> None:
     assert calibration_error([0.95, 0.95], [0.9, 1.0]) == pytest.approx(0)
     assert calibration_error([0.9, 0.1], [0.5, 0.1]) == pytest.approx(0.2)
@@ -158,3 +174,67 @@ def test_iou() -> None:
     assert mask_iou(a, b) == 0
     a[0, :2] = True
     assert mask_iou(a, b) == 0.5
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_windows_encode_as_the_whole_mask(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for _ in range(100):
+        height, width = rng.integers(1, 12, 2)
+        x0, y0 = rng.integers(0, width), rng.integers(0, height)
+        x1, y1 = rng.integers(x0, width) + 1, rng.integers(y0, height) + 1
+        mask = np.zeros((height, width), bool)
+        mask[y0:y1, x0:x1] = rng.random((y1 - y0, x1 - x0)) < rng.choice([0, 0.3, 0.7, 1])
+        window = window_to_rle(mask[y0:y1, x0:x1], (int(x0), int(y0)), (int(height), int(width)))
+        assert window == mask_to_rle(mask)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_small_regions_go_as_in_a_plain_labelling(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for _ in range(60):
+        mask = rng.random(rng.integers(1, 18, 2)) < rng.choice([0, 0.1, 0.4, 0.5, 0.7, 0.95, 1])
+        smallest = int(rng.integers(1, 12))
+        wanted, changed = plain_small_regions(mask, smallest)
+        found, found_changed = remove_small_regions(mask_to_rle(mask), smallest)
+        assert found_changed == changed
+        assert found == mask_to_rle(wanted)
+
+
+def plain_small_regions(mask: np.ndarray, smallest: int) -> tuple[np.ndarray, bool]:
+    """SAM's clean-up as described: holes first, then islands, regions touching at corners too."""
+    changed = False
+    for of_holes in (True, False):
+        labels, count = ndimage.label(~mask if of_holes else mask, np.ones((3, 3)))
+        areas = np.bincount(labels.ravel(), minlength=count + 1)
+        small = [i for i in range(1, count + 1) if areas[i] < smallest]
+        if not small:
+            continue
+        changed = True
+        if of_holes:
+            mask = mask | np.isin(labels, small)
+        elif len(small) == count:
+            mask = labels == 1 + int(areas[1:].argmax())
+        else:
+            mask = mask & ~np.isin(labels, small)
+    return mask, changed
+
+
+def test_suppression_keeps_the_better_of_two() -> None:
+    boxes = np.array([[0, 0, 10, 10], [1, 1, 10, 10], [20, 20, 30, 30], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(
+        non_maximum_suppression(boxes, np.array([0.5, 0.9, 0.7, 0.1]), 0.7), [1, 2, 3]
+    )
+    np.testing.assert_array_equal(
+        non_maximum_suppression(boxes, np.array([0.5, 0.9, 0.7, 0.1]), 1.01), [1, 2, 0, 3]
+    )
+    assert len(non_maximum_suppression(np.zeros((0, 4)), np.zeros(0), 0.7)) == 0
+
+
+def test_beginnings_of_the_spread_order_cover_the_image() -> None:
+    points = build_point_grid(8)
+    order = spread_order(points)
+    assert sorted(order) == list(range(64))
+    for beginning, cells in ((4, 2), (16, 4)):
+        seen = {tuple(np.floor(point * cells).astype(int)) for point in points[order[:beginning]]}
+        assert len(seen) == cells**2

@@ -23,7 +23,7 @@ from mobilesam.train.data import Samples, flip_padded, reduce_mask, split_sets
 from mobilesam.train.losses import mask_ious, mask_losses, prompt_loss
 from mobilesam.train.prompts import corrective_click, draw_coarse_mask, draw_prompt
 from mobilesam.train.recipe import Recipe, SourceSet, Stage, read_recipe
-from tests.photographs import write_set
+from tests.photographs import cat, write_set
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """
@@ -153,12 +153,64 @@ def test_recipes_are_checked(tmp_path: Path) -> None:
 
 
 def test_the_shipped_recipe_reads() -> None:
-    recipe = read_recipe(ROOT / "recipes" / "pocket-1.toml")
+    recipe = read_recipe(ROOT / "recipes" / "pocket-2.toml")
     assert all(source.terms for source in recipe.sets)
     assert recipe.network == "pocket"
     assert recipe.steps == sum(stage.steps for stage in recipe.stages)
     stage, done = recipe.stage_at(recipe.stages[0].steps)
     assert (stage, done) == (recipe.stages[1], 0)
+
+
+def test_the_detector_trunk_sees_what_yolox_sees(shared: Path) -> None:
+    """The features of the published ONNX file's own nodes, on a photograph."""
+    import onnx
+    import onnxruntime
+
+    from mobilesam.networks.yolox import YoloxNano
+    from mobilesam.train.start import read_onnx_convolutions
+
+    path = shared / "weights" / "yolox_nano.onnx"
+    network = YoloxNano(mean=[0, 0, 0], std=[1, 1, 1]).eval()
+    network.load_state_dict(read_onnx_convolutions(path))
+    pixels = cat()[:416, :416].transpose(2, 0, 1)[None].astype(np.float32)
+    pixels = np.pad(pixels, ((0, 0), (0, 0), (0, 416 - pixels.shape[2]), (0, 416 - pixels.shape[3])))
+    model = onnx.load(path)
+    nodes = [f"/backbone/{name}/conv3/act/Mul_output_0" for name in ("C3_p3", "C3_n3", "C3_n4")]
+    model.graph.output.extend(onnx.helper.make_tensor_value_info(node, 1, None) for node in nodes)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    expected = session.run(nodes, {"images": pixels[:, ::-1]})
+    with torch.inference_mode():
+        features = network(torch.from_numpy(pixels))
+    assert list(features) == [8, 16, 32]
+    for found, wanted in zip(features.values(), expected, strict=True):
+        np.testing.assert_allclose(found.numpy(), wanted, atol=1e-4)
+
+
+def test_a_run_starts_from_the_published_trunks(shared: Path) -> None:
+    from mobilesam.train.masks import make_optimizer
+    from mobilesam.train.start import start_network
+
+    recipe = read_recipe(ROOT / "recipes" / "pocket-2.toml")
+    network = start_network(recipe, shared)
+    frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
+    assert "image_encoder.trunk.stem.conv.weight" in frozen
+    assert "image_encoder.trunk.stages.2.0.expand.conv.weight" not in frozen
+    assert not any("mask_decoder" in name for name in frozen)
+    rates = {group["scale"] for group in make_optimizer(network, recipe).param_groups}
+    assert rates == {1.0, recipe.trunk_rate}
+    with pytest.raises(ConfigError, match=r"none.onnx: not found; it is the recipe's detector"):
+        start_network(dataclasses.replace(recipe, detector="none.onnx"), shared)
+
+
+def test_corrections_are_drawn_with_their_chance() -> None:
+    from mobilesam.train.masks import MOST_CLICKS, draw_clicks
+
+    generator = torch.Generator().manual_seed(0)
+    clicks = [draw_clicks(0.5, generator) for _ in range(2000)]
+    assert np.mean(np.array(clicks) == 0) == pytest.approx(0.5, abs=0.04)
+    assert np.mean(np.array(clicks) >= 2) == pytest.approx(0.25, abs=0.04)
+    assert max(clicks) == MOST_CLICKS
+    assert {draw_clicks(0.0, generator) for _ in range(100)} == {0}
 
 
 def train(data: Path, out: str, *more: str, **options: object) -> subprocess.Popen:

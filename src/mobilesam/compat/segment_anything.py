@@ -24,7 +24,8 @@ from mobilesam.predictor import Model
 if TYPE_CHECKING:
     from mobilesam.networks.sam import Sam
 
-REGISTERED = ("vit_t",)
+# segment_anything's names, and MobileSAM's, for ours.
+REGISTERED = {name: name for name in ("vit_h", "vit_l", "vit_b", "vit_t")} | {"default": "vit_h"}
 NAMES = FieldNames("prompt", "point_coords", "point_labels", "box", "mask_input")
 
 
@@ -201,7 +202,7 @@ class Registry(Mapping[str, Callable[..., "Sam"]]):
                 if error.name != "torch":
                     raise
                 raise missing_extra("sam_model_registry", "torch") from error
-            return build_sam(name, checkpoint)
+            return build_sam(REGISTERED[name], checkpoint)
 
         return build
 

@@ -19,3 +19,49 @@ def xyxy_to_xywh(box: tuple) -> tuple:
     """Return (x, y, width, height) of a box (x0, y0, x1, y1)."""
     x0, y0, x1, y1 = box
     return x0, y0, x1 - x0, y1 - y0
+
+
+def box_ious(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Return the IoU (N,) of one box (4,) with each of ``boxes`` (N, 4); 0 where a box has no area."""
+    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+    overlap = np.clip(high - low, 0, None).prod(1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    union = (box[2:] - box[:2]).prod() + areas - overlap
+    return np.divide(overlap, union, out=np.zeros(len(boxes)), where=union > 0)
+
+
+def non_maximum_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Return the numbers of the boxes that stay, by falling score.
+
+    A box goes if its IoU with a better one that stays is above ``threshold``.
+
+    Args:
+        boxes: (N, 4) x0, y0, x1, y1.
+        scores: (N,).
+        threshold: IoU.
+    """
+    boxes = np.asarray(boxes, np.float64)
+    waiting = np.argsort(-np.asarray(scores), kind="stable")
+    kept = []
+    while waiting.size:
+        best, rest = waiting[0], waiting[1:]
+        kept.append(best)
+        waiting = rest[box_ious(boxes[best], boxes[rest]) <= threshold]
+    return np.array(kept, np.int64)
+
+
+def near_crop_edge(
+    boxes: np.ndarray, crop: tuple, size: tuple[int, int], *, reach: float = 20.0
+) -> np.ndarray:
+    """Return (N,) whether a box lies at an edge that the crop cuts, not the image: its object goes on.
+
+    Args:
+        boxes: (N, 4) x0, y0, x1, y1 in the image, the far edges inclusive as SAM has them.
+        crop: (x0, y0, x1, y1).
+        size: (height, width) of the image.
+        reach: how near is near, in pixels.
+    """
+    height, width = size
+    at_crop = np.abs(boxes - np.array(crop)) <= reach
+    at_image = np.abs(boxes - np.array([0, 0, width, height])) <= reach
+    return (at_crop & ~at_image).any(1)

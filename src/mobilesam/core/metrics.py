@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -44,18 +45,45 @@ def number_of_clicks(ious: Sequence[float], target: float) -> int:
     return next((i for i, iou in enumerate(ious, start=1) if iou >= target), len(ious))
 
 
+@dataclass(frozen=True)
+class Reliability:
+    """Predicted IoUs sorted into equal bins of 0..1, each (bins,), without those that are empty.
+
+    Attributes:
+        predicted: mean prediction of each bin.
+        actual: mean of what came out.
+        share: part of all predictions.
+    """
+
+    predicted: np.ndarray
+    actual: np.ndarray
+    share: np.ndarray
+
+
+def reliability(
+    predicted: Sequence[float], actual: Sequence[float], *, bins: int = CALIBRATION_BINS
+) -> Reliability:
+    """Compare predicted IoUs with those that came out."""
+    predictions, outcomes = np.asarray(predicted, float), np.asarray(actual, float)
+    place = np.clip((predictions * bins).astype(int), 0, bins - 1)
+    filled = [place == number for number in np.unique(place)]
+    return Reliability(
+        predicted=np.array([predictions[inside].mean() for inside in filled]),
+        actual=np.array([outcomes[inside].mean() for inside in filled]),
+        share=np.array([inside.mean() for inside in filled]),
+    )
+
+
 def calibration_error(
     predicted: Sequence[float], actual: Sequence[float], *, bins: int = CALIBRATION_BINS
 ) -> float:
     """Return the expected calibration error of predicted IoUs.
 
-    Predictions are sorted into equal bins of 0..1; in each, the mean prediction is compared
-    with the mean of what came out, and the differences are weighted by the bin's size.
+    The differences of each bin's two means, weighted by the bin's share.
+
+    Example:
+        >>> round(calibration_error([0.9, 0.9, 0.2], [0.8, 0.9, 0.2]), 3)
+        0.033
     """
-    predictions, outcomes = np.asarray(predicted, float), np.asarray(actual, float)
-    place = np.clip((predictions * bins).astype(int), 0, bins - 1)
-    error = 0.0
-    for number in np.unique(place):
-        inside = place == number
-        error += inside.mean() * abs(predictions[inside].mean() - outcomes[inside].mean())
-    return float(error)
+    table = reliability(predicted, actual, bins=bins)
+    return float((table.share * np.abs(table.predicted - table.actual)).sum())

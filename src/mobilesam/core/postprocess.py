@@ -22,6 +22,34 @@ def enlarge_logits(low_res_masks: Logits, image_size: int, input_size: Size, ori
     return out
 
 
+def enlarge_window(
+    low_res: Logits, floor: float, image_size: int, input_size: Size, original_size: Size
+) -> tuple[Logits, tuple[int, int]] | None:
+    """Enlarge one mask's logits (h, w) only where they can be above ``floor``.
+
+    Enlarging averages neighbours, so a pixel is above the floor only near a low-resolution
+    logit that is: the rest of the photograph is never made.
+
+    Returns:
+        Logits (H', W') and the (x, y) of their corner in the photograph; None where no logit is above.
+    """
+    taps = enlarging_taps(low_res.shape[-1], image_size, tuple(input_size), tuple(original_size))
+    above = low_res > floor
+    filled = [np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))]
+    outputs = [
+        tap.reading(int(cells[0]), int(cells[-1])) if cells.size else slice(0, 0)
+        for tap, cells in zip(taps, filled, strict=True)
+    ]
+    if any(window.start >= window.stop for window in outputs):  # nothing, or only in the padding
+        return None
+    spans = [tap.span(window) for tap, window in zip(taps, outputs, strict=True)]
+    rows, columns = (
+        tap.part(window, span.start) for tap, window, span in zip(taps, outputs, spans, strict=True)
+    )
+    narrow = columns.apply(np.ascontiguousarray(low_res[spans[0], spans[1]].T))
+    return rows.apply(np.ascontiguousarray(narrow.T)), (outputs[1].start, outputs[0].start)
+
+
 def enlarge_masks(
     low_res_masks: Logits,
     image_size: int,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mobilesam.core.arrays import Image, Pixels, Size
+from mobilesam.core.arrays import Image, Pixels
 from mobilesam.core.geometry import input_size_of
 from mobilesam.core.resize import resize_image
 
@@ -12,18 +12,17 @@ PIXEL_MEAN = np.array([123.675, 116.28, 103.53], np.float32)  # ImageNet's, in 0
 PIXEL_STD = np.array([58.395, 57.12, 57.375], np.float32)
 
 
-def preprocess(image: Image, image_size: int) -> tuple[Pixels, Size]:
-    """Resize, normalise and pad an image; return the pixels and the size before padding.
+def preprocess(image: Image, image_size: int) -> Pixels:
+    """Resize an image so that its longer side is ``image_size``, normalise and pad it.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         image_size: side S of the model's square input.
 
     Returns:
-        Pixels (1, 3, S, S) float32 and the (height, width) of the part that shows the image.
+        Pixels (1, 3, S, S) float32, with zeros right of the image or below it.
     """
-    input_size = input_size_of(image.shape[:2], image_size)
-    return normalise(resize_image(image, input_size), image_size), input_size
+    return normalise(resize_image(image, input_size_of(image.shape[:2], image_size)), image_size)
 
 
 def normalise(image: Image, image_size: int) -> Pixels:

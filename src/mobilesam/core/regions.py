@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mobilesam.core.arrays import Mask
+from mobilesam.core.rle import Rle
 
 
 def distance_to_edge(mask: Mask) -> np.ndarray:
@@ -34,3 +35,98 @@ def central_pixel(mask: Mask) -> tuple[int, int]:
     """Return the (x, y) of the pixel farthest from the mask's edge; the first of several."""
     y, x = divmod(int(distance_to_edge(mask).argmax()), mask.shape[1])
     return x, y
+
+
+def remove_small_regions(rle: Rle, smallest: int) -> tuple[Rle, bool]:
+    """Fill the holes of a mask and drop its islands that are smaller than ``smallest`` pixels.
+
+    Regions touch at corners too. If every island is small, the largest stays.
+
+    Returns:
+        The mask, and whether anything was changed.
+    """
+    filled, holes = _keep_regions(_invert(rle), smallest, keep_largest=False)
+    cleaned, islands = _keep_regions(_invert(filled), smallest, keep_largest=True)
+    return (cleaned, True) if holes or islands else (rle, False)
+
+
+def label_runs(rle: Rle) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the runs of a mask, cut at the columns' ends, with the number of the region of each.
+
+    Returns:
+        Starts and ends (N,) of the runs in the mask read by columns, and labels (N,): two
+        runs have the same where a path of touching pixels, corners included, joins them.
+    """
+    height = rle.size[0]
+    edges = np.cumsum(rle.counts)
+    starts, ends = _cut_at_columns(edges[0:-1:2], edges[1::2], height)
+    column, top, bottom = starts // height, starts % height, (ends - 1) % height
+    labels = np.arange(len(starts))
+    a, b = _touching(column, top, bottom)
+    while True:  # each pass gives both ends of a link the smaller label, and follows labels to their own
+        smaller = np.minimum(labels[a], labels[b])
+        new = labels.copy()
+        np.minimum.at(new, a, smaller)
+        np.minimum.at(new, b, smaller)
+        new = np.minimum(new, new[labels])
+        while (new[new] != new).any():
+            new = new[new]
+        if np.array_equal(new, labels):
+            return starts, ends, labels
+        labels = new
+
+
+def _cut_at_columns(starts: np.ndarray, ends: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray]:
+    pieces = (ends - 1) // height - starts // height + 1
+    which = np.repeat(np.arange(len(starts)), pieces)
+    column = starts[which] // height + np.arange(len(which)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    return np.maximum(starts[which], column * height), np.minimum(ends[which], (column + 1) * height)
+
+
+def _touching(column: np.ndarray, top: np.ndarray, bottom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pairs of runs in neighbouring columns that touch, corners included."""
+    tall = int(bottom.max(initial=0)) + 3
+    # In the next column, the runs from the first that ends late enough to the last that starts early enough.
+    first = np.searchsorted(column * tall + bottom + 1, (column + 1) * tall + top, side="left")
+    last = np.searchsorted(column * tall + top, (column + 1) * tall + bottom + 1, side="right")
+    many = np.maximum(last - first, 0)
+    a = np.repeat(np.arange(len(column)), many)
+    b = np.repeat(first, many) + np.arange(len(a)) - np.repeat(np.cumsum(many) - many, many)
+    return a, b
+
+
+def _keep_regions(rle: Rle, smallest: int, *, keep_largest: bool) -> tuple[Rle, bool]:
+    """Keep the regions that are not small."""
+    starts, ends, labels = label_runs(rle)
+    areas = np.bincount(labels, weights=ends - starts)
+    small = (areas > 0) & (areas < smallest)
+    if not small.any():
+        return rle, False
+    if keep_largest and not (areas >= smallest).any():
+        largest = np.flatnonzero(areas[labels] == areas.max())
+        column, row = np.divmod(starts[largest], rle.size[0])
+        small[labels[largest[np.lexsort((column, row))[0]]]] = False  # the topmost of equals
+    stays = ~small[labels]
+    edges = np.stack([starts[stays], ends[stays]], 1).ravel()
+    pixels = rle.size[0] * rle.size[1]
+    counts = np.diff(np.concatenate([[0], edges, [pixels]]))
+    return _join(rle.size, counts), True
+
+
+def _join(size: tuple[int, int], counts: np.ndarray) -> Rle:
+    """Join runs that touch, and drop an empty end."""
+    starts = np.cumsum(counts)
+    inner = np.flatnonzero(counts[2:-1:2] == 0) * 2 + 2  # a gap of nothing between two runs
+    edges = np.delete(starts, np.concatenate([inner - 1, inner]))
+    counts = np.diff(np.concatenate([[0], edges]))
+    if len(counts) > 1 and counts[-1] == 0:
+        counts = counts[:-1]
+    return Rle(size, counts.astype(np.int64))
+
+
+def _invert(rle: Rle) -> Rle:
+    """Swap object and background."""
+    counts = (
+        rle.counts[1:] if rle.counts[0] == 0 and len(rle.counts) > 1 else np.concatenate([[0], rle.counts])
+    )
+    return Rle(rle.size, counts.astype(np.int64))

@@ -61,6 +61,22 @@ class Taps:
             out += self.weight[:, k : k + 1] * array[self.index[:, k]]
         return out
 
+    def reading(self, first: int, last: int) -> slice:
+        """Return the outputs that read an input from ``first`` to ``last``, for maps in order."""
+        return slice(
+            int(np.searchsorted(self.index.max(1), first, side="left")),
+            int(np.searchsorted(self.index.min(1), last, side="right")),
+        )
+
+    def part(self, outputs: slice, start: int) -> Taps:
+        """Return the map to some of the outputs, of an input that begins at ``start``."""
+        return Taps(self.index[outputs] - start, self.weight[outputs])
+
+    def span(self, outputs: slice) -> slice:
+        """Return the inputs that some of the outputs read."""
+        index = self.index[outputs]
+        return slice(int(index.min()), int(index.max()) + 1)
+
 
 def matrix_to_taps(matrix: np.ndarray) -> Taps:
     """Keep the non-zero entries of a matrix (N, n), as many for each row as the fullest has."""

@@ -58,6 +58,30 @@ def mask_to_rle(mask: np.ndarray) -> Rle:
     return Rle((int(mask.shape[0]), int(mask.shape[1])), counts.astype(np.int64))
 
 
+def window_to_rle(window: np.ndarray, place: tuple[int, int], size: tuple[int, int]) -> Rle:
+    """Encode a mask that is background outside a window, without making it at full size.
+
+    Args:
+        window: (h, w) boolean.
+        place: (x, y) of the window's corner in the mask.
+        size: (height, width) of the mask.
+    """
+    height, width = size
+    columns = np.zeros((window.shape[1], window.shape[0] + 2), np.int8)  # a column in a row, padded
+    columns[:, 1:-1] = window.T
+    change = np.diff(columns, axis=1)
+    first = (place[0] + np.arange(window.shape[1]))[:, None] * height + place[1]
+    at = first + np.arange(window.shape[0] + 1)  # place of each change in the mask read by columns
+    starts, ends = at[change == 1], at[change == -1]
+    whole = np.flatnonzero(starts[1:] == ends[:-1])  # a run goes on at the top of the next column
+    edges = np.empty(2 * len(starts) - 2 * len(whole), np.int64)
+    edges[0::2], edges[1::2] = np.delete(starts, whole + 1), np.delete(ends, whole)
+    counts = np.diff(np.concatenate([[0], edges, [height * width]]))
+    if len(counts) > 1 and counts[-1] == 0:
+        counts = counts[:-1]
+    return Rle((height, width), counts.astype(np.int64))
+
+
 def rle_to_mask(rle: Rle) -> np.ndarray:
     """Decode runs to a boolean mask (H, W)."""
     values = (np.arange(len(rle.counts)) % 2).astype(bool)

@@ -9,12 +9,14 @@ import numpy as np
 from mobilesam.core.arrays import (
     ArrayLike,
     Image,
+    Mask,
     MaskInput,
     NamedArrays,
     PointCoords,
     PointLabels,
     Size,
 )
+from mobilesam.core.rle import Rle, rle_to_mask
 
 SINGLE_MASK = (0,)  # the decoder's mask token for prompts that are not ambiguous
 MULTIMASK = (1, 2, 3)  # the three for those that are
@@ -67,8 +69,9 @@ class Embedding:
     Attributes:
         arrays: ``image_embedding`` (1, C, h, w) and what else the model's decoder reads.
         model: name of the model that made them; no other can read them.
-        image_size: side of the model's square input.
-        input_size: (height, width) of the part of that input that shows the image.
+        image_size: side of the square whose pixels prompts are given in: for all models but
+            EfficientViT-SAM that of the model's input.
+        input_size: (height, width) of the part of that square that shows the image.
         original_size: (height, width) of the image.
         image: the image itself (H, W, 3), for overlays and cut-outs.
     """
@@ -84,3 +87,34 @@ class Embedding:
     def image_embedding(self) -> np.ndarray:
         """The array (1, C, h, w) that a segment_anything user knows."""
         return self.arrays["image_embedding"]
+
+
+@dataclass(frozen=True)
+class FoundMask:
+    """One mask of an image.
+
+    Attributes:
+        rle: the mask.
+        box: tight box (x0, y0, x1, y1), far edges exclusive.
+        predicted_iou: the model's own estimate of the mask's IoU.
+        stability_score: how little the mask changes with its threshold.
+        point: (x, y) that was asked for.
+        crop: (x0, y0, x1, y1) of the crop it was found in.
+    """
+
+    rle: Rle = field(repr=False)
+    box: tuple[int, int, int, int]
+    predicted_iou: float
+    stability_score: float
+    point: tuple[float, float]
+    crop: tuple[int, int, int, int]
+
+    @property
+    def area(self) -> int:
+        """Pixels in the mask."""
+        return self.rle.area
+
+    @property
+    def mask(self) -> Mask:
+        """The mask (H, W), made anew each time."""
+        return rle_to_mask(self.rle)

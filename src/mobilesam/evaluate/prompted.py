@@ -1,90 +1,115 @@
 """Prompted masks against human ones, at the photographs' full size.
 
-The prompts are made from the ground truth: its box as it stands, and one point at the
-pixel farthest from its edge. Objects below ``smallest`` are left out.
+Every object that counts is asked for with every kind of prompt
+(:mod:`mobilesam.evaluate.kinds`), all made from its human mask. What chance there is in
+them depends on the photograph's name and the object's place in it, so that models, and
+runs, see the same prompts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from mobilesam.core.arrays import Mask
-from mobilesam.core.boxes import mask_to_box
-from mobilesam.core.errors import ConfigError
-from mobilesam.core.metrics import boundary_iou, calibration_error, mask_iou, number_of_clicks
-from mobilesam.core.regions import central_pixel, distance_to_edge
-from mobilesam.core.rle import rle_to_mask
-from mobilesam.core.types import Embedding, Prompt
-from mobilesam.formats.coco import Photograph, read_instances, read_photograph
+from mobilesam.core.metrics import boundary_iou, calibration_error, mask_iou
+from mobilesam.core.prompts import ValidPrompt
+from mobilesam.core.rle import Rle, mask_to_rle, rle_to_mask
+from mobilesam.evaluate.kinds import KINDS
+from mobilesam.evaluate.sets import SMALLEST_OBJECT, Progress, countable, read_countable
+from mobilesam.formats.coco import Photograph, read_photograph
 from mobilesam.predictor import Model
-
-SMALLEST_OBJECT = 0.002  # of the photograph
-CLICKS = 5
-TARGETS = (0.8, 0.85, 0.9)  # IoUs whose number of clicks is told
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class PromptedScores:
-    """Means over the objects of a set.
+class ObjectScore:
+    """One object asked for with one kind of prompt.
 
     Attributes:
-        name: of the set.
-        images: photographs with an object that counts.
-        objects: objects that count.
-        box: IoU of the single mask of a box.
-        box_boundary: boundary IoU of the same mask.
-        point_choice: IoU, of a point's three masks, of the one the model predicts to be best.
-        point_best: IoU, of a point's three masks, of the one that is best.
-        calibration: expected calibration error of the predicted IoU, over boxes and chosen point masks.
+        iou: of the mask that the model chose.
+        best: of the best of its masks; the same where there is only one.
+        largest: of its largest mask.
+        stablest: of its mask with the highest stability score.
+        boundary: boundary IoU of the chosen mask.
+        predicted: what the model said the IoU would be.
+        photograph: that the object is in.
+        truth: the human mask.
+        mask: the chosen one.
+        prompt: what was asked.
     """
 
-    name: str
-    images: int
-    objects: int
-    box: float
-    box_boundary: float
-    point_choice: float
-    point_best: float
+    iou: float
+    best: float
+    largest: float
+    stablest: float
+    boundary: float
+    predicted: float
+    photograph: Photograph = field(repr=False)
+    truth: Rle = field(repr=False)
+    mask: Rle = field(repr=False)
+    prompt: ValidPrompt = field(repr=False)
+
+
+@dataclass(frozen=True)
+class KindScores:
+    """Means over the objects of a set for one kind of prompt; see :class:`ObjectScore`.
+
+    Attributes:
+        iou: of the mask that the model chose.
+        best: of the best mask.
+        largest: of the largest mask.
+        stablest: of the most stable mask.
+        boundary: boundary IoU of the chosen mask.
+        calibration: expected calibration error of the predicted IoU.
+    """
+
+    iou: float
+    best: float
+    largest: float
+    stablest: float
+    boundary: float
     calibration: float
 
 
 @dataclass(frozen=True)
-class ClickScores:
-    """Means over the objects of a set, clicked one correction after the other.
+class PromptedScores:
+    """A set's scores.
 
     Attributes:
         name: of the set.
         images: photographs with an object that counts.
         objects: objects that count.
-        ious: IoU after each click.
-        clicks_to: clicks until each of ``TARGETS``, those that never came there with all clicks.
+        calibration: expected calibration error of the predicted IoU over all prompts.
+        kinds: scores by kind of prompt.
+        each: every object's, by kind of prompt.
     """
 
     name: str
     images: int
     objects: int
-    ious: tuple[float, ...]
-    clicks_to: tuple[float, ...]
+    calibration: float
+    kinds: dict[str, KindScores]
+    each: dict[str, list[ObjectScore]] = field(repr=False)
 
 
 def score_prompted(
     model: Model,
     folder: Path,
     *,
+    kinds: Sequence[str] = tuple(KINDS),
     smallest: float = SMALLEST_OBJECT,
     progress: Progress = lambda done, total: None,
 ) -> PromptedScores:
-    """Score boxes and single points on a set.
+    """Score prompts on a set.
 
     Args:
         model: what is scored.
         folder: with ``instances.json`` and ``images/``.
+        kinds: names of the kinds of prompt, of ``KINDS``.
         smallest: least part of the photograph that an object must cover.
         progress: called after each photograph with how many are done, and of how many.
 
@@ -92,134 +117,136 @@ def score_prompted(
         ConfigError: if the set cannot be read or has no object that counts.
     """
     photographs = read_countable(folder, smallest)
-    found: list[ObjectScores] = []
+    each: dict[str, list[ObjectScore]] = {kind: [] for kind in kinds}
     for done, photograph in enumerate(photographs, start=1):
-        found += score_photograph(model, photograph, smallest)
+        for kind, scores in score_photograph(model, photograph, kinds=kinds, smallest=smallest).items():
+            each[kind] += scores
         progress(done, len(photographs))
-    predicted = [p for scores in found for p in (scores.box_predicted, scores.point_predicted)]
-    actual = [iou for scores in found for iou in (scores.box, scores.point_choice)]
     return PromptedScores(
         folder.name,
         len(photographs),
-        len(found),
-        box=float(np.mean([scores.box for scores in found])),
-        box_boundary=float(np.mean([scores.box_boundary for scores in found])),
-        point_choice=float(np.mean([scores.point_choice for scores in found])),
-        point_best=float(np.mean([scores.point_best for scores in found])),
-        calibration=calibration_error(predicted, actual),
+        len(each[kinds[0]]),
+        calibration=_calibration([score for scores in each.values() for score in scores]),
+        kinds={kind: summarise(scores) for kind, scores in each.items()},
+        each=each,
     )
 
 
-@dataclass(frozen=True)
-class ObjectScores:
-    """One object's scores; see :class:`PromptedScores`, with the IoUs that the model predicted."""
-
-    box: float
-    box_boundary: float
-    box_predicted: float
-    point_choice: float
-    point_best: float
-    point_predicted: float
-
-
-def score_photograph(model: Model, photograph: Photograph, smallest: float) -> list[ObjectScores]:
-    """Score each object of a photograph that counts."""
+def score_photograph(
+    model: Model,
+    photograph: Photograph,
+    *,
+    kinds: Sequence[str] = tuple(KINDS),
+    smallest: float = SMALLEST_OBJECT,
+) -> dict[str, list[ObjectScore]]:
+    """Score each object of a photograph that counts, by kind of prompt."""
     embedding = model.embed(read_photograph(photograph))
-    truths = [rle_to_mask(rle) for rle in countable(photograph, smallest)]
-    boxes = model.segment(embedding, [Prompt(box=mask_to_box(truth)) for truth in truths])
-    points = model.segment(embedding, [Prompt(points=[central_pixel(truth)]) for truth in truths])
-    found = []
-    for truth, box, point in zip(truths, boxes, points, strict=True):
-        ious = [mask_iou(one.mask, truth) for one in point]
-        found.append(
-            ObjectScores(
-                box=mask_iou(box.mask, truth),
-                box_boundary=boundary_iou(box.mask, truth),
-                box_predicted=box.best.predicted_iou,
-                point_choice=ious[point.choice],
-                point_best=max(ious),
-                point_predicted=point.best.predicted_iou,
+    runs = countable(photograph, smallest)
+    truths = [rle_to_mask(rle) for rle in runs]
+    found: dict[str, list[ObjectScore]] = {}
+    for kind in kinds:
+        chances = (chance(photograph, kind, i) for i in range(len(truths)))
+        prompts = [KINDS[kind].make(truth, random) for truth, random in zip(truths, chances, strict=True)]
+        results = model.segment(embedding, prompts)
+        found[kind] = []
+        for rle, truth, result in zip(runs, truths, results, strict=True):
+            ious = [mask_iou(one.mask, truth) for one in result]
+            found[kind].append(
+                ObjectScore(
+                    iou=ious[result.choice],
+                    best=max(ious),
+                    largest=ious[int(np.argmax([one.area for one in result]))],
+                    stablest=ious[int(result.stability_score.argmax())],
+                    boundary=boundary_iou(result.mask, truth),
+                    predicted=result.best.predicted_iou,
+                    photograph=photograph,
+                    truth=rle,
+                    mask=mask_to_rle(result.mask),
+                    prompt=result.prompt,
+                )
             )
-        )
     return found
 
 
-def score_clicks(
+def chance(photograph: Photograph, kind: str, number: int) -> np.random.Generator:
+    """Return the source of chance for one object's prompt, the same in every run."""
+    return np.random.default_rng([zlib.crc32(photograph.path.name.encode()), *kind.encode(), number])
+
+
+def summarise(scores: Sequence[ObjectScore]) -> KindScores:
+    """Return the means of objects' scores."""
+    means = {
+        name: float(np.mean([getattr(score, name) for score in scores]))
+        for name in ("iou", "best", "largest", "stablest", "boundary")
+    }
+    return KindScores(**means, calibration=_calibration(scores))
+
+
+def _calibration(scores: Sequence[ObjectScore]) -> float:
+    return calibration_error([s.predicted for s in scores], [s.iou for s in scores])
+
+
+PART = 0.6  # of the whole's area, at most: then it is a part
+INSIDE = 0.9  # of the part's area, at least, that lies in the whole
+FOUND = 0.5  # IoU at which an object is found
+
+
+@dataclass(frozen=True)
+class NestedScores:
+    """One point that means a part as well as the whole it belongs to: do the three masks hold both?
+
+    Attributes:
+        pairs: part and whole, with the point at the part's centre.
+        part: mean IoU of the mask that is nearest to the part.
+        whole: mean IoU of the mask that is nearest to the whole.
+        both: share of the pairs where two different masks find both.
+    """
+
+    pairs: int
+    part: float
+    whole: float
+    both: float
+
+
+def score_nested(
     model: Model,
     folder: Path,
     *,
-    clicks: int = CLICKS,
     smallest: float = SMALLEST_OBJECT,
     progress: Progress = lambda done, total: None,
-) -> ClickScores:
-    """Score corrective clicks on a set: each lies in the middle of what is most wrong.
-
-    The arguments and errors are those of :func:`score_prompted`; ``clicks`` is how often
-    each object is clicked.
-    """
+) -> NestedScores:
+    """Score one point where an object of the set lies inside another; see :func:`score_prompted`."""
     photographs = read_countable(folder, smallest)
-    found: list[list[float]] = []
+    found: list[tuple[float, float, bool]] = []
     for done, photograph in enumerate(photographs, start=1):
-        embedding = model.embed(read_photograph(photograph))
-        for rle in countable(photograph, smallest):
-            found.append(click_object(model, embedding, rle_to_mask(rle), clicks))
+        truths = [rle_to_mask(rle) for rle in countable(photograph, smallest)]
+        pairs = nested_pairs(truths)
+        if pairs:
+            embedding = model.embed(read_photograph(photograph))
+            prompts = [KINDS["point"].make(truths[part], chance(photograph, "point", 0)) for part, _ in pairs]
+            for (part, whole), result in zip(pairs, model.segment(embedding, prompts), strict=True):
+                of_part = np.array([mask_iou(one.mask, truths[part]) for one in result])
+                of_whole = np.array([mask_iou(one.mask, truths[whole]) for one in result])
+                distinct = of_part.argmax() != of_whole.argmax()
+                both = bool(distinct and of_part.max() >= FOUND and of_whole.max() >= FOUND)
+                found.append((float(of_part.max()), float(of_whole.max()), both))
         progress(done, len(photographs))
-    return ClickScores(
-        folder.name,
-        len(photographs),
-        len(found),
-        ious=tuple(float(iou) for iou in np.mean(found, axis=0)),
-        clicks_to=tuple(float(np.mean([number_of_clicks(i, target) for i in found])) for target in TARGETS),
-    )
+    if not found:
+        return NestedScores(0, np.nan, np.nan, np.nan)
+    means = np.mean(found, axis=0)
+    return NestedScores(len(found), *(float(mean) for mean in means))
 
 
-def click_object(model: Model, embedding: Embedding, truth: Mask, clicks: int) -> list[float]:
-    """Click one object and return the IoU after each click.
-
-    The first click gives three masks, of which the model chooses; each later one is added
-    to those before, with the logits of the mask that it corrects as mask prompt.
-    """
-    mask = np.zeros_like(truth)
-    points: list[tuple[int, int]] = []
-    labels: list[int] = []
-    logits = None
-    ious: list[float] = []
-    for _ in range(clicks):
-        point, label = next_click(mask, truth)
-        points.append(point)
-        labels.append(label)
-        result = model.segment(embedding, Prompt(points, labels, mask=logits))
-        mask, logits = result.mask, result.low_res_masks[result.choice]
-        ious.append(mask_iou(mask, truth))
-    return ious
-
-
-def next_click(mask: Mask, truth: Mask) -> tuple[tuple[int, int], int]:
-    """Return the (x, y) deepest inside an error, and its label: 1 for what is missing, 0 for too much.
-
-    A mask without errors is clicked in the middle of the object once more.
-    """
-    missing, extra = truth & ~mask, mask & ~truth
-    if not missing.any() and not extra.any():
-        return central_pixel(truth), 1
-    if distance_to_edge(missing).max() >= distance_to_edge(extra).max():
-        return central_pixel(missing), 1
-    return central_pixel(extra), 0
-
-
-def read_countable(folder: Path, smallest: float) -> list[Photograph]:
-    """Read the photographs of a set that have an object that counts.
-
-    Raises:
-        ConfigError: if there is none.
-    """
-    photographs = [p for p in read_instances(folder) if countable(p, smallest)]
-    if not photographs:
-        raise ConfigError(f"{folder}: no object covers {smallest:g} of its photograph; lower --smallest")
-    return photographs
-
-
-def countable(photograph: Photograph, smallest: float) -> list:
-    """Return the runs of the objects that are large enough."""
-    least = smallest * photograph.width * photograph.height
-    return [i.segmentation for i in photograph.instances if i.segmentation.area >= max(least, 1)]
+def nested_pairs(truths: Sequence[Mask]) -> list[tuple[int, int]]:
+    """Return the numbers of all parts with the smallest whole that each lies in."""
+    areas = [int(truth.sum()) for truth in truths]
+    pairs = []
+    for part, truth in enumerate(truths):
+        wholes = [
+            whole
+            for whole, other in enumerate(truths)
+            if areas[part] <= PART * areas[whole] and (truth & other).sum() >= INSIDE * areas[part]
+        ]
+        if wholes:
+            pairs.append((part, min(wholes, key=lambda whole: areas[whole])))
+    return pairs

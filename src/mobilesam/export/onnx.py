@@ -24,6 +24,7 @@ from torch.export import Dim
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mobilesam.networks.build import build_network
+from mobilesam.networks.configs import NETWORKS
 from mobilesam.networks.sam import Sam
 from mobilesam.runtimes.base import Weights
 from mobilesam.storage.atomic import write_bytes
@@ -84,17 +85,21 @@ def write_graphs(name: str, folder: Path, *, overwrite: bool = False) -> list[Pa
         OutputError: if a file cannot be written, or exists and ``overwrite`` is false.
     """
     network = build_network(name)
-    parts, paths = {}, []
+    owner = NETWORKS[name].decoder
+    parts, files, paths = {}, {}, []
     for part, model in trace_parts(network).items():
         weights = [w for w in model.graph.initializer if w.data_location == TensorProto.EXTERNAL]
         parts[part] = [w.name for w in weights]
-        paths.append(folder / f"{name}-{part}.onnx")
+        files[part] = f"{name if part == 'encoder' else owner}-{part}.onnx"
+        paths.append(folder / files[part])
         write_bytes(paths[-1], model.SerializeToString(deterministic=True), overwrite=overwrite)
     index = {
         "image_size": network.image_size,
+        "prompt_size": network.prompt_size,
         "parameters": {key: list(value.shape) for key, value in network.named_parameters()},
         "buffers": {key: list(value.shape) for key, value in persistent_buffers(network).items()},
         "parts": parts,
+        "files": files,
     }
     paths.append(folder / f"{name}.json")
     write_bytes(paths[-1], (json.dumps(index) + "\n").encode(), overwrite=overwrite)
@@ -141,7 +146,7 @@ def trace_parts(network: Sam) -> dict[str, onnx.ModelProto]:
     h, w = embedding["image_embedding"].shape[-2:]
     prompts = {
         "mask_tokens": torch.tensor([1, 2, 3]),
-        "point_coords": torch.rand(b, n, 2) * side,
+        "point_coords": torch.rand(b, n, 2) * network.prompt_size,
         "point_labels": torch.ones(b, n),
         "mask_input": torch.zeros(b, 1, 4 * h, 4 * w),
     }

@@ -10,7 +10,9 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from mobilesam.core.arrays import Image, Mask
+from mobilesam.core.boxes import mask_to_box
 from mobilesam.core.prompts import FOREGROUND, ValidPrompt
+from mobilesam.core.regions import central_pixel
 
 # Colours that differ in lightness as well as in hue (after Okabe and Ito).
 COLOURS = (
@@ -24,6 +26,7 @@ COLOURS = (
 )
 OPACITY = 0.5
 FOREGROUND_COLOUR, BACKGROUND_COLOUR = (40, 220, 60), (240, 40, 40)
+LABEL_CELLS = 48  # a mask's longer side is thinned out to, to find the place of its number
 RULER_LINES = 10  # about so many along the longer side
 
 
@@ -46,6 +49,43 @@ def draw_overlay(image: Image, masks: Sequence[Mask], *, prompts: Sequence[Valid
     for i, prompt in enumerate(prompts):
         _draw_prompt(draw, prompt, COLOURS[i % len(COLOURS)], width)
     return np.asarray(picture)
+
+
+def draw_numbered(image: Image, masks: Sequence[Mask]) -> Image:
+    """Return the image with many masks tinted, outlined and numbered from 1, small ones on top.
+
+    Args:
+        image: (H, W, 3).
+        masks: (H, W) each.
+    """
+    out = image.astype(np.float32)
+    width = line_width(image)
+    order = sorted(range(len(masks)), key=lambda i: int(masks[i].sum()), reverse=True)
+    for i in order:
+        colour = np.array(COLOURS[i % len(COLOURS)], np.float32)
+        out[masks[i]] = (1 - OPACITY) * image[masks[i]] + OPACITY * colour
+        out[outline(masks[i], width)] = 0.35 * colour + 0.65 * 255
+    picture = PillowImage.fromarray(out.astype(np.uint8))
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(max(9, max(image.shape[:2]) // 70))
+    for i in order:
+        if masks[i].any():
+            x, y = label_place(masks[i])
+            draw.text(
+                (x, y), str(i + 1), fill="white", stroke_fill="black", stroke_width=1, font=font, anchor="mm"
+            )
+    return np.asarray(picture)
+
+
+def label_place(mask: Mask) -> tuple[int, int]:
+    """Return an (x, y) well inside a mask, found on a thinned-out copy of it."""
+    x0, y0, x1, y1 = mask_to_box(mask)
+    step = max(1, -(-max(x1 - x0, y1 - y0) // LABEL_CELLS))
+    thin = mask[y0:y1:step, x0:x1:step]
+    if not thin.any():
+        return (x0 + x1) // 2, (y0 + y1) // 2
+    x, y = central_pixel(thin)
+    return x0 + x * step, y0 + y * step
 
 
 def outline(mask: Mask, width: int) -> Mask:

@@ -6,15 +6,22 @@ import torch
 
 from mobilesam.core.errors import ConfigError
 from mobilesam.networks.configs import NETWORKS
-from mobilesam.networks.mask_decoder import MaskDecoder, TransposedUpscaling
-from mobilesam.networks.pocket import PocketEncoder, PromptMaps, SkipUpscaling
+from mobilesam.networks.efficientvit import EfficientViTSamImageEncoder
+from mobilesam.networks.image_encoder_vit import ImageEncoderViT
+from mobilesam.networks.mask_decoder import MaskDecoder
+from mobilesam.networks.pocket import PocketEncoder
+from mobilesam.networks.pocket_decoder import PocketDecoder, PromptMaps
 from mobilesam.networks.prompt_encoder import PromptEncoder
 from mobilesam.networks.sam import Sam
 from mobilesam.networks.tiny_vit import TinyViT
 from mobilesam.networks.two_way_transformer import TwoWayTransformer
 
-ENCODERS = {"tiny_vit": TinyViT, "pocket": PocketEncoder}
-UPSCALINGS = {"transposed": TransposedUpscaling, "skip": SkipUpscaling}
+ENCODERS = {
+    "tiny_vit": TinyViT,
+    "vit": ImageEncoderViT,
+    "efficientvit": EfficientViTSamImageEncoder,
+    "pocket": PocketEncoder,
+}
 
 
 def build_network(name: str) -> Sam:
@@ -26,18 +33,30 @@ def build_network(name: str) -> Sam:
     if name not in NETWORKS:
         raise ConfigError(f"network {name!r}: unknown; choose one of {', '.join(sorted(NETWORKS))}")
     config = NETWORKS[name]
-    dim = config.embed_dim
+    prompt_encoder, mask_decoder = DECODERS[config.decoder]()
     return Sam(
-        ENCODERS[config.encoder](out_channels=dim, **config.encoder_options),
-        PromptEncoder(embed_dim=dim, prompt_maps=PromptMaps(embed_dim=dim) if config.prompt_maps else None),
-        MaskDecoder(
-            transformer=TwoWayTransformer(embed_dim=dim, heads=config.heads, mlp_dim=config.mlp_dim),
-            output_upscaling=UPSCALINGS[config.upscaling](dim),
-            embed_dim=dim,
-            iou_head_hidden=dim,
-        ),
+        ENCODERS[config.encoder](**config.encoder_options),
+        prompt_encoder,
+        mask_decoder,
         image_size=config.image_size,
+        prompt_size=config.prompt_size or config.image_size,
     ).eval()
+
+
+def sam_decoder() -> tuple[PromptEncoder, MaskDecoder]:
+    """SAM's prompt encoder and mask decoder, as all its published checkpoints have them."""
+    return PromptEncoder(), MaskDecoder(transformer=TwoWayTransformer())
+
+
+def pocket_decoder() -> tuple[PromptEncoder, PocketDecoder]:
+    """``pocket``'s: narrower, and with the prompts drawn on the grid."""
+    decoder = PocketDecoder()
+    sparse, dense = decoder.mask_tokens.embedding_dim, decoder.dense_dim
+    maps = PromptMaps(out_channels=dense)
+    return PromptEncoder(embed_dim=sparse, dense_dim=dense, prompt_maps=maps), decoder
+
+
+DECODERS = {"sam": sam_decoder, "pocket": pocket_decoder}
 
 
 def encoder_stride(name: str) -> int:

@@ -27,31 +27,11 @@ class MLP(nn.Module):
         return self.layers[-1](x)
 
 
-class TransposedUpscaling(nn.Sequential):
-    """SAM's fourfold upscaling by two transposed convolutions: (B, C, h, w) -> (B, C/8, 4h, 4w)."""
-
-    def __init__(self, embed_dim: int) -> None:
-        super().__init__(
-            nn.ConvTranspose2d(embed_dim, embed_dim // 4, 2, stride=2),
-            LayerNorm2d(embed_dim // 4),
-            nn.GELU(),
-            nn.ConvTranspose2d(embed_dim // 4, embed_dim // 8, 2, stride=2),
-            nn.GELU(),
-        )
-        self.out_channels = embed_dim // 8
-
-    def forward(self, image: Tensor, embedding: Mapping[str, Tensor]) -> Tensor:
-        """``embedding`` is not looked at: SAM upscales the 64 x 64 grid alone."""
-        return super().forward(image)
-
-
 class MaskDecoder(nn.Module):
     """Predict one mask (token 0) and three masks (tokens 1 to 3) with their IoU.
 
     Args:
         transformer: joins prompts and image.
-        output_upscaling: module from (image (B, C, h, w), embedding) to (B, c, 4h, 4w),
-            with an ``out_channels``.
         embed_dim: channels of the transformer.
         iou_head_hidden: hidden width of the IoU head.
         num_multimask_outputs: masks beside the single one.
@@ -61,7 +41,6 @@ class MaskDecoder(nn.Module):
         self,
         *,
         transformer: TwoWayTransformer,
-        output_upscaling: nn.Module,
         embed_dim: int = 256,
         iou_head_hidden: int = 256,
         num_multimask_outputs: int = 3,
@@ -71,9 +50,15 @@ class MaskDecoder(nn.Module):
         self.transformer = transformer
         self.iou_token = nn.Embedding(1, embed_dim)
         self.mask_tokens = nn.Embedding(self.num_mask_tokens, embed_dim)
-        self.output_upscaling = output_upscaling
+        self.output_upscaling = nn.Sequential(
+            nn.ConvTranspose2d(embed_dim, embed_dim // 4, 2, stride=2),
+            LayerNorm2d(embed_dim // 4),
+            nn.GELU(),
+            nn.ConvTranspose2d(embed_dim // 4, embed_dim // 8, 2, stride=2),
+            nn.GELU(),
+        )
         self.output_hypernetworks_mlps = nn.ModuleList(
-            MLP(embed_dim, embed_dim, output_upscaling.out_channels, 3) for _ in range(self.num_mask_tokens)
+            MLP(embed_dim, embed_dim, embed_dim // 8, 3) for _ in range(self.num_mask_tokens)
         )
         self.iou_prediction_head = MLP(embed_dim, iou_head_hidden, self.num_mask_tokens, 3)
 
@@ -82,7 +67,7 @@ class MaskDecoder(nn.Module):
 
         Valid for prompts whose dense embedding is ``dense`` (1, C, 1, 1): those without a mask.
         """
-        return self.transformer.project_first_layer(rows(image_embedding + dense), rows(image_pe))
+        return self.transformer.project_first_layer(image_embedding + dense, image_pe)
 
     def forward(
         self,
@@ -98,7 +83,7 @@ class MaskDecoder(nn.Module):
         """Return low-resolution logits (B, M, 4h, 4w) and IoU predictions (B, M).
 
         Args:
-            embedding: ``image_embedding`` (B or 1, C, h, w) and whatever the upscaling looks at.
+            embedding: ``image_embedding`` (B or 1, C, h, w).
             image_pe: (1, C, h, w).
             sparse_prompt_embeddings: (B, N, C).
             dense_prompt_embeddings: (B or 1, C, h or 1, w or 1).
@@ -109,21 +94,15 @@ class MaskDecoder(nn.Module):
         image_embedding = embedding["image_embedding"]  # its dtype is that of the image side
         image_pe = image_pe.to(image_embedding.dtype)
         dense_prompt_embeddings = dense_prompt_embeddings.to(image_embedding.dtype)
-        b, (h, w) = sparse_prompt_embeddings.shape[0], image_embedding.shape[-2:]
+        b = sparse_prompt_embeddings.shape[0]
         output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([output_tokens.expand(b, -1, -1), sparse_prompt_embeddings], dim=1)
-        image = rows(image_embedding + dense_prompt_embeddings)
-        tokens, image = self.transformer(image, rows(image_pe), tokens, first_layer, fold=fold)
+        image = image_embedding + dense_prompt_embeddings
+        tokens, image = self.transformer(image, image_pe, tokens, first_layer, fold=fold)
 
-        image = image.transpose(1, 2).unflatten(-1, (h, w))  # (B, C, h, w)
-        upscaled = self.output_upscaling(image, embedding)  # (B, c, 4h, 4w)
+        upscaled = self.output_upscaling(image)  # (B, C/8, 4h, 4w)
         hyper = torch.stack(
             [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )[:, mask_tokens]  # (B, M, c)
         low_res_masks = (hyper @ upscaled.flatten(2)).unflatten(-1, upscaled.shape[-2:])
         return low_res_masks, self.iou_prediction_head(tokens[:, 0])[:, mask_tokens]
-
-
-def rows(image: Tensor) -> Tensor:
-    """(B, C, h, w) -> (B, h * w, C)."""
-    return image.flatten(2).transpose(1, 2)

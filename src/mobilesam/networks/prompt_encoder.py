@@ -43,16 +43,23 @@ class PromptEncoder(nn.Module):
     """Turn decoder inputs into sparse and dense prompt embeddings.
 
     Args:
-        embed_dim: channels of the embeddings.
+        embed_dim: channels of the sparse embedding.
+        dense_dim: channels of the dense embedding; as many where none are given.
         mask_in_chans: channels inside the mask prompt's convolutions.
         prompt_maps: draws the point and box prompts on the grid as well, see
-            :class:`mobilesam.networks.pocket.PromptMaps`; SAM has none.
+            :class:`mobilesam.networks.pocket_decoder.PromptMaps`; SAM has none.
     """
 
     def __init__(
-        self, *, embed_dim: int = 256, mask_in_chans: int = 16, prompt_maps: nn.Module | None = None
+        self,
+        *,
+        embed_dim: int = 256,
+        dense_dim: int | None = None,
+        mask_in_chans: int = 16,
+        prompt_maps: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        dense_dim = dense_dim or embed_dim
         self.pe_layer = PositionEmbeddingRandom(embed_dim // 2)
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, embed_dim) for _ in range(LABELS))
         self.not_a_point_embed = nn.Embedding(1, embed_dim)
@@ -63,9 +70,9 @@ class PromptEncoder(nn.Module):
             nn.Conv2d(mask_in_chans // 4, mask_in_chans, 2, stride=2),
             LayerNorm2d(mask_in_chans),
             nn.GELU(),
-            nn.Conv2d(mask_in_chans, embed_dim, 1),
+            nn.Conv2d(mask_in_chans, dense_dim, 1),
         )
-        self.no_mask_embed = nn.Embedding(1, embed_dim)
+        self.no_mask_embed = nn.Embedding(1, dense_dim)
         self.prompt_maps = prompt_maps
 
     def embed_points(self, positions: Tensor, labels: Tensor) -> Tensor:
@@ -78,11 +85,11 @@ class PromptEncoder(nn.Module):
         return self.pe_layer.encode(positions) * is_point + kinds[labels - PAD]
 
     def embed_mask(self, mask_input: Tensor) -> Tensor:
-        """Embed mask logits (B, 1, 4h, 4w) on the grid: (B, C, h, w)."""
+        """Embed mask logits (B, 1, 4h, 4w) on the grid: (B, dense_dim, h, w)."""
         return self.mask_downscaling(mask_input)
 
     def no_mask(self) -> Tensor:
-        """The dense embedding of a prompt without a mask: (1, C, 1, 1), the same everywhere."""
+        """The dense embedding of a prompt without a mask: (1, dense_dim, 1, 1), the same everywhere."""
         return self.no_mask_embed.weight[:, :, None, None]
 
     def forward(
@@ -94,7 +101,7 @@ class PromptEncoder(nn.Module):
         image_size: tuple[int, int],
         grid_size: tuple[int, int],
     ) -> tuple[Tensor, Tensor]:
-        """Return sparse (B, N, C) and dense (B or 1, C, h or 1, w or 1) prompt embeddings.
+        """Return sparse (B, N, C) and dense (B or 1, dense_dim, h or 1, w or 1) prompt embeddings.
 
         Args:
             point_coords: (B, N, 2) x and y in pixels of the model's input.

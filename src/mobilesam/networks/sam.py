@@ -25,6 +25,7 @@ class Sam(nn.Module):
         mask_decoder: embeddings as masks.
         image_size: side of the square input that the weights are meant for; the network
             itself takes every size that its encoder takes.
+        prompt_size: side of the square whose pixels prompts are given in, for such an input.
     """
 
     def __init__(
@@ -34,9 +35,11 @@ class Sam(nn.Module):
         mask_decoder: MaskDecoder,
         *,
         image_size: int,
+        prompt_size: int,
     ) -> None:
         super().__init__()
         self.image_size = image_size
+        self.prompt_size = prompt_size
         self.image_encoder = image_encoder
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
@@ -76,7 +79,7 @@ class Sam(nn.Module):
         Args:
             embedding: from :meth:`encode`, for one image or one per prompt, and, for one
                 image, from :meth:`prepare`, whose arrays serve prompts without a mask.
-            point_coords: (B, N, 2) x and y in pixels of the model's input.
+            point_coords: (B, N, 2) x and y in the pixels of ``prompt_size``.
             point_labels: (B, N) 1 foreground, 0 background, 2 and 3 box corners, -1 pad.
             mask_input: (B, 1, 4h, 4w) logits, or None.
             mask_tokens: numbers of the masks asked for, ``SINGLE_MASK`` or ``MULTIMASK``.
@@ -84,7 +87,7 @@ class Sam(nn.Module):
         """
         image_embedding = embedding["image_embedding"]
         h, w = image_embedding.shape[-2:]
-        stride = self.image_encoder.stride
+        stride = self.image_encoder.stride * self.prompt_size // self.image_size  # of prompts
         sparse, dense = self.prompt_encoder(
             point_coords,
             point_labels,

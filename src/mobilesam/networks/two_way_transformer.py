@@ -191,7 +191,8 @@ class TwoWayTransformer(nn.Module):
         self.norm_final_attn = nn.LayerNorm(embed_dim)
 
     def project_first_layer(self, image: Tensor, image_pe: Tensor) -> FirstLayer:
-        """Project an image (1, P, C) that no prompt has changed yet for the first block."""
+        """Project an image (1, C, h, w) that no prompt has changed yet for the first block."""
+        image, image_pe = rows(image), rows(image_pe)
         read = self.layers[0].cross_attn_token_to_image
         write = self.layers[0].cross_attn_image_to_token
         return FirstLayer(
@@ -209,22 +210,40 @@ class TwoWayTransformer(nn.Module):
         *,
         fold: bool | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return what the tokens (B, T, C) and the image (B, P, C) have become.
+        """Return what the tokens (B, T, C) and the image (B, C, h, w) have become.
 
         Args:
-            image: (B, P, C), or (1, P, C) together with ``first_layer``.
-            image_pe: (1, P, C) position embedding of the image.
+            image: (B, C, h, w), or (1, C, h, w) together with ``first_layer``.
+            image_pe: (1, C, h, w) position embedding of the image.
             tokens: (B, T, C), also their own position embedding.
             first_layer: projections of ``image`` made once per image.
             fold: use the folded form; by default where it is the cheaper one.
         """
         if fold is None:
             fold = tokens.shape[1] <= FOLD_LIMIT
+        grid_size = image.shape[-2:]
+        image, image_pe = rows(image), rows(image_pe)
         token_pe = tokens
         for layer in self.layers:
             tokens, image = layer(tokens, image, token_pe, image_pe, first_layer, fold=fold)
             first_layer = None
+        tokens = self.last_look(tokens, token_pe, image, image_pe, fold=fold)
+        return tokens, grid(image, grid_size)
+
+    def last_look(
+        self, tokens: Tensor, token_pe: Tensor, image: Tensor, image_pe: Tensor, *, fold: bool
+    ) -> Tensor:
+        """Let the tokens (B, T, C) read the finished image (B, P, C) once more."""
         last = self.final_attn_token_to_image
         look = last.tokens_read_image if fold else last
-        found = look(tokens + token_pe, image + image_pe, image)
-        return self.norm_final_attn(tokens + found), image
+        return self.norm_final_attn(tokens + look(tokens + token_pe, image + image_pe, image))
+
+
+def rows(image: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, h * w, C)."""
+    return image.flatten(2).transpose(1, 2)
+
+
+def grid(image: Tensor, grid_size: tuple[int, int]) -> Tensor:
+    """(B, h * w, C) -> (B, C, h, w)."""
+    return image.transpose(1, 2).unflatten(-1, tuple(grid_size))

@@ -20,11 +20,14 @@ class Runtime(Protocol):
         name: ``onnx`` or ``torch``.
         device: ``cpu``, ``cuda`` or ``mps``.
         image_size: side of the network's square input.
+        prompt_size: side of the square whose pixels prompts are given in; EfficientViT-SAM
+            looks at 512 pixels and is asked in 1024.
     """
 
     name: str
     device: str
     image_size: int
+    prompt_size: int
 
     def encode(self, pixels: Pixels) -> NamedArrays:
         """Return what depends on the image alone: ``image_embedding`` (1, C, h, w) and more."""

@@ -35,15 +35,19 @@ class GraphIndex:
 
     Attributes:
         image_size: side of the square input.
+        prompt_size: side of the square whose pixels prompts are given in.
         parameters: shape of each trained tensor of the checkpoint.
         buffers: shape of each of its other tensors.
         parts: for each graph, the names of the tensors that it reads.
+        files: for each graph, its file; SAM's decoder is one for all its encoders.
     """
 
     image_size: int
+    prompt_size: int
     parameters: dict[str, tuple[int, ...]]
     buffers: dict[str, tuple[int, ...]]
     parts: dict[str, tuple[str, ...]]
+    files: dict[str, str]
 
 
 @cache
@@ -57,8 +61,13 @@ def graph_index(network: str) -> GraphIndex:
         kind: {name: tuple(shape) for name, shape in content[kind].items()}
         for kind in ("parameters", "buffers")
     }
-    parts = {part: tuple(names) for part, names in content["parts"].items()}
-    return GraphIndex(content["image_size"], shapes["parameters"], shapes["buffers"], parts)
+    return GraphIndex(
+        image_size=content["image_size"],
+        prompt_size=content["prompt_size"],
+        parts={part: tuple(names) for part, names in content["parts"].items()},
+        files=content["files"],
+        **shapes,
+    )
 
 
 class OnnxRuntime:
@@ -100,7 +109,7 @@ class OnnxRuntime:
         check_tensors(weights, index.parameters | index.buffers, what)
         self.device = device
         self.image_size = index.image_size
-        self._network = network
+        self.prompt_size = index.prompt_size
         self._index = index
         self._threads = threads
         self._weights = {name: tensor for name, tensor in weights.items() if tensor.dtype == np.float32}
@@ -165,7 +174,7 @@ class OnnxRuntime:
         names = list(self._index.parts[part])
         values = [ort.OrtValue.ortvalue_from_numpy(self._weights[name]) for name in names]
         options.add_external_initializers(names, values)
-        path = GRAPHS / f"{self._network}-{part}.onnx"
+        path = GRAPHS / self._index.files[part]
         session = ort.InferenceSession(path, options, providers=[PROVIDERS[self.device]])
         if session.get_providers()[0] != PROVIDERS[self.device]:  # it falls back without a word
             raise ConfigError(f"device {self.device!r}: ONNX Runtime cannot use it here; check its driver")

@@ -41,6 +41,7 @@ class TorchRuntime:
         self.network = network.eval()
         self.device = network.device.type
         self.image_size = network.image_size
+        self.prompt_size = network.prompt_size
         if dtype not in DTYPES.get(self.device, ("float32",)):
             allowed = ", ".join(DTYPES.get(self.device, ("float32",)))
             raise ConfigError(f"dtype {dtype!r}: on {self.device} the torch runtime has {allowed}")

@@ -35,7 +35,8 @@ def average_to_weights(checkpoint: bytes, recipe: Recipe, log: list[dict]) -> by
         "recipe": fingerprint(recipe),
         "steps": str(log[-1]["step"]),
         "trained_on": "; ".join(f"{Path(s.path).name} ({s.terms})" for s in recipe.sets),
-        "started_from": Path(recipe.trunk).stem if recipe.trunk else "random weights",
+        "started_from": ", ".join(Path(p).stem for p in (recipe.trunk, recipe.detector) if p)
+        or "random weights",
         "held_out": json.dumps(scores[-1]) if scores else "",
     }
     return save(tensors, metadata)

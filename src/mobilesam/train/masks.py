@@ -2,8 +2,8 @@
 
 The loop on one screen: a step draws photographs, objects and prompts
 (:mod:`~mobilesam.train.data`), decodes all four masks, and takes the loss of
-:mod:`~mobilesam.train.losses`; some steps first decode without gradient, click where
-that mask is wrong and train on the corrected prompt. What is kept is a running
+:mod:`~mobilesam.train.losses`; some steps first decode without gradient, once or several
+times, click where that mask is wrong and train on the corrected prompt. What is kept is a running
 average of the weights.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mobilesam.core.errors import ConfigError, TrainingDiverged
+from mobilesam.core.errors import TrainingDiverged
 from mobilesam.networks.build import build_network
 from mobilesam.networks.sam import Sam
 from mobilesam.storage.atomic import write_bytes
@@ -30,10 +30,12 @@ from mobilesam.train.data import Samples, batches, split_sets
 from mobilesam.train.losses import mask_ious, prompt_loss
 from mobilesam.train.prompts import corrective_click
 from mobilesam.train.recipe import Recipe, Stage
+from mobilesam.train.start import start_network
 
 ALL_MASKS = (0, 1, 2, 3)
 LAST_RATE = 0.01  # what the cosine leaves of the learning rate
 AVERAGE_RAMP = 10  # the average forgets its start faster: decay min(d, (1 + t) / (RAMP + t))
+MOST_CLICKS = 4  # corrections of a step's prompts before it trains
 HELD_OUT_STEPS = 12  # batches that are scored
 
 
@@ -132,47 +134,14 @@ def train_masks(
     return newest
 
 
-def start_network(recipe: Recipe, data: Path) -> Sam:
-    """Build the recipe's network, with its trunk's published weights where it names some."""
-    network = build_network(recipe.network)
-    if recipe.trunk:
-        path = data / recipe.trunk
-        if not path.is_file():
-            raise ConfigError(f"{path}: not found; it is the recipe's trunk, relative to the data folder")
-        if not hasattr(network.image_encoder, "trunk"):
-            raise ConfigError(f"trunk: network {recipe.network} has none; leave it out of the recipe")
-        with np.load(path) as arrays:
-            network.image_encoder.trunk.load_state_dict(paddle_to_trunk(dict(arrays)))
-    return network
-
-
-def paddle_to_trunk(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    """Rename MobileNetV2 arrays of the form ``conv4_2_expand_weights`` to our trunk's names."""
-    parts = {"weights": "conv.weight", "bn_scale": "norm.weight", "bn_offset": "norm.bias"}
-    parts |= {"bn_mean": "norm.running_mean", "bn_variance": "norm.running_var"}
-    layers = {"expand": "expand", "dwise": "depthwise", "linear": "project"}
-    state: dict[str, Tensor] = {}
-    for name, array in arrays.items():
-        place, _, part = name.partition("_bn_") if "_bn_" in name else name.rpartition("_")
-        part = f"bn_{part}" if "_bn_" in name else part
-        numbers = place.removeprefix("conv").split("_")
-        if numbers[0] == "1":
-            target = "stem"
-        elif numbers[0] in ("9", "fc10"):
-            continue  # the classifier's
-        else:
-            target = f"stages.{int(numbers[0]) - 2}.{int(numbers[1]) - 1}.{layers[numbers[2]]}"
-        state[f"{target}.{parts[part]}"] = torch.from_numpy(array)
-        if part == "weights":
-            state[f"{target}.norm.num_batches_tracked"] = torch.tensor(0)
-    return state
-
-
 def make_optimizer(network: Sam, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW with the trunk at its own rate, and no decay on gains, biases and tokens."""
+    """AdamW with the trunks at their own rate, and no decay on gains, biases and tokens."""
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, parameter in network.named_parameters():
-        rate = recipe.trunk_rate if recipe.trunk and ".trunk." in name else 1.0
+        if not parameter.requires_grad:
+            continue
+        taught = (recipe.trunk and ".trunk." in name) or (recipe.detector and ".detector." in name)
+        rate = recipe.trunk_rate if taught else 1.0
         decay = recipe.weight_decay if parameter.ndim > 1 and "embed" not in name else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(
@@ -207,13 +176,12 @@ def take_step(
     image_size = batch["pixels"].shape[-1]
     coords, labels, masks = batch["point_coords"], batch["point_labels"], batch.get("mask_input")
     generator = torch.Generator(device).manual_seed((recipe.seed << 32) + step)
-    correct = torch.rand((), generator=generator, device=device).item() < recipe.correct
 
     with mixed_precision(device):
         embedding = repeat(network.encode(channels_last(batch["pixels"])), len(targets))
-    if correct and masks is None:
+    for _ in range(draw_clicks(recipe.correct, generator) if masks is None else 0):
         with torch.no_grad(), mixed_precision(device):
-            logits, quality = network.decode(embedding, coords, labels, mask_tokens=ALL_MASKS)
+            logits, quality = network.decode(embedding, coords, labels, masks, mask_tokens=ALL_MASKS)
         masks = chosen_logits(logits.float(), quality.float(), one_point(labels))
         click, label = corrective_click(masks[:, 0], targets, image_size, generator)
         coords, labels = torch.cat([click, coords], 1), torch.cat([label, labels], 1)
@@ -226,6 +194,14 @@ def take_step(
     torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
     optimizer.step()
     return loss.item()
+
+
+def draw_clicks(chance: float, generator: torch.Generator) -> int:
+    """Draw how often a step corrects its prompts before it trains: each time with the same chance."""
+    clicks = 0
+    while clicks < MOST_CLICKS and torch.rand((), generator=generator, device=generator.device) < chance:
+        clicks += 1
+    return clicks
 
 
 def one_point(labels: Tensor) -> Tensor:

@@ -60,11 +60,13 @@ class Recipe:
         stages: image sizes and lengths, in order.
         seed: of everything random.
         trunk: MobileNetV2 weights to start from (``.npz``), or empty.
-        trunk_rate: the trunk's learning rate, as a part of the others'.
+        detector: YOLOX-nano's ONNX file, for the second trunk to start from, or empty.
+        trunk_rate: the learning rate of these trunks, as a part of the others'.
         weight_decay: AdamW's.
         ema_decay: of the averaged weights that are kept.
         held_out: part of each set's photographs that is only scored, never trained on.
-        correct: part of the steps with a corrective click and the first logits as mask prompt.
+        correct: chance that a step corrects its prompts with a click, and the mask so far as mask prompt,
+            before it trains; once more with the same chance after each.
         smallest_object: least part of the input that an object must cover.
         clip_norm: largest norm of the gradient.
     """
@@ -74,6 +76,7 @@ class Recipe:
     stages: tuple[Stage, ...]
     seed: int = 0
     trunk: str = ""
+    detector: str = ""
     trunk_rate: float = 0.2
     weight_decay: float = 0.01
     ema_decay: float = 0.999

@@ -1,0 +1,69 @@
+"""Where to ask when nobody points: grids of points, and crops of the image (SAM's appendix B)."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import numpy as np
+
+from mobilesam.core.arrays import Points, Size
+
+SPREAD_BITS = 12  # finer places than any grid has
+Crop = tuple[int, int, int, int]  # x0, y0, x1, y1
+
+
+def build_point_grid(n_per_side: int) -> Points:
+    """Return an even grid of (n * n, 2) points x, y in 0..1, row by row.
+
+    Example:
+        >>> build_point_grid(2).tolist()
+        [[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]]
+    """
+    side = (np.arange(n_per_side) + 0.5) / n_per_side
+    return np.stack([np.tile(side, n_per_side), np.repeat(side, n_per_side)], axis=-1)
+
+
+def build_layer_grids(n_per_side: int, layers: int, downscale: int) -> list[Points]:
+    """Return the grid of the whole image and of each layer of crops, thinner by ``downscale`` each."""
+    return [build_point_grid(int(n_per_side / downscale**layer)) for layer in range(layers + 1)]
+
+
+def generate_crop_boxes(size: Size, layers: int, overlap_ratio: float) -> list[tuple[Crop, int]]:
+    """Return the crops of an image (height, width) with their layers, the whole image first.
+
+    Layer i has (2^i)^2 crops, which overlap by a part of the image's shorter side.
+
+    Args:
+        size: (height, width).
+        layers: layers beyond the whole image.
+        overlap_ratio: the first layer's overlap; it halves with each layer.
+    """
+    height, width = size
+    crops: list[tuple[Crop, int]] = [((0, 0, width, height), 0)]
+    for layer in range(1, layers + 1):
+        n = 2**layer
+        overlap = int(overlap_ratio * min(height, width) * (2 / n))
+        crop_width, crop_height = (math.ceil((overlap * (n - 1) + side) / n) for side in (width, height))
+        x_starts = [int((crop_width - overlap) * i) for i in range(n)]
+        y_starts = [int((crop_height - overlap) * i) for i in range(n)]
+        crops += [
+            ((x, y, min(x + crop_width, width), min(y + crop_height, height)), layer)
+            for x, y in product(x_starts, y_starts)
+        ]
+    return crops
+
+
+def spread_order(points: Points) -> np.ndarray:
+    """Return an order of points (N, 2) in 0..1 in which every beginning is spread over the image.
+
+    The places are numbered with their bits in reverse (van der Corput's order, in two
+    dimensions): with a limit of time, what was done covers the whole.
+    """
+    cells = np.floor(points * 2**SPREAD_BITS).astype(np.int64).clip(0, 2**SPREAD_BITS - 1)
+    number = np.zeros(len(points), np.int64)
+    for bit in range(SPREAD_BITS):
+        for axis in (0, 1):
+            coarsest_first = cells[:, axis] >> (SPREAD_BITS - 1 - bit) & 1
+            number |= coarsest_first << (2 * bit + axis)
+    return np.argsort(number, kind="stable")

@@ -1,0 +1,119 @@
+"""Scores to look at: contact sheets of good, middling and bad masks, and the reliability of the predicted IoU."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as PillowImage
+from PIL import ImageDraw, ImageFont
+
+from mobilesam.core.arrays import Image
+from mobilesam.core.errors import missing_extra
+from mobilesam.core.metrics import CALIBRATION_BINS, reliability
+from mobilesam.core.rle import rle_to_mask
+from mobilesam.evaluate.kinds import KINDS
+from mobilesam.evaluate.prompted import ObjectScore, PromptedScores
+from mobilesam.formats.coco import read_photograph
+from mobilesam.formats.image import image_to_png
+from mobilesam.formats.overlay import draw_overlay, line_width, outline
+from mobilesam.storage.atomic import write_bytes
+
+COLUMNS = 8
+TILE = 240  # pixels, the longer side of a photograph
+CAPTION = 18  # pixels
+TRUTH_COLOUR = (255, 255, 255)
+ROWS = ("best", "median", "worst")
+
+
+def write_report(scores: PromptedScores, folder: Path, *, overwrite: bool = False) -> list[Path]:
+    """Write a set's contact sheets, one for each kind of prompt, and its reliability diagram.
+
+    Returns:
+        The files' paths: ``SET-KIND.png`` and ``SET-reliability.png``.
+
+    Raises:
+        OutputError: if a file cannot be written, or exists and ``overwrite`` is false.
+        MissingExtraError: if Matplotlib is not installed.
+    """
+    diagram = draw_reliability(scores)
+    paths = []
+    for kind, each in scores.each.items():
+        path = folder / f"{scores.name}-{kind}.png"
+        write_bytes(path, image_to_png(draw_sheet(each, KINDS[kind].text)), overwrite=overwrite)
+        paths.append(path)
+    paths.append(folder / f"{scores.name}-reliability.png")
+    write_bytes(paths[-1], diagram, overwrite=overwrite)
+    return paths
+
+
+def draw_sheet(scores: Sequence[ObjectScore], title: str) -> Image:
+    """Return a sheet of 24 photographs: the best, the median and the worst masks, in a row each.
+
+    Every photograph appears once. The model's mask is tinted, the human one outlined in
+    white, and the prompt drawn in; below stands the IoU, and what the model had predicted.
+    """
+    rows = pick(scores, COLUMNS)
+    height = TILE + CAPTION
+    sheet = PillowImage.new("RGB", (COLUMNS * TILE, CAPTION + len(rows) * height), (24, 24, 24))
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(12)
+    draw.text((4, 2), f"{title}: {', '.join(ROWS)}", fill=(255, 255, 255), font=font)
+    for row, picked in enumerate(rows):
+        for column, score in enumerate(picked):
+            tile = PillowImage.fromarray(draw_object(score))
+            tile.thumbnail((TILE, TILE), PillowImage.Resampling.LANCZOS)
+            left, top = column * TILE, CAPTION + row * height
+            sheet.paste(tile, (left + (TILE - tile.width) // 2, top + (TILE - tile.height) // 2))
+            text = f"IoU {score.iou:.2f}, predicted {score.predicted:.2f}"
+            draw.text((left + 4, top + TILE + 2), text, fill=(220, 220, 220), font=font)
+    return np.asarray(sheet)
+
+
+def pick(scores: Sequence[ObjectScore], n: int) -> list[list[ObjectScore]]:
+    """Return the ``n`` best, median and worst objects, of no photograph more than one."""
+    order = sorted(scores, key=lambda score: score.iou, reverse=True)
+    middle = sorted(order, key=lambda score: abs(order.index(score) - len(order) // 2))
+    rows: list[list[ObjectScore]] = []
+    seen: set[Path] = set()
+    for candidates in (order, order[::-1], middle):
+        row: list[ObjectScore] = []
+        for score in candidates:
+            if len(row) < n and score.photograph.path not in seen:
+                seen.add(score.photograph.path)
+                row.append(score)
+        rows.append(row)
+    best, worst, median = rows
+    return [best, median, worst]
+
+
+def draw_object(score: ObjectScore) -> Image:
+    """Return the photograph with the model's mask, the human outline and the prompt."""
+    image = read_photograph(score.photograph)
+    out = draw_overlay(image, [rle_to_mask(score.mask)], prompts=[score.prompt]).copy()
+    out[outline(rle_to_mask(score.truth), line_width(image) + 1)] = TRUTH_COLOUR
+    return out
+
+
+def draw_reliability(scores: PromptedScores) -> bytes:
+    """Return a PNG: what IoU came out where the model predicted which, with how often it did."""
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise missing_extra("a reliability diagram", "train") from error
+    each = [score for kind in scores.each.values() for score in kind]
+    bins = reliability([s.predicted for s in each], [s.iou for s in each])
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="as predicted")
+    axes.plot(bins.predicted, bins.actual, marker="o", label=f"{scores.name}, ECE {scores.calibration:.3f}")
+    axes.bar(
+        bins.predicted, bins.share, width=0.5 / CALIBRATION_BINS, color="0.85", label="share of the prompts"
+    )
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted IoU", ylabel="mean IoU")
+    axes.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()

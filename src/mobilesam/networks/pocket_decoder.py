@@ -1,0 +1,205 @@
+"""``pocket``'s mask decoder: SAM's two-way transformer with eyes of its own.
+
+What is not in SAM, and why: a small encoder cannot foresee every object, so every prompt
+gets some seeing of its own, made cheap enough for hundreds of prompts.
+
+- Prompts are also drawn on the grid (:class:`PromptMaps`).
+- Between the transformer's layers lie convolutions (:class:`ConvBlock`): attention joins
+  a prompt with places, but only neighbours show which places hang together. Both run on
+  the coarse grid of stride 16, where they cost a quarter.
+- The finer maps of the image come in on the way up. At stride 2 there is no map for each
+  prompt at all: a token weighs the image's own, and that is one product for all prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mobilesam.networks.mask_decoder import MLP
+from mobilesam.networks.pocket import EMBEDDING, twice
+from mobilesam.networks.prompt_encoder import grid_centres
+from mobilesam.networks.two_way_transformer import FOLD_LIMIT, FirstLayer, TwoWayTransformer, grid, rows
+
+OUTSIDE = 4.0  # a squared distance, in sides of the image, that no two of its places have
+
+
+class PromptMaps(nn.Module):
+    """Draw point and box prompts on the image embedding's grid.
+
+    A small decoder that has seen few images looks at the right place at once when the
+    prompts lie on the grid; from the tokens' position embeddings alone it has to learn
+    first what a place is.
+
+    Args:
+        out_channels: of the dense prompt embedding.
+        hidden: channels between the two pointwise convolutions.
+    """
+
+    CHANNELS = 14
+    SIGMAS = (0.02, 0.1)  # of the two Gaussians around a point, in sides of the image
+    NEAREST = 1e-3  # distances are not told apart below this
+
+    def __init__(self, *, out_channels: int, hidden: int = 32) -> None:
+        super().__init__()
+        self.widen = nn.Conv2d(self.CHANNELS, hidden, 1)
+        self.project = nn.Conv2d(hidden, out_channels, 1)
+
+    def forward(self, positions: Tensor, labels: Tensor, grid_size: tuple[int, int]) -> Tensor:
+        """Return (B, out_channels, h, w) for positions (B, N, 2) in 0..1 and labels (B, N)."""
+        centres = grid_centres(grid_size, positions)  # (h, w, 2)
+        one_more = F.pad(positions, (0, 0, 0, 1))  # an unchosen point, so that there is always one
+        maps = torch.cat(
+            [
+                self._draw_points(one_more, F.pad(labels, (0, 1), value=-1) == 1, centres),
+                self._draw_points(one_more, F.pad(labels, (0, 1), value=-1) == 0, centres),
+                self._draw_box(positions, labels, centres),
+            ],
+            dim=1,
+        )
+        return self.project(F.relu(self.widen(maps)))
+
+    def _draw_points(self, positions: Tensor, chosen: Tensor, centres: Tensor) -> Tensor:
+        """Two Gaussians, the log distance to the nearest point, and whether there is one: (B, 4, h, w)."""
+        offset = positions[:, :, None, None] - centres  # (B, N, h, w, 2)
+        far = torch.where(chosen, 0.0, OUTSIDE)[:, :, None, None]
+        squared = (offset.square().sum(-1) + far).amin(1).clamp(max=OUTSIDE)  # (B, h, w)
+        gaussians = [torch.exp(-squared / (2 * sigma**2)) for sigma in self.SIGMAS]
+        any_chosen = chosen.to(positions.dtype).amax(1)[:, None, None].expand_as(squared)
+        log_distance = 0.5 * torch.log(squared + self.NEAREST**2)
+        return torch.stack([*gaussians, 0.3 * log_distance * any_chosen, any_chosen], dim=1)
+
+    def _draw_box(self, positions: Tensor, labels: Tensor, centres: Tensor) -> Tensor:
+        """Inside, place inside, distance to the edge, and the box's size: (B, 6, h, w)."""
+        dtype = positions.dtype
+        top_left = (positions * (labels == 2)[..., None].to(dtype)).sum(1)[:, None, None]
+        bottom_right = (positions * (labels == 3)[..., None].to(dtype)).sum(1)[:, None, None]
+        has_box = (labels == 2).to(dtype).sum(1)[:, None, None]  # (B, 1, 1)
+        size = (bottom_right - top_left).clamp(min=self.NEAREST)  # (B, 1, 1, 2)
+        place = (centres - (top_left + bottom_right) / 2) / (size / 2)  # -1..1 inside, (B, h, w, 2)
+        edge = 1 - place.abs().amax(-1)  # > 0 inside
+        inside = (edge > 0).to(dtype)
+        size = size.expand_as(place)
+        maps = [
+            inside,
+            place[..., 0].clamp(-2, 2),
+            place[..., 1].clamp(-2, 2),
+            edge.clamp(-2, 1),
+            size[..., 0],
+            size[..., 1],
+        ]
+        return torch.stack(maps, dim=1) * has_box[:, None]
+
+
+class ConvBlock(nn.Module):
+    """Residual block without normalisation: depthwise 7 x 7, then a pointwise perceptron."""
+
+    def __init__(self, channels: int, expansion: int = 2) -> None:
+        super().__init__()
+        self.spatial = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
+        self.widen = nn.Conv2d(channels, channels * expansion, 1)
+        self.narrow = nn.Conv2d(channels * expansion, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.narrow(F.relu(self.widen(self.spatial(x))))
+
+
+class PocketDecoder(nn.Module):
+    """Predict one mask (token 0) and three masks (tokens 1 to 3) with their IoU.
+
+    Args:
+        heads: of the attention.
+        mlp_dim: hidden width of the transformer's perceptrons.
+        dense_dim: channels of the dense prompt embedding.
+        num_multimask_outputs: masks beside the single one.
+    """
+
+    def __init__(
+        self, *, heads: int = 4, mlp_dim: int = 512, dense_dim: int = 32, num_multimask_outputs: int = 3
+    ) -> None:
+        super().__init__()
+        dim, fine, skip4, skip2 = EMBEDDING.values()
+        self.dense_dim = dense_dim
+        self.num_mask_tokens = 1 + num_multimask_outputs
+        self.iou_token = nn.Embedding(1, dim)
+        self.mask_tokens = nn.Embedding(self.num_mask_tokens, dim)
+        self.coarse_prompt = nn.Conv2d(dense_dim, dim, 2, stride=2)
+        self.transformer = TwoWayTransformer(embed_dim=dim, heads=heads, mlp_dim=mlp_dim)
+        self.coarse_blocks = nn.ModuleList(ConvBlock(dim) for _ in range(1 + len(self.transformer.layers)))
+        self.fine_prompt = nn.Conv2d(dense_dim, fine, 1)
+        self.coarse_to_fine = nn.Conv2d(dim, fine, 1)
+        self.fine_block = ConvBlock(fine)
+        self.fine_to_skip = nn.Conv2d(fine, skip4, 1)
+        self.spatial = nn.Conv2d(skip4, skip4, 3, padding=1, groups=skip4)
+        self.pointwise = nn.Conv2d(skip4, skip4, 1)
+        self.widths = (skip4, skip2)
+        self.output_hypernetworks_mlps = nn.ModuleList(
+            MLP(dim, dim, skip4 + skip2, 3) for _ in range(self.num_mask_tokens)
+        )
+        self.iou_prediction_head = MLP(dim, dim, self.num_mask_tokens, 3)
+
+    def forward(
+        self,
+        embedding: Mapping[str, Tensor],
+        image_pe: Tensor,
+        sparse_prompt_embeddings: Tensor,
+        dense_prompt_embeddings: Tensor,
+        mask_tokens: Tensor,
+        first_layer: FirstLayer | None = None,
+        *,
+        fold: bool | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return low-resolution logits (B, M, 4h, 4w) and IoU predictions (B, M).
+
+        Args:
+            embedding: the arrays of ``pocket``'s encoder, each (B or 1, ...).
+            image_pe: (1, C, h, w).
+            sparse_prompt_embeddings: (B, N, C).
+            dense_prompt_embeddings: (B, dense_dim, h, w).
+            mask_tokens: (M,) numbers of the mask tokens that are asked for: 0 the single mask.
+            first_layer: must be None: prompts change the image side before the first layer.
+            fold: see :class:`~mobilesam.networks.two_way_transformer.TwoWayTransformer`.
+        """
+        if first_layer is not None:
+            raise ValueError("first_layer: of an image alone there is none, prompts are drawn on it")
+        b = sparse_prompt_embeddings.shape[0]
+        output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        tokens = torch.cat([output_tokens.expand(b, -1, -1), sparse_prompt_embeddings], dim=1)
+        coarse = embedding["coarse_embedding"] + self.coarse_prompt(dense_prompt_embeddings)
+        tokens, coarse = self.join(tokens, coarse, image_pe, fold=fold)
+
+        x = embedding["image_embedding"] + self.fine_prompt(dense_prompt_embeddings)
+        x = self.fine_block(x + twice(self.coarse_to_fine(coarse)))
+        x = twice(self.fine_to_skip(x)) + embedding["skip_stride4"]
+        x = F.relu(self.pointwise(F.relu(self.spatial(x))))  # (B, 32, 2h, 2w)
+
+        hyper = torch.stack(
+            [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
+        )[:, mask_tokens]
+        of_prompt, of_image = hyper.split(self.widths, dim=-1)  # (B, M, 32 and 16)
+        edges = embedding["skip_stride2"]  # (B or 1, 16, 4h, 4w)
+        masks = twice(weigh(of_prompt, x)) + weigh(of_image, edges)
+        return masks, self.iou_prediction_head(tokens[:, 0])[:, mask_tokens]
+
+    def join(
+        self, tokens: Tensor, image: Tensor, image_pe: Tensor, *, fold: bool | None
+    ) -> tuple[Tensor, Tensor]:
+        """Let tokens (B, T, C) and the coarse map (B, C, h/2, w/2) read each other, between convolutions."""
+        if fold is None:
+            fold = tokens.shape[1] <= FOLD_LIMIT
+        size = image.shape[-2:]
+        place = rows(F.avg_pool2d(image_pe, 2)).to(image.dtype)
+        token_pe = tokens
+        image = self.coarse_blocks[0](image)
+        for layer, block in zip(self.transformer.layers, self.coarse_blocks[1:], strict=True):
+            tokens, x = layer(tokens, rows(image), token_pe, place, None, fold=fold)
+            image = block(grid(x, size))
+        return self.transformer.last_look(tokens, token_pe, rows(image), place, fold=fold), image
+
+
+def weigh(weights: Tensor, maps: Tensor) -> Tensor:
+    """Sum maps (B or 1, C, h, w) with weights (B, M, C): (B, M, h, w)."""
+    return (weights @ maps.flatten(2)).unflatten(-1, maps.shape[-2:])

@@ -1,0 +1,100 @@
+"""What a run starts from: a network with its trunks' published weights, or with those of another run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mobilesam.core.errors import ConfigError, missing_extra
+from mobilesam.networks.build import build_network
+from mobilesam.networks.sam import Sam
+from mobilesam.train.recipe import Recipe
+
+# What stays as published: edges look the same everywhere, and on the finest maps a
+# gradient costs most.
+FROZEN = (
+    "trunk.stem",
+    "trunk.stages.0",
+    "trunk.stages.1",
+    "detector.backbone.stem",
+    "detector.backbone.dark2",
+)
+
+
+def start_network(recipe: Recipe, data: Path) -> Sam:
+    """Build the recipe's network, with the published weights of the trunks that it names.
+
+    Raises:
+        ConfigError: if a file is missing, or the network has no such trunk.
+    """
+    network = build_network(recipe.network)
+    readers = {"trunk": read_paddle_trunk, "detector": read_onnx_convolutions}
+    for name, read in readers.items():
+        file = getattr(recipe, name)
+        if not file:
+            continue
+        part = getattr(network.image_encoder, name, None)
+        if part is None:
+            raise ConfigError(f"{name}: network {recipe.network} has none; leave it out of the recipe")
+        if not (data / file).is_file():
+            raise ConfigError(f"{data / file}: not found; it is the recipe's {name}, in the data folder")
+        part.load_state_dict(read(data / file))
+        for parameter_name, parameter in part.named_parameters(prefix=name):
+            parameter.requires_grad_(not parameter_name.startswith(FROZEN))
+    return network
+
+
+def read_paddle_trunk(path: Path) -> dict[str, Tensor]:
+    """Read MobileNetV2's arrays, named as Paddle names them, by our trunk's names."""
+    with np.load(path) as arrays:
+        return paddle_to_trunk(dict(arrays))
+
+
+def paddle_to_trunk(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    """Rename MobileNetV2 arrays of the form ``conv4_2_expand_weights`` to our trunk's names."""
+    parts = {"weights": "conv.weight", "bn_scale": "norm.weight", "bn_offset": "norm.bias"}
+    parts |= {"bn_mean": "norm.running_mean", "bn_variance": "norm.running_var"}
+    layers = {"expand": "expand", "dwise": "depthwise", "linear": "project"}
+    state: dict[str, Tensor] = {}
+    for name, array in arrays.items():
+        place, _, part = name.partition("_bn_") if "_bn_" in name else name.rpartition("_")
+        part = f"bn_{part}" if "_bn_" in name else part
+        numbers = place.removeprefix("conv").split("_")
+        if numbers[0] == "1":
+            target = "stem"
+        elif numbers[0] in ("9", "fc10"):
+            continue  # the classifier's
+        else:
+            target = f"stages.{int(numbers[0]) - 2}.{int(numbers[1]) - 1}.{layers[numbers[2]]}"
+        state[f"{target}.{parts[part]}"] = torch.from_numpy(array)
+        if part == "weights":
+            state[f"{target}.norm.num_batches_tracked"] = torch.tensor(0)
+    return state
+
+
+def read_onnx_convolutions(path: Path) -> dict[str, Tensor]:
+    """Read the convolutions of YOLOX's published ONNX file, all but its head's, by their modules' names.
+
+    The file has lost the weights' names and keeps those of the modules in its nodes':
+    ``/backbone/backbone/dark3/dark3.1/m/m.0/conv1/conv/Conv``.
+    """
+    try:
+        import onnx
+        from onnx import numpy_helper
+    except ModuleNotFoundError as error:
+        raise missing_extra("a recipe with a detector", "train") from error
+    graph = onnx.load(path).graph
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    state: dict[str, Tensor] = {}
+    for node in graph.node:
+        if node.op_type != "Conv" or not node.name.startswith("/backbone/"):
+            continue
+        steps = node.name.removeprefix("/backbone/").split("/")[:-1]
+        # A container names itself again in its items: dark3/dark3.1 is one step.
+        name = ".".join(a for a, b in zip(steps, [*steps[1:], ""], strict=True) if not b.startswith(f"{a}."))
+        for part, tensor in zip(("weight", "bias"), node.input[1:], strict=True):
+            state[f"{name}.{part}"] = torch.from_numpy(arrays[tensor].copy())
+    return state

@@ -1,0 +1,155 @@
+"""Segment everything against the reference's records, and against the plain order of work."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from mobilesam import ConfigError, EverythingOptions, Prompt, SamAutomaticMaskGenerator
+from mobilesam.core.boxes import mask_to_box, near_crop_edge, non_maximum_suppression
+from mobilesam.core.geometry import input_size_of
+from mobilesam.core.grids import build_point_grid
+from mobilesam.core.postprocess import enlarge_logits, enlarge_window, stability_scores
+from mobilesam.core.rle import dict_to_rle, rle_to_mask
+from mobilesam.predictor import Model
+from mobilesam.segment_everything import segment_everything
+from tests.conftest import GOLDEN
+from tests.photographs import cat
+from tests.seeded import seeded_image
+
+RUNS = json.loads((GOLDEN / "automatic_masks_seed0.json").read_text())
+
+
+@pytest.mark.parametrize("run", RUNS, ids=["grid", "crops and small regions"])
+def test_records_are_the_references(onnx_vit_t: Model, run: dict) -> None:
+    generator = SamAutomaticMaskGenerator(onnx_vit_t, output_mode="coco_rle", **run["settings"])
+    found = generator.generate(seeded_image(*run["image"]))
+    assert len(found) == len(run["records"])
+    for ours, theirs in zip(found, run["records"], strict=True):
+        assert abs(ours["predicted_iou"] - theirs["predicted_iou"]) <= 1e-3
+        assert abs(ours["stability_score"] - theirs["stability_score"]) <= 1e-3
+        assert abs(ours["area"] - theirs["area"]) <= 1e-4 * theirs["area"] + 1
+        for key in ("bbox", "crop_box", "point_coords"):
+            np.testing.assert_allclose(ours[key], theirs[key], err_msg=key)
+        if theirs.get("segmentation"):
+            a, b = (rle_to_mask(dict_to_rle(one["segmentation"])) for one in (ours, theirs))
+            assert (a & b).sum() >= 0.9999 * (a | b).sum()
+
+
+@pytest.mark.parametrize("size", [(480, 640), (90, 70), (1, 300), (333, 1024)])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_window_is_what_the_whole_shows(size: tuple[int, int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    low_res = rng.normal(-6, 1, (256, 256)).astype(np.float32)
+    y, x = rng.integers(0, 250, 2)
+    low_res[y : y + rng.integers(1, 60), x : x + rng.integers(1, 60)] += 9
+    where = (1024, input_size_of(size, 1024), size)
+    whole = enlarge_logits(low_res[None], *where)[0]
+    enlarged = enlarge_window(low_res, -1.0, *where)
+    if enlarged is None:
+        assert not (whole > -1).any()
+        return
+    window, (left, top) = enlarged
+    again = np.full_like(whole, -100)
+    again[top : top + window.shape[0], left : left + window.shape[1]] = window
+    for level in (-1, 0, 1):
+        np.testing.assert_array_equal(again > level, whole > level)
+    assert stability_scores(window[None])[0] == stability_scores(whole[None])[0]
+
+
+def test_the_order_of_work_changes_nothing(pocket: Model) -> None:
+    """Everything at full size first, as the reference does it, then the filters."""
+    image = cat()
+    options = EverythingOptions(points_per_side=6, pred_iou_thresh=0.4, stability_score_thresh=0.4)
+    found = pocket.everything(image, options)
+    embedding = pocket.embed(image)
+    height, width = image.shape[:2]
+    points = build_point_grid(6) * [width, height]
+    masks, ious, stabilities = [], [], []
+    for result in pocket.segment(embedding, [Prompt(points=point) for point in points], multimask=True):
+        for i in range(3):
+            logits = result.logits(i)
+            stability = float(stability_scores(logits[None])[0])
+            if result.predicted_iou[i] > 0.4 and stability >= 0.4:
+                masks.append(logits > 0)
+                ious.append(float(result.predicted_iou[i]))
+                stabilities.append(stability)
+    boxes = np.array([mask_to_box(mask) for mask in masks]) - [0, 0, 1, 1]
+    assert not near_crop_edge(boxes, (0, 0, width, height), (height, width)).any()
+    kept = non_maximum_suppression(boxes, np.array(ious), 0.7)
+    assert len(found) == len(kept) > 3
+    for mask, number in zip(found, kept, strict=True):
+        assert mask.predicted_iou == pytest.approx(ious[number], abs=1e-5)
+        assert mask.stability_score == pytest.approx(stabilities[number], abs=1e-5)
+        assert (mask.mask != masks[number]).mean() < 1e-4
+        assert mask.area == int(mask.mask.sum())
+
+
+def test_what_is_returned_can_be_looked_at(pocket: Model) -> None:
+    image = cat()
+    options = EverythingOptions(points_per_side=5, pred_iou_thresh=0.4, stability_score_thresh=0.4)
+    steps: list[tuple[int, int]] = []
+    found = pocket.everything(image, options, progress=lambda done, total: steps.append((done, total)))
+    assert steps[-1] == (25, 25)
+    assert found.overlay().shape == image.shape
+    ids = found.id_map()
+    assert ids.max() <= len(found)
+    assert set(np.unique(ids)) - {0} <= set(range(1, len(found) + 1))
+    smallest = min(range(len(found)), key=lambda i: found[i].area)
+    assert (ids[found[smallest].mask] == smallest + 1).all()
+    content = json.loads(json.dumps(found.to_sa1b(file_name="cat.jpg", image_id=7)))
+    assert content["image"] == {"image_id": 7, "width": 451, "height": 300, "file_name": "cat.jpg"}
+    for record, mask in zip(content["annotations"], found, strict=True):
+        np.testing.assert_array_equal(rle_to_mask(dict_to_rle(record["segmentation"])), mask.mask)
+        x, y, w, h = record["bbox"]
+        assert mask.mask[y : y + h, x : x + w].sum() == record["area"]
+
+
+def test_a_limit_of_time_leaves_the_masks_found_so_far(pocket: Model) -> None:
+    options = EverythingOptions(points_per_side=24, pred_iou_thresh=0.3, stability_score_thresh=0.3)
+    steps: list[int] = []
+    every = pocket.everything(cat(), options, progress=lambda done, total: steps.append(done))
+    assert steps[-1] == 24 * 24
+    some_steps: list[int] = []
+    some = pocket.everything(
+        cat(),
+        EverythingOptions(**{**vars(options), "seconds": 0.3}),
+        progress=lambda done, total: some_steps.append(done),
+    )
+    assert 0 < some_steps[-1] < 24 * 24
+    assert 0 < len(some) <= len(every)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"points_per_side": None}, "give exactly one"),
+        ({"point_grids": [np.zeros((1, 2))]}, "give exactly one"),
+        ({"points_per_side": None, "point_grids": [np.zeros((1, 2))], "crop_n_layers": 1}, "has 1; give one"),
+        ({"points_per_side": None, "point_grids": [np.full((1, 2), 7.0)]}, r"must be \(N, 2\) in 0..1"),
+        ({"seconds": 0}, "must be above 0"),
+    ],
+)
+def test_options_that_do_not_fit(pocket: Model, options: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        segment_everything(pocket, cat(), EverythingOptions(**options))
+
+
+def test_output_modes(pocket: Model) -> None:
+    settings = {"points_per_side": 3, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.3}
+    records = {
+        mode: SamAutomaticMaskGenerator(pocket, **settings, output_mode=mode).generate(cat())
+        for mode in ("binary_mask", "uncompressed_rle", "coco_rle")
+    }
+    assert len({len(found) for found in records.values()}) == 1
+    for binary, plain, coco in zip(*records.values(), strict=True):
+        assert binary["segmentation"].dtype == bool
+        for record in (plain, coco):
+            mask = rle_to_mask(dict_to_rle(record["segmentation"]))
+            np.testing.assert_array_equal(mask, binary["segmentation"])
+        assert isinstance(plain["segmentation"]["counts"], list)
+        assert isinstance(coco["segmentation"]["counts"], str)
+    with pytest.raises(ConfigError, match="must be one of binary_mask"):
+        SamAutomaticMaskGenerator(pocket, output_mode="png")
