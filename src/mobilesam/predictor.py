@@ -11,7 +11,7 @@ from typing import overload
 import numpy as np
 
 from mobilesam.core.arrays import ArrayLike
-from mobilesam.core.errors import ConfigError, LimitError, PromptError, PromptWarning
+from mobilesam.core.errors import ConfigError, ImageWarning, LimitError, PromptError, PromptWarning
 from mobilesam.core.preprocess import preprocess
 from mobilesam.core.prompts import (
     MAX_PROMPTS,
@@ -104,12 +104,21 @@ class Model:
         Raises:
             ImageError: if it cannot be read.
             LimitError: if it is too large.
+
+        Warns:
+            ImageWarning: for what is read but may not be meant, such as an animation's first
+                frame; also in the embedding's ``remarks``.
         """
-        rgb = read_image(image, max_pixels=max_pixels)
+        remarks: list[str] = []
+        rgb = read_image(image, max_pixels=max_pixels, remarks=remarks)
+        for remark in remarks:
+            warnings.warn(f"image: {remark}", ImageWarning, stacklevel=2)
         rgb.flags.writeable = False
         pixels, input_size = preprocess(rgb, self.runtime.image_size)
         arrays = self.runtime.encode(pixels)
-        return Embedding(arrays, self.name, self.runtime.image_size, input_size, rgb.shape[:2], rgb)
+        return Embedding(
+            arrays, self.name, self.runtime.image_size, input_size, rgb.shape[:2], rgb, tuple(remarks)
+        )
 
     @overload
     def segment(

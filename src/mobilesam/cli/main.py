@@ -17,7 +17,7 @@ from types import FrameType
 import click
 
 from mobilesam import __version__
-from mobilesam.core.errors import MobileSamError, PromptWarning
+from mobilesam.core.errors import ImageWarning, MobileSamError, PromptWarning
 from mobilesam.core.text import printable
 
 USAGE_EXIT, OUTPUT_EXIT, BUG_EXIT, INTERRUPTED_EXIT, TERMINATED_EXIT = 2, 6, 70, 130, 143
@@ -76,7 +76,8 @@ def run(arguments: list[str]) -> int:
     """Run the command line; return the exit code. Errors are one line on standard error."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PromptWarning)  # the commands tell them in their own form
+            for kind in (PromptWarning, ImageWarning):  # the commands tell them in their own form
+                warnings.simplefilter("ignore", kind)
             result = cli.main(arguments, prog_name="mobilesam", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
