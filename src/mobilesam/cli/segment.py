@@ -14,7 +14,7 @@ import click
 
 from mobilesam.cli.options import BoxType, Coordinate, PointType, load_model, model_options
 from mobilesam.core.arrays import Image, Size
-from mobilesam.core.errors import PromptError
+from mobilesam.core.errors import ImageError, LimitError, PromptError
 from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
 from mobilesam.formats.image import MAX_PIXELS, image_to_png, read_image, read_mask
@@ -117,8 +117,7 @@ def segment(
     limit = max_pixels or MAX_PIXELS
     sources = _find(images, None if to_stdout else Path(out), follow_symlinks=follow_symlinks)
     if ruler:
-        _write_rulers(sources, out, overwrite=overwrite, max_pixels=limit)
-        return 0
+        return _write_rulers(sources, out, overwrite=overwrite, max_pixels=limit)
     prompting = _Prompting(points, boxes, mask, prompt_file)
     loaded = load_model(model, checkpoint, runtime, device, dtype)
     if to_stdout:
@@ -219,10 +218,14 @@ def _segment_all(
         click.echo(f"{len(done)} of {len(sources)} images done; results in {printable(settings.out)}")
     elif not as_json and done:
         _print_record(done[0])
-    errors = [o.error for o in outcomes if o.error is not None]
+    return _exit_code(outcomes)
+
+
+def _exit_code(outcomes: Sequence[Outcome]) -> int:
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     if not errors:
         return 0
-    return PARTIAL_EXIT if done else errors[0].exit_code
+    return PARTIAL_EXIT if len(errors) < len(outcomes) else errors[0].exit_code
 
 
 def _tell(outcome: Outcome, many: bool) -> None:
@@ -284,15 +287,23 @@ def _read(source: Source, max_pixels: int) -> Image:
     return image
 
 
-def _write_rulers(sources: Sequence[Source], out: str, *, overwrite: bool, max_pixels: int) -> None:
+def _write_rulers(sources: Sequence[Source], out: str, *, overwrite: bool, max_pixels: int) -> int:
+    """Write the rulers, tell what happens, and return the exit code."""
     if out == STANDARD_STREAM and len(sources) > 1:
         raise click.UsageError("--out -: takes one image")
+    outcomes = []
     for source in sources:
-        image = _read(source, max_pixels)
-        png = image_to_png(draw_ruler(image))
+        try:
+            png = image_to_png(draw_ruler(_read(source, max_pixels)))
+            outcomes.append(Outcome(source))
+        except (ImageError, LimitError) as error:
+            outcomes.append(Outcome(source, error=error))
+            _tell(outcomes[-1], len(sources) > 1)
+            continue
         if out == STANDARD_STREAM:
             click.echo(png, nl=False)
-            return
+            continue
         path = Path(out) / f"{source.stem}_ruler.png"
         write_bytes(path, png, overwrite=overwrite)
         click.echo(f"ruler: {printable(path)}")
+    return _exit_code(outcomes)

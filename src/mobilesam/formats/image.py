@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import warnings
 import zlib
@@ -36,14 +37,14 @@ from mobilesam.core.text import printable
 from mobilesam.formats.frames import MAX_COUNTED, gif_frames, tiff_pages
 from mobilesam.formats.image_bytes import read_file, shown
 from mobilesam.formats.png_chunks import keep_pixel_chunks
-from mobilesam.formats.signatures import format_of, what_else
+from mobilesam.formats.signatures import format_of, jpeg_variant, what_else
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
     *(".avif", ".heic", ".heif"),
 )
 MAX_PIXELS = 50_000_000
-MAX_SIDE_RATIO = 1000  # beyond it the shorter side of the model's input would be less than a pixel
+MAX_SIDE_RATIO = 1024  # beyond it the shorter side of the model's input would be less than a pixel
 STRIP_PIXELS = 2**20  # turned into RGB at a time, so that a picture lies in memory once, not thrice
 WHITE = (255, 255, 255)
 LOSSY_BLACK, LOSSY_WHITE, LOSSY_BETWEEN = 40, 215, 0.05  # a JPEG mask has few values between
@@ -80,10 +81,11 @@ STORED_VIEWS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class OpenedPicture:
-    """A picture whose pixels are not yet decoded, and what is worth telling of its file."""
+    """A picture whose pixels are not yet decoded, what it is, and what is worth telling of it."""
 
     picture: PillowImage.Image
-    remarks: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+    kind: str = "image"
 
 
 def read_image(
@@ -130,14 +132,14 @@ def _name_of(source: ArrayLike) -> str:
 
 
 def _source_to_rgb(source: ArrayLike, name: str, max_pixels: int, remarks: list[str]) -> Image:
-    if isinstance(source, str) and source.startswith("data:"):
-        raise ImageError(f"{name}: {what_else(source[:64].encode('utf-8', 'replace'))}", code="U")
+    if isinstance(source, str) and source.startswith("data:image/"):
+        raise ImageError(f"{name}: is {what_else(b'data:image/')}", code="U")
     if isinstance(source, str | os.PathLike):
         return _bytes_to_rgb(read_file(source, name=name), name, max_pixels, remarks)
     if isinstance(source, bytes | bytearray | memoryview):
         return _bytes_to_rgb(bytes(source), name, max_pixels, remarks)
     if isinstance(source, PillowImage.Image):
-        return _picture_to_rgb(source, name, max_pixels, remarks)
+        return _picture_to_rgb(OpenedPicture(source), name, max_pixels, remarks)
     if hasattr(source, "__array__"):
         return array_to_rgb(np.asarray(source), name=name, max_pixels=max_pixels)
     raise ImageError(
@@ -149,8 +151,8 @@ def _source_to_rgb(source: ArrayLike, name: str, max_pixels: int, remarks: list[
 def _bytes_to_rgb(data: bytes, name: str, max_pixels: int, remarks: list[str]) -> Image:
     opened = _open(data, name)
     remarks += opened.remarks
-    with opened.picture as picture:
-        return _picture_to_rgb(picture, name, max_pixels, remarks)
+    with opened.picture:
+        return _picture_to_rgb(opened, name, max_pixels, remarks)
 
 
 def decode_mask(data: bytes, *, name: str = "mask bytes") -> Mask:
@@ -163,9 +165,10 @@ def decode_mask(data: bytes, *, name: str = "mask bytes") -> Mask:
         ImageError: if it cannot be read, or is a photograph rather than a mask.
     """
     name = shown(name)
-    with _open(data, name).picture as picture:
+    opened = _open(data, name)
+    with opened.picture as picture:
         lossy = picture.format == "JPEG"
-        _load(picture, name, MAX_PIXELS)
+        _load(opened, name, MAX_PIXELS)
         values = _turned_upright(np.asarray(picture), _orientation(picture))
         bands = picture.getbands()
     if lossy:
@@ -194,7 +197,7 @@ def _open(data: bytes, name: str) -> OpenedPicture:
 
 
 def _open_jpeg(data: bytes, name: str) -> OpenedPicture:
-    return OpenedPicture(JpegImagePlugin.JpegImageFile(io.BytesIO(data)), ())
+    return OpenedPicture(JpegImagePlugin.JpegImageFile(io.BytesIO(data)), kind=jpeg_variant(data))
 
 
 def _open_png(data: bytes, name: str) -> OpenedPicture:
@@ -202,12 +205,12 @@ def _open_png(data: bytes, name: str) -> OpenedPicture:
     remarks = _frames_remark(png.frames, "frames")
     if not png.whole:
         remarks += ("the file ends early; all its pixels are there",)
-    return OpenedPicture(PngImagePlugin.PngImageFile(io.BytesIO(png.data)), remarks)
+    return OpenedPicture(PngImagePlugin.PngImageFile(io.BytesIO(png.data)), remarks, "PNG file")
 
 
 def _open_gif(data: bytes, name: str) -> OpenedPicture:
     picture = GifImagePlugin.GifImageFile(io.BytesIO(data))
-    return OpenedPicture(picture, _frames_remark(gif_frames(data), "frames"))
+    return OpenedPicture(picture, _frames_remark(gif_frames(data), "frames"), "GIF file")
 
 
 def _open_tiff(data: bytes, name: str) -> OpenedPicture:
@@ -215,16 +218,16 @@ def _open_tiff(data: bytes, name: str) -> OpenedPicture:
     tags = picture.tag_v2
     if DNG_VERSION in tags or (tags.get(PREVIEW_ONLY) == 1 and SUB_DIRECTORIES in tags):
         raise ImageError(f"{name}: is a camera's raw file (DNG or the like); develop it to JPEG or TIFF")
-    return OpenedPicture(picture, _frames_remark(tiff_pages(data), "pages"))
+    return OpenedPicture(picture, _frames_remark(tiff_pages(data), "pages"), "TIFF file")
 
 
 def _open_bmp(data: bytes, name: str) -> OpenedPicture:
-    return OpenedPicture(BmpImagePlugin.BmpImageFile(io.BytesIO(data)), ())
+    return OpenedPicture(BmpImagePlugin.BmpImageFile(io.BytesIO(data)), kind="BMP file")
 
 
 def _open_webp(data: bytes, name: str) -> OpenedPicture:
     picture = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
-    return OpenedPicture(picture, _frames_remark(picture.n_frames, "frames"))
+    return OpenedPicture(picture, _frames_remark(picture.n_frames, "frames"), "WebP file")
 
 
 def _open_avif(data: bytes, name: str) -> OpenedPicture:
@@ -235,7 +238,7 @@ def _open_avif(data: bytes, name: str) -> OpenedPicture:
     if not AvifImagePlugin.SUPPORTED:
         raise _needs_extra(name, "AVIF")
     picture = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
-    return OpenedPicture(picture, _frames_remark(picture.n_frames, "frames"))
+    return OpenedPicture(picture, _frames_remark(picture.n_frames, "frames"), "AVIF file")
 
 
 def _open_heif(data: bytes, name: str) -> OpenedPicture:
@@ -243,7 +246,7 @@ def _open_heif(data: bytes, name: str) -> OpenedPicture:
         from pi_heif import HeifImageFile
     except ImportError as error:
         raise _needs_extra(name, "HEIC") from error
-    return OpenedPicture(HeifImageFile(io.BytesIO(data)), ())
+    return OpenedPicture(HeifImageFile(io.BytesIO(data)), kind="HEIF file")
 
 
 def _needs_extra(name: str, kind: str) -> ImageError:
@@ -285,15 +288,19 @@ def _told_as_ours(name: str, what: str) -> Iterator[None]:
         except MemoryError as error:
             raise LimitError(f"{name}: too large for this machine's memory; make it smaller") from error
         except PillowImage.DecompressionBombError as error:
-            raise LimitError(f"{name}: {_first_line(error)}; make it smaller") from error
+            size, limit = re.findall(r"\d+", str(error))[:2]
+            raise LimitError(
+                f"{name}: {int(size):,} pixels, over the limit of {int(limit):,}; make it smaller"
+            ) from error
         except DECODING_ERRORS as error:
             raise ImageError(f"{name}: {what} ({_first_line(error)}); save or copy it again") from error
 
 
-def _load(picture: PillowImage.Image, name: str, max_pixels: int) -> None:
+def _load(opened: OpenedPicture, name: str, max_pixels: int) -> None:
     """Decode a picture's pixels after its size is checked."""
+    picture = opened.picture
     _check_size(picture.height, picture.width, name, max_pixels)
-    with _told_as_ours(name, "is truncated or damaged"):
+    with _told_as_ours(name, f"is a truncated or damaged {opened.kind}"):
         picture.load()
     _check_size(picture.height, picture.width, name, max_pixels)  # decoding may show another
 
@@ -318,9 +325,10 @@ def _turned_upright(stored: np.ndarray, orientation: int) -> np.ndarray:
     return upright
 
 
-def _picture_to_rgb(picture: PillowImage.Image, name: str, max_pixels: int, remarks: list[str]) -> Image:
+def _picture_to_rgb(opened: OpenedPicture, name: str, max_pixels: int, remarks: list[str]) -> Image:
     """Decode a picture and write it upright, strip by strip."""
-    _load(picture, name, max_pixels)
+    _load(opened, name, max_pixels)
+    picture = opened.picture
     _check_depth(picture, name)
     width, height = picture.size
     orientation = _orientation(picture)
@@ -375,14 +383,14 @@ def array_to_rgb(array: np.ndarray, *, name: str = "image", max_pixels: int = MA
     wanted = "must be (H, W, 3) uint8 RGB, (H, W) grey or (H, W, 4) with alpha"
     if array.dtype.kind == "f":
         raise ImageError(f"{name}: has type {array.dtype}; {wanted}: 0..1 or 0..255 is not guessed", code="U")
-    if array.dtype not in (np.uint8, np.uint16):
+    if array.dtype.kind != "u" or array.dtype.itemsize > 2:
         raise ImageError(f"{name}: has type {array.dtype}; {wanted}", code="U")
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise ImageError(f"{name}: has shape {array.shape}; {wanted}", code="U")
     _check_size(array.shape[0], array.shape[1], name, max_pixels)
-    if array.dtype == np.uint16:
+    if array.dtype.itemsize == 2:
         array = _halve_depth(array)
     if array.ndim == 2:
         return _repeat_grey(array)
@@ -431,7 +439,8 @@ def _repeat_grey(grey: np.ndarray) -> Image:
 
 
 def _first_line(error: Exception) -> str:
-    return printable(str(error).splitlines()[0][:120]) if str(error) else type(error).__name__
+    text = printable(str(error).splitlines()[0][:120]) if str(error) else type(error).__name__
+    return text.replace("not identified by this driver", "no pixels, or pixels of an unknown kind")
 
 
 def suffix_is_image(path: Path) -> bool:

@@ -15,6 +15,16 @@ SIGNATURES = (
 )
 AVIF_BRANDS = (b"avif", b"avis")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+JPEG_FRAMES = {  # markers that say how the pixels are coded
+    0xC0: "",
+    0xC1: "extended ",
+    0xC2: "progressive ",
+    0xC3: "lossless ",
+    **dict.fromkeys((0xC5, 0xC6, 0xC7), "hierarchical "),
+    **dict.fromkeys((0xC9, 0xCA), "arithmetic-coded "),
+    0xCB: "lossless arithmetic-coded ",
+    **dict.fromkeys((0xCD, 0xCE, 0xCF), "hierarchical arithmetic-coded "),
+}
 CHARACTERS = bytes(range(32, 127)) + b"\t\r\n"
 
 # What people give by mistake, by its first bytes in lower case, and what to say of it.
@@ -29,7 +39,7 @@ OTHERS = (
     (b"8bps", "a Photoshop file; export it as PNG"),
     (b"simple  =", "a FITS file; convert it to PNG or TIFF"),
     (b"\0\0\0\x0cjp  ", "JPEG 2000, which is not read; convert it to PNG"),
-    (b"\xff\x4f\xff\x51", "JPEG 2000, which is not read; convert it to PNG"),
+    (b"\xffo\xffq", "JPEG 2000, which is not read; convert it to PNG"),
     (b"\0\0\0\x0cjxl ", "JPEG XL, which is not read; convert it to PNG"),
     (b"\xff\x0a", "JPEG XL, which is not read; convert it to PNG"),
     (b"\0\0\1\0", "an icon (ICO), which is not read; convert it to PNG"),
@@ -56,6 +66,17 @@ def format_of(data: bytes) -> str | None:
     if any(brand in AVIF_BRANDS for brand in brands):
         return "AVIF"
     return "HEIF" if any(brand in HEIF_BRANDS for brand in brands) else None
+
+
+def jpeg_variant(data: bytes) -> str:
+    """Return ``JPEG file`` with its coding process before it, where that is a rare one."""
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker in JPEG_FRAMES:
+            return JPEG_FRAMES[marker] + "JPEG file"
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return "JPEG file"
 
 
 def what_else(data: bytes) -> str:
