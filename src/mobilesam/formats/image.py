@@ -118,7 +118,10 @@ def read_image(
     """
     told: list[str] = [] if remarks is None else remarks
     name = shown(name or _name_of(source))
-    image = _source_to_rgb(source, name, max_pixels, told)
+    try:
+        image = _source_to_rgb(source, name, max_pixels, told)
+    except MemoryError as error:
+        raise LimitError(f"{name}: too large for this machine's memory; make it smaller") from error
     if remarks is None:
         for remark in told:
             warnings.warn(f"{name}: {remark}", ImageWarning, stacklevel=2)
@@ -285,8 +288,6 @@ def _told_as_ours(name: str, what: str) -> Iterator[None]:
             yield
         except (ImageError, LimitError):
             raise
-        except MemoryError as error:
-            raise LimitError(f"{name}: too large for this machine's memory; make it smaller") from error
         except PillowImage.DecompressionBombError as error:
             size, limit = re.findall(r"\d+", str(error))[:2]
             raise LimitError(
