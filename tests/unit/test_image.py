@@ -103,7 +103,7 @@ def test_first_frame_of_an_animation() -> None:
         (b"<svg xmlns=''>", "not a raster"),
         (b"%PDF-1.7", "PDF"),
         (b"just a note", "text, not an image"),
-        (b"\x00\x00\x00\x18ftypheic....", "HEIC"),
+        (b"\x00\x00\x00\x18ftypheic....", "HEI[CF]"),
     ],
 )
 def test_what_is_no_image_is_named(data: bytes, message: str) -> None:

@@ -11,33 +11,18 @@ from __future__ import annotations
 
 import io
 import os
-import re
-import struct
 import warnings
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
 from PIL import Image as PillowImage
 
 from mobilesam.core.arrays import ArrayLike, Image, Mask
 from mobilesam.core.errors import ImageError, ImageWarning, LimitError
-from mobilesam.core.text import printable
-from mobilesam.formats.frames import MAX_COUNTED, gif_frames, tiff_pages
 from mobilesam.formats.image_bytes import read_file, shown
-from mobilesam.formats.png_chunks import keep_pixel_chunks
-from mobilesam.formats.signatures import format_of, jpeg_variant, what_else
+from mobilesam.formats.image_decoders import DECODING_ERRORS, OpenedPicture, open_picture, quiet, told_as_ours
+from mobilesam.formats.signatures import what_else
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
@@ -49,23 +34,7 @@ STRIP_PIXELS = 2**20  # turned into RGB at a time, so that a picture lies in mem
 WHITE = (255, 255, 255)
 LOSSY_BLACK, LOSSY_WHITE, LOSSY_BETWEEN = 40, 215, 0.05  # a JPEG mask has few values between
 EXIF_ORIENTATION = 0x0112
-PREVIEW_ONLY, SUB_DIRECTORIES, DNG_VERSION = 254, 330, 50706  # TIFF tags
 WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
-DECODING_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    OverflowError,
-    TypeError,
-    KeyError,
-    IndexError,
-    EOFError,
-    AttributeError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
-
 # The picture as it is stored is this view of the upright one (H, W, 3), by EXIF orientation.
 STORED_VIEWS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     1: lambda upright: upright,
@@ -77,15 +46,6 @@ STORED_VIEWS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
     8: lambda upright: upright.swapaxes(0, 1)[:, ::-1],
 }
-
-
-@dataclass(frozen=True)
-class OpenedPicture:
-    """A picture whose pixels are not yet decoded, what it is, and what is worth telling of it."""
-
-    picture: PillowImage.Image
-    remarks: tuple[str, ...] = ()
-    kind: str = "image"
 
 
 def read_image(
@@ -152,7 +112,7 @@ def _source_to_rgb(source: ArrayLike, name: str, max_pixels: int, remarks: list[
 
 
 def _bytes_to_rgb(data: bytes, name: str, max_pixels: int, remarks: list[str]) -> Image:
-    opened = _open(data, name)
+    opened = open_picture(data, name)
     remarks += opened.remarks
     with opened.picture:
         return _picture_to_rgb(opened, name, max_pixels, remarks)
@@ -168,7 +128,7 @@ def decode_mask(data: bytes, *, name: str = "mask bytes") -> Mask:
         ImageError: if it cannot be read, or is a photograph rather than a mask.
     """
     name = shown(name)
-    opened = _open(data, name)
+    opened = open_picture(data, name)
     with opened.picture as picture:
         lossy = picture.format == "JPEG"
         _load(opened, name, MAX_PIXELS)
@@ -188,132 +148,22 @@ def decode_mask(data: bytes, *, name: str = "mask bytes") -> Mask:
     return np.asarray(mask & (values[..., -1] != 0)) if coloured is not values else np.asarray(mask)
 
 
-def _open(data: bytes, name: str) -> OpenedPicture:
-    """Look at an image file without decoding its pixels."""
-    if not data:
-        raise ImageError(f"{name}: empty file (0 bytes); copy or download it again")
-    kind = format_of(data)
-    if kind is None:
-        raise ImageError(f"{name}: is {what_else(data)}")
-    with _told_as_ours(name, f"is a truncated or damaged {kind} file"):
-        return OPENERS[kind](data, name)
-
-
-def _open_jpeg(data: bytes, name: str) -> OpenedPicture:
-    return OpenedPicture(JpegImagePlugin.JpegImageFile(io.BytesIO(data)), kind=jpeg_variant(data))
-
-
-def _open_png(data: bytes, name: str) -> OpenedPicture:
-    png = keep_pixel_chunks(data, name)
-    remarks = _frames_remark(png.frames, "frames")
-    if not png.whole:
-        remarks += ("the file ends early; all its pixels are there",)
-    return OpenedPicture(PngImagePlugin.PngImageFile(io.BytesIO(png.data)), remarks, "PNG file")
-
-
-def _open_gif(data: bytes, name: str) -> OpenedPicture:
-    picture = GifImagePlugin.GifImageFile(io.BytesIO(data))
-    return OpenedPicture(picture, _frames_remark(gif_frames(data), "frames"), "GIF file")
-
-
-def _open_tiff(data: bytes, name: str) -> OpenedPicture:
-    picture = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
-    tags = picture.tag_v2
-    if DNG_VERSION in tags or (tags.get(PREVIEW_ONLY) == 1 and SUB_DIRECTORIES in tags):
-        raise ImageError(f"{name}: is a camera's raw file (DNG or the like); develop it to JPEG or TIFF")
-    return OpenedPicture(picture, _frames_remark(tiff_pages(data), "pages"), "TIFF file")
-
-
-def _open_bmp(data: bytes, name: str) -> OpenedPicture:
-    return OpenedPicture(BmpImagePlugin.BmpImageFile(io.BytesIO(data)), kind="BMP file")
-
-
-def _open_webp(data: bytes, name: str) -> OpenedPicture:
-    picture = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
-    return OpenedPicture(picture, _frames_remark(picture.n_frames, "frames"), "WebP file")
-
-
-def _open_avif(data: bytes, name: str) -> OpenedPicture:
-    try:
-        from PIL import AvifImagePlugin  # since Pillow 11.3
-    except ImportError as error:
-        raise _needs_extra(name, "AVIF") from error
-    if not AvifImagePlugin.SUPPORTED:
-        raise _needs_extra(name, "AVIF")
-    picture = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
-    return OpenedPicture(picture, _frames_remark(picture.n_frames, "frames"), "AVIF file")
-
-
-def _open_heif(data: bytes, name: str) -> OpenedPicture:
-    try:
-        from pi_heif import HeifImageFile
-    except ImportError as error:
-        raise _needs_extra(name, "HEIC") from error
-    return OpenedPicture(HeifImageFile(io.BytesIO(data)), kind="HEIF file")
-
-
-def _needs_extra(name: str, kind: str) -> ImageError:
-    return ImageError(
-        f"{name}: is {kind}, which needs packages that are not installed; pip install 'mobilesam[heif]', "
-        "or convert it to JPEG or PNG"
-    )
-
-
-OPENERS: dict[str, Callable[[bytes, str], OpenedPicture]] = {
-    "JPEG": _open_jpeg,
-    "PNG": _open_png,
-    "WEBP": _open_webp,
-    "BMP": _open_bmp,
-    "TIFF": _open_tiff,
-    "GIF": _open_gif,
-    "AVIF": _open_avif,
-    "HEIF": _open_heif,
-}
-
-
-def _frames_remark(frames: int, what: str) -> tuple[str, ...]:
-    if frames < 2:
-        return ()
-    if frames > MAX_COUNTED:
-        return (f"only the first of more than {MAX_COUNTED:,} {what} is used",)
-    return (f"only the first of {frames:,} {what} is used; {frames - 1:,} ignored",)
-
-
-@contextmanager
-def _told_as_ours(name: str, what: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into our errors; its warnings are of no use to a reader."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        try:
-            yield
-        except (ImageError, LimitError):
-            raise
-        except PillowImage.DecompressionBombError as error:
-            size, limit = re.findall(r"\d+", str(error))[:2]
-            raise LimitError(
-                f"{name}: {int(size):,} pixels, over the limit of {int(limit):,}; make it smaller"
-            ) from error
-        except DECODING_ERRORS as error:
-            raise ImageError(f"{name}: {what} ({_first_line(error)}); save or copy it again") from error
-
-
 def _load(opened: OpenedPicture, name: str, max_pixels: int) -> None:
     """Decode a picture's pixels after its size is checked."""
     picture = opened.picture
     _check_size(picture.height, picture.width, name, max_pixels)
-    with _told_as_ours(name, f"is a truncated or damaged {opened.kind}"):
+    with told_as_ours(name, f"is a truncated or damaged {opened.kind}"):
         picture.load()
     _check_size(picture.height, picture.width, name, max_pixels)  # decoding may show another
 
 
 def _orientation(picture: PillowImage.Image) -> int:
     """Return the EXIF orientation, 1 (upright) where there is none or it makes no sense."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        try:
+    try:
+        with quiet():
             orientation = picture.getexif().get(EXIF_ORIENTATION, 1)
-        except DECODING_ERRORS:
-            return 1
+    except DECODING_ERRORS:
+        return 1
     return orientation if isinstance(orientation, int) and orientation in STORED_VIEWS else 1
 
 
@@ -337,7 +187,7 @@ def _picture_to_rgb(opened: OpenedPicture, name: str, max_pixels: int, remarks: 
     stored = STORED_VIEWS[orientation](upright)
     rows = max(1, STRIP_PIXELS // width)
     seen = False
-    with _told_as_ours(name, f"has mode {picture.mode}, which cannot be turned into RGB"):
+    with told_as_ours(name, f"has mode {picture.mode}, which cannot be turned into RGB"):
         for top in range(0, height, rows):
             strip = picture.crop((0, top, width, min(top + rows, height)))
             stored[top : top + rows], opaque = _strip_to_rgb(strip)
@@ -437,11 +287,6 @@ def _halve_depth(array: np.ndarray) -> np.ndarray:
 
 def _repeat_grey(grey: np.ndarray) -> Image:
     return np.repeat(grey[..., None], 3, axis=2)
-
-
-def _first_line(error: Exception) -> str:
-    text = printable(str(error).splitlines()[0][:120]) if str(error) else type(error).__name__
-    return text.replace("not identified by this driver", "no pixels, or pixels of an unknown kind")
 
 
 def suffix_is_image(path: Path) -> bool:
