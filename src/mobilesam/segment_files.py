@@ -22,7 +22,6 @@ from mobilesam.core.errors import ConfigError, ImageError, MobileSamError, Outpu
 from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
 from mobilesam.formats.image import MAX_PIXELS, image_to_png, read_image
-from mobilesam.formats.image_bytes import shown
 from mobilesam.formats.image_folder import FoundImage, find_images, resolved
 from mobilesam.formats.overlay import draw_overlay
 from mobilesam.formats.prompt_file import prompt_to_record
@@ -135,7 +134,7 @@ def find_sources(
         candidates = (stem if i == 1 else f"{stem}_{i}" for i in count(1))
         stem = next(c for c in candidates if c.casefold() not in taken)
         taken.add(stem.casefold())
-        sources.append(Source(shown(str(image.path)), stem, image.path, image.problem))
+        sources.append(Source(printable(image.path), stem, image.path, image.problem))
     return sources
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import shutil
 import socket
 import stat
@@ -24,6 +23,7 @@ from mobilesam.formats.image import read_image
 from mobilesam.segment_files import find_sources
 from tests.hostile.image_parts import PNG_START, header, jpeg, picture, png
 
+pty = pytest.importorskip("pty", reason="paths of POSIX systems")
 NOBODY = 65534
 SECOND = 1.0
 

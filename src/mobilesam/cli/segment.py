@@ -18,7 +18,7 @@ from mobilesam.core.errors import ImageError, LimitError, PromptError
 from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
 from mobilesam.formats.image import MAX_PIXELS, image_to_png, read_image, read_mask
-from mobilesam.formats.image_bytes import read_limited
+from mobilesam.formats.image_bytes import read_limited, shown
 from mobilesam.formats.overlay import draw_ruler
 from mobilesam.formats.prompt_file import read_prompts
 from mobilesam.predictor import Model
@@ -230,7 +230,7 @@ def _exit_code(outcomes: Sequence[Outcome]) -> int:
 
 def _tell(outcome: Outcome, many: bool) -> None:
     """Print an image's error or warnings to standard error."""
-    name = outcome.source.name
+    name = shown(outcome.source.name)
     if outcome.error is not None:
         text = printable(outcome.error)
         if many and not text.startswith(name):
@@ -272,7 +272,7 @@ def _segment_to_stdout(
         raise click.UsageError(f"--out -: {len(prompts)} objects have {len(prompts)} files; give a folder")
     results = model.segment(model.embed(image, max_pixels=max_pixels), prompts, prefixes=prefixes)
     for remark in (remark for result in results for remark in result.remarks):
-        click.echo(f"warning: {source.name}: {printable(remark)}", err=True)
+        click.echo(f"warning: {shown(source.name)}: {printable(remark)}", err=True)
     click.echo(encode(kinds[0], results, source), nl=False)
 
 
@@ -283,7 +283,7 @@ def _read(source: Source, max_pixels: int) -> Image:
     remarks: list[str] = []
     image = read_image(source.content, max_pixels=max_pixels, name=source.name, remarks=remarks)
     for remark in remarks:
-        click.echo(f"warning: {source.name}: {remark}", err=True)
+        click.echo(f"warning: {shown(source.name)}: {remark}", err=True)
     return image
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import struct
 
+from mobilesam.core.errors import LimitError
+
 MAX_COUNTED = 100_000  # counting stops here: a file could hold millions of empty frames
 GIF_IMAGE, GIF_EXTENSION = 0x2C, 0x21
 
 
-def gif_frames(data: bytes) -> int:
-    """Return the number of pictures in a GIF, as far as its blocks can be followed."""
-    frames = 0
+def gif_frames(data: bytes, name: str) -> int:
+    """Return the number of pictures in a GIF, as far as its blocks can be followed.
+
+    Raises:
+        LimitError: for more blocks before the first picture than any honest file has.
+    """
+    frames = blocks = 0
     try:
         position = 13 + _colour_table(data[10])
         while frames <= MAX_COUNTED and data[position] in (GIF_IMAGE, GIF_EXTENSION):
@@ -19,6 +25,12 @@ def gif_frames(data: bytes) -> int:
                 position += 11 + _colour_table(data[position + 9])
             else:
                 position += 2
+            blocks += 1
+            if blocks > MAX_COUNTED and not frames:
+                raise LimitError(
+                    f"{name}: more than {MAX_COUNTED:,} blocks before the picture, the limit for a GIF file; "
+                    "save it anew"
+                )
             while data[position]:
                 position += data[position] + 1
             position += 1

@@ -28,8 +28,9 @@ from PIL import Image as PillowImage
 from mobilesam.core.errors import ImageError, LimitError
 from mobilesam.core.text import printable
 from mobilesam.formats.frames import MAX_COUNTED, gif_frames, tiff_pages
+from mobilesam.formats.jpeg_segments import jpeg_kind
 from mobilesam.formats.png_chunks import keep_pixel_chunks
-from mobilesam.formats.signatures import format_of, jpeg_variant, what_else
+from mobilesam.formats.signatures import format_of, what_else
 
 PREVIEW_ONLY, SUB_DIRECTORIES, DNG_VERSION = 254, 330, 50706  # TIFF tags
 DECODING_ERRORS = (
@@ -84,7 +85,8 @@ def open_picture(data: bytes, name: str) -> OpenedPicture:
 
 
 def _open_jpeg(data: bytes, name: str) -> OpenedPicture:
-    return OpenedPicture(JpegImagePlugin.JpegImageFile(io.BytesIO(data)), kind=jpeg_variant(data))
+    kind = jpeg_kind(data, name)
+    return OpenedPicture(JpegImagePlugin.JpegImageFile(io.BytesIO(data)), kind=kind)
 
 
 def _open_png(data: bytes, name: str) -> OpenedPicture:
@@ -96,8 +98,8 @@ def _open_png(data: bytes, name: str) -> OpenedPicture:
 
 
 def _open_gif(data: bytes, name: str) -> OpenedPicture:
-    picture = GifImagePlugin.GifImageFile(io.BytesIO(data))
-    return OpenedPicture(picture, _frames_remark(gif_frames(data), "frames"), "GIF file")
+    remarks = _frames_remark(gif_frames(data, name), "frames")
+    return OpenedPicture(GifImagePlugin.GifImageFile(io.BytesIO(data)), remarks, "GIF file")
 
 
 def _open_tiff(data: bytes, name: str) -> OpenedPicture:

@@ -15,16 +15,6 @@ SIGNATURES = (
 )
 AVIF_BRANDS = (b"avif", b"avis")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-JPEG_FRAMES = {  # markers that say how the pixels are coded
-    0xC0: "",
-    0xC1: "extended ",
-    0xC2: "progressive ",
-    0xC3: "lossless ",
-    **dict.fromkeys((0xC5, 0xC6, 0xC7), "hierarchical "),
-    **dict.fromkeys((0xC9, 0xCA), "arithmetic-coded "),
-    0xCB: "lossless arithmetic-coded ",
-    **dict.fromkeys((0xCD, 0xCE, 0xCF), "hierarchical arithmetic-coded "),
-}
 CHARACTERS = bytes(range(32, 127)) + b"\t\r\n"
 
 # What people give by mistake, by its first bytes in lower case, and what to say of it.
@@ -66,17 +56,6 @@ def format_of(data: bytes) -> str | None:
     if any(brand in AVIF_BRANDS for brand in brands):
         return "AVIF"
     return "HEIF" if any(brand in HEIF_BRANDS for brand in brands) else None
-
-
-def jpeg_variant(data: bytes) -> str:
-    """Return ``JPEG file`` with its coding process before it, where that is a rare one."""
-    position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker in JPEG_FRAMES:
-            return JPEG_FRAMES[marker] + "JPEG file"
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return "JPEG file"
 
 
 def what_else(data: bytes) -> str:
