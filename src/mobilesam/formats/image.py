@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import DTypeLike
 from PIL import Image as PillowImage
 
 from mobilesam.core.arrays import ArrayLike, Image, Mask
@@ -46,6 +47,7 @@ STORED_VIEWS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
     8: lambda upright: upright.swapaxes(0, 1)[:, ::-1],
 }
+SIDEWAYS = (5, 6, 7, 8)
 
 
 def read_image(
@@ -169,11 +171,15 @@ def _orientation(picture: PillowImage.Image) -> int:
 
 def _turned_upright(stored: np.ndarray, orientation: int) -> np.ndarray:
     """Return stored values (H, W) or (H, W, C) in the upright frame."""
-    height, width = stored.shape[:2]
-    size = (height, width) if orientation <= 4 else (width, height)
-    upright = np.empty((*size, *stored.shape[2:]), stored.dtype)
+    upright = _empty_upright(stored.shape, orientation, stored.dtype)
     STORED_VIEWS[orientation](upright)[:] = stored
     return upright
+
+
+def _empty_upright(stored_shape: tuple[int, ...], orientation: int, dtype: DTypeLike) -> np.ndarray:
+    height, width, *channels = stored_shape
+    size = (width, height) if orientation in SIDEWAYS else (height, width)
+    return np.empty((*size, *channels), dtype)
 
 
 def _picture_to_rgb(opened: OpenedPicture, name: str, max_pixels: int, remarks: list[str]) -> Image:
@@ -183,7 +189,7 @@ def _picture_to_rgb(opened: OpenedPicture, name: str, max_pixels: int, remarks: 
     _check_depth(picture, name)
     width, height = picture.size
     orientation = _orientation(picture)
-    upright = np.empty((height, width, 3) if orientation <= 4 else (width, height, 3), np.uint8)
+    upright = _empty_upright((height, width, 3), orientation, np.uint8)
     stored = STORED_VIEWS[orientation](upright)
     rows = max(1, STRIP_PIXELS // width)
     seen = False
