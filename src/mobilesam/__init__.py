@@ -42,6 +42,7 @@ _WHERE = {
     "WeightsError": "mobilesam.core.errors",
     "OutputError": "mobilesam.core.errors",
     "MissingExtraError": "mobilesam.core.errors",
+    "ImageWarning": "mobilesam.core.errors",
     "PromptWarning": "mobilesam.core.errors",
 }
 
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from mobilesam.compat.segment_anything import sam_model_registry as sam_model_registry
     from mobilesam.core.errors import ConfigError as ConfigError
     from mobilesam.core.errors import ImageError as ImageError
+    from mobilesam.core.errors import ImageWarning as ImageWarning
     from mobilesam.core.errors import LimitError as LimitError
     from mobilesam.core.errors import MissingExtraError as MissingExtraError
     from mobilesam.core.errors import MobileSamError as MobileSamError

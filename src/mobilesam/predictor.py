@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from mobilesam.core.arrays import ArrayLike
-from mobilesam.core.errors import ConfigError, LimitError, PromptError, PromptWarning
+from mobilesam.core.errors import ConfigError, ImageWarning, LimitError, PromptError, PromptWarning
 from mobilesam.core.geometry import input_size_of
 from mobilesam.core.preprocess import preprocess
 from mobilesam.core.prompts import (
@@ -108,13 +108,21 @@ class Model:
         Raises:
             ImageError: if it cannot be read.
             LimitError: if it is too large.
+
+        Warns:
+            ImageWarning: for what is read but may not be meant, such as an animation's first
+                frame; also in the embedding's ``remarks``.
         """
-        rgb = read_image(image, max_pixels=max_pixels)
+        remarks: list[str] = []
+        rgb = read_image(image, max_pixels=max_pixels, remarks=remarks)
+        for remark in remarks:
+            warnings.warn(f"image: {remark}", ImageWarning, stacklevel=2)
         rgb.flags.writeable = False
         pixels = preprocess(rgb, self.runtime.image_size)
         arrays = self.runtime.encode(pixels)
         side = self.runtime.prompt_size
-        return Embedding(arrays, self.name, side, input_size_of(rgb.shape[:2], side), rgb.shape[:2], rgb)
+        input_size = input_size_of(rgb.shape[:2], side)
+        return Embedding(arrays, self.name, side, input_size, rgb.shape[:2], rgb, tuple(remarks))
 
     @overload
     def segment(

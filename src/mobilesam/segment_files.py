@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,10 +18,11 @@ import numpy as np
 
 from mobilesam.core.arrays import Size
 from mobilesam.core.boxes import xyxy_to_xywh
-from mobilesam.core.errors import ConfigError, MobileSamError, OutputError
+from mobilesam.core.errors import ConfigError, ImageError, MobileSamError, OutputError
 from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
-from mobilesam.formats.image import MAX_PIXELS, image_to_png, read_image, suffix_is_image
+from mobilesam.formats.image import MAX_PIXELS, image_to_png, read_image
+from mobilesam.formats.image_folder import FoundImage, find_images, resolved
 from mobilesam.formats.overlay import draw_overlay
 from mobilesam.formats.prompt_file import prompt_to_record
 from mobilesam.predictor import Model
@@ -37,6 +40,7 @@ ENDINGS = {
     "npz": "masks.npz",
 }
 POLYGON_TOLERANCE = 1.0  # pixels
+MAX_STEM_BYTES = 200  # file systems allow 255 for a name, of which endings take a part
 RESULTS_VERSION = 1
 
 
@@ -48,11 +52,13 @@ class Source:
         name: what messages and results call it.
         stem: what the names of its outputs begin with.
         content: its path, or its bytes.
+        problem: why it is not to be read.
     """
 
     name: str
     stem: str
     content: Path | bytes = field(repr=False)
+    problem: ImageError | None = None
 
 
 class Prompting(Protocol):
@@ -89,40 +95,55 @@ class Outcome:
     error: MobileSamError | None = None
 
 
-def find_sources(paths: Iterable[Path], *, beside: Path | None = None) -> list[Source]:
+def find_sources(
+    paths: Iterable[Path], *, beside: Path | None = None, follow_symlinks: bool = False
+) -> list[Source]:
     """Return the images among files and folders, in order, each with a stem of its own.
 
-    A folder stands for the images below it; hidden ones, links to folders and everything
-    below ``beside``, where the outputs go, are left out. Images that would have outputs of
-    the same name keep their suffix in it, and a number where that is taken too: ``a.jpg``
-    and ``a.png`` become ``a_jpg`` and ``a_png``, ``x/a.jpg`` and ``y/a.jpg`` become
-    ``a_jpg`` and ``a_jpg_2``.
+    A folder stands for the images below it; hidden ones and everything below ``beside``,
+    where the outputs go, are left out. Images that would have outputs of the same name
+    keep their suffix in it, and a number where that is taken too: ``a.jpg`` and ``a.png``
+    become ``a_jpg`` and ``a_png``, ``x/a.jpg`` and ``y/a.jpg`` become ``a_jpg`` and
+    ``a_jpg_2``. Very long stems are cut.
+
+    Args:
+        paths: files and folders.
+        beside: the folder of the outputs.
+        follow_symlinks: read what links in a folder show of the world outside it.
 
     Raises:
         ConfigError: if a folder holds no image.
     """
-    files: dict[Path, tuple[Path, Path]] = {}  # resolved -> (path, what of it names the output)
+    files: dict[Path, tuple[FoundImage, Path]] = {}  # resolved -> (image, what of it names the output)
     for path in paths:
         if not _is_folder(path):
-            files.setdefault(_resolved(path), (path, Path(path.name)))
+            files.setdefault(resolved(path), (FoundImage(path), Path(path.name)))
             continue
-        inside = [p for p in sorted(path.rglob("*")) if _counts(p, path, beside)]
+        inside = find_images(path, leave_out=beside, follow_symlinks=follow_symlinks)
         if not inside:
             raise ConfigError(f"{printable(path)}: holds no images")
-        for p in inside:
-            files.setdefault(_resolved(p), (p, p.relative_to(path)))
-    plain = Counter(str(name.with_suffix("")).casefold() for _, name in files.values())
+        for image in inside:
+            files.setdefault(resolved(image.path), (image, image.path.relative_to(path)))
+    plain = Counter(_stem(name).casefold() for _, name in files.values())
     taken: set[str] = set()
     sources = []
-    for path, name in files.values():
-        stem = str(name.with_suffix(""))
+    for image, name in files.values():
+        stem = _stem(name)
         if plain[stem.casefold()] > 1:
             stem = f"{stem}_{name.suffix[1:]}"
         candidates = (stem if i == 1 else f"{stem}_{i}" for i in count(1))
         stem = next(c for c in candidates if c.casefold() not in taken)
         taken.add(stem.casefold())
-        sources.append(Source(printable(path), stem, path))
+        sources.append(Source(printable(image.path), stem, image.path, image.problem))
     return sources
+
+
+def _stem(name: Path) -> str:
+    """Return a name without its suffix, short enough for an output's endings."""
+    stem = os.fsencode(name.stem)
+    if len(stem) > MAX_STEM_BYTES:
+        stem = stem[: MAX_STEM_BYTES - 9] + b"_" + hashlib.sha256(stem).hexdigest()[:8].encode()
+    return str(name.with_name(os.fsdecode(stem))) if stem else str(name)
 
 
 def segment_each(
@@ -134,6 +155,9 @@ def segment_each(
         OutputError: if nothing more can be written, as on a full disk.
     """
     for source in sources:
+        if source.problem is not None:
+            yield Outcome(source, error=source.problem)
+            continue
         try:
             yield Outcome(source, record=segment_file(model, source, prompting, settings))
         except MobileSamError as error:
@@ -148,7 +172,8 @@ def segment_file(model: Model, source: Source, prompting: Prompting, settings: S
     Raises:
         MobileSamError: as its parts do; no output is then half written.
     """
-    image = read_image(source.content, max_pixels=settings.max_pixels, name=source.name)
+    remarks: list[str] = []
+    image = read_image(source.content, max_pixels=settings.max_pixels, name=source.name, remarks=remarks)
     prompts, prefixes = prompting(image.shape[:2])
     check_free(source, len(prompts), settings)
     start = time.perf_counter()
@@ -169,7 +194,8 @@ def segment_file(model: Model, source: Source, prompting: Prompting, settings: S
         },
         "objects": [segmentation_to_record(r, files.pop(i, {})) for i, r in enumerate(results)],
         "files": files.pop(None, {}),
-        "warnings": [f"{n}{remark}" for n, r in zip(names, results, strict=True) for remark in r.remarks],
+        "warnings": remarks
+        + [f"{n}{remark}" for n, r in zip(names, results, strict=True) for remark in r.remarks],
     }
 
 
@@ -320,18 +346,3 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except (OSError, ValueError):
         return False  # reading it will say what is wrong
-
-
-def _resolved(path: Path) -> Path:
-    try:
-        return path.resolve()
-    except (OSError, ValueError, RuntimeError):
-        return path
-
-
-def _counts(path: Path, folder: Path, beside: Path | None) -> bool:
-    """Whether a path below a folder is one of its images."""
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    if hidden or not suffix_is_image(path) or not path.is_file():
-        return False
-    return beside is None or beside.resolve() not in path.resolve().parents

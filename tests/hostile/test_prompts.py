@@ -1,20 +1,27 @@
-"""Bad prompts: the same code and words from the library and from segment_anything's form."""
+"""Bad prompts, rows Q01 to Q39: the same code and words from the library, the command line and a prompt file."""
 
 from __future__ import annotations
 
+import json
 import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from mobilesam import Prompt, PromptError, PromptWarning, SamPredictor
-from mobilesam.core.errors import LimitError
+from mobilesam.cli.main import run
+from mobilesam.core.errors import ConfigError, LimitError
 from mobilesam.core.types import Embedding
+from mobilesam.formats.image import image_to_png
 from mobilesam.predictor import Model
 
 HEIGHT, WIDTH = 48, 64
 NAN, INF = float("nan"), float("inf")
+IMAGE = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
 WHOLE = np.ones((HEIGHT, WIDTH), bool)
 SOME = np.zeros((HEIGHT, WIDTH), bool)
 SOME[10:30, 10:40] = True
@@ -22,108 +29,225 @@ SOME[10:30, 10:40] = True
 
 @pytest.fixture(scope="module")
 def embedding(pocket: Model) -> Embedding:
-    return pocket.embed(np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8))
+    return pocket.embed(IMAGE)
 
 
 # fmt: off
 REFUSED = [
-    ("NaN point", {"points": [[NAN, 4]]}, "S", r"points\[0\].x: is nan"),
-    ("infinite point", {"points": [[3, 4], [3, -INF]]}, "S", r"points\[1\].y: is -inf"),
-    ("huge point", {"points": [[1e308, 4]]}, "S", "outside the image of 64 x 48"),
-    ("huge integer", {"points": [[10**400, 4]]}, "S", "outside"),
-    ("point at the width", {"points": [[64, 4]]}, "S", r"must be in \[0, 64\)"),
-    ("point at the height", {"points": [[4, 48]]}, "S", r"must be in \[0, 48\)"),
-    ("negative point", {"points": [[-1, 4]]}, "S", r"points\[0\].x: is -1"),
-    ("just below zero", {"points": [[-0.4, 4]]}, "S", "outside"),
-    ("swapped", {"points": [[4, 60]]}, "S", "the order is x, y"),
-    ("no points", {"points": []}, "S", "is empty"),
-    ("no prompt", {}, "S", "is empty; give points, a box or a mask"),
-    ("fewer labels", {"points": [[1, 2], [3, 4]], "labels": [1]}, "S", "1 labels for 2 points"),
-    ("labels alone", {"labels": [1]}, "S", "without points"),
-    ("label 2", {"points": [[1, 2]], "labels": [2]}, "S", r"labels\[0\]: is 2; must be 1"),
-    ("label -1", {"points": [[1, 2]], "labels": [-1]}, "S", "must be 1"),
-    ("label 0.9", {"points": [[1, 2]], "labels": [0.9]}, "S", "is 0.9"),
-    ("label NaN", {"points": [[1, 2]], "labels": [NAN]}, "S", "is nan"),
-    ("label text", {"points": [[1, 2]], "labels": ["1"]}, "U", "labels: is a list"),
-    ("label true", {"points": [[1, 2]], "labels": [True]}, "U", "true or false"),
-    ("label null", {"points": [[1, 2]], "labels": [None]}, "U", "labels: is not numeric"),
-    ("1001 points", {"points": np.ones((1001, 2))}, "L", "1001 points; at most 1000"),
-    ("text points", {"points": [["10", "20"]]}, "U", "points: is a list"),
-    ("one text", {"points": "1,2"}, "U", "points: is a str"),
-    ("three numbers", {"points": [[1, 2, 3]]}, "U", r"shape \(1, 3\)"),
-    ("too deep", {"points": [[[1, 2]]]}, "U", r"shape \(1, 1, 2\)"),
-    ("ragged", {"points": [[1, 2], [3]]}, "U", "ragged"),
-    ("complex", {"points": np.ones((1, 2), complex)}, "U", "complex128"),
-    ("objects", {"points": np.array([[{}, 1]])}, "U", "not numeric"),
-    ("masked array", {"points": np.ma.ones((1, 2))}, "U", "masked array"),
-    ("generator", {"points": (p for p in [[1, 2]])}, "U", "is a generator"),
-    ("inverted box", {"box": [40, 10, 20, 30]}, "S", "x0 > x1.*did you pass x, y, w, h"),
-    ("inverted y", {"box": [10, 30, 20, 10]}, "S", "y0 > y1"),
-    ("no area", {"box": [10, 10, 10, 20]}, "S", "no area"),
-    ("box outside", {"box": [70, 10, 90, 20]}, "S", "lies outside the image"),
-    ("box far outside", {"box": [-1e6, -1e6, 1e6, 1e6]}, "S", "more than an image beyond"),
-    ("NaN box", {"box": [1, 2, NAN, 4]}, "S", "box.x1: is nan"),
-    ("infinite box", {"box": [1, 2, 3, INF]}, "S", "box.y1: is inf"),
-    ("three corners", {"box": [1, 2, 3]}, "U", r"shape \(3,\)"),
-    ("five corners", {"box": [1, 2, 3, 4, 5]}, "U", r"shape \(5,\)"),
-    ("dict box", {"box": {"x": 1}}, "U", "box: is a dict"),
-    ("mask of another size", {"mask": np.ones((255, 255), bool)}, "S", r"shape \(255, 255\)"),
-    ("logits of another size", {"mask": np.ones((480, 640), np.float32)}, "S", r"must be .*\(256, 256\)"),
-    ("NaN logits", {"mask": np.full((256, 256), NAN, np.float32)}, "S", "NaN or infinite"),
-    ("mask of sevens", {"mask": np.full((HEIGHT, WIDTH), 7, np.uint8)}, "S", "other than 0, 1 and 255"),
-    ("text mask", {"mask": "mask.png"}, "U", "mask: is a str"),
-    ("complex mask", {"mask": np.ones((HEIGHT, WIDTH), complex)}, "U", "complex"),
+    ("Q01-nan", {"points": [[NAN, 4]]}, "S", r"points\[0\].x: is nan; must be a finite number"),
+    ("Q01-nan-y", {"points": [[1, 2], [3, NAN]]}, "S", r"points\[1\].y: is nan"),
+    ("Q02-inf", {"points": [[INF, 4]]}, "S", r"points\[0\].x: is inf"),
+    ("Q02-minus-inf", {"points": [[3, 4], [3, -INF]]}, "S", r"points\[1\].y: is -inf"),
+    ("Q03-1e38", {"points": [[1e38, 4]]}, "S", "outside the image of 64 x 48"),
+    ("Q03-1e308", {"points": [[1e308, 4]]}, "S", "outside the image of 64 x 48"),
+    ("Q03-400-digits", {"points": [[10**400, 4]]}, "S", "outside the image of 64 x 48"),
+    ("Q04-just-below-zero", {"points": [[-0.4, 4]]}, "S", r"is -0.4, outside"),
+    ("Q05-at-the-width", {"points": [[64, 4]]}, "S", r"points\[0\].x: is 64, .* must be in \[0, 64\)"),
+    ("Q05-at-the-height", {"points": [[4, 48]]}, "S", r"points\[0\].y: is 48, .* must be in \[0, 48\)"),
+    ("Q06-negative", {"points": [[-1, 4]]}, "S", r"points\[0\].x: is -1"),
+    ("Q07-far-outside", {"points": [[5, 5], [1e6, 4]]}, "S", r"points\[1\].x: is 1e\+06, outside"),
+    ("Q08-swapped", {"points": [[4, 60]]}, "S", "the order is x, y"),
+    ("Q10-no-points", {"points": []}, "S", "points: is empty"),
+    ("Q11-nothing", {}, "S", "is empty; give points, a box or a mask"),
+    ("Q12-fewer-labels", {"points": [[1, 2], [3, 4]], "labels": [1]}, "S", "1 labels for 2 points"),
+    ("Q12-more-labels", {"points": [[1, 2]], "labels": [1, 0]}, "S", "2 labels for 1 points"),
+    ("Q14-labels-alone", {"labels": [1]}, "S", "labels: given without points"),
+    *((f"Q15-label-{n}", {"points": [[1, 2]], "labels": [n]}, "S", rf"labels\[0\]: is {n}; must be 1 .* or 0") for n in (2, 7, -1, -5)),
+    ("Q16-label-0.9", {"points": [[1, 2]], "labels": [0.9]}, "S", "is 0.9"),
+    ("Q16-label-nan", {"points": [[1, 2]], "labels": [NAN]}, "S", "is nan"),
+    ("Q16-label-text", {"points": [[1, 2]], "labels": ["1"]}, "U", "labels: is a list"),
+    ("Q16-label-true", {"points": [[1, 2]], "labels": [True]}, "U", "true or false"),
+    ("Q16-label-null", {"points": [[1, 2]], "labels": [None]}, "U", "labels: is not numeric"),
+    ("Q20-1001-points", {"points": np.ones((1001, 2))}, "L", "1001 points; at most 1000"),
+    ("Q20-million-points", {"points": np.ones((1_000_000, 2))}, "L", "1000000 points; at most 1000"),
+    ("Q21-generator", {"points": (p for p in [[1, 2]])}, "U", "is a generator"),
+    ("Q22-text-points", {"points": [["10", "20"]]}, "U", "points: is a list"),
+    ("Q22-one-text", {"points": "1,2"}, "U", "points: is a str"),
+    ("Q23-three-numbers", {"points": [[1, 2, 3]]}, "U", r"shape \(1, 3\); must be \(N, 2\)"),
+    ("Q23-n-1-2", {"points": [[[1, 2]], [[3, 4]]]}, "U", r"shape \(2, 1, 2\)"),
+    ("Q23-1-n-2", {"points": [[[1, 2], [3, 4]]]}, "U", r"shape \(1, 2, 2\)"),
+    ("Q23-ragged", {"points": [[1, 2], [3]]}, "U", "ragged"),
+    ("Q24-complex", {"points": np.ones((1, 2), complex)}, "U", "complex128"),
+    ("Q24-objects", {"points": np.array([[{}, 1]])}, "U", "not numeric"),
+    ("Q24-masked-array", {"points": np.ma.ones((1, 2))}, "U", "masked array"),
+    ("Q25-inverted-x", {"box": [40, 10, 20, 30]}, "S", "x0 > x1; must be x0, y0, x1, y1: did you pass x, y, w, h"),
+    ("Q25-inverted-y", {"box": [10, 30, 20, 10]}, "S", "y0 > y1"),
+    ("Q26-no-area", {"box": [10, 10, 10, 20]}, "S", "no area"),
+    ("Q28-outside", {"box": [70, 10, 90, 20]}, "S", "lies outside the image"),
+    ("Q29-nan", {"box": [1, 2, NAN, 4]}, "S", "box.x1: is nan"),
+    ("Q29-inf", {"box": [1, 2, 3, INF]}, "S", "box.y1: is inf"),
+    ("Q30-three-numbers", {"box": [1, 2, 3]}, "U", r"shape \(3,\)"),
+    ("Q30-five-numbers", {"box": [1, 2, 3, 4, 5]}, "U", r"shape \(5,\)"),
+    ("Q30-wrong-keys", {"box": {"x": 1}}, "U", "box: is a dict; must be 4 numbers x0, y0, x1, y1"),
+    ("Q30-extra-key", {"box": {"x0": 1, "y0": 1, "x1": 4, "y1": 4, "z": 1}}, "U", "box: is a dict; must be"),
+    ("Q31-far-larger", {"box": [-1e6, -1e6, 1e6, 1e6]}, "S", "more than an image beyond"),
+    ("Q34-two-boxes-and-a-point", {"points": [[3, 3]], "box": [[1, 2, 3, 4], [5, 6, 7, 8]]}, "U", r"box: has shape \(2, 4\)"),
+    *((f"Q35-mask-{h}x{w}", {"mask": np.ones((h, w), bool)}, "S", rf"mask: has shape \({h}, {w}\); must be a boolean mask of \(48, 64\)") for h, w in ((255, 255), (480, 640), (1024, 1024))),
+    ("Q35-logits-480x640", {"mask": np.ones((480, 640), np.float32)}, "S", r"must be .*\(256, 256\)"),
+    ("Q36-nan", {"mask": np.full((256, 256), NAN, np.float32)}, "S", "NaN or infinite"),
+    ("Q36-inf", {"mask": np.full((256, 256), INF, np.float32)}, "S", "NaN or infinite"),
+    ("Q38-sevens", {"mask": np.full((HEIGHT, WIDTH), 7, np.uint8)}, "S", "other than 0, 1 and 255"),
+    ("Q38-text", {"mask": "mask.png"}, "U", "mask: is a str"),
+    ("Q38-complex", {"mask": np.ones((HEIGHT, WIDTH), complex)}, "U", "complex"),
 ]
 TOLD = [
-    ("only background", {"points": [[5, 5]], "labels": [0]}, "all points are background"),
-    ("normalised", {"points": [[0.5, 0.25]]}, "lie in 0..1"),
-    ("normalised box", {"box": [0.1, 0.2, 0.5, 0.6]}, "lie in 0..1"),
-    ("box partly outside", {"box": [-5, 10, 20, 60]}, "reaches outside .* and is clipped"),
-    ("point beside the box", {"points": [[50, 40]], "box": [5, 5, 20, 20]}, "outside the box"),
-    ("empty mask", {"mask": ~WHOLE}, "is empty"),
-    ("full mask", {"mask": WHOLE}, "covers the whole image"),
+    ("Q09-normalised", {"points": [[0.5, 0.25]]}, "points: all coordinates lie in 0..1"),
+    ("Q09-normalised-box", {"box": [0.1, 0.2, 0.5, 0.6]}, "box: all coordinates lie in 0..1"),
+    ("Q17-only-background", {"points": [[5, 5]], "labels": [0]}, "labels: all points are background"),
+    ("Q18-on-it-and-beside-it", {"points": [[5, 5], [5, 5]], "labels": [1, 0]}, "points: the same point is said to be on"),
+    ("Q27-partly-outside", {"box": [-5, 10, 20, 60]}, "box: .* reaches outside .* and is clipped"),
+    ("Q33-point-beside-the-box", {"points": [[50, 40]], "box": [5, 5, 20, 20]}, "points: .* outside the box"),
+    ("Q37-empty-mask", {"mask": ~WHOLE}, "mask: is empty"),
+    ("Q37-full-mask", {"mask": WHOLE}, "mask: covers the whole image"),
 ]
 ACCEPTED = [
-    ("minus zero", {"points": [[-0.0, 0]]}),
-    ("last pixel", {"points": [[63.99, 47.99]]}),
-    ("one bare point", {"points": (3, 4)}),
-    ("integers", {"points": np.array([[3, 4]], np.int16)}),
-    ("tensor", {"points": torch.tensor([[3.0, 4.0]], requires_grad=True)}),
-    ("one pixel box", {"box": [10, 10, 11, 11]}),
-    ("whole image box", {"box": [0, 0, 64, 48]}),
-    ("box of (1, 4)", {"box": np.array([[1, 2, 30, 40]])}),
-    ("mask of 0 and 255", {"mask": SOME.astype(np.uint8) * 255}),
-    ("logits", {"mask": np.zeros((1, 256, 256), np.float32)}),
-    ("point, box and mask", {"points": [[15, 15], [60, 40]], "labels": [1, 0], "box": [8, 8, 42, 32], "mask": SOME}),
+    ("Q04-minus-zero", {"points": [[-0.0, 0]]}),
+    ("Q05-last-pixel", {"points": [[63.99, 47.99]]}),
+    ("Q13-no-labels", {"points": [[3, 4], [30, 20]]}),
+    ("Q19-same-point-twice", {"points": [[30, 20], [30, 20]]}),
+    ("Q21-list", {"points": [[3, 4]]}),
+    ("Q21-tuple", {"points": ((3, 4),)}),
+    ("Q21-integers", {"points": np.array([[3, 4]], np.int16)}),
+    ("Q21-float32", {"points": np.array([[3, 4]], np.float32)}),
+    ("Q21-tensor", {"points": torch.tensor([[3.0, 4.0]], requires_grad=True)}),
+    ("Q23-one-bare-point", {"points": (3, 4)}),
+    ("Q26-one-pixel-box", {"box": [10, 10, 11, 11]}),
+    ("Q30-box-of-1-4", {"box": np.array([[1, 2, 30, 40]])}),
+    ("Q31-whole-image", {"box": [0, 0, 64, 48]}),
+    ("Q35-mask-of-the-image", {"mask": SOME}),
+    ("Q35-logits", {"mask": np.zeros((1, 256, 256), np.float32)}),
+    ("Q38-0-and-255", {"mask": SOME.astype(np.uint8) * 255}),
+    ("Q38-0-and-1", {"mask": SOME.astype(np.int64)}),
+    ("Q63-point-box-and-mask", {"points": [[15, 15], [60, 40]], "labels": [1, 0], "box": [8, 8, 42, 32], "mask": SOME}),
 ]
 # fmt: on
 
 
+def to_arguments(prompt: dict) -> list[str] | None:
+    """The prompt as options of the command line, or None where they cannot say it."""
+    arguments: list[str] = []
+    if not prompt or set(prompt) == {"labels"}:
+        return None
+    for name, value in prompt.items():
+        if name == "mask":
+            if not isinstance(value, np.ndarray) or value.dtype != bool:
+                return None
+            Path("mask.png").write_bytes(image_to_png(value))
+            arguments += ["--mask", "mask.png"]
+        elif (numbers := real_numbers(value)) is None:
+            return None
+        elif name == "box":
+            if numbers.shape not in ((4,), (1, 4)):
+                return None
+            arguments.append("--box=" + ",".join(map(repr, numbers.ravel().tolist())))
+        elif name == "points":
+            labels = real_numbers(prompt.get("labels", np.ones(numbers.size // 2)))
+            if labels is None or numbers.shape not in ((len(labels), 2), (2,)) or len(labels) > 5000:
+                return None
+            for (x, y), label in zip(numbers.reshape(-1, 2).tolist(), labels.tolist(), strict=True):
+                arguments.append(f"--point={x!r},{y!r}" + (f",{label!r}" if "labels" in prompt else ""))
+    return arguments or None
+
+
+def real_numbers(value: Any) -> np.ndarray | None:
+    """The value as numbers, or None if it is none or holds what no option can say."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().numpy()
+    if isinstance(value, np.ma.MaskedArray) or not isinstance(value, list | tuple | np.ndarray):
+        return None
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        return None
+    return array if array.dtype.kind in "if" and array.size else None
+
+
+def to_record(prompt: dict) -> dict | None:
+    """The prompt as an object of a prompt file, or None where JSON cannot say it."""
+    record = {}
+    for name, value in prompt.items():
+        if isinstance(value, torch.Tensor):
+            value = value.detach().numpy()
+        if name == "mask":
+            if not isinstance(value, np.ndarray) or value.dtype != bool:
+                return None
+            Path("mask.png").write_bytes(image_to_png(value))
+            value = "mask.png"
+        elif isinstance(value, np.ndarray):
+            if isinstance(value, np.ma.MaskedArray) or value.dtype.kind not in "if" or value.size > 5000:
+                return None
+            value = value.tolist()
+        elif not isinstance(value, list | tuple | str | dict):
+            return None
+        record[name] = value
+    return record
+
+
+@pytest.fixture
+def segment(
+    pocket: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> Callable[..., tuple[int, str, dict]]:
+    """Run the command in this process with the model that is loaded already; return code, errors and results."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mobilesam.cli.segment.load_model", lambda *_: pocket)
+    Path("i.png").write_bytes(image_to_png(IMAGE))
+
+    def run_segment(*arguments: str) -> tuple[int, str, dict]:
+        code = run(["segment", "i.png", *arguments, "--json", "--save", ""])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return code, err, json.loads(out) if out else {}
+
+    return run_segment
+
+
+def as_file(record: dict) -> list[str]:
+    Path("p.json").write_text(json.dumps({"version": 1, "objects": [record]}))
+    return ["--prompts", "p.json"]
+
+
+EXIT = {"U": 2, "S": 2, "L": 7, "I": 3}
+
+
 @pytest.mark.parametrize(("prompt", "code", "message"), [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED])
-def test_refused(pocket: Model, embedding: Embedding, prompt: dict, code: str, message: str) -> None:
+def test_refused(
+    pocket: Model, embedding: Embedding, segment: Callable, prompt: dict, code: str, message: str
+) -> None:
     with pytest.raises((PromptError, LimitError), match=message) as caught:
         pocket.segment(embedding, Prompt(**prompt))
+    said = str(caught.value)
     assert caught.value.code == code
-    assert len(str(caught.value)) <= 200
-    with pytest.raises((PromptError, LimitError), match=r"^prompts\[1\]\."):
-        pocket.segment(
-            embedding,
-            [Prompt(points=[1, 2]), Prompt(**prompt)]
-            if prompt
-            else [Prompt(points=[1, 2]), Prompt(labels=[1])],
-        )
+    assert len(said) <= 200
+    with pytest.raises((PromptError, LimitError), match=r"^prompts\[1\][.:]"):
+        pocket.segment(embedding, [Prompt(points=[1, 2]), Prompt(**prompt)])
+    arguments, record = to_arguments(prompt), to_record(prompt)
+    if arguments is not None:
+        status, error, _ = segment(*arguments)
+        assert (status, error) == (EXIT[code], f"error[{code}]: {said}\n")
+    if record is not None:
+        status, error, _ = segment(*as_file(record))
+        assert status == EXIT[code]
+        if "NaN" in json.dumps(record) or "Infinity" in json.dumps(record):  # no numbers in JSON
+            assert error.startswith(f"error[{code}]: p.json: holds ")
+        else:
+            assert error == f"error[{code}]: p.json: objects[0].{said}\n".replace("].prompt", "]")
 
 
 @pytest.mark.parametrize(("prompt", "message"), [t[1:] for t in TOLD], ids=[t[0] for t in TOLD])
-def test_told(pocket: Model, embedding: Embedding, prompt: dict, message: str) -> None:
+def test_told(pocket: Model, embedding: Embedding, segment: Callable, prompt: dict, message: str) -> None:
     with pytest.warns(PromptWarning, match=message):
         result = pocket.segment(embedding, Prompt(**prompt))
     assert np.isfinite(result.predicted_iou).all()
-    assert any(message.split()[0] in remark for remark in result.remarks)
+    (remark, *_) = result.remarks
+    for arguments, where in ((to_arguments(prompt), ""), (as_file(to_record(prompt)), "p.json: objects[0].")):
+        status, error, document = segment(*arguments)
+        assert status == 0
+        assert f"warning: i.png: {where}{remark}\n" in error
+        assert where + remark in document["images"][0]["warnings"]
 
 
 @pytest.mark.parametrize("prompt", [a[1] for a in ACCEPTED], ids=[a[0] for a in ACCEPTED])
-def test_accepted(pocket: Model, embedding: Embedding, prompt: dict) -> None:
+def test_accepted(pocket: Model, embedding: Embedding, segment: Callable, prompt: dict) -> None:
     before = {key: plain(value) for key, value in prompt.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -132,35 +256,74 @@ def test_accepted(pocket: Model, embedding: Embedding, prompt: dict) -> None:
     assert np.isfinite(result.low_res_masks).all()
     for key, value in before.items():  # the caller's arrays are never changed
         np.testing.assert_array_equal(plain(prompt[key]), value)
+    arguments, record = to_arguments(prompt), to_record(prompt)
+    for given in (arguments, None if record is None else as_file(record)):
+        if given is not None:
+            status, error, document = segment(*given)
+            assert status == 0, error
+            entry = document["images"][0]["objects"][0]
+            assert entry["masks"][entry["chosen"]]["segmentation"] == result.rle.to_dict()
 
 
 def plain(value: object) -> np.ndarray:
     return np.array(value.detach().numpy() if isinstance(value, torch.Tensor) else value)
 
 
-def test_same_point_twice_is_one_prompt_of_two_points(pocket: Model, embedding: Embedding) -> None:
+def test_every_surface_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The conversions would also be right if they gave up on everything."""
+    monkeypatch.chdir(tmp_path)
+    for table in (REFUSED, TOLD, ACCEPTED):
+        assert sum(to_arguments(row[1]) is not None for row in table) >= len(table) // 3
+        assert sum(to_record(row[1]) is not None for row in table) >= len(table) // 2
+
+
+def test_Q13_labels_are_1_by_default(pocket: Model, embedding: Embedding) -> None:
+    bare = pocket.segment(embedding, Prompt(points=[[3, 4], [30, 20]]))
+    told = pocket.segment(embedding, Prompt(points=[[3, 4], [30, 20]], labels=[1, 1]))
+    np.testing.assert_array_equal(bare.low_res_masks, told.low_res_masks)
+
+
+def test_Q19_same_point_twice_is_one_prompt_of_two_points(pocket: Model, embedding: Embedding) -> None:
     one = pocket.segment(embedding, Prompt(points=[[30, 20]]), multimask=False)
     two = pocket.segment(embedding, Prompt(points=[[30, 20], [30, 20]]), multimask=False)
     assert (one.mask == two.mask).mean() > 0.8
 
 
-@pytest.mark.parametrize("value", ["false", 2, 1.0, []])
+def test_Q38_a_mask_means_the_same_in_every_type(pocket: Model, embedding: Embedding) -> None:
+    wanted = pocket.segment(embedding, Prompt(mask=SOME)).low_res_masks
+    for mask in (SOME.astype(np.uint8), SOME.astype(np.uint8) * 255, SOME.astype(np.int64)):
+        np.testing.assert_array_equal(pocket.segment(embedding, Prompt(mask=mask)).low_res_masks, wanted)
+
+
+@pytest.mark.parametrize("value", ["false", 2, 1.0, []], ids=lambda v: f"Q50-{v!r}")
 def test_multimask_has_no_truthiness(pocket: Model, embedding: Embedding, value: object) -> None:
-    with pytest.raises(PromptError, match="multimask"):
+    with pytest.raises(PromptError, match=r"multimask: is .*; must be True, False or None") as caught:
         pocket.segment(embedding, Prompt(points=[1, 2]), multimask=value)
+    assert caught.value.code == "U"
 
 
 @pytest.mark.parametrize(
-    ("prompts", "message"), [([], "is empty"), (3, "is a int"), ([[1, 2]], r"prompts\[0\]")]
+    ("prompts", "code", "message"),
+    [([], "S", "is empty"), (3, "U", "is a int"), ([[1, 2]], "U", r"prompts\[0\]")],
+    ids=["Q32-no-boxes", "Q32-a-number", "Q32-a-list"],
 )
-def test_lists_of_prompts(pocket: Model, embedding: Embedding, prompts: object, message: str) -> None:
-    with pytest.raises(PromptError, match=message):
+def test_lists_of_prompts(
+    pocket: Model, embedding: Embedding, prompts: object, code: str, message: str
+) -> None:
+    with pytest.raises(PromptError, match=message) as caught:
         pocket.segment(embedding, prompts)
+    assert caught.value.code == code
 
 
-def test_too_many_prompts(pocket: Model, embedding: Embedding) -> None:
-    with pytest.raises(LimitError, match="10001 prompts"):
+def test_Q32_too_many_prompts(pocket: Model, embedding: Embedding, segment: Callable) -> None:
+    with pytest.raises(LimitError, match="10001 prompts; at most 10000"):
         pocket.segment(embedding, [Prompt(points=[1, 2])] * 10001)
+    Path("p.json").write_text(json.dumps({"objects": [{"box": [1, 2, 3, 4]}] * 10001}))
+    status, error, _ = segment("--prompts", "p.json")
+    assert (status, error) == (7, "error[L]: p.json: 10001 objects; at most 10000 are allowed\n")
+    status, error, _ = segment(*["--box=1,2,3,4"] * 10001)
+    assert status == 7
+    assert "at most 10000" in error
 
 
 class TestSamPredictor:
@@ -170,23 +333,33 @@ class TestSamPredictor:
         predictor.set_image(np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
         return predictor
 
-    def test_before_an_image(self, pocket: Model) -> None:
+    def test_Q57_before_an_image(self, pocket: Model) -> None:
         predictor = SamPredictor(pocket)
         for use in (predictor.get_image_embedding, lambda: predictor.predict(box=[1, 2, 3, 4])):
             with pytest.raises(RuntimeError, match="set_image"):
                 use()
 
-    def test_a_failed_image_leaves_none(self, predictor: SamPredictor) -> None:
+    def test_Q57_a_failed_image_leaves_none(self, predictor: SamPredictor) -> None:
         with pytest.raises(ValueError, match="uint8"):
             predictor.set_image(np.zeros((4, 4, 3)))
         assert not predictor.is_image_set
         with pytest.raises(RuntimeError, match="set_image"):
             predictor.predict(box=[1, 2, 3, 4])
 
-    def test_a_smaller_image_makes_old_points_wrong(self, predictor: SamPredictor) -> None:
+    def test_Q58_a_smaller_image_makes_old_points_wrong(self, predictor: SamPredictor) -> None:
         predictor.set_image(np.full((20, 20, 3), 90, np.uint8))
         with pytest.raises(PromptError, match="outside the image of 20 x 20"):
             predictor.predict(np.array([[50, 10]]), np.array([1]))
+
+    def test_Q57_after_reset_or_with_another_models_embedding(
+        self, predictor: SamPredictor, pocket: Model, embedding: Embedding
+    ) -> None:
+        predictor.reset_image()
+        with pytest.raises(RuntimeError, match="set_image"):
+            predictor.predict(box=[1, 2, 3, 4])
+        other = Model(pocket.runtime, name="another")
+        with pytest.raises(ConfigError, match="was made by pocket-1, this model is another"):
+            other.segment(embedding, Prompt(points=[1, 2]))
 
     @pytest.mark.parametrize(
         ("prompt", "message"),

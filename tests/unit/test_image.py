@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobilesam.core.errors import ImageError, LimitError
-from mobilesam.formats.image import decode_image, decode_mask, image_to_png, read_image, read_mask
+from mobilesam.core.errors import ImageError, ImageWarning, LimitError
+from mobilesam.formats.image import decode_mask, image_to_png, read_image, read_mask
 from tests.photographs import cat, jpeg
 
 
@@ -21,13 +21,13 @@ def encode(picture: Image.Image, kind: str, **options: object) -> bytes:
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
 def test_lossless_formats(kind: str) -> None:
-    np.testing.assert_array_equal(decode_image(encode(Image.fromarray(cat()), kind)), cat())
+    np.testing.assert_array_equal(read_image(encode(Image.fromarray(cat()), kind)), cat())
 
 
 def test_path_bytes_pil_and_array_agree(tmp_path) -> None:
     data = jpeg(cat())
     (tmp_path / "cat.jpg").write_bytes(data)
-    wanted = decode_image(data)
+    wanted = read_image(data)
     np.testing.assert_array_equal(read_image(tmp_path / "cat.jpg"), wanted)
     np.testing.assert_array_equal(read_image(str(tmp_path / "cat.jpg")), wanted)
     np.testing.assert_array_equal(read_image(Image.open(io.BytesIO(data))), wanted)
@@ -52,24 +52,24 @@ def test_exif_orientation(orientation: int, turn: Image.Transpose | None) -> Non
     stored = picture if turn is None else picture.transpose(turn)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    np.testing.assert_array_equal(decode_image(encode(stored, "PNG", exif=exif)), cat())
+    np.testing.assert_array_equal(read_image(encode(stored, "PNG", exif=exif)), cat())
 
 
 def test_grey_palette_one_bit_and_cmyk() -> None:
     picture = Image.fromarray(cat())
     grey = np.asarray(picture.convert("L"))
-    for got in (decode_image(encode(picture.convert("L"), "PNG")), read_image(grey)):
+    for got in (read_image(encode(picture.convert("L"), "PNG")), read_image(grey)):
         np.testing.assert_array_equal(got, np.repeat(grey[..., None], 3, 2))
     palette = picture.quantize(256)
-    np.testing.assert_array_equal(decode_image(encode(palette, "PNG")), np.asarray(palette.convert("RGB")))
-    assert set(np.unique(decode_image(encode(picture.convert("1"), "PNG")))) == {0, 255}
-    cmyk = decode_image(encode(picture.convert("CMYK"), "JPEG", quality=95))
+    np.testing.assert_array_equal(read_image(encode(palette, "PNG")), np.asarray(palette.convert("RGB")))
+    assert set(np.unique(read_image(encode(picture.convert("1"), "PNG")))) == {0, 255}
+    cmyk = read_image(encode(picture.convert("CMYK"), "JPEG", quality=95))
     assert np.abs(cmyk.astype(int) - cat()).mean() < 8
 
 
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
     grey = (np.arange(256 * 256, dtype=np.uint32)).astype(np.uint16).reshape(256, 256)
-    image = decode_image(encode(Image.fromarray(grey), "PNG"))
+    image = read_image(encode(Image.fromarray(grey), "PNG"))
     assert image[0, 0, 0] == 0
     assert image[-1, -1, 0] == 255
     assert abs(image.mean() - 127.5) < 1
@@ -79,7 +79,7 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
 def test_transparency_lies_over_white() -> None:
     rgba = np.zeros((4, 4, 4), np.uint8)
     rgba[:2, :, 3] = 255
-    for got in (decode_image(encode(Image.fromarray(rgba), "PNG")), read_image(rgba)):
+    for got in (read_image(encode(Image.fromarray(rgba), "PNG")), read_image(rgba)):
         assert (got[:2] == 0).all()
         assert (got[2:] == 255).all()
 
@@ -87,7 +87,9 @@ def test_transparency_lies_over_white() -> None:
 def test_first_frame_of_an_animation() -> None:
     frames = [Image.fromarray(cat()).quantize(64), Image.new("P", (451, 300))]
     data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert np.abs(decode_image(data).astype(int) - cat()).mean() < 20
+    with pytest.warns(ImageWarning, match="first of 2 frames"):
+        image = read_image(data)
+    assert np.abs(image.astype(int) - cat()).mean() < 20
 
 
 @pytest.mark.parametrize(
@@ -101,24 +103,24 @@ def test_first_frame_of_an_animation() -> None:
         (b"<svg xmlns=''>", "not a raster"),
         (b"%PDF-1.7", "PDF"),
         (b"just a note", "text, not an image"),
-        (b"\x00\x00\x00\x18ftypheic....", "HEIC"),
+        (b"\x00\x00\x00\x18ftypheic....", "HEI[CF]"),
     ],
 )
 def test_what_is_no_image_is_named(data: bytes, message: str) -> None:
     with pytest.raises(ImageError, match=message):
-        decode_image(data)
+        read_image(data)
 
 
 def test_formats_that_are_not_wanted_reach_no_decoder() -> None:
     data = encode(Image.fromarray(cat()), "PPM")
-    with pytest.raises(ImageError, match="allowed: JPEG, PNG"):
-        decode_image(data)
+    with pytest.raises(ImageError, match="give JPEG, PNG"):
+        read_image(data)
 
 
 def test_too_many_pixels_are_refused_before_decoding() -> None:
     data = encode(Image.new("1", (9000, 9000)), "PNG")
     with pytest.raises(LimitError, match="81,000,000 pixels, over the limit of 50,000,000"):
-        decode_image(data)
+        read_image(data)
     with pytest.raises(LimitError, match="over the limit of 1,000"):
         read_image(cat(), max_pixels=1000)
 
@@ -154,7 +156,7 @@ def test_paths_that_are_no_files(tmp_path) -> None:
         ("absent.jpg", "not found"),
         ("", "is a directory"),
         ("pipe", "not a regular file"),
-        ("loop", "cannot be opened"),
+        ("loop", "symbolic link loop"),
         ("x" * 5000, "cannot be opened"),
         ("nul\0", "not a valid path"),
     ]:

@@ -17,7 +17,7 @@ from types import FrameType
 import click
 
 from mobilesam import __version__
-from mobilesam.core.errors import MobileSamError, PromptWarning
+from mobilesam.core.errors import ImageWarning, LimitError, MobileSamError, PromptWarning
 from mobilesam.core.text import printable
 
 USAGE_EXIT, OUTPUT_EXIT, BUG_EXIT, INTERRUPTED_EXIT, TERMINATED_EXIT = 2, 6, 70, 130, 143
@@ -76,7 +76,8 @@ def run(arguments: list[str]) -> int:
     """Run the command line; return the exit code. Errors are one line on standard error."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PromptWarning)  # the commands tell them in their own form
+            for kind in (PromptWarning, ImageWarning):  # the commands tell them in their own form
+                warnings.simplefilter("ignore", kind)
             result = cli.main(arguments, prog_name="mobilesam", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
@@ -104,6 +105,9 @@ def tell(error: Exception) -> int:
         return USAGE_EXIT
     elif isinstance(error, click.ClickException):
         code, message, status = "U", _usage_message(error), USAGE_EXIT
+    elif isinstance(error, MemoryError):
+        message = "not enough memory; free some, or give smaller images or fewer prompts"
+        code, status = LimitError.code, LimitError.exit_code
     elif isinstance(error, OSError) and error.strerror:
         where = error.filename or "standard output"
         code, message, status = "O", f"{where}: cannot be read or written ({error.strerror})", OUTPUT_EXIT

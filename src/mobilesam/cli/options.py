@@ -94,7 +94,13 @@ def load_model(
     model: str | None, checkpoint: str | None, runtime: str | None, device: str | None, dtype: str | None
 ) -> Model:
     """Load the model asked for; where none is asked for, say which one it is and how to get the other."""
-    loaded = load(model or DEFAULT_MODEL, checkpoint=checkpoint, runtime=runtime, device=device, dtype=dtype)
+    loaded = load(
+        DEFAULT_MODEL if model is None else model,
+        checkpoint=checkpoint,
+        runtime=runtime,
+        device=device,
+        dtype=dtype,
+    )
     if model is None and checkpoint is not None:
         click.echo(f"model: {loaded.name}", err=True)
     elif model is None:

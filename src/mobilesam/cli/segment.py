@@ -13,11 +13,12 @@ from typing import Any
 import click
 
 from mobilesam.cli.options import BoxType, Coordinate, PointType, load_model, model_options
-from mobilesam.core.arrays import Size
-from mobilesam.core.errors import PromptError
+from mobilesam.core.arrays import Image, Size
+from mobilesam.core.errors import ImageError, LimitError, PromptError
 from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
-from mobilesam.formats.image import MAX_PIXELS, image_to_png, read_image, read_limited, read_mask
+from mobilesam.formats.image import MAX_PIXELS, image_to_png, read_image, read_mask
+from mobilesam.formats.image_bytes import read_limited, shown
 from mobilesam.formats.overlay import draw_ruler
 from mobilesam.formats.prompt_file import read_prompts
 from mobilesam.predictor import Model
@@ -62,6 +63,9 @@ DEFAULT_SAVE = "mask,overlay"
 @click.option("--overwrite", is_flag=True, help="Replace results that are there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 @click.option(
+    "--follow-symlinks", is_flag=True, help="In a folder, read also what links show of other folders."
+)
+@click.option(
     "--max-pixels",
     type=click.IntRange(1),
     metavar="N",
@@ -79,6 +83,7 @@ def segment(
     save: str,
     overwrite: bool,
     as_json: bool,
+    follow_symlinks: bool,
     max_pixels: int | None,
     model: str | None,
     checkpoint: str | None,
@@ -110,10 +115,9 @@ def segment(
     if to_stdout and as_json:
         raise click.UsageError("--out -: cannot be joined with --json, which prints to the same place")
     limit = max_pixels or MAX_PIXELS
-    sources = _find(images, None if to_stdout else Path(out))
+    sources = _find(images, None if to_stdout else Path(out), follow_symlinks=follow_symlinks)
     if ruler:
-        _write_rulers(sources, out, overwrite=overwrite, max_pixels=limit)
-        return 0
+        return _write_rulers(sources, out, overwrite=overwrite, max_pixels=limit)
     prompting = _Prompting(points, boxes, mask, prompt_file)
     loaded = load_model(model, checkpoint, runtime, device, dtype)
     if to_stdout:
@@ -169,7 +173,7 @@ def _parse_save(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(kinds))
 
 
-def _find(images: Sequence[str], out: Path | None) -> list[Source]:
+def _find(images: Sequence[str], out: Path | None, *, follow_symlinks: bool) -> list[Source]:
     """Expand patterns that the shell did not; standard input is one image."""
     if STANDARD_STREAM in images:
         if len(images) > 1:
@@ -185,7 +189,7 @@ def _find(images: Sequence[str], out: Path | None) -> list[Source]:
         if found == []:
             raise click.UsageError(f"{image}: matches no file")
         paths += [Path(name) for name in (found or [image])]
-    return find_sources(paths, beside=out)
+    return find_sources(paths, beside=out, follow_symlinks=follow_symlinks)
 
 
 def _segment_all(
@@ -214,15 +218,19 @@ def _segment_all(
         click.echo(f"{len(done)} of {len(sources)} images done; results in {printable(settings.out)}")
     elif not as_json and done:
         _print_record(done[0])
-    errors = [o.error for o in outcomes if o.error is not None]
+    return _exit_code(outcomes)
+
+
+def _exit_code(outcomes: Sequence[Outcome]) -> int:
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     if not errors:
         return 0
-    return PARTIAL_EXIT if done else errors[0].exit_code
+    return PARTIAL_EXIT if len(errors) < len(outcomes) else errors[0].exit_code
 
 
 def _tell(outcome: Outcome, many: bool) -> None:
     """Print an image's error or warnings to standard error."""
-    name = outcome.source.name
+    name = shown(outcome.source.name)
     if outcome.error is not None:
         text = printable(outcome.error)
         if many and not text.startswith(name):
@@ -258,25 +266,44 @@ def _segment_to_stdout(
     if len(sources) != 1 or len(kinds) != 1:
         raise click.UsageError("--out -: takes one image and one kind, such as --save mask")
     source = sources[0]
-    image = read_image(source.content, max_pixels=max_pixels, name=source.name)
+    image = _read(source, max_pixels)
     prompts, prefixes = prompting(image.shape[:2])
     if len(prompts) > 1 and kinds[0] in PER_OBJECT:
         raise click.UsageError(f"--out -: {len(prompts)} objects have {len(prompts)} files; give a folder")
     results = model.segment(model.embed(image, max_pixels=max_pixels), prompts, prefixes=prefixes)
     for remark in (remark for result in results for remark in result.remarks):
-        click.echo(f"warning: {source.name}: {printable(remark)}", err=True)
+        click.echo(f"warning: {shown(source.name)}: {printable(remark)}", err=True)
     click.echo(encode(kinds[0], results, source), nl=False)
 
 
-def _write_rulers(sources: Sequence[Source], out: str, *, overwrite: bool, max_pixels: int) -> None:
+def _read(source: Source, max_pixels: int) -> Image:
+    """Read an image and tell what there is to be remarked."""
+    if source.problem is not None:
+        raise source.problem
+    remarks: list[str] = []
+    image = read_image(source.content, max_pixels=max_pixels, name=source.name, remarks=remarks)
+    for remark in remarks:
+        click.echo(f"warning: {shown(source.name)}: {remark}", err=True)
+    return image
+
+
+def _write_rulers(sources: Sequence[Source], out: str, *, overwrite: bool, max_pixels: int) -> int:
+    """Write the rulers, tell what happens, and return the exit code."""
     if out == STANDARD_STREAM and len(sources) > 1:
         raise click.UsageError("--out -: takes one image")
+    outcomes = []
     for source in sources:
-        image = read_image(source.content, name=source.name, max_pixels=max_pixels)
-        png = image_to_png(draw_ruler(image))
+        try:
+            png = image_to_png(draw_ruler(_read(source, max_pixels)))
+            outcomes.append(Outcome(source))
+        except (ImageError, LimitError) as error:
+            outcomes.append(Outcome(source, error=error))
+            _tell(outcomes[-1], len(sources) > 1)
+            continue
         if out == STANDARD_STREAM:
             click.echo(png, nl=False)
-            return
+            continue
         path = Path(out) / f"{source.stem}_ruler.png"
         write_bytes(path, png, overwrite=overwrite)
         click.echo(f"ruler: {printable(path)}")
+    return _exit_code(outcomes)

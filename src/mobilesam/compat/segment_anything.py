@@ -94,10 +94,12 @@ class SamPredictor:
         if image_format not in ("RGB", "BGR"):
             raise ConfigError(f"image_format: is {image_format!r}; must be 'RGB' or 'BGR'")
         if not isinstance(image, np.ndarray):
-            raise ImageError(f"image: is a {type(image).__name__}; must be an array (H, W, 3) uint8")
+            raise ImageError(
+                f"image: is a {type(image).__name__}; must be an array (H, W, 3) uint8", code="U"
+            )
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ImageError(
-                f"image: has shape {image.shape} and type {image.dtype}; must be (H, W, 3) uint8"
+                f"image: has shape {image.shape} and type {image.dtype}; must be (H, W, 3) uint8", code="U"
             )
         if image_format == "BGR":
             image = image[..., ::-1]

@@ -37,10 +37,16 @@ class PromptError(MobileSamError, ValueError):
 
 
 class ImageError(MobileSamError, OSError, ValueError):
-    """An image that cannot be read or decoded."""
+    """An image that cannot be read or decoded, or an argument that is none (``code`` U)."""
 
     code = "I"
     exit_code = 3
+
+    def __init__(self, message: str, *, code: str = "I") -> None:
+        super().__init__(message)
+        self.code = code
+        if code == "U":
+            self.exit_code = ConfigError.exit_code
 
 
 class LimitError(MobileSamError, ValueError):
@@ -80,6 +86,10 @@ class MissingExtraError(MobileSamError, ImportError):
 
 class PromptWarning(UserWarning):
     """A prompt that is valid but may not be meant."""
+
+
+class ImageWarning(UserWarning):
+    """An image that is read, but not all of it or not as may be expected."""
 
 
 def missing_extra(what: str, extra: str) -> MissingExtraError:

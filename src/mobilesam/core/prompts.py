@@ -69,7 +69,7 @@ class FieldNames:
 def names_with(prefix: str) -> FieldNames:
     """Return our own names behind a prefix such as ``prompts[2].``."""
     return FieldNames(
-        prefix or "prompt", *(f"{prefix}{part}" for part in ("points", "labels", "box", "mask"))
+        prefix.rstrip(".: ") or "prompt", *(f"{prefix}{part}" for part in ("points", "labels", "box", "mask"))
     )
 
 
@@ -114,6 +114,8 @@ def validate_prompt(
         raise PromptError(f"{names.prompt}: is empty; give points, a box or a mask")
     if len(points) and not labels.any() and box is None and mask_input is None:
         remarks.append(f"{names.labels}: all points are background (0)")
+    if _in_both(points, labels):
+        remarks.append(f"{names.points}: the same point is said to be on the object (1) and beside it (0)")
     if box is not None and len(points):
         on_object = points[labels == FOREGROUND]
         if (on_object < box[:2]).any() or (on_object > box[2:]).any():
@@ -202,6 +204,12 @@ def _check_box(box: ArrayLike, original_size: Size, name: str, remarks: list[str
     if (clipped != array).any():
         remarks.append(f"{name}: {shown} reaches outside the image of {width} x {height} and is clipped")
     return clipped
+
+
+def _in_both(points: Points, labels: Labels) -> bool:
+    """Whether a foreground point is a background point too."""
+    on_object, beside = points[labels == FOREGROUND], points[labels == BACKGROUND]
+    return bool((on_object[:, None] == beside).all(-1).any())
 
 
 def _look_normalised(coords: np.ndarray, original_size: Size) -> bool:

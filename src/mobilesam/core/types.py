@@ -74,6 +74,7 @@ class Embedding:
         input_size: (height, width) of the part of that square that shows the image.
         original_size: (height, width) of the image.
         image: the image itself (H, W, 3), for overlays and cut-outs.
+        remarks: what was read but may not be meant, such as an animation's first frame.
     """
 
     arrays: NamedArrays
@@ -82,6 +83,7 @@ class Embedding:
     input_size: Size
     original_size: Size
     image: Image = field(repr=False)
+    remarks: tuple[str, ...] = ()
 
     @property
     def image_embedding(self) -> np.ndarray:

@@ -1,68 +1,62 @@
 """Read any photograph as (H, W, 3) uint8 RGB, upright; write PNG.
 
-Only the listed formats are parsed, the pixel limit is checked before pixels are
+Only the listed formats reach a decoder, the pixel limit is checked before pixels are
 decoded, and a file is read whole before it is looked at, so that it cannot change
 underneath. Orientation is applied, transparency lies over white, 16 bits are scaled
-to 8, and of an animation only the first frame is read.
+to 8, and of an animation only the first frame is read. docs/reference/images.md is the
+table of what is read how.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import stat
-import struct
 import warnings
-import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import DTypeLike
 from PIL import Image as PillowImage
-from PIL import ImageOps, UnidentifiedImageError
 
 from mobilesam.core.arrays import ArrayLike, Image, Mask
-from mobilesam.core.errors import ImageError, LimitError
-from mobilesam.core.text import printable
+from mobilesam.core.errors import ImageError, ImageWarning, LimitError
+from mobilesam.formats.image_bytes import read_file, shown
+from mobilesam.formats.image_decoders import DECODING_ERRORS, OpenedPicture, open_picture, quiet, told_as_ours
+from mobilesam.formats.signatures import what_else
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
+    *(".avif", ".heic", ".heif"),
+)
 MAX_PIXELS = 50_000_000
-MAX_FILE_BYTES = 512 * 2**20
-MAX_SIDE_RATIO = 1000  # beyond it the shorter side of the model's input would be less than a pixel
+MAX_SIDE_RATIO = 1024  # beyond it the shorter side of the model's input would be less than a pixel
+STRIP_PIXELS = 2**20  # turned into RGB at a time, so that a picture lies in memory once, not thrice
 WHITE = (255, 255, 255)
 LOSSY_BLACK, LOSSY_WHITE, LOSSY_BETWEEN = 40, 215, 0.05  # a JPEG mask has few values between
-DECODING_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    OverflowError,
-    TypeError,
-    KeyError,
-    IndexError,
-    EOFError,
-    AttributeError,
-    struct.error,
-    zlib.error,
-)
-
-# The first bytes of what people give by mistake, and what to say of it.
-NOT_IMAGES = (
-    (b"version https://git-lfs", "a Git LFS pointer, not the image; run: git lfs pull"),
-    (b"<!doctype html", "an HTML page, not an image"),
-    (b"<html", "an HTML page, not an image"),
-    (b"<svg", "SVG, which is not a raster format; render it to PNG"),
-    (b"<?xml", "XML, not a raster image; render it to PNG"),
-    (b"%pdf", "a PDF; render the page to PNG"),
-    (b"%!ps", "PostScript; render it to PNG"),
-    (b"8bps", "a Photoshop file; export it as PNG"),
-    (b"{", "text, not an image"),
-    (b"\x1f\x8b", "a gzip file, not an image"),
-    (b"pk\x03\x04", "a zip archive, not an image"),
-)
+EXIF_ORIENTATION = 0x0112
+WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+# The picture as it is stored is this view of the upright one (H, W, 3), by EXIF orientation.
+STORED_VIEWS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda upright: upright,
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: upright.swapaxes(0, 1)[::-1],
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: upright.swapaxes(0, 1)[:, ::-1],
+}
+SIDEWAYS = (5, 6, 7, 8)
 
 
-def read_image(source: ArrayLike, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Image:
+def read_image(
+    source: ArrayLike,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    name: str | None = None,
+    remarks: list[str] | None = None,
+) -> Image:
     """Return an upright RGB image (H, W, 3) uint8.
 
     Args:
@@ -70,67 +64,60 @@ def read_image(source: ArrayLike, *, max_pixels: int = MAX_PIXELS, name: str | N
             (H, W) grey or (H, W, 4) with alpha, of uint8 or uint16.
         max_pixels: greatest height times width.
         name: what messages call the image; by default its path.
+        remarks: a list that takes what is right but may not be meant, such as frames that
+            are ignored; without one they are warnings.
 
     Raises:
         ImageError: if it cannot be read or is not an image of a known form.
         LimitError: if it has too many pixels or bytes.
 
+    Warns:
+        ImageWarning: what ``remarks`` would take.
+
     Example:
         >>> read_image(np.zeros((2, 3), np.uint8)).shape
         (2, 3, 3)
     """
+    told: list[str] = [] if remarks is None else remarks
+    name = shown(name or _name_of(source))
+    try:
+        image = _source_to_rgb(source, name, max_pixels, told)
+    except MemoryError as error:
+        raise LimitError(f"{name}: too large for this machine's memory; make it smaller") from error
+    if remarks is None:
+        for remark in told:
+            warnings.warn(f"{name}: {remark}", ImageWarning, stacklevel=2)
+    return image
+
+
+def _name_of(source: ArrayLike) -> str:
     if isinstance(source, str | os.PathLike):
-        name = name or os.fspath(source)
-        return decode_image(read_file(source, name=name), max_pixels=max_pixels, name=name)
+        return os.fsdecode(source)
+    return "image bytes" if isinstance(source, bytes | bytearray | memoryview) else "image"
+
+
+def _source_to_rgb(source: ArrayLike, name: str, max_pixels: int, remarks: list[str]) -> Image:
+    if isinstance(source, str) and source.startswith("data:image/"):
+        raise ImageError(f"{name}: is {what_else(b'data:image/')}", code="U")
+    if isinstance(source, str | os.PathLike):
+        return _bytes_to_rgb(read_file(source, name=name), name, max_pixels, remarks)
     if isinstance(source, bytes | bytearray | memoryview):
-        return decode_image(bytes(source), max_pixels=max_pixels, name=name or "image bytes")
+        return _bytes_to_rgb(bytes(source), name, max_pixels, remarks)
     if isinstance(source, PillowImage.Image):
-        return _pillow_to_rgb(source, name or "image", max_pixels)
+        return _picture_to_rgb(OpenedPicture(source), name, max_pixels, remarks)
     if hasattr(source, "__array__"):
-        return array_to_rgb(np.asarray(source), name=name or "image", max_pixels=max_pixels)
+        return array_to_rgb(np.asarray(source), name=name, max_pixels=max_pixels)
     raise ImageError(
-        f"{name or 'image'}: is a {type(source).__name__}; give a path, bytes, a PIL image or an array (H, W, 3) uint8"
+        f"{name}: is a {type(source).__name__}; give a path, bytes, a PIL image or an array (H, W, 3) uint8",
+        code="U",
     )
 
 
-def read_file(path: str | os.PathLike, *, name: str) -> bytes:
-    """Read an image file whole; pipes, devices and folders are refused, not waited for."""
-    shown = printable(name)
-    try:
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        descriptor = os.open(path, flags)
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{shown}: {_open_reason(error)}") from error
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(descriptor)
-        what = "is a directory" if stat.S_ISDIR(mode) else "is not a regular file"
-        raise ImageError(f"{shown}: {what}; give an image file, or - for standard input")
-    with os.fdopen(descriptor, "rb") as file:
-        return read_limited(file, name)
-
-
-def read_limited(file: BinaryIO, name: str) -> bytes:
-    """Read a stream up to the limit on bytes.
-
-    Raises:
-        LimitError: if there is more.
-    """
-    try:
-        data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ImageError(f"{printable(name)}: cannot be read ({error.strerror})") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise LimitError(
-            f"{printable(name)}: more than {MAX_FILE_BYTES >> 20} MiB, the limit for an image file"
-        )
-    return data
-
-
-def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, name: str = "image bytes") -> Image:
-    """Decode the bytes of an image file; see :func:`read_image`."""
-    with _open(data, printable(name), max_pixels) as picture:
-        return _pillow_to_rgb(picture, printable(name), max_pixels)
+def _bytes_to_rgb(data: bytes, name: str, max_pixels: int, remarks: list[str]) -> Image:
+    opened = open_picture(data, name)
+    remarks += opened.remarks
+    with opened.picture:
+        return _picture_to_rgb(opened, name, max_pixels, remarks)
 
 
 def decode_mask(data: bytes, *, name: str = "mask bytes") -> Mask:
@@ -142,11 +129,12 @@ def decode_mask(data: bytes, *, name: str = "mask bytes") -> Mask:
     Raises:
         ImageError: if it cannot be read, or is a photograph rather than a mask.
     """
-    name = printable(name)
-    with _open(data, name, MAX_PIXELS) as picture:
+    name = shown(name)
+    opened = open_picture(data, name)
+    with opened.picture as picture:
         lossy = picture.format == "JPEG"
-        picture = _loaded(picture, name, MAX_PIXELS)
-        values = np.asarray(picture)
+        _load(opened, name, MAX_PIXELS)
+        values = _turned_upright(np.asarray(picture), _orientation(picture))
         bands = picture.getbands()
     if lossy:
         grey = values if values.ndim == 2 else values.mean(-1)
@@ -162,62 +150,85 @@ def decode_mask(data: bytes, *, name: str = "mask bytes") -> Mask:
     return np.asarray(mask & (values[..., -1] != 0)) if coloured is not values else np.asarray(mask)
 
 
-def _open(data: bytes, name: str, max_pixels: int) -> PillowImage.Image:
-    """Open an image without decoding its pixels, and check its size."""
-    if not data:
-        raise ImageError(f"{name}: empty file (0 bytes)")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's own remarks, on metadata and on sizes
-        try:
-            return PillowImage.open(io.BytesIO(data), formats=FORMATS)
-        except UnidentifiedImageError as error:
-            raise ImageError(f"{name}: {_guess(data)}") from error
-        except PillowImage.DecompressionBombError as error:
-            raise _too_many_pixels(name, max_pixels) from error
-        except DECODING_ERRORS as error:
-            raise ImageError(f"{name}: damaged ({_first_line(error)})") from error
-
-
-def _loaded(picture: PillowImage.Image, name: str, max_pixels: int) -> PillowImage.Image:
-    """Check a picture's size, decode its pixels and turn it upright."""
+def _load(opened: OpenedPicture, name: str, max_pixels: int) -> None:
+    """Decode a picture's pixels after its size is checked."""
+    picture = opened.picture
     _check_size(picture.height, picture.width, name, max_pixels)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            picture.load()
-            return ImageOps.exif_transpose(picture)
-        except PillowImage.DecompressionBombError as error:
-            raise _too_many_pixels(name, max_pixels) from error
-        except MemoryError as error:
-            raise LimitError(f"{name}: too large for this machine's memory") from error
-        except DECODING_ERRORS as error:
-            raise ImageError(f"{name}: damaged or truncated ({_first_line(error)})") from error
+    with told_as_ours(name, f"is a truncated or damaged {opened.kind}"):
+        picture.load()
+    _check_size(picture.height, picture.width, name, max_pixels)  # decoding may show another
 
 
-def _too_many_pixels(name: str, max_pixels: int) -> LimitError:
-    limit = min(max_pixels, 2 * (PillowImage.MAX_IMAGE_PIXELS or max_pixels))  # Pillow has one of its own
-    return LimitError(f"{name}: more than {limit:,} pixels, the limit; make it smaller")
+def _orientation(picture: PillowImage.Image) -> int:
+    """Return the EXIF orientation, 1 (upright) where there is none or it makes no sense."""
+    try:
+        with quiet():
+            orientation = picture.getexif().get(EXIF_ORIENTATION, 1)
+    except DECODING_ERRORS:
+        return 1
+    return orientation if isinstance(orientation, int) and orientation in STORED_VIEWS else 1
 
 
-def _pillow_to_rgb(picture: PillowImage.Image, name: str, max_pixels: int) -> Image:
-    picture = _loaded(picture, name, max_pixels)
-    if picture.mode.startswith("I;16"):
-        return _repeat_grey(_halve_depth(np.asarray(picture).astype(np.uint16)))
-    if picture.mode in ("I", "F"):
-        array = np.asarray(picture)
-        if picture.mode == "I" and array.min() >= 0 and array.max() <= 0xFFFF:
-            return _repeat_grey(_halve_depth(array.astype(np.uint16)))
+def _turned_upright(stored: np.ndarray, orientation: int) -> np.ndarray:
+    """Return stored values (H, W) or (H, W, C) in the upright frame."""
+    upright = _empty_upright(stored.shape, orientation, stored.dtype)
+    STORED_VIEWS[orientation](upright)[:] = stored
+    return upright
+
+
+def _empty_upright(stored_shape: tuple[int, ...], orientation: int, dtype: DTypeLike) -> np.ndarray:
+    height, width, *channels = stored_shape
+    size = (width, height) if orientation in SIDEWAYS else (height, width)
+    return np.empty((*size, *channels), dtype)
+
+
+def _picture_to_rgb(opened: OpenedPicture, name: str, max_pixels: int, remarks: list[str]) -> Image:
+    """Decode a picture and write it upright, strip by strip."""
+    _load(opened, name, max_pixels)
+    picture = opened.picture
+    _check_depth(picture, name)
+    width, height = picture.size
+    orientation = _orientation(picture)
+    upright = _empty_upright((height, width, 3), orientation, np.uint8)
+    stored = STORED_VIEWS[orientation](upright)
+    rows = max(1, STRIP_PIXELS // width)
+    seen = False
+    with told_as_ours(name, f"has mode {picture.mode}, which cannot be turned into RGB"):
+        for top in range(0, height, rows):
+            strip = picture.crop((0, top, width, min(top + rows, height)))
+            stored[top : top + rows], opaque = _strip_to_rgb(strip)
+            seen = seen or opaque
+    if not seen:
+        remarks.append("is fully transparent; all of it is white")
+    return upright
+
+
+def _check_depth(picture: PillowImage.Image, name: str) -> None:
+    """Refuse what has no fixed white: floats, and whole numbers beyond 16 bits."""
+    if picture.mode not in ("I", "F"):
+        return
+    values = np.asarray(picture)
+    if picture.mode == "F" or values.min() < 0 or values.max() > 0xFFFF:
         raise ImageError(
             f"{name}: mode {picture.mode} (32 bits a pixel) has no fixed white; convert it to 8 or 16 bits"
         )
-    try:
-        if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
-            picture = picture.convert("RGBA")
-            ground = PillowImage.new("RGBA", picture.size, (*WHITE, 255))
-            picture = PillowImage.alpha_composite(ground, picture)
-        return np.array(picture.convert("RGB"))
-    except DECODING_ERRORS as error:
-        raise ImageError(f"{name}: mode {picture.mode} cannot be turned into RGB") from error
+
+
+def _strip_to_rgb(strip: PillowImage.Image) -> tuple[np.ndarray, bool]:
+    """Return a strip as RGB or grey (h, w, 3 or 1), and whether anything of it can be seen."""
+    if strip.mode == "I" or strip.mode.startswith("I;16"):
+        return _halve_depth(np.asarray(strip))[..., None], True
+    if strip.mode == "La":
+        strip = strip.convert("LA")
+    if strip.mode in WITH_ALPHA or "transparency" in strip.info:
+        strip = strip.convert("RGBA")
+        seen = strip.getchannel("A").getbbox() is not None
+        return np.asarray(PillowImage.alpha_composite(_white(strip.size), strip))[..., :3], seen
+    return np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB")), True
+
+
+def _white(size: tuple[int, int]) -> PillowImage.Image:
+    return PillowImage.new("RGBA", size, (*WHITE, 255))
 
 
 def array_to_rgb(array: np.ndarray, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> Image:
@@ -228,15 +239,15 @@ def array_to_rgb(array: np.ndarray, *, name: str = "image", max_pixels: int = MA
     """
     wanted = "must be (H, W, 3) uint8 RGB, (H, W) grey or (H, W, 4) with alpha"
     if array.dtype.kind == "f":
-        raise ImageError(f"{name}: has type {array.dtype}; {wanted}: 0..1 or 0..255 is not guessed")
-    if array.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"{name}: has type {array.dtype}; {wanted}")
+        raise ImageError(f"{name}: has type {array.dtype}; {wanted}: 0..1 or 0..255 is not guessed", code="U")
+    if array.dtype.kind != "u" or array.dtype.itemsize > 2:
+        raise ImageError(f"{name}: has type {array.dtype}; {wanted}", code="U")
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        raise ImageError(f"{name}: has shape {array.shape}; {wanted}")
+        raise ImageError(f"{name}: has shape {array.shape}; {wanted}", code="U")
     _check_size(array.shape[0], array.shape[1], name, max_pixels)
-    if array.dtype == np.uint16:
+    if array.dtype.itemsize == 2:
         array = _halve_depth(array)
     if array.ndim == 2:
         return _repeat_grey(array)
@@ -249,7 +260,7 @@ def array_to_rgb(array: np.ndarray, *, name: str = "image", max_pixels: int = MA
 
 def read_mask(path: str | os.PathLike, *, name: str | None = None) -> Mask:
     """Read a mask file; see :func:`decode_mask`."""
-    name = name or os.fspath(path)
+    name = name or os.fsdecode(path)
     return decode_mask(read_file(path, name=name), name=name)
 
 
@@ -264,13 +275,15 @@ def image_to_png(image: np.ndarray) -> bytes:
 
 def _check_size(height: int, width: int, name: str, max_pixels: int) -> None:
     if height < 1 or width < 1:
-        raise ImageError(f"{name}: has no pixels ({width} x {height})")
+        raise ImageError(f"{name}: has no pixels ({width} x {height}); give another image")
     if height * width > max_pixels:
         raise LimitError(
             f"{name}: {width} x {height} is {height * width:,} pixels, over the limit of {max_pixels:,}; make it smaller"
         )
     if max(height, width) > MAX_SIDE_RATIO * min(height, width):
-        raise ImageError(f"{name}: {width} x {height} is too narrow; sides may differ {MAX_SIDE_RATIO}-fold")
+        raise ImageError(
+            f"{name}: {width} x {height} is too narrow, sides may differ {MAX_SIDE_RATIO}-fold; cut it into parts"
+        )
 
 
 def _halve_depth(array: np.ndarray) -> np.ndarray:
@@ -280,33 +293,6 @@ def _halve_depth(array: np.ndarray) -> np.ndarray:
 
 def _repeat_grey(grey: np.ndarray) -> Image:
     return np.repeat(grey[..., None], 3, axis=2)
-
-
-def _guess(data: bytes) -> str:
-    head = data[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    for start, what in NOT_IMAGES:
-        if head.startswith(start):
-            return f"is {what}"
-    if data[4:12] in (b"ftypheic", b"ftypmif1", b"ftypheix", b"ftypavif", b"ftypavis"):
-        return "is HEIC or AVIF, which is not supported; convert it to JPEG or PNG"
-    allowed = ", ".join(FORMATS)
-    if all(c in b"\t\r\n" or 32 <= c < 127 for c in data[:64]):
-        return f"is text, not an image; allowed: {allowed}"
-    return f"not an image of a known format, or damaged; allowed: {allowed}"
-
-
-def _open_reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "not found"
-    if isinstance(error, PermissionError):
-        return "permission denied"
-    if isinstance(error, OSError) and error.strerror:
-        return f"cannot be opened ({error.strerror})"
-    return "not a valid path"
-
-
-def _first_line(error: Exception) -> str:
-    return printable(str(error).splitlines()[0][:120]) if str(error) else type(error).__name__
 
 
 def suffix_is_image(path: Path) -> bool:

@@ -126,4 +126,4 @@ def _check_keys(record: dict[str, Any], known: tuple[str, ...], name: str) -> No
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
             hint = f", did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
-            raise PromptError(f"{name}: unknown field {printable(key)!r}{hint}", code="U")
+            raise PromptError(f"{name}: unknown field '{printable(key)}'{hint}", code="U")

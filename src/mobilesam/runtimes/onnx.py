@@ -18,13 +18,14 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
 from mobilesam.core.arrays import Logits, NamedArrays, Pixels
-from mobilesam.core.errors import ConfigError
+from mobilesam.core.errors import ConfigError, LimitError
 from mobilesam.core.types import DecoderInputs
 from mobilesam.runtimes.base import Weights
 from mobilesam.weights import check_tensors
 
 GRAPHS = Path(__file__).parent.parent / "graphs"
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+OUT_OF_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation")  # what its errors then say
 ERRORS_ONLY = 3  # ONNX Runtime's log level
 INHERITED: list[dict[str, ort.InferenceSession]] = []  # sessions of a parent process, never used nor ended
 
@@ -139,7 +140,14 @@ class OnnxRuntime:
         session = self._session(part)
         names = [output.name for output in session.get_outputs()]
         feed = {value.name: feed[value.name] for value in session.get_inputs()}
-        return dict(zip(names, session.run(names, feed), strict=True))
+        try:
+            return dict(zip(names, session.run(names, feed), strict=True))
+        except Exception as error:  # its classes are no part of ONNX Runtime's interface
+            if any(sign in str(error) for sign in OUT_OF_MEMORY):
+                raise LimitError(
+                    f"{part}: not enough memory for this step; free some, or give fewer prompts"
+                ) from error
+            raise
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the tensors; the copy starts sessions of its own."""

@@ -1,0 +1,86 @@
+"""Read an image file's bytes: whole, within a limit, and never waiting for anything."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import BinaryIO
+
+from mobilesam.core.errors import ImageError, LimitError
+from mobilesam.core.text import printable
+
+MAX_FILE_BYTES = 512 * 2**20
+MAX_SHOWN = 120  # characters of a name in a message
+
+
+def read_file(path: str | os.PathLike, *, name: str) -> bytes:
+    """Read an image file whole; pipes, devices and folders are refused, not waited for.
+
+    Args:
+        path: the file.
+        name: what messages call it.
+
+    Raises:
+        ImageError: if it is no regular file, or cannot be opened or read.
+        LimitError: if it is larger than any image file may be.
+    """
+    try:
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(path, flags)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{shown(name)}: {_open_reason(error, path)}") from error
+    status = os.fstat(descriptor)
+    if stat.S_ISDIR(status.st_mode):
+        os.close(descriptor)
+        raise ImageError(f"{shown(name)}: is a directory; give an image file")
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(
+                f"{shown(name)}: is not a regular file; give an image file, or - for standard input"
+            )
+        if status.st_size > MAX_FILE_BYTES:
+            raise _too_many_bytes(name, f"{status.st_size:,} bytes")
+        return read_limited(file, name)
+
+
+def read_limited(file: BinaryIO, name: str) -> bytes:
+    """Read a stream up to the limit on bytes.
+
+    Raises:
+        LimitError: if there is more.
+        ImageError: if reading fails.
+    """
+    try:
+        data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ImageError(f"{shown(name)}: cannot be read ({error.strerror}); copy it elsewhere") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise _too_many_bytes(name, "more")
+    return data
+
+
+def shown(name: str) -> str:
+    """Return a name as messages print it; of a very long one its beginning and end."""
+    if len(name) > MAX_SHOWN:
+        name = f"{name[: MAX_SHOWN // 2]}...{name[-MAX_SHOWN // 2 :]}"
+    return printable(name)
+
+
+def _too_many_bytes(name: str, size: str) -> LimitError:
+    limit = f"{MAX_FILE_BYTES >> 20} MiB"
+    return LimitError(f"{shown(name)}: {size}, over the limit of {limit} for an image file; make it smaller")
+
+
+def _open_reason(error: Exception, path: str | os.PathLike) -> str:
+    if isinstance(error, FileNotFoundError):
+        if os.path.islink(path):
+            return "is a broken symbolic link; restore what it points to"
+        return "not found; check the path"
+    if isinstance(error, PermissionError):
+        return "permission denied; make it readable"
+    if isinstance(error, OSError) and error.errno == errno.ELOOP:
+        return "is in a symbolic link loop; give the file itself"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be opened ({error.strerror}); give an image file"
+    return "not a valid path; give an image file"

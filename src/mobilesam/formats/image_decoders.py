@@ -1,0 +1,204 @@
+"""One door for each format: a file's picture, opened but not decoded.
+
+Pillow's own door is not used: it tries formats that nobody asked for, and its limit on
+pixels is one of the whole process.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+from PIL import Image as PillowImage
+
+from mobilesam.core.errors import ImageError, LimitError
+from mobilesam.core.text import printable
+from mobilesam.formats.frames import MAX_COUNTED, gif_frames, tiff_pages
+from mobilesam.formats.jpeg_segments import jpeg_kind
+from mobilesam.formats.png_chunks import keep_pixel_chunks
+from mobilesam.formats.signatures import format_of, what_else
+
+PREVIEW_ONLY, SUB_DIRECTORIES, DNG_VERSION = 254, 330, 50706  # TIFF tags
+DECODING_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    OverflowError,
+    TypeError,
+    KeyError,
+    IndexError,
+    EOFError,
+    AttributeError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True)
+class OpenedPicture:
+    """A picture whose pixels are not yet decoded.
+
+    Attributes:
+        picture: it knows its size; ``load`` decodes it.
+        remarks: what is worth telling of its file.
+        kind: what messages call its file.
+    """
+
+    picture: PillowImage.Image
+    remarks: tuple[str, ...] = ()
+    kind: str = "image"
+
+
+def open_picture(data: bytes, name: str) -> OpenedPicture:
+    """Look at an image file without decoding its pixels.
+
+    Args:
+        data: the whole file.
+        name: what messages call it.
+
+    Raises:
+        ImageError: if it is empty, damaged or of no format that is read.
+        LimitError: if it holds more than an image file may.
+    """
+    if not data:
+        raise ImageError(f"{name}: empty file (0 bytes); copy or download it again")
+    kind = format_of(data)
+    if kind is None:
+        raise ImageError(f"{name}: is {what_else(data)}")
+    with told_as_ours(name, f"is a truncated or damaged {kind} file"):
+        return OPENERS[kind](data, name)
+
+
+def _open_jpeg(data: bytes, name: str) -> OpenedPicture:
+    kind = jpeg_kind(data, name)
+    return OpenedPicture(JpegImagePlugin.JpegImageFile(io.BytesIO(data)), kind=kind)
+
+
+def _open_png(data: bytes, name: str) -> OpenedPicture:
+    png = keep_pixel_chunks(data, name)
+    remarks = _frames_remark(png.frames, "frames")
+    if not png.whole:
+        remarks += ("the file ends early; all its pixels are there",)
+    return OpenedPicture(PngImagePlugin.PngImageFile(io.BytesIO(png.data)), remarks, "PNG file")
+
+
+def _open_gif(data: bytes, name: str) -> OpenedPicture:
+    remarks = _frames_remark(gif_frames(data, name), "frames")
+    return OpenedPicture(GifImagePlugin.GifImageFile(io.BytesIO(data)), remarks, "GIF file")
+
+
+def _open_tiff(data: bytes, name: str) -> OpenedPicture:
+    picture = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
+    tags = picture.tag_v2
+    if DNG_VERSION in tags or (tags.get(PREVIEW_ONLY) == 1 and SUB_DIRECTORIES in tags):
+        raise ImageError(f"{name}: is a camera's raw file (DNG or the like); develop it to JPEG or TIFF")
+    return OpenedPicture(picture, _frames_remark(tiff_pages(data), "pages"), "TIFF file")
+
+
+def _open_bmp(data: bytes, name: str) -> OpenedPicture:
+    return OpenedPicture(BmpImagePlugin.BmpImageFile(io.BytesIO(data)), kind="BMP file")
+
+
+def _open_webp(data: bytes, name: str) -> OpenedPicture:
+    picture = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
+    return OpenedPicture(picture, _frames_remark(picture.n_frames, "frames"), "WebP file")
+
+
+def _open_avif(data: bytes, name: str) -> OpenedPicture:
+    try:
+        from PIL import AvifImagePlugin  # since Pillow 11.3
+    except ImportError as error:
+        raise _needs_extra(name, "AVIF") from error
+    if not AvifImagePlugin.SUPPORTED:
+        raise _needs_extra(name, "AVIF")
+    picture = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
+    return OpenedPicture(picture, _frames_remark(picture.n_frames, "frames"), "AVIF file")
+
+
+def _open_heif(data: bytes, name: str) -> OpenedPicture:
+    try:
+        from pi_heif import HeifImageFile
+    except ImportError as error:
+        raise _needs_extra(name, "HEIC") from error
+    return OpenedPicture(HeifImageFile(io.BytesIO(data)), kind="HEIF file")
+
+
+def _needs_extra(name: str, kind: str) -> ImageError:
+    return ImageError(
+        f"{name}: is {kind}, which needs packages that are not installed; pip install 'mobilesam[heif]', "
+        "or convert it to JPEG or PNG"
+    )
+
+
+OPENERS: dict[str, Callable[[bytes, str], OpenedPicture]] = {
+    "JPEG": _open_jpeg,
+    "PNG": _open_png,
+    "WEBP": _open_webp,
+    "BMP": _open_bmp,
+    "TIFF": _open_tiff,
+    "GIF": _open_gif,
+    "AVIF": _open_avif,
+    "HEIF": _open_heif,
+}
+
+
+def _frames_remark(frames: int, what: str) -> tuple[str, ...]:
+    if frames < 2:
+        return ()
+    if frames > MAX_COUNTED:
+        return (f"only the first of more than {MAX_COUNTED:,} {what} is used",)
+    return (f"only the first of {frames:,} {what} is used; {frames - 1:,} ignored",)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep decoders' own warnings, on metadata and the like, from the reader."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"(PIL|pi_heif)\.")
+        yield
+
+
+@contextmanager
+def told_as_ours(name: str, what: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into our errors.
+
+    Args:
+        name: what messages call the image.
+        what: what they say of it.
+
+    Raises:
+        ImageError: for a decoder's error.
+        LimitError: for one of its limits.
+    """
+    try:
+        with quiet():
+            yield
+    except (ImageError, LimitError):
+        raise
+    except PillowImage.DecompressionBombError as error:
+        size, limit = re.findall(r"\d+", str(error))[:2]
+        raise LimitError(
+            f"{name}: {int(size):,} pixels, over the limit of {int(limit):,}; make it smaller"
+        ) from error
+    except DECODING_ERRORS as error:
+        raise ImageError(f"{name}: {what} ({_first_line(error)}); save or copy it again") from error
+
+
+def _first_line(error: Exception) -> str:
+    text = printable(str(error).splitlines()[0][:120]) if str(error) else type(error).__name__
+    return text.replace("not identified by this driver", "no pixels, or pixels of an unknown kind")

@@ -1,0 +1,38 @@
+"""No row of the catalogue of hostile input is without a test: a row stands in its test's name or parameters' ids."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+IMAGES = [f"I{number:02}" for number in range(1, 73)]
+PROMPTS = [f"Q{number:02}" for number in range(1, 67)]
+HTTP_ONLY = {
+    "Q66": "sessions and embedding ids are a server's; in the library an embedding is a value",
+}
+
+
+def names_of_tests(holder: object) -> Iterator[str]:
+    """The names of a module's or class's tests, and the ids of their parameters."""
+    for name, value in vars(holder).items():
+        if isinstance(value, type) and name.startswith("Test"):
+            yield from names_of_tests(value)
+        if not name.startswith("test_"):
+            continue
+        yield name
+        for mark in getattr(value, "pytestmark", ()):
+            if mark.name == "parametrize":
+                ids = mark.kwargs.get("ids", ())
+                yield from map(ids, mark.args[1]) if callable(ids) else ids
+
+
+def rows() -> set[str]:
+    modules = [path.stem for path in Path(__file__).parent.glob("test_*.py")]
+    names = [n for m in modules for n in names_of_tests(import_module(f"tests.hostile.{m}"))]
+    return {row for name in names for row in re.findall(r"(?:^|_)([IQ]\d\d)(?=\W|_|$)", str(name))}
+
+
+def test_no_row_is_missing() -> None:
+    assert sorted(rows()) == sorted({*IMAGES, *PROMPTS} - set(HTTP_ONLY))
