@@ -21,10 +21,7 @@ MAX_DIRECTORY = 2**20  # a checkpoint of SAM ViT-H has 60 KB
 MAX_PICKLE = 2**19  # a checkpoint of SAM ViT-H has 73 KB
 MAX_TIMES_FILE = 2  # tensors that share their storage are copied; together no more than this
 WRAPPERS = ("model", "state_dict", "model_state_dict")
-OLD_STARTS = (
-    b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19",
-    b"\x80",
-)  # PyTorch's number; any pickle
+PICKLE_START = b"\x80"
 TAR_MARK = slice(257, 262)
 
 
@@ -58,7 +55,7 @@ def read_torch_file(path: str | Path, file: IO[bytes] | None = None) -> dict[str
 
 def is_old_torch_file(start: bytes) -> bool:
     """Whether a file's first 512 bytes are those of PyTorch's forms before 1.6: a pickle, or a tar archive."""
-    return start.startswith(OLD_STARTS) or start[TAR_MARK] == b"ustar"
+    return start.startswith(PICKLE_START) or start[TAR_MARK] == b"ustar"
 
 
 def _state_dict(path: str | Path, content: Any) -> dict[str, np.ndarray]:

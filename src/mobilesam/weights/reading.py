@@ -101,13 +101,13 @@ def _tensors(path: Path, file: IO[bytes]) -> dict[str, np.ndarray]:
     start = file.read(START)
     if start.startswith(b"PK"):
         tensors = read_torch_file(path, file)
+    elif path.suffix == ".safetensors":
+        tensors = _read_safetensors(path, file)
     elif is_old_torch_file(start):
         raise WeightsError(
             f"{path}: PyTorch's form before 1.6; convert it: "
             "torch.save(torch.load(OLD, weights_only=True), NEW)"
         )
-    elif path.suffix == ".safetensors":
-        tensors = _read_safetensors(path, file)
     else:
         raise WeightsError(f"{path}: neither a PyTorch checkpoint (zip form) nor a .safetensors file")
     if tensors and all(name.startswith(DATA_PARALLEL_PREFIX) for name in tensors):
