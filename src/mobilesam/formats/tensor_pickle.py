@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+MAX_INSTRUCTIONS = 100_000  # a checkpoint of SAM ViT-H has 16,000
 MAX_DIMENSIONS = 32  # NumPy 1's own limit; it also keeps a shape's product a small number
 # Storage classes that a checkpoint may name. bfloat16 is widened below: NumPy has none.
 STORAGES: dict[str, np.dtype] = {
@@ -64,7 +65,9 @@ def read_tensor_pickle(pickled: bytes, read_storage: Callable[[str], bytes], max
         PickleRefused: for names and instructions that no state dict needs.
     """
     machine = _Machine(read_storage, max_bytes)
-    for opcode, argument, _ in pickletools.genops(pickled):
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
+        if count == MAX_INSTRUCTIONS:
+            raise PickleRefused(f"its pickle has over {MAX_INSTRUCTIONS:,} instructions")
         if opcode.name == "STOP":
             return machine.pop()
         machine.step(opcode.name, argument)

@@ -14,5 +14,6 @@ from mobilesam.weights.reading import shipped_metadata as shipped_metadata
 from mobilesam.weights.registry import ALIASES as ALIASES
 from mobilesam.weights.registry import DEFAULT_MODEL as DEFAULT_MODEL
 from mobilesam.weights.registry import ENTRIES as ENTRIES
+from mobilesam.weights.registry import NOT_OFFERED as NOT_OFFERED
 from mobilesam.weights.registry import WeightsEntry as WeightsEntry
 from mobilesam.weights.registry import entry_of as entry_of

@@ -44,4 +44,8 @@ def weights_path(entry: WeightsEntry) -> Path:
 
 def how_to_get(entry: WeightsEntry) -> str:
     """Return what to do to have an entry's file."""
-    return "install the package again" if entry.shipped else f"run: mobilesam weights pull {entry.name}"
+    if entry.shipped:
+        return "install the package again"
+    if weights_path(entry) != cached_path(entry):
+        return f"{OFFLINE_FOLDER_VARIABLE} names this folder; put the published file there"
+    return f"run: mobilesam weights pull {entry.name}"
