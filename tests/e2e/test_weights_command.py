@@ -364,7 +364,7 @@ def test_the_line_of_a_transfer() -> None:
 
 def test_a_cache_that_cannot_be_written(server: Server, home: Path, monkeypatch) -> None:
     home.write_bytes(b"a file")
-    with pytest.raises(OutputError, match="cannot be written .*; set MOBILESAM_HOME to another folder"):
+    with pytest.raises(OutputError, match=r"cannot be written .*; set MOBILESAM_HOME to another folder"):
         pull_from(server, "honest", monkeypatch)
     home.unlink()
     home.symlink_to(home)

@@ -162,16 +162,17 @@ def _fetch_from_any(
 
 def _fetch_published(url: str, entry: WeightsEntry, file: IO[bytes], timeout: float, report: Report) -> None:
     """Fetch from one address; if a continued file has another sum, once more from its start."""
-    while True:
-        there = file.seek(0, os.SEEK_END)
-        for piece in pieces(url, there, entry, timeout):
+    for last_round in (False, True):
+        continued = False
+        for piece in pieces(url, file.seek(0, os.SEEK_END), entry, timeout):
+            continued |= piece.continues
             _put(piece, entry, file)
             report(file.tell(), piece.total)
         os.fsync(file.fileno())
         if is_published(file, entry):
             return
         file.truncate(0)
-        if not there:
+        if last_round or not continued:
             raise TransferError("sends another file (its SHA-256 is not the published one)")
 
 
@@ -185,7 +186,7 @@ def _put(piece: Piece, entry: WeightsEntry, file: IO[bytes]) -> None:
         while left:
             left = left[file.write(left) :]
     except OSError as error:
-        raise _cache_error(entry, error, needed=entry.size - file.tell()) from error
+        raise _cache_error(entry, error, needed=max(piece.total - file.tell(), len(left))) from error
 
 
 @contextlib.contextmanager
@@ -213,11 +214,10 @@ def _partial_file(entry: WeightsEntry) -> Iterator[IO[bytes]]:
     path = _partial_path(entry)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
     with os.fdopen(descriptor, "r+b", buffering=0) as file:
-        there = file.seek(0, os.SEEK_END)
-        if there > entry.largest:
-            there = file.truncate(0)
-        _check_room(entry, entry.size - there)
         try:
+            if file.seek(0, os.SEEK_END) > entry.largest:
+                file.truncate(0)
+            _check_room(entry, entry.size - file.seek(0, os.SEEK_END))
             yield file
         finally:
             if file.seek(0, os.SEEK_END) == 0:

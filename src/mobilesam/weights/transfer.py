@@ -56,11 +56,13 @@ class Piece:
         offset: where they belong. It goes back to 0 where a server starts over.
         data: the bytes.
         total: how many the file has, as far as is known.
+        continues: whether what lies before them came with another answer.
     """
 
     offset: int
     data: bytes
     total: int
+    continues: bool
 
 
 def pieces(url: str, start: int, entry: WeightsEntry, timeout: float) -> Iterator[Piece]:
@@ -105,11 +107,12 @@ def _one_try(url: str, start: int, entry: WeightsEntry, timeout: float) -> Itera
             raise _status_error(error) from error
         with response:
             done, announced = _check_answer(response, start, entry)
+            continues = done > 0
             total = announced or entry.largest  # of a body without end no more is taken
             while done < total and (data := response.read1(min(CHUNK, total - done))):
                 if done == 0 and data.lstrip().lower().startswith(PAGE_STARTS):
                     raise TransferError(WEB_PAGE)
-                yield Piece(done, data, announced or entry.size)
+                yield Piece(done, data, announced or entry.size, continues)
                 done += len(data)
     if done < total and (announced or not entry.rounded):
         raise _Interrupted(f"the connection was cut after {done:,} of {total:,} bytes")
@@ -172,8 +175,12 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
     def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
         target = headers.get("Location")
-        if target:
-            check_address(urljoin(req.full_url, target), req.full_url)
+        try:
+            if target:
+                check_address(urljoin(req.full_url, target), req.full_url)
+        except (TransferError, ValueError):
+            fp.close()
+            raise
         return super().http_error_302(req, fp, code, msg, headers)
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
