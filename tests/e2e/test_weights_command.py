@@ -41,8 +41,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in PROXY_VARIABLES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setenv("MOBILESAM_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
+    monkeypatch.setenv("MOBILESAM_HOME", str(tmp_path / "Bücher 家"))
+    return tmp_path / "Bücher 家"
 
 
 @pytest.fixture
@@ -150,15 +150,13 @@ def test_mirrors_are_tried_in_turn(server: Server, home: Path) -> None:
 
 
 def test_a_rounded_size_is_no_reason_to_refuse(server: Server, home: Path, monkeypatch) -> None:
-    for way in ("honest", "without_length", "cut_once"):
+    for way in ("without_length", "cut_once", "honest"):
         monkeypatch.setenv("MOBILESAM_WEIGHTS_URL", server.address(way))
         entry = replace(KNOWN, size=len(CONTENT) * 3 // 4, rounded=True)
         assert store.pull(entry).read_bytes() == CONTENT
         store.remove(entry)
     with pytest.raises(WeightsError, match="bytes, the published file has about 2,000,000"):
-        pull_from_entry = replace(KNOWN, size=2_000_000, rounded=True)
-        monkeypatch.setenv("MOBILESAM_WEIGHTS_URL", server.address("honest"))
-        store.pull(pull_from_entry)
+        store.pull(replace(KNOWN, size=2_000_000, rounded=True))
 
 
 def test_a_damaged_file_is_replaced_and_a_whole_part_is_used(server: Server, home: Path, monkeypatch) -> None:
@@ -201,6 +199,14 @@ def test_only_https_and_this_machine(url: str, origin: str, allowed: bool) -> No
     else:
         with pytest.raises(TransferError, match="only https is used"):
             check_address(url, origin)
+
+
+def test_the_umask_says_who_may_read(server: Server, home: Path, monkeypatch) -> None:
+    before = os.umask(0o077)
+    try:
+        assert pull_from(server, "honest", monkeypatch).stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(before)
 
 
 def test_networks_that_are_not_there(home: Path, monkeypatch, tmp_path: Path) -> None:
@@ -501,6 +507,9 @@ def test_eight_threads_at_once(server: Server, home: Path, monkeypatch) -> None:
     ]
     for thread in threads:
         thread.start()
+    while not (home / KNOWN.file).exists() and any(thread.is_alive() for thread in threads):
+        time.sleep(0.001)
+    assert (home / KNOWN.file).read_bytes() == CONTENT  # whole from the first moment that it has its name
     for thread in threads:
         thread.join(60)
     assert len(server.requests) == 1

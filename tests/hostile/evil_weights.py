@@ -79,16 +79,17 @@ def state(*pairs: tuple[str, bytes]) -> bytes:
     return b"\x80\x02}(" + b"".join(plain(name) + value for name, value in pairs) + b"u."
 
 
-def archive(path: Path, pickled: bytes, storage: bytes = bytes(64), **others: bytes) -> None:
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("archive/data.pkl", pickled)
-        file.writestr("archive/data/0", storage)
-        for name, content in others.items():
-            file.writestr(name, content)
+def zipped(entries: dict[str, bytes]) -> Maker:
+    def make(path: Path, tensors: Tensors, rng: np.random.Generator) -> None:
+        with zipfile.ZipFile(path, "w") as file:
+            for name, content in entries.items():
+                file.writestr(name, content)
+
+    return make
 
 
 def pickled(content: bytes) -> Maker:
-    return lambda path, tensors, rng: archive(path, content)
+    return zipped({"a/data.pkl": content, "a/data/0": bytes(64)})
 
 
 def one(value: bytes) -> Maker:
@@ -119,7 +120,8 @@ def truncated(part: float) -> Maker:
 
 def flipped(path: Path, tensors: Tensors, rng: np.random.Generator) -> None:
     data = bytearray(good_torch_file(tensors))
-    data[len(data) // 2 + int(rng.integers(1000))] ^= 1
+    numbers = tensors[NAME].tobytes()  # between the tensors there is padding, where a bit means nothing
+    data[data.find(numbers) + int(rng.integers(len(numbers)))] ^= 1
     path.write_bytes(data)
 
 
@@ -131,7 +133,7 @@ def old_tar(path: Path, tensors: Tensors, rng: np.random.Generator) -> None:
 
 def deflated(path: Path, tensors: Tensors, rng: np.random.Generator) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
-        file.writestr("archive/data.pkl", state(("a", tensor((4, 4), (4, 1)))))
+        file.writestr("archive/data.pkl", ARRAY)
         with file.open("archive/data/0", "w") as entry:
             for _ in range(200):
                 entry.write(bytes(2**20))
@@ -158,7 +160,7 @@ def overlapping_entries(path: Path, tensors: Tensors, rng: np.random.Generator) 
     """Two hundred directory entries over one storage."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
-        file.writestr("archive/data.pkl", state(("a", tensor((4, 4), (4, 1)))))
+        file.writestr("archive/data.pkl", ARRAY)
         file.writestr("archive/data/0", bytes(2**20))
         for number in range(1, 200):
             copy = zipfile.ZipInfo(f"archive/data/{number}")
@@ -166,6 +168,11 @@ def overlapping_entries(path: Path, tensors: Tensors, rng: np.random.Generator) 
             copy.CRC, copy.header_offset = file.filelist[1].CRC, file.filelist[1].header_offset
             file.filelist.append(copy)
     path.write_bytes(buffer.getvalue())
+
+
+def torch_script(path: Path, tensors: Tensors, rng: np.random.Generator) -> None:
+    made = b"\x80\x02c__torch__\nNet\n)\x81."
+    zipped({"a/data.pkl": made, "a/constants.pkl": made, "a/code/__torch__.py": b""})(path, tensors, rng)
 
 
 def zip_in_zip(path: Path, tensors: Tensors, rng: np.random.Generator) -> None:
@@ -180,17 +187,14 @@ def nested(depth: int) -> bytes:
     return b"\x80\x02" + b"}" + (plain("a") + b"}") * depth + b"s" * depth + b"."
 
 
-def escaping_names(path: Path, tensors: Tensors, rng: np.random.Generator) -> None:
-    extra = {f"../../{CANARY}": b"x", f"/tmp/{CANARY}-of-weights": b"x"}
-    archive(path, state(("a", tensor((4, 4), (4, 1)))), np.arange(16, dtype="<f4").tobytes(), **extra)
+ESCAPING = {f"../../{CANARY}": b"x", f"/tmp/{CANARY}-of-weights": b"x"}
 
 
 # ------------------------------------------------------------------ safetensors
 
 
 def header(text: bytes, length: int | None = None, data: bytes = b"") -> Maker:
-    start = (len(text) if length is None else length).to_bytes(8, "little")
-    return lambda path, tensors, rng: path.write_bytes(start + text + data)
+    return content((len(text) if length is None else length).to_bytes(8, "little") + text + data)
 
 
 def described(*entries: tuple[str, object, object, object], data: int = 16) -> Maker:
@@ -204,17 +208,21 @@ def described(*entries: tuple[str, object, object, object], data: int = 16) -> M
 
 
 def pocket_with(change: Callable[[Tensors], Tensors]) -> Maker:
-    return lambda path, tensors, rng: path.write_bytes(save(change(dict(tensors)))) and None
+    def make(path: Path, tensors: Tensors, rng: np.random.Generator) -> None:
+        path.write_bytes(save(change(dict(tensors))))
+
+    return make
 
 
-def other_network(*tensors: tuple[str, tuple[int, ...]]) -> Maker:
+def other_network(*shapes: tuple[str, tuple[int, ...]]) -> Maker:
     """Tensors by which another network is known."""
-    return (
-        lambda path, _, rng: path.write_bytes(
-            save({name: rng.standard_normal(shape).astype(np.float32) for name, shape in tensors})
+
+    def make(path: Path, tensors: Tensors, rng: np.random.Generator) -> None:
+        path.write_bytes(
+            save({name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes})
         )
-        and None
-    )
+
+    return make
 
 
 # ------------------------------------------------------------------ what is no file, or no weights
@@ -225,7 +233,10 @@ def link_to(target: str) -> Maker:
 
 
 def content(data: bytes) -> Maker:
-    return lambda path, tensors, rng: path.write_bytes(data) and None
+    def make(path: Path, tensors: Tensors, rng: np.random.Generator) -> None:
+        path.write_bytes(data)
+
+    return make
 
 
 def sparse(size: int) -> Maker:
@@ -237,7 +248,8 @@ def sparse(size: int) -> Maker:
 
 
 NAME = "mask_decoder.iou_token.weight"
-VIEW = tensor((1000, 4), (0, 1), kind="FloatStorage")
+ARRAY = state(("a", tensor((4, 4), (4, 1))))
+NUMBERS = np.arange(16, dtype="<f4").tobytes()
 PLAIN_REFUSAL = "not a plain state dict"
 # fmt: off
 CASES = [
@@ -278,19 +290,19 @@ CASES = [
     Case("W05 form before 1.6", "a.pt", saved({"a": torch.ones(3)}, _use_new_zipfile_serialization=False), "convert it"),
     Case("W05 tar form", "a.pt", old_tar, "convert it"),
     Case("W06 a whole module", "a.pt", saved(torch.nn.Linear(2, 2)), r"asks for torch\.nn\.modules\.linear\.Linear"),
-    Case("W06 TorchScript", "a.pt",
-         lambda path, tensors, rng: archive(path, one_call := b"\x80\x02c__torch__\nNet\n)\x81.", **{"archive/code/__torch__.py": b"", "archive/constants.pkl": one_call}),
-         r"asks for __torch__\.Net"),
-    Case("W06 exported program", "a.pt2", lambda path, tensors, rng: zipfile.ZipFile(path, "w").writestr("m/models/model.json", "{}"), "damaged"),
+    Case("W06 TorchScript", "a.pt", torch_script, r"asks for __torch__\.Net"),
+    Case("W06 exported program", "a.pt2", zipped({"m/models/model.json": b"{}"}), "0 state dicts"),
     Case("W07 pickle in the place of numbers", "a.pt",
-         lambda path, tensors, rng: archive(path, state(("a", tensor((4, 4), (4, 1)))), pickle.dumps(Evil(), 2).ljust(64)), "damaged|not finite|not the weights"),
+         zipped({"a/data.pkl": ARRAY, "a/data/0": pickle.dumps(Evil(), 2).ljust(64)}),
+         "not finite|not the weights"),
     Case("W07 archive in an archive", "a.pt", zip_in_zip, "0 state dicts"),
     *(Case(f"W08 the first {part:.0%}", "a.pt", truncated(part), "damaged") for part in np.linspace(0.05, 0.95, 10)),
     Case("W09 wrong directory", "a.pt", wrong_directory, "damaged"),
     Case("W09 overlapping entries", "a.pt", overlapping_entries, "entries larger than the file"),
-    Case("W09 a million entries", "a.pt", many_entries, "directory is too large|neither"),
+    Case("W09 a million entries", "a.pt", many_entries, "directory is too large"),
     Case("W10 200 MB in 1 MB", "a.pt", deflated, "compressed entries"),
-    Case("W11 names that lead out", "a.pt", escaping_names, "not the weights of this network"),
+    Case("W11 names that lead out", "a.pt",
+         zipped({"a/data.pkl": ARRAY, "a/data/0": NUMBERS} | ESCAPING), "not the weights of this network"),
     Case("W12 a byte flipped in the numbers", "a.pt", flipped, "damaged"),
     Case("W14 not a number", "a.safetensors", pocket_with(lambda t: t | {NAME: np.full_like(t[NAME], np.nan)}), r"tensor mask_decoder\.iou_token\.weight has 128 values that are not finite"),
     Case("W14 infinite", "a.safetensors", pocket_with(lambda t: t | {NAME: np.full_like(t[NAME], np.inf)}), "not finite"),
@@ -311,7 +323,7 @@ CASES = [
     Case("W19 complex", "a.pt", saved({"a": torch.ones(3, dtype=torch.complex64)}), PLAIN_REFUSAL),
     Case("W19 sparse", "a.pt", saved({"a": torch.ones(3, 3).to_sparse()}), PLAIN_REFUSAL),
     Case("W20 a thousand copies of one storage", "a.pt",
-         lambda path, tensors, rng: archive(path, state(*((f"t{i}", tensor((2**18,), (1,))) for i in range(1000))), bytes(2**20)), "tensors are larger than the file"),
+         zipped({"a/data.pkl": state(*((f"t{i}", tensor((2**18,), (1,))) for i in range(1000))), "a/data/0": bytes(2**20)}), "tensors are larger than the file"),
     Case("W20 negative stride", "a.pt", one(tensor((4, 4), (4, -1))), "shape is not valid"),
     Case("W20 negative offset", "a.pt", one(tensor((4, 4), (4, 1), offset=-3)), "shape is not valid"),
     Case("W20 beyond the storage", "a.pt", one(tensor((4, 5), (5, 1))), "beyond its storage"),
@@ -348,6 +360,7 @@ CASES = [
     Case("W29 metadata of 10 MB", "a.safetensors", header(b'{"__metadata__":{"a":"' + b"x" * 10**7 + b'"}}'), "header would have"),
     Case("W29 terminal codes in a name", "a.safetensors", other_network(("\x1b[2J\x1b]0;x\x07", (3,))), "also has"),
     Case("W33 a web page", "a.pt", content(b"<!DOCTYPE html><title>Sign in</title>"), "neither"),
-    Case("big-endian", "a.pt", lambda path, tensors, rng: archive(path, state(("a", tensor((4, 4), (4, 1)))), **{"archive/byteorder": b"big"}), "big-endian"),
+    Case("big-endian numbers", "a.pt",
+         zipped({"a/data.pkl": ARRAY, "a/data/0": bytes(64), "a/byteorder": b"big"}), "big-endian"),
 ]
 # fmt: on

@@ -47,7 +47,7 @@ def read_weights(entry: WeightsEntry, checkpoint: str | Path | None = None) -> d
     with open_weights(path, how_to_get(entry)) as file:
         whole = io.BytesIO(file.read() if may_be(entry, file) else b"")
     if not is_published(whole, entry):
-        raise WeightsError(f"{path}: is not the published file (its SHA-256 differs); {how_to_get(entry)}")
+        raise not_published(path, entry)
     return _tensors(path, whole)
 
 
@@ -93,6 +93,12 @@ def may_be(entry: WeightsEntry, file: IO[bytes]) -> bool:
     """Whether an open file has a size that an entry's can have, so that its sum is worth taking."""
     size = os.fstat(file.fileno()).st_size
     return entry.shipped or size == entry.size or (entry.rounded and size <= entry.largest)
+
+
+def not_published(path: Path, entry: WeightsEntry) -> WeightsError:
+    """Return the error for a file with another sum than the published one."""
+    kind = entry.checksum.partition(":")[0]
+    return WeightsError(f"{path}: is not the published file (its {kind} differs); {how_to_get(entry)}")
 
 
 def _tensors(path: Path, file: IO[bytes]) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from mobilesam.storage.atomic import atomic_write, move_into_place
 from mobilesam.storage.lock import locked
 from mobilesam.weights.checksum import entry_of_file, is_published
 from mobilesam.weights.folders import HOME_VARIABLE, cached_path, how_to_get, weights_path
-from mobilesam.weights.reading import may_be, open_weights
+from mobilesam.weights.reading import may_be, not_published, open_weights
 from mobilesam.weights.registry import WeightsEntry
 from mobilesam.weights.transfer import Piece, TransferError, pieces
 
@@ -80,7 +80,7 @@ def import_file(path: str | Path, *, remark: Remark = lambda text: None) -> tupl
         entry = entry_of_file(source)
         if entry is None:
             raise WeightsError(
-                f"{path}: is none of the published files, by its SHA-256; for weights of your own pass --checkpoint"
+                f"{path}: is none of the published files, by its SHA-256; weights of your own are given by --checkpoint"
             )
         if entry.shipped:
             return entry, weights_path(entry)
@@ -115,7 +115,7 @@ def verify(entry: WeightsEntry) -> Path:
     if not path.is_file():
         raise WeightsError(f"{path}: not found; {how_to_get(entry)}")
     if not is_here(entry):
-        raise WeightsError(f"{path}: is not the published file (its SHA-256 differs); {how_to_get(entry)}")
+        raise not_published(path, entry)
     return path
 
 
@@ -173,7 +173,7 @@ def _fetch_published(url: str, entry: WeightsEntry, file: IO[bytes], timeout: fl
             return
         file.truncate(0)
         if last_round or not continued:
-            raise TransferError("sends another file (its SHA-256 is not the published one)")
+            raise TransferError("sends another file (its sum is not the published one)")
 
 
 def _put(piece: Piece, entry: WeightsEntry, file: IO[bytes]) -> None:
