@@ -225,4 +225,6 @@ class _Machine:
         view = np.lib.stride_tricks.as_strided(
             storage[offset:], size, [step * storage.itemsize for step in stride], writeable=False
         )
-        return np.array(view, order="C")
+        # Most tensors are all of their storage and need no second copy.
+        whole = view.size == len(storage) and view.flags.c_contiguous
+        return view if whole else np.array(view, order="C")
