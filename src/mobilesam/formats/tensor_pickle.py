@@ -84,6 +84,7 @@ class _Machine:
         self.below: list[list[Any]] = []  # the stacks under each mark
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, bytes] = {}
+        self.arrays: dict[tuple[str, str], np.ndarray] = {}
 
     def pop(self, kind: type = object) -> Any:
         if not self.stack:
@@ -186,13 +187,18 @@ class _Machine:
         kind, storage_type, key, *_ = self.pop(tuple)
         if kind != "storage" or not isinstance(storage_type, _Name):
             raise PickleRefused("it refers to something that is not a tensor's storage")
-        class_name = storage_type.text.removeprefix("torch.")
-        if str(key) not in self.storages:
-            self.storages[str(key)] = self.read_storage(str(key))
-        array = np.frombuffer(self.storages[str(key)], STORAGES[class_name])
-        if class_name == "BFloat16Storage":
-            array = (array.astype(np.uint32) << 16).view(np.float32)
-        self.stack.append(array)
+        self.stack.append(self.storage(str(key), storage_type.text.removeprefix("torch.")))
+
+    def storage(self, key: str, class_name: str) -> np.ndarray:
+        """Return a storage's numbers; each is read once, however often it is referred to."""
+        if key not in self.storages:
+            self.storages[key] = self.read_storage(key)
+        if (key, class_name) not in self.arrays:
+            array = np.frombuffer(self.storages[key], STORAGES[class_name])
+            if class_name == "BFloat16Storage":
+                array = (array.astype(np.uint32) << 16).view(np.float32)
+            self.arrays[key, class_name] = array
+        return self.arrays[key, class_name]
 
     def do_reduce(self, _: None) -> None:
         """Make a dictionary, a tensor or a parameter: what may be named is all that can be made."""

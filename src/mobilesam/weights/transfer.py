@@ -26,6 +26,7 @@ CHUNK = 2**20
 TRIES = 5
 MAX_WAIT = 10.0  # seconds between two tries, whatever the server asks for
 MAX_REDIRECTS = 5
+MAX_REASON = 120
 PAGE_STARTS = (b"<!doctype", b"<html", b"<?xml")
 WEB_PAGE = "sends a web page, not the file"
 PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
@@ -33,7 +34,10 @@ AGENT = "mobilesam"
 
 
 class TransferError(Exception):
-    """A transfer that failed; the message is the reason."""
+    """A transfer that failed; the message is the reason, with no more of the server's words than fit a line."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason[:MAX_REASON])
 
 
 class _Interrupted(TransferError):
@@ -86,7 +90,7 @@ def pieces(url: str, start: int, entry: WeightsEntry, timeout: float) -> Iterato
                 yield piece
             return
         except _RangeRefused:
-            if done == 0:
+            if done == 0 or attempt == TRIES:
                 raise
             done = 0
         except _Interrupted as error:
