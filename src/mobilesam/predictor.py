@@ -46,8 +46,8 @@ def load(
     """Load a model. Nothing is ever downloaded here.
 
     Args:
-        name: ``pocket``, which the package carries, or ``mobile_sam``, whose published file
-            has to be there; an error says where it belongs.
+        name: ``pocket``, which the package carries, or a published one such as ``mobile_sam``,
+            whose file has to be there; ``mobilesam weights pull mobile_sam`` fetches it.
         checkpoint: another file of the same network, ``.pt`` or ``.safetensors``.
         runtime: ``onnx`` (the default) or ``torch``.
         device: ``cpu``, ``cuda`` or, with torch, ``mps``.

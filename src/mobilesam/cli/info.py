@@ -8,7 +8,7 @@ from math import prod
 import click
 
 from mobilesam.core.text import printable
-from mobilesam.runtimes.onnx import GraphIndex, graph_index
+from mobilesam.runtimes.onnx import GraphIndex, graph_index, has_graphs
 from mobilesam.weights import (
     ALIASES,
     DEFAULT_MODEL,
@@ -37,22 +37,24 @@ def info(name: str | None) -> None:
     if name is None:
         for entry in ENTRIES.values():
             aliases = [alias for alias, target in ALIASES.items() if target == entry.name]
-            default = ", the default" if DEFAULT_MODEL in aliases else ""
-            click.echo(
-                f"{entry.name} (also: {', '.join(aliases)}{default}): {entry.about}; {state_of(entry)}"
-            )
+            default = ["the default"] if DEFAULT_MODEL in aliases else []
+            also = f" (also: {', '.join(aliases + default)})" if aliases else ""
+            click.echo(f"{entry.name}{also}: {entry.about}; {state_of(entry)}")
         return
     entry = entry_of(name)
-    index = graph_index(entry.network)
     click.echo(f"{entry.name}: {entry.about}")
     click.echo(f"  weights: {printable(weights_path(entry))} ({state_of(entry)})")
     if not weights_path(entry).is_file():
         click.echo(f"  to get them: {how_to_get(entry)}")
-    click.echo(f"  SHA-256: {entry.sha256}")
+    for url in entry.urls:
+        click.echo(f"  published at: {url}")
+    click.echo(f"  {entry.checksum}")
     click.echo(f"  terms: {entry.licence}")
-    click.echo(f"  network: {entry.network}, input {index.image_size} x {index.image_size}")
-    for line in parameter_lines(index):
-        click.echo(f"  {line}")
+    if has_graphs(entry.network):
+        index = graph_index(entry.network)
+        click.echo(f"  network: {entry.network}, input {index.image_size} x {index.image_size}")
+        for line in parameter_lines(index):
+            click.echo(f"  {line}")
     if entry.shipped:
         for line in metadata_lines(shipped_metadata(entry)):
             click.echo(f"  {line}")

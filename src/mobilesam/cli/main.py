@@ -30,7 +30,7 @@ class Terminated(BaseException):
 class LazyGroup(click.Group):
     """A group whose commands are loaded from ``mobilesam.cli.NAME`` when they are asked for."""
 
-    names = ("segment", "info", "demo", "train", "evaluate", "export")
+    names = ("segment", "info", "weights", "demo", "train", "evaluate", "export")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order of the help."""

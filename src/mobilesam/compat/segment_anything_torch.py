@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mobilesam.core.errors import WeightsError
 from mobilesam.networks.build import build_network
 from mobilesam.networks.checkpoints import load_tensors
 from mobilesam.networks.sam import Sam
@@ -27,10 +26,7 @@ def build_sam(name: str, checkpoint: str | Path | None) -> Sam:
     if checkpoint is None:
         warnings.warn(f"{name}: no checkpoint given, the weights are random", UserWarning, stacklevel=3)
         return network
-    path = Path(checkpoint)
-    if not path.is_file():
-        raise WeightsError(f"{path}: not found; give the path of a .pt or .safetensors file")
-    return load_tensors(network, read_tensors(path, path.read_bytes()), str(path))
+    return load_tensors(network, read_tensors(checkpoint), str(checkpoint))
 
 
 def network_to_model(network: Sam) -> Model:

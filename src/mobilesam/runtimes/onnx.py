@@ -51,13 +51,17 @@ class GraphIndex:
     files: dict[str, str]
 
 
+def has_graphs(network: str) -> bool:
+    """Whether the package carries a network's graphs."""
+    return (GRAPHS / f"{network}.json").is_file()
+
+
 @cache
 def graph_index(network: str) -> GraphIndex:
     """Read the index of a network's graphs."""
-    path = GRAPHS / f"{network}.json"
-    if not path.is_file():
+    if not has_graphs(network):
         raise ConfigError(f"network {network!r}: has no ONNX graphs; pass runtime='torch'")
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads((GRAPHS / f"{network}.json").read_text(encoding="utf-8"))
     shapes = {
         kind: {name: tuple(shape) for name, shape in content[kind].items()}
         for kind in ("parameters", "buffers")

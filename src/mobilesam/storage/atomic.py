@@ -37,18 +37,17 @@ def atomic_write(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator
                 f"{path}: exists already; pass --overwrite (overwrite=True) or choose another folder"
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with os.fdopen(descriptor, "w+b") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            move_into_place(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
-        sync_folder(path.parent)
     except MobileSamError:
         raise
     except OSError as error:
@@ -59,6 +58,16 @@ def write_bytes(path: str | os.PathLike, data: bytes, *, overwrite: bool = True)
     """Write ``data`` to ``path`` atomically; see :func:`atomic_write`."""
     with atomic_write(path, overwrite=overwrite) as file:
         file.write(data)
+
+
+def move_into_place(temporary: Path, path: Path) -> None:
+    """Give a file that is whole and on disk its name, for good.
+
+    Raises:
+        OSError: if that cannot be done.
+    """
+    os.replace(temporary, path)
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,0 +1,134 @@
+"""``mobilesam weights``: fetch, import, check and remove published weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mobilesam.cli.progress import TransferProgress
+from mobilesam.core.errors import WeightsError
+from mobilesam.core.text import printable
+from mobilesam.weights import ENTRIES, NOT_OFFERED, WeightsEntry, entry_of, store, weights_path
+
+
+@click.group()
+def weights() -> None:
+    """Fetch, import, check and remove published weights.
+
+    \b
+    mobilesam weights list
+    mobilesam weights pull mobile_sam
+    mobilesam weights import Downloads/mobile_sam.pt
+    """
+
+
+@weights.command("list")
+def list_weights() -> None:
+    """List the published weights: name, size, whether they are here, terms.
+
+    \b
+    mobilesam weights list
+    """
+    for entry in ENTRIES.values():
+        size = f"{'~' if entry.rounded else ''}{size_of(entry) / 1e6:,.0f} MB"
+        click.echo(f"{entry.name:<22} {size:>9}  {state_of(entry):<14} {entry.licence.partition(';')[0]}")
+    for name, reason in NOT_OFFERED.items():
+        click.echo(f"{name:<22} not offered: {reason}")
+
+
+@weights.command()
+@click.argument("name")
+@click.option(
+    "--timeout",
+    default=store.TIMEOUT,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Give an address up after so long without a byte.",
+)
+def pull(name: str, timeout: float) -> None:
+    """Fetch weights into the cache and check them; a transfer that was cut goes on.
+
+    \b
+    mobilesam weights pull mobile_sam
+    """
+    entry = entry_of(name)
+    with TransferProgress(entry.name) as progress:
+        path = store.pull(entry, timeout=timeout, report=progress.report, remark=progress.tell)
+    click.echo(printable(path))
+
+
+@weights.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+def import_weights(file: Path) -> None:
+    """Copy a file that was got elsewhere into the cache; its SHA-256 says which one it is.
+
+    \b
+    mobilesam weights import Downloads/mobile_sam.pt
+    """
+    entry, path = store.import_file(file, remark=tell)
+    click.echo(f"{entry.name}: {printable(path)}")
+
+
+@weights.command()
+@click.argument("name", required=False)
+def verify(name: str | None) -> int:
+    """Check the sums of one file, or of all that are here.
+
+    \b
+    mobilesam weights verify
+    mobilesam weights verify pocket
+    """
+    if name is not None:
+        click.echo(f"{printable(store.verify(entry_of(name)))}: is the published file")
+        return 0
+    exit_code = 0
+    for entry in ENTRIES.values():
+        if weights_path(entry).is_file():
+            try:
+                click.echo(f"{printable(store.verify(entry))}: is the published file")
+            except WeightsError as error:
+                tell(f"error[{error.code}]: {error}")
+                exit_code = error.exit_code
+    return exit_code
+
+
+@weights.command()
+@click.argument("name")
+def path(name: str) -> None:
+    """Print where a file lies, or would lie.
+
+    \b
+    mobilesam weights path mobile_sam
+    """
+    click.echo(printable(weights_path(entry_of(name))))
+
+
+@weights.command()
+@click.argument("name")
+def remove(name: str) -> None:
+    """Delete weights from the cache; what is elsewhere stays.
+
+    \b
+    mobilesam weights remove mobile_sam
+    """
+    for removed in store.remove(entry_of(name)):
+        click.echo(f"removed {printable(removed)}")
+
+
+def state_of(entry: WeightsEntry) -> str:
+    """Return whether an entry's file is there; its sum is taken by ``verify`` and ``load``."""
+    if entry.shipped:
+        return "in the package"
+    return "here" if weights_path(entry).is_file() else "not here"
+
+
+def size_of(entry: WeightsEntry) -> int:
+    """Return an entry's bytes, which for what the package carries are those of the file."""
+    return entry.size or weights_path(entry).stat().st_size
+
+
+def tell(text: str) -> None:
+    """Print a remark on standard error."""
+    click.echo(printable(text), err=True)

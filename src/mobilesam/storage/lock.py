@@ -1,0 +1,82 @@
+"""One process at a time: a lock file whose lock the system drops when its holder dies."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+POLL_SECONDS = 0.05
+TELL_SECONDS = 10.0
+
+
+@contextlib.contextmanager
+def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the lock of a file among processes and threads; wait for it as long as it takes.
+
+    Nothing has to be cleaned up after a holder that was killed. The file is removed with
+    the lock; who waited on the removed one starts over with the new one.
+
+    Args:
+        path: the lock file; its folder exists.
+        on_wait: called when somebody else holds the lock, and every 10 seconds from then on.
+
+    Raises:
+        OSError: if the file cannot be made.
+    """
+    descriptor = _acquire(path, on_wait)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        os.close(descriptor)
+
+
+def _acquire(path: Path, on_wait: Callable[[], None]) -> int:
+    told = -TELL_SECONDS
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            while not _try_lock(descriptor):
+                if time.monotonic() - told >= TELL_SECONDS:
+                    told = time.monotonic()
+                    on_wait()
+                time.sleep(POLL_SECONDS)
+            if _is_at(descriptor, path):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

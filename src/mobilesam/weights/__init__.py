@@ -1,0 +1,19 @@
+"""Which weights there are, where their files lie, and how these are read, checked and fetched.
+
+Nothing here touches the network but ``transfer``, which only ``store.pull`` uses.
+"""
+
+from mobilesam.weights.folders import HOME_VARIABLE as HOME_VARIABLE
+from mobilesam.weights.folders import how_to_get as how_to_get
+from mobilesam.weights.folders import weights_home as weights_home
+from mobilesam.weights.folders import weights_path as weights_path
+from mobilesam.weights.reading import check_tensors as check_tensors
+from mobilesam.weights.reading import read_tensors as read_tensors
+from mobilesam.weights.reading import read_weights as read_weights
+from mobilesam.weights.reading import shipped_metadata as shipped_metadata
+from mobilesam.weights.registry import ALIASES as ALIASES
+from mobilesam.weights.registry import DEFAULT_MODEL as DEFAULT_MODEL
+from mobilesam.weights.registry import ENTRIES as ENTRIES
+from mobilesam.weights.registry import NOT_OFFERED as NOT_OFFERED
+from mobilesam.weights.registry import WeightsEntry as WeightsEntry
+from mobilesam.weights.registry import entry_of as entry_of

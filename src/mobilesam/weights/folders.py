@@ -1,0 +1,51 @@
+"""Where files of weights lie: in the package, in a folder of the user's, or in the cache."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from mobilesam.weights.registry import WeightsEntry
+
+HOME_VARIABLE = "MOBILESAM_HOME"
+OFFLINE_FOLDER_VARIABLE = "MOBILESAM_OFFLINE_DIR"
+SHIPPED = Path(__file__).parents[1] / "shipped"
+
+
+def weights_home() -> Path:
+    """Return the cache: the folder that fetched weights are put into."""
+    if os.environ.get(HOME_VARIABLE):
+        return Path(os.environ[HOME_VARIABLE])
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "mobilesam"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "mobilesam"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobilesam"
+
+
+def cached_path(entry: WeightsEntry) -> Path:
+    """Return where an entry's file lies in the cache, or would lie."""
+    return weights_home() / entry.file
+
+
+def weights_path(entry: WeightsEntry) -> Path:
+    """Return where an entry's file lies, or would lie.
+
+    The folder that ``MOBILESAM_OFFLINE_DIR`` names is only read, and comes before the cache.
+    """
+    if entry.shipped:
+        return SHIPPED / entry.file
+    offline = os.environ.get(OFFLINE_FOLDER_VARIABLE)
+    if offline and (Path(offline) / entry.file).is_file():
+        return Path(offline) / entry.file
+    return cached_path(entry)
+
+
+def how_to_get(entry: WeightsEntry) -> str:
+    """Return what to do to have an entry's file."""
+    if entry.shipped:
+        return "install the package again"
+    if weights_path(entry) != cached_path(entry):
+        return f"{OFFLINE_FOLDER_VARIABLE} names this folder; put the published file there"
+    return f"run: mobilesam weights pull {entry.name}"

@@ -1,0 +1,210 @@
+"""How files of weights are read and checked. They are hostile until proven otherwise."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+
+from mobilesam.core.errors import ConfigError, WeightsError
+from mobilesam.formats.torch_file import MAX_BYTES, is_old_torch_file, read_torch_file
+from mobilesam.weights.checksum import is_published
+from mobilesam.weights.folders import how_to_get, weights_path
+from mobilesam.weights.recognition import describe_mismatch, recognise_network
+from mobilesam.weights.registry import WeightsEntry
+
+MAX_HEADER = 2**20  # of a safetensors file; one of SAM ViT-H has 70 KB
+DATA_PARALLEL_PREFIX = "module."  # which PyTorch's data-parallel training puts before every name
+START = 512  # bytes that tell a file's form
+
+
+def read_weights(entry: WeightsEntry, checkpoint: str | Path | None = None) -> dict[str, np.ndarray]:
+    """Read an entry's tensors as float32 arrays by their names in the checkpoint.
+
+    Args:
+        entry: which weights. Their own file must have the published sum: the bytes that are
+            hashed are the bytes that are read.
+        checkpoint: another ``.pt`` or ``.safetensors`` file for the same network; its
+            content is checked but not its sum.
+
+    Raises:
+        ConfigError: if the entry is only a part of a model.
+        WeightsError: if the file is missing, damaged, or holds what is not a finite number.
+    """
+    if not entry.network:
+        raise ConfigError(f"model {entry.name!r}: is no whole model ({entry.about})")
+    if checkpoint is not None:
+        return read_tensors(checkpoint)
+    path = weights_path(entry)
+    with open_weights(path, how_to_get(entry)) as file:
+        whole = io.BytesIO(file.read() if may_be(entry, file) else b"")
+    if not is_published(whole, entry):
+        raise not_published(path, entry)
+    return _tensors(path, whole)
+
+
+def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
+    """Read a ``.safetensors`` or PyTorch file; floating-point tensors become float32.
+
+    Raises:
+        WeightsError: if the file is missing or damaged, would run code, or holds what no network has.
+    """
+    path = Path(path)
+    with open_weights(path, "give the path of a .pt or .safetensors file") as file:
+        return _tensors(path, file)
+
+
+def open_weights(path: Path, advice: str) -> IO[bytes]:
+    """Open a file of weights; folders, pipes and devices are refused without waiting for them.
+
+    Args:
+        path: the file.
+        advice: what to do if it is not there.
+
+    Raises:
+        WeightsError: if there is no such file, it cannot be read, or it is larger than any checkpoint.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise WeightsError(f"{path}: not found; {advice}") from error
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}); {advice}") from error
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_BYTES:
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise WeightsError(f"{path}: is not a file; {advice}")
+    raise WeightsError(
+        f"{path}: has {status.st_size} bytes, checkpoints up to {MAX_BYTES} are read; {advice}"
+    )
+
+
+def may_be(entry: WeightsEntry, file: IO[bytes]) -> bool:
+    """Whether an open file has a size that an entry's can have, so that its sum is worth taking."""
+    size = os.fstat(file.fileno()).st_size
+    return entry.shipped or size == entry.size or (entry.rounded and size <= entry.largest)
+
+
+def not_published(path: Path, entry: WeightsEntry) -> WeightsError:
+    """Return the error for a file with another sum than the published one."""
+    kind = entry.checksum.partition(":")[0]
+    return WeightsError(f"{path}: is not the published file (its {kind} differs); {how_to_get(entry)}")
+
+
+def _tensors(path: Path, file: IO[bytes]) -> dict[str, np.ndarray]:
+    """Read the tensors of an open file of either form and check that they are numbers."""
+    file.seek(0)
+    start = file.read(START)
+    if start.startswith(b"PK"):
+        tensors = read_torch_file(path, file)
+    elif path.suffix == ".safetensors":
+        tensors = _read_safetensors(path, file)
+    elif is_old_torch_file(start):
+        raise WeightsError(
+            f"{path}: PyTorch's form before 1.6; convert it: "
+            "torch.save(torch.load(OLD, weights_only=True), NEW)"
+        )
+    else:
+        raise WeightsError(f"{path}: neither a PyTorch checkpoint (zip form) nor a .safetensors file")
+    if tensors and all(name.startswith(DATA_PARALLEL_PREFIX) for name in tensors):
+        tensors = {name.removeprefix(DATA_PARALLEL_PREFIX): tensor for name, tensor in tensors.items()}
+    return _as_float32(path, tensors)
+
+
+def _read_safetensors(path: Path, file: IO[bytes]) -> dict[str, np.ndarray]:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    header = int.from_bytes(file.read(8), "little")
+    if header > min(size - 8, MAX_HEADER):
+        raise WeightsError(
+            f"{path}: damaged, or not a safetensors file (its header would have {header} bytes)"
+        )
+    try:
+        json.loads(file.read(header), object_pairs_hook=_without_repeats)
+        file.seek(0)
+        return load_safetensors(file.read())
+    except (SafetensorError, KeyError, ValueError, RecursionError) as error:
+        reason = str(error)[:100] or type(error).__name__
+        raise WeightsError(f"{path}: damaged, or not a safetensors file ({reason})") from error
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a dictionary; the library would take the last of several tensors of one name."""
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError("a name comes twice")
+    return dict(pairs)
+
+
+def _as_float32(path: Path, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return floating-point tensors as float32, checked to be finite, and counters as they are."""
+    for name, tensor in tensors.items():
+        shown = f"{path}: tensor {name[:80]}"
+        if tensor.ndim and tensor.dtype.kind != "f":
+            raise WeightsError(f"{shown} has numbers of type {tensor.dtype}; give floating-point weights")
+        if tensor.dtype.kind == "f":
+            with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is told
+                tensors[name] = np.asarray(tensor, np.float32, order="C")
+            if not np.isfinite(tensors[name]).all():
+                count = int((~np.isfinite(tensors[name])).sum())
+                raise WeightsError(f"{shown} has {count} values that are not finite; get it again")
+    if all(tensor.min() == tensor.max() for tensor in tensors.values() if tensor.size > 1):
+        raise WeightsError(f"{path}: every tensor is constant; these are no trained weights")
+    return tensors
+
+
+def check_tensors(
+    tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], what: str
+) -> None:
+    """Check that ``tensors`` are exactly those of a network.
+
+    Args:
+        tensors: by name in the checkpoint.
+        shapes: the network's.
+        what: what messages call the tensors.
+
+    Raises:
+        WeightsError: says whose weights they are, or names the first tensor that is
+            missing, unexpected or of another shape, and how many there are.
+    """
+    found, wanted = (
+        recognise_network({name: tuple(tensor.shape) for name, tensor in tensors.items()}),
+        recognise_network(shapes),
+    )
+    if found and found != wanted:
+        raise WeightsError(f"{what}: {describe_mismatch(found, wanted)}")
+    missing = [name for name in shapes if name not in tensors]
+    unexpected = [name for name in tensors if name not in shapes]
+    if missing or unexpected:
+        parts = [
+            f"{word} {_first_of(names)}"
+            for word, names in (("lacks", missing), ("also has", unexpected))
+            if names
+        ]
+        raise WeightsError(f"{what}: not the weights of this network: {'; '.join(parts)}")
+    other = [name for name, shape in shapes.items() if tuple(tensors[name].shape) != tuple(shape)]
+    if other:
+        name = other[0]
+        has, needs = tuple(tensors[name].shape), tuple(shapes[name])
+        raise WeightsError(f"{what}: tensor {_first_of(other)} has shape {has}, this network needs {needs}")
+
+
+def _first_of(names: list[str]) -> str:
+    return names[0][:80] + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
+
+
+def shipped_metadata(entry: WeightsEntry) -> dict[str, str]:
+    """Return the metadata in a shipped file's header: recipe, data, terms and scores."""
+    with weights_path(entry).open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        return json.loads(file.read(length)).get("__metadata__", {})

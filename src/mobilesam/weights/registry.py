@@ -1,0 +1,178 @@
+"""The published weights: names, addresses, sums and terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mobilesam.core.errors import ConfigError
+
+DEFAULT_MODEL = "pocket"
+MEGA = 1_000_000
+
+
+@dataclass(frozen=True)
+class WeightsEntry:
+    """One published set of weights.
+
+    Attributes:
+        name: what ``load`` calls it.
+        network: name in ``networks.configs.NETWORKS``; empty for a part of a model.
+        file: its file name.
+        licence: terms of the weights.
+        about: one sentence.
+        sha256: of the file.
+        git_blob: the file's git object id, a SHA-1 over its size and content, where nobody published a SHA-256.
+        urls: where it can be fetched, tried in this order; none for what the package carries.
+        size: bytes of the file.
+        rounded: whether only a rounded size was published; the sum decides alone then.
+    """
+
+    name: str
+    network: str
+    file: str
+    licence: str
+    about: str
+    sha256: str = ""
+    git_blob: str = ""
+    urls: tuple[str, ...] = ()
+    size: int = 0
+    rounded: bool = False
+
+    @property
+    def shipped(self) -> bool:
+        """Whether the package carries the file."""
+        return not self.urls
+
+    @property
+    def largest(self) -> int:
+        """The most bytes that are taken from an address: the size, twice that where it is rounded."""
+        return 2 * self.size if self.rounded else self.size
+
+    @property
+    def checksum(self) -> str:
+        """The published sum, with the name of its kind."""
+        return f"SHA-256: {self.sha256}" if self.sha256 else f"git blob: {self.git_blob}"
+
+
+MOBILE_SAM = "https://github.com/ChaoningZhang/MobileSAM/raw"
+SEGMENT_ANYTHING = "https://dl.fbaipublicfiles.com/segment_anything"
+EFFICIENTVIT_SAM = "https://huggingface.co/mit-han-lab/efficientvit-sam/resolve/main"
+
+
+def _sam(letter: str, parameters: str, file: str, size: int, sha256: str) -> WeightsEntry:
+    return WeightsEntry(
+        name=f"sam_vit_{letter}",
+        network=f"vit_{letter}",
+        file=file,
+        sha256=sha256,
+        licence="Apache-2.0",
+        about=f"Segment Anything as published, image encoder ViT-{letter.upper()}: {parameters} parameters",
+        urls=(f"{SEGMENT_ANYTHING}/{file}",),
+        size=size,
+    )
+
+
+def _efficientvit_sam(kind: str, megabytes: int, sha256: str) -> WeightsEntry:
+    name = f"efficientvit_sam_{kind}"
+    return WeightsEntry(
+        name=name,
+        network=name,
+        file=f"{name}.pt",
+        sha256=sha256,
+        licence="Apache-2.0",
+        about=f"EfficientViT-SAM {kind.upper()} as published: distilled from SAM ViT-H, then trained on SA-1B",
+        urls=(f"{EFFICIENTVIT_SAM}/{name}.pt",),
+        size=megabytes * MEGA,
+        rounded=True,
+    )
+
+
+ENTRIES = {
+    entry.name: entry
+    for entry in (
+        WeightsEntry(
+            name="pocket-2",
+            network="pocket",
+            file="pocket-2.safetensors",
+            sha256="1005e639d1cf118f63e9cadaab75d0c510f297b5b9807b004daf3357fe9b344b",
+            licence="CC BY 4.0 for the weights; see the model card for the terms of what they were trained on",
+            about="small model trained by this project from human masks; no part of it is SAM's or MobileSAM's weights",
+        ),
+        WeightsEntry(
+            name="mobile_sam",
+            network="vit_t",
+            file="mobile_sam.pt",
+            sha256="6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+            licence="Apache-2.0",
+            about="MobileSAM as published: TinyViT distilled from SAM ViT-H",
+            urls=(
+                f"{MOBILE_SAM}/f706ad9c4eb7f219c00d9050e46328518ffb65d2/weights/mobile_sam.pt",
+                "https://huggingface.co/dhkim2810/MobileSAM/resolve/main/mobile_sam.pt",
+                "https://github.com/ultralytics/assets/releases/download/v8.3.0/mobile_sam.pt",
+            ),
+            size=40_728_226,
+        ),
+        _sam(
+            "b",
+            "94 million",
+            "sam_vit_b_01ec64.pth",
+            375_042_383,
+            "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+        ),
+        _sam(
+            "l",
+            "312 million",
+            "sam_vit_l_0b3195.pth",
+            1_249_524_607,
+            "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+        ),
+        _sam(
+            "h",
+            "641 million",
+            "sam_vit_h_4b8939.pth",
+            2_564_550_879,
+            "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+        ),
+        _efficientvit_sam("l0", 139, "c4f994b01a16d48bcf2fbbb089448cfbf58fae5811edfa8113c953b8b8cc64b8"),
+        _efficientvit_sam("l1", 191, "fa151df2b9b96896accd505470755cdd293a4c50cdabac95478f3fbd86d9152b"),
+        _efficientvit_sam("l2", 246, "d4bfd842224cbb99de09acc3325e81ac5b7e8725c8fbdab152305e5d934bfe4a"),
+        WeightsEntry(
+            name="prompt_guided_decoder",
+            network="",
+            file="Prompt_guided_Mask_Decoder.pt",
+            git_blob="c13b15a3a4496dbcba5f4f0d3e8453f41d818420",
+            licence="Apache-2.0",
+            about="MobileSAMv2's prompt encoder and mask decoder alone; checked by its git object id (SHA-1)",
+            urls=(f"{MOBILE_SAM}/master/MobileSAMv2/PromptGuidedDecoder/Prompt_guided_Mask_Decoder.pt",),
+            size=16 * MEGA,  # not published: 4.06 million parameters of 4 bytes
+            rounded=True,
+        ),
+    )
+}
+ALIASES = {
+    "pocket": "pocket-2",
+    "vit_t": "mobile_sam",
+    "vit_b": "sam_vit_b",
+    "vit_l": "sam_vit_l",
+    "vit_h": "sam_vit_h",
+}
+# Published weights that are not offered, and why.
+NOT_OFFERED = {
+    "object_aware_model": "MobileSAMv2's ObjectAwareModel.pt is a pickled program under AGPL-3.0, "
+    "and reading it would run its code; it is never fetched or opened",
+}
+
+
+def entry_of(name: str) -> WeightsEntry:
+    """Return the entry called ``name``, by name or alias.
+
+    Raises:
+        ConfigError: for an unknown name, or one that is not offered.
+    """
+    entry = ENTRIES.get(ALIASES.get(name, name)) if isinstance(name, str) else None
+    if entry is not None:
+        return entry
+    if isinstance(name, str) and name in NOT_OFFERED:
+        raise ConfigError(f"model {name!r}: {NOT_OFFERED[name]}")
+    known = ", ".join(sorted({*ENTRIES, *ALIASES}))
+    raise ConfigError(f"model {name!r}: unknown; choose one of {known}")

@@ -1,0 +1,250 @@
+"""Put published weights into the cache and take them out: pull, import, verify, remove."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+from mobilesam.core.errors import ConfigError, OutputError, WeightsError
+from mobilesam.storage.atomic import atomic_write, move_into_place
+from mobilesam.storage.lock import locked
+from mobilesam.weights.checksum import entry_of_file, is_published
+from mobilesam.weights.folders import HOME_VARIABLE, cached_path, how_to_get, weights_path
+from mobilesam.weights.reading import may_be, not_published, open_weights
+from mobilesam.weights.registry import WeightsEntry
+from mobilesam.weights.transfer import Piece, TransferError, pieces
+
+MIRROR_VARIABLE = "MOBILESAM_WEIGHTS_URL"
+OFFLINE_VARIABLE = "MOBILESAM_OFFLINE"
+TIMEOUT = 30.0
+COPY_BYTES = 2**22
+
+Report = Callable[[int, int], None]
+Remark = Callable[[str], None]
+
+
+def pull(
+    entry: WeightsEntry,
+    *,
+    timeout: float = TIMEOUT,
+    report: Report = lambda done, total: None,
+    remark: Remark = lambda text: None,
+) -> Path:
+    """Fetch an entry's file into the cache, unless it is there; return where it lies.
+
+    What a broken transfer left is taken up again. Under its name a file appears only once
+    it is whole, on disk and has the published sum. Several processes may pull at once.
+
+    Args:
+        entry: which weights.
+        timeout: seconds without a byte after which an address is given up.
+        report: told how many bytes are there, and of how many, whenever some came.
+        remark: told what a user who waits may want to know.
+
+    Raises:
+        WeightsError: if no address gives the published file.
+        OutputError: if the cache cannot be written or the disk is full.
+    """
+    if entry.shipped or is_here(entry):
+        return weights_path(entry)
+    if os.environ.get(OFFLINE_VARIABLE) not in (None, "", "0"):
+        raise WeightsError(f"{entry.name}: not fetched: {OFFLINE_VARIABLE} is set; {_elsewhere(entry)}")
+    if weights_path(entry) != cached_path(entry):
+        verify(entry)  # what is in the user's own folder comes first, and is not the published file
+    with _cache_of(entry, remark):
+        if not is_here(entry):  # another process may have been faster
+            with _partial_file(entry) as file:
+                _fetch_from_any(entry, file, timeout, report, remark)
+            move_into_place(_partial_path(entry), cached_path(entry))
+    return cached_path(entry)
+
+
+def import_file(path: str | Path, *, remark: Remark = lambda text: None) -> tuple[WeightsEntry, Path]:
+    """Copy a file that was got elsewhere into the cache; its sum says which entry's it is.
+
+    Returns:
+        The entry, and where its file lies now.
+
+    Raises:
+        WeightsError: if the file is missing or is none of the published ones.
+        OutputError: if the cache cannot be written or the disk is full.
+    """
+    path = Path(path)
+    with open_weights(path, "give the path of a file to import") as source:
+        entry = entry_of_file(source)
+        if entry is None:
+            raise WeightsError(
+                f"{path}: is none of the published files, by its SHA-256; weights of your own are given by --checkpoint"
+            )
+        if entry.shipped:
+            return entry, weights_path(entry)
+        with _cache_of(entry, remark):
+            _check_room(entry, source.seek(0, os.SEEK_END))
+            with atomic_write(cached_path(entry)) as target:
+                source.seek(0)
+                shutil.copyfileobj(source, target, COPY_BYTES)
+                target.flush()
+                if not is_published(target, entry):
+                    raise WeightsError(f"{path}: was changed while it was read; import it again")
+            _partial_path(entry).unlink(missing_ok=True)
+    return entry, cached_path(entry)
+
+
+def is_here(entry: WeightsEntry) -> bool:
+    """Whether an entry's published file lies where ``load`` looks for it, by its sum."""
+    path = weights_path(entry)
+    if not path.is_file():
+        return False
+    with open_weights(path, how_to_get(entry)) as file:
+        return may_be(entry, file) and is_published(file, entry)
+
+
+def verify(entry: WeightsEntry) -> Path:
+    """Check the sum of an entry's file, and return where it lies.
+
+    Raises:
+        WeightsError: if it is missing or is not the published file.
+    """
+    path = weights_path(entry)
+    if not path.is_file():
+        raise WeightsError(f"{path}: not found; {how_to_get(entry)}")
+    if not is_here(entry):
+        raise not_published(path, entry)
+    return path
+
+
+def remove(entry: WeightsEntry) -> list[Path]:
+    """Delete an entry's file, and what an unfinished transfer left of it, from the cache; return what was deleted.
+
+    Raises:
+        ConfigError: for what is part of the package.
+        WeightsError: if the cache has nothing of it.
+    """
+    if entry.shipped:
+        raise ConfigError(f"{entry.name}: is part of the package; only what the cache has is removed")
+    found = [path for path in (cached_path(entry), _partial_path(entry)) if path.is_file()]
+    if not found:
+        raise WeightsError(f"{cached_path(entry)}: not found; there is nothing to remove")
+    with _cache_of(entry):
+        for path in found:
+            path.unlink(missing_ok=True)
+    return found
+
+
+def addresses(entry: WeightsEntry) -> tuple[str, ...]:
+    """Return the addresses of an entry's file, or the one on the mirror that MOBILESAM_WEIGHTS_URL names."""
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    return (f"{mirror.rstrip('/')}/{entry.file}",) if mirror else entry.urls
+
+
+def _fetch_from_any(
+    entry: WeightsEntry, file: IO[bytes], timeout: float, report: Report, remark: Remark
+) -> None:
+    """Try the addresses in turn until the file is the published one."""
+    hosts_of: dict[str, list[str]] = {}
+    if file.seek(0, os.SEEK_END) and may_be(entry, file) and is_published(file, entry):
+        return
+    for url in addresses(entry):
+        remark(f"{entry.name}: {entry.size / 1e6:.1f} MB from {url}")
+        try:
+            return _fetch_published(url, entry, file, timeout, report)
+        except TransferError as error:
+            hosts_of.setdefault(str(error), []).append(urlsplit(url).netloc.rpartition("@")[2])
+    reasons = "; ".join(f"{', '.join(dict.fromkeys(hosts))}: {why}" for why, hosts in hosts_of.items())
+    raise WeightsError(f"{entry.name}: not fetched: {reasons}; {_elsewhere(entry)}")
+
+
+def _fetch_published(url: str, entry: WeightsEntry, file: IO[bytes], timeout: float, report: Report) -> None:
+    """Fetch from one address; if a continued file has another sum, once more from its start."""
+    for last_round in (False, True):
+        continued = False
+        for piece in pieces(url, file.seek(0, os.SEEK_END), entry, timeout):
+            continued |= piece.continues
+            _put(piece, entry, file)
+            report(file.tell(), piece.total)
+        os.fsync(file.fileno())
+        if is_published(file, entry):
+            return
+        file.truncate(0)
+        if last_round or not continued:
+            raise TransferError("sends another file (its sum is not the published one)")
+
+
+def _put(piece: Piece, entry: WeightsEntry, file: IO[bytes]) -> None:
+    """Put a piece in its place; an unbuffered file may take less than it is given."""
+    if piece.offset != file.tell():
+        file.truncate(piece.offset)
+        file.seek(piece.offset)
+    left = memoryview(piece.data)
+    try:
+        while left:
+            left = left[file.write(left) :]
+    except OSError as error:
+        raise _cache_error(entry, error, needed=max(piece.total - file.tell(), len(left))) from error
+
+
+@contextlib.contextmanager
+def _cache_of(entry: WeightsEntry, remark: Remark = lambda text: None) -> Iterator[None]:
+    """Hold an entry's place in the cache alone, without what killed processes left there."""
+    path = cached_path(entry)
+    waiting = f"{entry.name}: another process is at it; waiting"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.with_name(f".{path.name}.lock"), lambda: remark(waiting)):
+            for other in path.parent.iterdir():
+                ours = other.name.startswith(f".{path.name}.") and other.suffix in (".tmp", ".part")
+                if ours and other != _partial_path(entry):
+                    other.unlink()
+            yield
+    except OutputError:
+        raise
+    except OSError as error:
+        raise _cache_error(entry, error) from error
+
+
+@contextlib.contextmanager
+def _partial_file(entry: WeightsEntry) -> Iterator[IO[bytes]]:
+    """Open what there is of an entry's file, if the disk has room for the rest."""
+    path = _partial_path(entry)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+    with os.fdopen(descriptor, "r+b", buffering=0) as file:
+        try:
+            if file.seek(0, os.SEEK_END) > entry.largest:
+                file.truncate(0)
+            _check_room(entry, entry.size - file.seek(0, os.SEEK_END))
+            yield file
+        finally:
+            if file.seek(0, os.SEEK_END) == 0:
+                path.unlink(missing_ok=True)
+
+
+def _check_room(entry: WeightsEntry, needed: int) -> None:
+    if shutil.disk_usage(cached_path(entry).parent).free < needed:
+        raise _cache_error(entry, OSError(errno.ENOSPC, ""), needed)
+
+
+def _partial_path(entry: WeightsEntry) -> Path:
+    """What a transfer left; the sum in the name keeps it apart from another version's."""
+    path = cached_path(entry)
+    return path.with_name(f".{path.name}.{(entry.sha256 or entry.git_blob)[:12]}.part")
+
+
+def _cache_error(entry: WeightsEntry, error: OSError, needed: int = 0) -> OutputError:
+    folder = cached_path(entry).parent
+    advice = f"set {HOME_VARIABLE} to another folder"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        free = shutil.disk_usage(folder).free
+        return OutputError(
+            f"{folder}: the disk is full ({free:,} bytes free, {needed:,} needed); free some space or {advice}"
+        )
+    return OutputError(f"{folder}: cannot be written ({error.strerror or error}); {advice}")
+
+
+def _elsewhere(entry: WeightsEntry) -> str:
+    return f"get {entry.file} elsewhere and run: mobilesam weights import FILE"

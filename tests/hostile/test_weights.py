@@ -1,0 +1,200 @@
+"""Hostile weights: refused in one line, at once, in little memory, and nothing in them runs.
+
+All cases are read in one fresh process, which measures itself: its peak of memory is
+started anew for each case, and time is the processor's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save
+
+from mobilesam import ConfigError, WeightsError, load
+from mobilesam.formats.torch_file import read_torch_file
+from mobilesam.runtimes.onnx import graph_index
+from mobilesam.weights import WeightsEntry, check_tensors, entry_of, read_tensors, read_weights, weights_path
+from mobilesam.weights.recognition import recognise_network
+from tests.hostile.evil_weights import CANARY, CASES, Case, Evil
+from tests.photographs import cat, jpeg
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+MAX_SECONDS, MAX_MEGABYTES, MAX_CHARACTERS = 0.2, 64, 200
+READER = """
+import contextlib, io, json, sys, time
+import mobilesam
+from mobilesam.cli.main import run
+
+def kilobytes(field):
+    lines = open("/proc/self/status").read().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(field)))
+
+mobilesam.load("pocket")
+for file in json.load(sys.stdin):
+    with open("/proc/self/clear_refs", "w") as refs:
+        refs.write("5")  # the peak starts at what is used now
+    base, start, message = kilobytes("VmRSS"), time.process_time(), "loaded"
+    try:
+        mobilesam.load("pocket", checkpoint=file)
+    except mobilesam.WeightsError as error:
+        message = str(error)
+    seconds, peak = time.process_time() - start, kilobytes("VmHWM") - base
+    with contextlib.redirect_stderr(io.StringIO()) as told, contextlib.redirect_stdout(io.StringIO()):
+        code = run(["segment", "photo.jpg", "--box", "9,9,90,90", "--model", "pocket", "--checkpoint", file])
+    result = dict(message=message, seconds=seconds, megabytes=peak / 1024, code=code, told=told.getvalue())
+    print(json.dumps(result), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def pocket_tensors() -> dict[str, np.ndarray]:
+    return dict(
+        sorted(read_weights(entry_of("pocket")).items())
+    )  # the library's order changes from run to run
+
+
+@pytest.fixture(scope="module")
+def refusals(pocket_tensors: dict, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    """What a fresh process makes of each case, by its name."""
+    folder = tmp_path_factory.mktemp("evil")
+    (folder / "photo.jpg").write_bytes(jpeg(cat()))
+    files = []
+    for number, case in enumerate(CASES):
+        (folder / str(number)).mkdir()
+        files.append(f"{number}/{case.file}")
+        case.make(folder / files[-1], pocket_tensors, np.random.default_rng(number))
+    command = [sys.executable, "-c", READER]
+    done = subprocess.run(
+        command, input=json.dumps(files), cwd=folder, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert not list(folder.rglob(f"*{CANARY}*"))
+    assert not Path(f"/tmp/{CANARY}-of-weights").exists()
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    return dict(zip((case.name for case in CASES), results, strict=True))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_refused_at_once_in_one_line(refusals: dict[str, dict], case: Case) -> None:
+    result = refusals[case.name]
+    message, told = result["message"], result["told"]
+    assert message.startswith(f"{CASES.index(case)}/{case.file}")
+    assert re.search(case.says, message), message
+    assert len(message) <= MAX_CHARACTERS, message
+    assert result["code"] == 4
+    assert told.startswith("error[W]: ")
+    assert told.endswith("\n")
+    assert told[:-1].isprintable()
+    assert result["seconds"] <= MAX_SECONDS
+    assert result["megabytes"] <= MAX_MEGABYTES
+
+
+def test_the_canary_can_be_touched(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's own reader runs what the reader of weights refuses."""
+    monkeypatch.chdir(tmp_path)
+    pickle.loads(pickle.dumps(Evil(), 2))
+    assert (tmp_path / CANARY).exists()
+
+
+def published(pocket_tensors: dict, folder: Path) -> tuple[WeightsEntry, bytes]:
+    """An entry whose published file is known here: pocket's weights, lying in the cache."""
+    data = save(pocket_tensors)
+    entry = WeightsEntry(
+        name="known",
+        network="pocket",
+        file="known.safetensors",
+        licence="",
+        about="",
+        sha256=hashlib.sha256(data).hexdigest(),
+        urls=("https://example.invalid/known.safetensors",),
+        size=len(data),
+    )
+    (folder / entry.file).write_bytes(data)
+    return entry, data
+
+
+def test_any_flipped_byte_of_a_published_file_is_seen(pocket_tensors, tmp_path, monkeypatch) -> None:
+    """W12, W13, W55: a hundred places; also where the file would load and give other masks."""
+    monkeypatch.setenv("MOBILESAM_HOME", str(tmp_path))
+    entry, data = published(pocket_tensors, tmp_path)
+    assert set(read_weights(entry)) == set(pocket_tensors)
+    rng = np.random.default_rng(0)
+    for place in rng.integers(len(data), size=100):
+        changed = bytearray(data)
+        changed[place] ^= 1 << int(rng.integers(8))
+        (tmp_path / entry.file).write_bytes(changed)
+        with pytest.raises(WeightsError, match="is not the published file"):
+            read_weights(entry)
+    for changed in (data[:-1], data + b"x", b""):
+        (tmp_path / entry.file).write_bytes(changed)
+        with pytest.raises(WeightsError, match="is not the published file"):
+            read_weights(entry)
+    by_git = replace(entry, sha256="", git_blob=git_blob(data))
+    (tmp_path / entry.file).write_bytes(data)
+    assert set(read_weights(by_git)) == set(pocket_tensors)
+    (tmp_path / entry.file).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(WeightsError, match="is not the published file"):
+        read_weights(by_git)
+
+
+def git_blob(data: bytes) -> str:
+    return (
+        subprocess.run(["git", "hash-object", "--stdin"], input=data, capture_output=True, check=True)
+        .stdout.decode()
+        .strip()
+    )
+
+
+def test_what_is_bent_but_whole_is_read(pocket_tensors, tmp_path) -> None:
+    """W17, W19, W20, W26: wrappers, prefixes, other floats, views and no numbers at all."""
+    tensors = {name: torch.from_numpy(array) for name, array in pocket_tensors.items()}
+    forms = [
+        {"model": tensors, "epoch": 3},
+        {"state_dict": {f"module.{name}": tensor for name, tensor in tensors.items()}},
+        {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()},
+    ]
+    for form in forms:
+        torch.save(form, tmp_path / "a.pt")
+        read = read_tensors(tmp_path / "a.pt")
+        assert set(read) == set(pocket_tensors)
+        for name, array in pocket_tensors.items():
+            np.testing.assert_array_equal(read[name], array)
+    load("pocket", checkpoint=tmp_path / "a.pt")
+    storage = torch.arange(10.0)
+    torch.save({"a": storage[2:5], "b": storage[::3], "none": storage[:0]}, tmp_path / "views.pt")
+    views = read_torch_file(tmp_path / "views.pt")
+    np.testing.assert_array_equal(views["b"], [0, 3, 6, 9])
+    assert views["none"].shape == (0,)
+
+
+@pytest.mark.parametrize("name", ["vit_t", "vit_b", "vit_l", "vit_h"])
+def test_published_names_are_recognised(name: str) -> None:
+    shapes = json.loads((GOLDEN / f"{name}_state_dict.json").read_text())
+    assert recognise_network(shapes) == name
+
+
+def test_recognised_or_not() -> None:
+    pocket = graph_index("pocket")
+    assert recognise_network(pocket.parameters) == "pocket"
+    assert recognise_network({}) == recognise_network({"a": (3,)}) == ""
+    assert recognise_network({"image_encoder.patch_embed.proj.weight": ()}) == ""
+    with pytest.raises(WeightsError, match=r"^x: not the weights of this network: lacks .* also has a$"):
+        check_tensors({"a": np.zeros(3)}, pocket.parameters, "x")
+
+
+def test_parts_of_models_and_what_is_not_offered() -> None:
+    with pytest.raises(ConfigError, match="is no whole model"):
+        load("prompt_guided_decoder")
+    with pytest.raises(ConfigError, match="pickled program under AGPL"):
+        load("object_aware_model")
+    assert weights_path(entry_of("vit_b")).name == "sam_vit_b_01ec64.pth"
