@@ -38,6 +38,7 @@ def load(
     name: str = DEFAULT_MODEL,
     *,
     checkpoint: str | Path | None = None,
+    decoder: str | Path | None = None,
     runtime: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
@@ -49,6 +50,7 @@ def load(
         name: ``pocket``, which the package carries, or a published one such as ``mobile_sam``,
             whose file has to be there; ``mobilesam weights pull mobile_sam`` fetches it.
         checkpoint: another file of the same network, ``.pt`` or ``.safetensors``.
+        decoder: MobileSAMv2's decoder instead of the model's own, ``prompt_guided_decoder`` or a file.
         runtime: ``onnx`` (the default) or ``torch``.
         device: ``cpu``, ``cuda`` or, with torch, ``mps``.
         dtype: ``float32``; with torch also ``bfloat16`` and, on a GPU, ``float16``.
@@ -67,12 +69,23 @@ def load(
     """
     entry = entry_of(name)
     chosen = load_runtime(
-        entry, checkpoint=checkpoint, runtime=runtime, device=device, dtype=dtype, threads=threads
+        entry,
+        checkpoint=checkpoint,
+        decoder=decoder,
+        runtime=runtime,
+        device=device,
+        dtype=dtype,
+        threads=threads,
     )
-    if checkpoint is None:
-        return Model(chosen, name=entry.name)
-    digest = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
-    return Model(chosen, name=f"{entry.network} network with {Path(checkpoint).name} ({digest[:8]})")
+    called = entry.name if checkpoint is None else f"{entry.network} network with {_file_name(checkpoint)}"
+    return Model(chosen, name=called if decoder is None else f"{called} and decoder {_file_name(decoder)}")
+
+
+def _file_name(path: str | Path) -> str:
+    """Return what tells a file of weights from others: its name, and the start of its sum."""
+    if not Path(path).is_file():  # an entry's name
+        return str(path)
+    return f"{Path(path).name} ({hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]})"
 
 
 class Model:

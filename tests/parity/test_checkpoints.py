@@ -20,7 +20,7 @@ from mobilesam.networks.configs import NETWORKS
 from mobilesam.runtimes.onnx import graph_index
 from mobilesam.weights import ENTRIES, HOME_VARIABLE, entry_of
 from tests.conftest import GOLDEN
-from tests.seeded import seeded_image
+from tests.seeded import seeded_image, seeded_weights
 
 
 def tensors_of(weights: dict) -> dict[str, torch.Tensor]:
@@ -222,3 +222,36 @@ def test_choices_that_are_not_there() -> None:
             load(**arguments)
     assert entry_of("pocket").shipped
     assert not ENTRIES["mobile_sam"].shipped
+
+
+def test_mobilesamv2s_decoder_takes_the_place_of_the_models_own(
+    checkpoint, vit_t_weights: dict, tmp_path
+) -> None:
+    other = seeded_weights({name: array.shape for name, array in vit_t_weights.items()}, seed=5)
+    parts: dict[str, dict] = {"PromtEncoder": {}, "MaskDecoder": {}}
+    for name, array in tensors_of(other).items():
+        for part, prefix in (("PromtEncoder", "prompt_encoder."), ("MaskDecoder", "mask_decoder.")):
+            if name.startswith(prefix):
+                parts[part][name.removeprefix(prefix)] = array
+    torch.save(parts, tmp_path / "decoder.pt")
+    torch.save(
+        tensors_of(
+            {n: (vit_t_weights if n.startswith("image_encoder") else other)[n] for n in vit_t_weights}
+        ),
+        tmp_path / "joined.pt",
+    )
+    composed = load("mobile_sam", checkpoint=checkpoint, decoder=tmp_path / "decoder.pt")
+    joined = load("mobile_sam", checkpoint=tmp_path / "joined.pt")
+    image, prompt = seeded_image(90, 120), Prompt(box=[20, 20, 90, 70])
+    a, b = (model.segment(model.embed(image), prompt) for model in (composed, joined))
+    np.testing.assert_array_equal(a.low_res_masks, b.low_res_masks)
+    assert "decoder.pt" in composed.name
+    with pytest.raises(WeightsError, match="MobileSAMv2's decoder has PromtEncoder, MaskDecoder"):
+        load("mobile_sam", checkpoint=checkpoint, decoder=checkpoint)
+    del parts["MaskDecoder"]["iou_token.weight"]
+    parts["MaskDecoder"]["another"] = torch.arange(3.0)
+    torch.save(parts, tmp_path / "odd.pt")
+    with pytest.raises(
+        WeightsError, match=r"lacks mask_decoder\.iou_token\.weight; also has mask_decoder\.another"
+    ):
+        load("mobile_sam", checkpoint=checkpoint, decoder=tmp_path / "odd.pt")

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
-from mobilesam import ConfigError, Prompt, load
+from mobilesam import ConfigError, Prompt, WeightsError, load
 from mobilesam.cli.main import run
 from mobilesam.core.metrics import mask_iou
 from mobilesam.train.data import Samples, flip_padded, reduce_mask, split_sets
@@ -200,6 +200,25 @@ def test_a_run_starts_from_the_published_trunks(shared: Path) -> None:
     assert rates == {1.0, recipe.trunk_rate}
     with pytest.raises(ConfigError, match=r"none.onnx: not found; it is the recipe's detector"):
         start_network(dataclasses.replace(recipe, detector="none.onnx"), shared)
+
+
+def test_a_run_starts_from_other_weights(data: Path) -> None:
+    from mobilesam.networks.build import build_network
+    from mobilesam.train.start import start_network
+    from mobilesam.weights import entry_of, read_weights
+
+    recipe = dataclasses.replace(read_recipe(data / "recipe.toml"), start="pocket")
+    weights = read_weights(entry_of("pocket"))
+    for name, value in start_network(recipe, data).state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), weights[name])
+    save_file(
+        {k: v.numpy() for k, v in build_network("pocket").state_dict().items()}, data / "own.safetensors"
+    )
+    start_network(dataclasses.replace(recipe, start="own.safetensors"), data)
+    with pytest.raises(WeightsError, match=r"none\.safetensors: not found"):
+        start_network(dataclasses.replace(recipe, start="none.safetensors"), data)
+    with pytest.raises(WeightsError, match="pocket, the recipe's start,"):
+        start_network(dataclasses.replace(recipe, network="vit_t"), data)
 
 
 def test_corrections_are_drawn_with_their_chance() -> None:

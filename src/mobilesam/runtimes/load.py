@@ -15,6 +15,7 @@ def load_runtime(
     entry: WeightsEntry,
     *,
     checkpoint: str | Path | None = None,
+    decoder: str | Path | None = None,
     runtime: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
@@ -32,7 +33,7 @@ def load_runtime(
             )
         from mobilesam.runtimes.onnx import OnnxRuntime
 
-        weights = read_weights(entry, checkpoint)
+        weights = read_weights(entry, checkpoint, decoder)
         return OnnxRuntime(entry.network, weights, device=device or "cpu", threads=threads, what=what)
     if threads is not None:
         raise ConfigError("threads: only for the onnx runtime; PyTorch's are set by torch.set_num_threads")
@@ -42,7 +43,7 @@ def load_runtime(
         if error.name != "torch":
             raise
         raise missing_extra("runtime 'torch'", "torch") from error
-    weights = read_weights(entry, checkpoint)
+    weights = read_weights(entry, checkpoint, decoder)
     return TorchRuntime.from_weights(
         entry.network, weights, device=device, dtype=dtype or "float32", what=what
     )

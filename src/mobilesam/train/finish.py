@@ -29,14 +29,14 @@ def average_to_weights(checkpoint: bytes, recipe: Recipe, log: list[dict]) -> by
     prefix = "average/"
     tensors = {name[len(prefix) :]: t for name, t in load(checkpoint).items() if name.startswith(prefix)}
     tensors = {name: t.astype(np.float16) if t.dtype == np.float32 else t for name, t in tensors.items()}
+    starts = (recipe.start, recipe.trunk, recipe.detector)
     scores = [line for line in log if "box" in line]
     metadata = {
         "network": recipe.network,
         "recipe": fingerprint(recipe),
         "steps": str(log[-1]["step"]),
         "trained_on": "; ".join(f"{Path(s.path).name} ({s.terms})" for s in recipe.sets),
-        "started_from": ", ".join(Path(p).stem for p in (recipe.trunk, recipe.detector) if p)
-        or "random weights",
+        "started_from": ", ".join(Path(p).stem for p in starts if p) or "random weights",
         "held_out": json.dumps(scores[-1]) if scores else "",
     }
     return save(tensors, metadata)

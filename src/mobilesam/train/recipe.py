@@ -59,6 +59,7 @@ class Recipe:
         sets: what is trained on.
         stages: image sizes and lengths, in order.
         seed: of everything random.
+        start: model whose weights the run starts from, such as ``pocket``, or a file in the data folder; or empty.
         trunk: MobileNetV2 weights to start from (``.npz``), or empty.
         detector: YOLOX-nano's ONNX file, for the second trunk to start from, or empty.
         trunk_rate: the learning rate of these trunks, as a part of the others'.
@@ -75,6 +76,7 @@ class Recipe:
     sets: tuple[SourceSet, ...]
     stages: tuple[Stage, ...]
     seed: int = 0
+    start: str = ""
     trunk: str = ""
     detector: str = ""
     trunk_rate: float = 0.2

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from mobilesam.core.errors import ConfigError, missing_extra
 from mobilesam.networks.build import build_network
+from mobilesam.networks.checkpoints import load_tensors
 from mobilesam.networks.sam import Sam
 from mobilesam.train.recipe import Recipe
+from mobilesam.weights import ALIASES, ENTRIES, entry_of, read_tensors, read_weights
 
 # What stays as published: edges look the same everywhere, and on the finest maps a
 # gradient costs most.
@@ -25,12 +27,15 @@ FROZEN = (
 
 
 def start_network(recipe: Recipe, data: Path) -> Sam:
-    """Build the recipe's network, with the published weights of the trunks that it names.
+    """Build the recipe's network, with the weights that it starts from.
 
     Raises:
-        ConfigError: if a file is missing, or the network has no such trunk.
+        ConfigError: if a trunk's file is missing, or the network has no such trunk.
+        WeightsError: if the weights to start from are missing or another network's.
     """
     network = build_network(recipe.network)
+    if recipe.start:
+        load_tensors(network, read_start(recipe.start, data), f"{recipe.start}, the recipe's start,")
     readers = {"trunk": read_paddle_trunk, "detector": read_onnx_convolutions}
     for name, read in readers.items():
         file = getattr(recipe, name)
@@ -45,6 +50,13 @@ def start_network(recipe: Recipe, data: Path) -> Sam:
         for parameter_name, parameter in part.named_parameters(prefix=name):
             parameter.requires_grad_(not parameter_name.startswith(FROZEN))
     return network
+
+
+def read_start(start: str, data: Path) -> dict[str, np.ndarray]:
+    """Read the weights of a model, by name, or of a file in the data folder."""
+    if start in ENTRIES or start in ALIASES:
+        return read_weights(entry_of(start))
+    return read_tensors(data / start)
 
 
 def read_paddle_trunk(path: Path) -> dict[str, Tensor]:

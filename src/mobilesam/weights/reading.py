@@ -19,14 +19,20 @@ from mobilesam.formats.torch_file import MAX_BYTES, is_old_torch_file, read_torc
 from mobilesam.weights.checksum import is_published
 from mobilesam.weights.folders import how_to_get, weights_path
 from mobilesam.weights.recognition import describe_mismatch, recognise_network
-from mobilesam.weights.registry import WeightsEntry
+from mobilesam.weights.registry import ENTRIES, WeightsEntry
 
 MAX_HEADER = 2**20  # of a safetensors file; one of SAM ViT-H has 70 KB
 DATA_PARALLEL_PREFIX = "module."  # which PyTorch's data-parallel training puts before every name
+# The dictionaries of MobileSAMv2's decoder file, as it spells them, and where they belong.
+DECODER_PARTS = {"PromtEncoder": "prompt_encoder", "MaskDecoder": "mask_decoder"}
 START = 512  # bytes that tell a file's form
 
 
-def read_weights(entry: WeightsEntry, checkpoint: str | Path | None = None) -> dict[str, np.ndarray]:
+def read_weights(
+    entry: WeightsEntry,
+    checkpoint: str | Path | None = None,
+    decoder: str | Path | None = None,
+) -> dict[str, np.ndarray]:
     """Read an entry's tensors as float32 arrays by their names in the checkpoint.
 
     Args:
@@ -34,6 +40,8 @@ def read_weights(entry: WeightsEntry, checkpoint: str | Path | None = None) -> d
             hashed are the bytes that are read.
         checkpoint: another ``.pt`` or ``.safetensors`` file for the same network; its
             content is checked but not its sum.
+        decoder: MobileSAMv2's decoder, ``prompt_guided_decoder`` or a file of that form,
+            instead of the checkpoint's own.
 
     Raises:
         ConfigError: if the entry is only a part of a model.
@@ -41,8 +49,38 @@ def read_weights(entry: WeightsEntry, checkpoint: str | Path | None = None) -> d
     """
     if not entry.network:
         raise ConfigError(f"model {entry.name!r}: is no whole model ({entry.about})")
-    if checkpoint is not None:
-        return read_tensors(checkpoint)
+    tensors = _read_published(entry) if checkpoint is None else read_tensors(checkpoint)
+    if decoder is None:
+        return tensors
+    encoder = {name: tensor for name, tensor in tensors.items() if name.startswith("image_encoder.")}
+    return encoder | read_decoder(decoder)
+
+
+def read_decoder(decoder: str | Path) -> dict[str, np.ndarray]:
+    """Read MobileSAMv2's prompt encoder and mask decoder by their names in a whole checkpoint.
+
+    Args:
+        decoder: the name of its entry, or the path of a file of that form.
+
+    Raises:
+        WeightsError: if the file is missing or damaged, or holds anything else.
+    """
+    named = ENTRIES.get(str(decoder))
+    path = Path(decoder) if named is None else weights_path(named)
+    tensors = read_tensors(decoder) if named is None else _read_published(named)
+    renamed = {}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        if part not in DECODER_PARTS:
+            raise WeightsError(
+                f"{path}: holds {name[:80]}; MobileSAMv2's decoder has {', '.join(DECODER_PARTS)}"
+            )
+        renamed[f"{DECODER_PARTS[part]}.{rest}"] = tensor
+    return renamed
+
+
+def _read_published(entry: WeightsEntry) -> dict[str, np.ndarray]:
+    """Read an entry's own file, if it has the published sum."""
     path = weights_path(entry)
     with open_weights(path, how_to_get(entry)) as file:
         whole = io.BytesIO(file.read() if may_be(entry, file) else b"")

@@ -94,7 +94,7 @@ ENTRIES = {
             name="pocket-2",
             network="pocket",
             file="pocket-2.safetensors",
-            sha256="1005e639d1cf118f63e9cadaab75d0c510f297b5b9807b004daf3357fe9b344b",
+            sha256="810d1550408227a0056ab983a0f80074f8f8edc878e91a85a173ea93baba97eb",
             licence="CC BY 4.0 for the weights; see the model card for the terms of what they were trained on",
             about="small model trained by this project from human masks; no part of it is SAM's or MobileSAM's weights",
         ),
