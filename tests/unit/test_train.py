@@ -183,7 +183,7 @@ def test_the_detector_trunk_sees_what_yolox_sees(shared: Path) -> None:
         features = network(torch.from_numpy(pixels))
     assert list(features) == [8, 16, 32]
     for found, wanted in zip(features.values(), expected, strict=True):
-        np.testing.assert_allclose(found.numpy(), wanted, atol=1e-4)
+        np.testing.assert_allclose(found.numpy(), wanted, atol=5e-4)
 
 
 def test_a_run_starts_from_the_published_trunks(shared: Path) -> None:

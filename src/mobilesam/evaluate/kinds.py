@@ -66,7 +66,8 @@ def three_points(truth: Mask, random: Random) -> Prompt:
 def point_and_background(truth: Mask, random: Random) -> Prompt:
     """The central point, and two on the background close to the object."""
     reach = max(2.0, BESIDE * float(np.sqrt(truth.sum())))
-    away = distance_to_edge(~truth)
+    beyond = int(reach) + 1  # the picture's edge is no edge of the object
+    away = distance_to_edge(np.pad(~truth, beyond, constant_values=True))[beyond:-beyond, beyond:-beyond]
     beside = _draw(~truth & (away > reach / 4) & (away <= reach), 2, random)
     return Prompt(points=[central_pixel(truth), *beside], labels=[1] + [0] * len(beside))
 

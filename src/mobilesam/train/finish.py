@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from safetensors.numpy import load, save
 
 from mobilesam.storage.atomic import write_bytes
-from mobilesam.train.checkpoint import fingerprint
+from mobilesam.train.checkpoint import fingerprint, read_metadata
 from mobilesam.train.recipe import Recipe
 
 
@@ -30,11 +30,12 @@ def average_to_weights(checkpoint: bytes, recipe: Recipe, log: list[dict]) -> by
     tensors = {name[len(prefix) :]: t for name, t in load(checkpoint).items() if name.startswith(prefix)}
     tensors = {name: t.astype(np.float16) if t.dtype == np.float32 else t for name, t in tensors.items()}
     starts = (recipe.start, recipe.trunk, recipe.detector)
-    scores = [line for line in log if "box" in line]
+    step = int(read_metadata(checkpoint)["step"])
+    scores = [line for line in log if "box" in line and line["step"] <= step]
     metadata = {
         "network": recipe.network,
         "recipe": fingerprint(recipe),
-        "steps": str(log[-1]["step"]),
+        "steps": str(step),
         "trained_on": "; ".join(f"{Path(s.path).name} ({s.terms})" for s in recipe.sets),
         "started_from": ", ".join(Path(p).stem for p in starts if p) or "random weights",
         "held_out": json.dumps(scores[-1]) if scores else "",

@@ -94,7 +94,7 @@ ENTRIES = {
             name="pocket-2",
             network="pocket",
             file="pocket-2.safetensors",
-            sha256="810d1550408227a0056ab983a0f80074f8f8edc878e91a85a173ea93baba97eb",
+            sha256="3a00f2dfbecb2a6cfb056785d390f00d4b5f6d634d09274f679bc2658fe3ae4f",
             licence="CC BY 4.0 for the weights; see the model card for the terms of what they were trained on",
             about="small model trained by this project from human masks; no part of it is SAM's or MobileSAM's weights",
         ),
