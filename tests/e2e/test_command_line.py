@@ -355,7 +355,13 @@ def test_a_signal_leaves_whole_files(photo: Path, number: int, code: int) -> Non
     for i in range(60):
         (folder / f"{i}.jpg").write_bytes(photo.read_bytes())
     command = [sys.executable, "-m", "mobilesam", "segment", "many", "--box", "5%,5%,90%,90%"]
-    process = subprocess.Popen(command, cwd=photo.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command,
+        cwd=photo.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a run in the background ignores Ctrl-C
+    )
     out = photo.parent / "mobilesam-out"
     deadline = time.monotonic() + 60
     while len(list(out.glob("*.png"))) < 4 and time.monotonic() < deadline:
