@@ -62,7 +62,9 @@ def test_a_window_is_what_the_whole_shows(size: tuple[int, int], seed: int) -> N
 def test_the_order_of_work_changes_nothing(pocket: Model) -> None:
     """Everything at full size first, as the reference does it, then the filters."""
     image = cat()
-    options = EverythingOptions(points_per_side=6, pred_iou_thresh=0.4, stability_score_thresh=0.4)
+    options = EverythingOptions(
+        points_per_side=6, pred_iou_thresh=0.2, stability_score_thresh=0.2, box_nms_thresh=0.9
+    )
     found = pocket.everything(image, options)
     embedding = pocket.embed(image)
     height, width = image.shape[:2]
@@ -72,14 +74,14 @@ def test_the_order_of_work_changes_nothing(pocket: Model) -> None:
         for i in range(3):
             logits = result.logits(i)
             stability = float(stability_scores(logits[None])[0])
-            if result.predicted_iou[i] > 0.4 and stability >= 0.4:
+            if result.predicted_iou[i] > 0.2 and stability >= 0.2:
                 masks.append(logits > 0)
                 ious.append(float(result.predicted_iou[i]))
                 stabilities.append(stability)
     boxes = np.array([mask_to_box(mask) for mask in masks]) - [0, 0, 1, 1]
     assert not near_crop_edge(boxes, (0, 0, width, height), (height, width)).any()
-    kept = non_maximum_suppression(boxes, np.array(ious), 0.7)
-    assert len(found) == len(kept) > 1
+    kept = non_maximum_suppression(boxes, np.array(ious), 0.9)
+    assert len(found) == len(kept) > 10
     for mask, number in zip(found, kept, strict=True):
         assert mask.predicted_iou == pytest.approx(ious[number], abs=1e-5)
         assert mask.stability_score == pytest.approx(stabilities[number], abs=1e-5)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobilesam.networks.layer_norm import LayerNorm2d
+from mobilesam.networks.two_way_transformer import MLPBlock
 
 EPS = 1e-6  # of the layer norms
 
@@ -22,18 +23,6 @@ class PatchEmbed(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.proj(pixels).permute(0, 2, 3, 1)
-
-
-class MLPBlock(nn.Module):
-    """Two linear layers with GELU."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.lin1 = nn.Linear(dim, hidden)
-        self.lin2 = nn.Linear(hidden, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.lin2(F.gelu(self.lin1(x)))
 
 
 class RelativeAttention(nn.Module):
@@ -92,7 +81,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(dim, EPS)
         self.attn = RelativeAttention(dim, heads, side)
         self.norm2 = nn.LayerNorm(dim, EPS)
-        self.mlp = MLPBlock(dim, 4 * dim)
+        self.mlp = MLPBlock(dim, 4 * dim, F.gelu)
 
     def forward(self, x: Tensor) -> Tensor:
         size = x.shape[1]

@@ -12,6 +12,7 @@ projects the image where that can be avoided. Both rewrites are exact:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import sqrt
 from typing import NamedTuple
 
@@ -92,15 +93,16 @@ class Attention(nn.Module):
 
 
 class MLPBlock(nn.Module):
-    """Two linear layers with ReLU."""
+    """Two linear layers with ``act`` between them."""
 
-    def __init__(self, dim: int, hidden: int) -> None:
+    def __init__(self, dim: int, hidden: int, act: Callable[[Tensor], Tensor] = F.relu) -> None:
         super().__init__()
+        self.act = act
         self.lin1 = nn.Linear(dim, hidden)
         self.lin2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.lin2(F.relu(self.lin1(x)))
+        return self.lin2(self.act(self.lin1(x)))
 
 
 class TwoWayAttentionBlock(nn.Module):
