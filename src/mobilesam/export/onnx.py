@@ -32,6 +32,7 @@ from mobilesam.storage.atomic import write_bytes
 OPSET = 18
 EXAMPLE_PROMPTS = 2  # any number other than 1, which exporters take for a constant
 EXAMPLE_POINTS = 3
+OF_ENCODER = ("encoder", "proposals")  # the parts that no other network shares
 
 
 class Encode(nn.Module):
@@ -78,6 +79,18 @@ class Decode(nn.Module):
         )
 
 
+class Propose(nn.Module):
+    """The graph ``proposals``: some of the named arrays -> boxes and their objectness."""
+
+    def __init__(self, network: Sam, names: list[str]) -> None:
+        super().__init__()
+        self.network = network
+        self.names = names
+
+    def forward(self, *arrays: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network.propose(dict(zip(self.names, arrays, strict=True)))
+
+
 def write_graphs(name: str, folder: Path, *, overwrite: bool = False) -> list[Path]:
     """Write the weight-free graphs of network ``name`` and their index; return their paths.
 
@@ -90,7 +103,7 @@ def write_graphs(name: str, folder: Path, *, overwrite: bool = False) -> list[Pa
     for part, model in trace_parts(network).items():
         weights = [w for w in model.graph.initializer if w.data_location == TensorProto.EXTERNAL]
         parts[part] = [w.name for w in weights]
-        files[part] = f"{name if part == 'encoder' else owner}-{part}.onnx"
+        files[part] = f"{name if part in OF_ENCODER else owner}-{part}.onnx"
         paths.append(folder / files[part])
         write_bytes(paths[-1], model.SerializeToString(deterministic=True), overwrite=overwrite)
     index = {
@@ -113,7 +126,8 @@ def export_onnx(name: str, weights: Weights, folder: Path, *, overwrite: bool = 
     network has one: what the decoder makes once per image. ``decoder`` and ``decoder_mask``:
     those arrays with ``mask_tokens`` (M,), ``point_coords`` (B, N, 2), ``point_labels`` (B, N)
     and, for the second, ``mask_input`` (B, 1, 4h, 4w), to ``low_res_masks`` (B, M, 4h, 4w)
-    and ``iou_predictions`` (B, M). B, N and M are dynamic.
+    and ``iou_predictions`` (B, M). B, N and M are dynamic. ``proposals``, where the network
+    has a head for objects: its maps to ``boxes`` (1, P, 4) and ``objectness`` (1, P).
 
     Raises:
         OutputError: if a file cannot be written, or exists and ``overwrite`` is false.
@@ -141,6 +155,11 @@ def trace_parts(network: Sam) -> dict[str, onnx.ModelProto]:
     if prepared:
         inputs = {"image_embedding": embedding["image_embedding"]}
         parts["prepare"] = _trace(Prepare(network), inputs, list(prepared))
+
+    maps = {name: embedding[name] for name in network.proposal_head.inputs} if network.proposal_head else {}
+    if maps:
+        parts["proposals"] = _trace(Propose(network, list(maps)), maps, ["boxes", "objectness"])
+    embedding = {name: array for name, array in embedding.items() if name not in maps}
 
     b, n = EXAMPLE_PROMPTS, EXAMPLE_POINTS
     h, w = embedding["image_embedding"].shape[-2:]

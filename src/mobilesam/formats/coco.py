@@ -23,12 +23,21 @@ class Instance:
 
 @dataclass(frozen=True)
 class Photograph:
-    """One image file with its objects; ``width`` and ``height`` are those of the masks."""
+    """One image file with its objects.
+
+    Attributes:
+        path: the file.
+        width: of its masks.
+        height: of its masks.
+        instances: its objects.
+        source: where the set has it from, or empty.
+    """
 
     path: Path
     width: int
     height: int
     instances: tuple[Instance, ...] = field(default=())
+    source: str = ""
 
 
 def read_instances(folder: str | Path) -> list[Photograph]:
@@ -63,6 +72,7 @@ def read_instances(folder: str | Path) -> list[Photograph]:
                 int(image["width"]),
                 int(image["height"]),
                 tuple(by_image[image["id"]]),
+                str(image.get("source", "")),
             )
             for image in content["images"]
         ]

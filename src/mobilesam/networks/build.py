@@ -9,7 +9,8 @@ from mobilesam.networks.configs import NETWORKS
 from mobilesam.networks.efficientvit import EfficientViTSamImageEncoder
 from mobilesam.networks.image_encoder_vit import ImageEncoderViT
 from mobilesam.networks.mask_decoder import MaskDecoder
-from mobilesam.networks.pocket import PocketEncoder
+from mobilesam.networks.objectness import ObjectnessHead
+from mobilesam.networks.pocket import OBJECT_MAPS, PocketEncoder
 from mobilesam.networks.pocket_decoder import PocketDecoder, PromptMaps
 from mobilesam.networks.prompt_encoder import PromptEncoder
 from mobilesam.networks.sam import Sam
@@ -38,6 +39,7 @@ def build_network(name: str) -> Sam:
         ENCODERS[config.encoder](**config.encoder_options),
         prompt_encoder,
         mask_decoder,
+        PROPOSAL_HEADS[config.proposal_head]() if config.proposal_head else None,
         image_size=config.image_size,
         prompt_size=config.prompt_size or config.image_size,
     ).eval()
@@ -57,6 +59,7 @@ def pocket_decoder() -> tuple[PromptEncoder, PocketDecoder]:
 
 
 DECODERS = {"sam": sam_decoder, "pocket": pocket_decoder}
+PROPOSAL_HEADS = {"pocket": lambda: ObjectnessHead(OBJECT_MAPS)}
 
 
 def encoder_stride(name: str) -> int:

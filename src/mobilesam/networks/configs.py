@@ -15,6 +15,7 @@ class NetworkConfig:
         image_size: side of the square model input, in pixels.
         prompt_size: side of the square whose pixels prompts are given in; the input's where 0.
         decoder: name of the prompt encoder and mask decoder in ``build.DECODERS``.
+        proposal_head: name of the head for objects in ``build.PROPOSAL_HEADS``, or empty.
         encoder_options: keywords of the image encoder.
     """
 
@@ -22,6 +23,7 @@ class NetworkConfig:
     image_size: int
     prompt_size: int = 0
     decoder: str = "sam"
+    proposal_head: str = ""
     encoder_options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -75,5 +77,5 @@ NETWORKS = {
         prompt_size=1024,
         encoder_options={"depth_list": (1, 2, 2, 8, 8), "head_depth": 12},
     ),
-    "pocket": NetworkConfig(encoder="pocket", decoder="pocket", image_size=512),
+    "pocket": NetworkConfig(encoder="pocket", decoder="pocket", proposal_head="pocket", image_size=512),
 }

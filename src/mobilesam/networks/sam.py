@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mobilesam.core.types import MULTIMASK
 from mobilesam.networks.mask_decoder import MaskDecoder
+from mobilesam.networks.objectness import ObjectnessHead
 from mobilesam.networks.prompt_encoder import PromptEncoder
 from mobilesam.networks.two_way_transformer import FirstLayer
 
@@ -16,13 +17,15 @@ from mobilesam.networks.two_way_transformer import FirstLayer
 class Sam(nn.Module):
     """A promptable network in three steps, tensors in and tensors out.
 
-    ``encode`` once per image, ``prepare`` once per image, ``decode`` once per batch of prompts.
+    ``encode`` once per image, ``prepare`` once per image, ``decode`` once per batch of prompts; and
+    ``propose``, where there is a head for it, to find what to prompt with.
 
     Args:
         image_encoder: module with a ``stride`` from pixels to an image embedding, or to
             several named arrays of which one is ``image_embedding``.
         prompt_encoder: points, boxes and masks as embeddings.
         mask_decoder: embeddings as masks.
+        proposal_head: boxes of objects from some of the encoder's arrays, or None.
         image_size: side of the square input that the weights are meant for; the network
             itself takes every size that its encoder takes.
         prompt_size: side of the square whose pixels prompts are given in, for such an input.
@@ -33,6 +36,7 @@ class Sam(nn.Module):
         image_encoder: nn.Module,
         prompt_encoder: PromptEncoder,
         mask_decoder: MaskDecoder,
+        proposal_head: ObjectnessHead | None = None,
         *,
         image_size: int,
         prompt_size: int,
@@ -43,6 +47,7 @@ class Sam(nn.Module):
         self.image_encoder = image_encoder
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
+        self.proposal_head = proposal_head
 
     def encode(self, pixels: Tensor) -> dict[str, Tensor]:
         """Turn normalised, padded pixels (B, 3, S, S) into named arrays."""
@@ -107,6 +112,12 @@ class Sam(nn.Module):
             first_layer,
             fold=fold,
         )
+
+    def propose(self, embedding: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return boxes (B, N, 4) xyxy in pixels of the input and their objectness (B, N) in 0..1."""
+        assert self.proposal_head is not None
+        boxes, logits = self.proposal_head(embedding)
+        return boxes, logits.sigmoid()
 
     @property
     def device(self) -> torch.device:

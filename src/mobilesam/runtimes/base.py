@@ -1,4 +1,4 @@
-"""What a runtime is: two functions on arrays. Everything else is written once, above them."""
+"""What a runtime is: three functions on arrays. Everything else is written once, above them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ class Runtime(Protocol):
         image_size: side of the network's square input.
         prompt_size: side of the square whose pixels prompts are given in; EfficientViT-SAM
             looks at 512 pixels and is asked in 1024.
+        proposes: whether the network has a head for objects, so that ``propose`` works.
     """
 
     name: str
     device: str
     image_size: int
     prompt_size: int
+    proposes: bool
 
     def encode(self, pixels: Pixels) -> NamedArrays:
         """Return what depends on the image alone: ``image_embedding`` (1, C, h, w) and more."""
@@ -37,4 +39,8 @@ class Runtime(Protocol):
         self, arrays: NamedArrays, inputs: DecoderInputs, mask_tokens: Sequence[int]
     ) -> tuple[Logits, np.ndarray]:
         """Return logits (B, M, 4h, 4w) and IoU predictions (B, M) of the mask tokens asked for."""
+        ...
+
+    def propose(self, arrays: NamedArrays) -> tuple[np.ndarray, np.ndarray]:
+        """Return boxes (N, 4) xyxy in pixels of the input, and how likely each holds an object (N,)."""
         ...

@@ -115,6 +115,7 @@ class OnnxRuntime:
         self.device = device
         self.image_size = index.image_size
         self.prompt_size = index.prompt_size
+        self.proposes = "proposals" in index.parts
         self._index = index
         self._threads = threads
         self._weights = {name: tensor for name, tensor in weights.items() if tensor.dtype == np.float32}
@@ -139,6 +140,10 @@ class OnnxRuntime:
             part, feed["mask_input"] = "decoder_mask", inputs.mask_input
         out = self._run(part, feed)
         return out["low_res_masks"], out["iou_predictions"]
+
+    def propose(self, arrays: NamedArrays) -> tuple[np.ndarray, np.ndarray]:
+        out = self._run("proposals", arrays)
+        return out["boxes"][0], out["objectness"][0]
 
     def _run(self, part: str, feed: NamedArrays) -> NamedArrays:
         session = self._session(part)

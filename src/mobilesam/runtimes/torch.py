@@ -42,6 +42,7 @@ class TorchRuntime:
         self.device = network.device.type
         self.image_size = network.image_size
         self.prompt_size = network.prompt_size
+        self.proposes = network.proposal_head is not None
         if dtype not in DTYPES.get(self.device, ("float32",)):
             allowed = ", ".join(DTYPES.get(self.device, ("float32",)))
             raise ConfigError(f"dtype {dtype!r}: on {self.device} the torch runtime has {allowed}")
@@ -82,6 +83,13 @@ class TorchRuntime:
                 mask_tokens=mask_tokens,
             )
         return _array(masks), _array(ious)
+
+    def propose(self, arrays: NamedArrays) -> tuple[np.ndarray, np.ndarray]:
+        head = self.network.proposal_head
+        names = head.inputs if head is not None else ()
+        with torch.inference_mode(), self._precision():
+            boxes, objectness = self.network.propose({name: self._tensor(arrays[name]) for name in names})
+        return _array(boxes)[0], _array(objectness)[0]
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         if not array.flags.writeable:

@@ -1,10 +1,11 @@
-"""Train a promptable network from human masks: ``mobilesam train masks``.
+"""Train a promptable network, and its head for objects, from human masks: ``mobilesam train masks``.
 
 The loop on one screen: a step draws photographs, objects and prompts
 (:mod:`~mobilesam.train.data`), decodes all four masks, and takes the loss of
 :mod:`~mobilesam.train.losses`; some steps first decode without gradient, once or several
-times, click where that mask is wrong and train on the corrected prompt. What is kept is a running
-average of the weights.
+times, click where that mask is wrong and train on the corrected prompt. A stage may train the head
+for objects (:mod:`~mobilesam.train.objectness`) along with the masks, or alone. What is kept is a
+running average of the weights.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mobilesam.core.errors import TrainingDiverged
+from mobilesam.core.boxes import non_maximum_suppression
+from mobilesam.core.errors import ConfigError, TrainingDiverged
 from mobilesam.networks.build import build_network
 from mobilesam.networks.sam import Sam
 from mobilesam.storage.atomic import write_bytes
 from mobilesam.train.checkpoint import load_state, remove_leftovers, save_state
 from mobilesam.train.data import Samples, batches, split_sets
 from mobilesam.train.losses import mask_ious, prompt_loss
+from mobilesam.train.objectness import objectness_loss, pairwise_ious
 from mobilesam.train.prompts import corrective_click
 from mobilesam.train.recipe import Recipe, Stage
 from mobilesam.train.start import start_network
@@ -37,6 +40,8 @@ LAST_RATE = 0.01  # what the cosine leaves of the learning rate
 AVERAGE_RAMP = 10  # the average forgets its start faster: decay min(d, (1 + t) / (RAMP + t))
 MOST_CLICKS = 4  # corrections of a step's prompts before it trains
 HELD_OUT_STEPS = 12  # batches that are scored
+PROPOSALS = 100  # best boxes of an image that are scored
+SAME = 0.7  # IoU above which two of them are one
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ def train_masks(
     """
     torch.manual_seed(recipe.seed)
     torch.set_flush_denormal(True)
-    train, chances, held_out = split_sets(recipe, data)
+    train, held_out = split_sets(recipe, data)
     network = start_network(recipe, data).to(device).to(memory_format=torch.channels_last)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     optimizer = make_optimizer(network, recipe)
@@ -104,10 +109,10 @@ def train_masks(
 
     while step < recipe.steps:
         stage, done = recipe.stage_at(step)
-        samples = Samples(train, chances, recipe, stage, step - done)
+        samples = Samples(train, recipe, stage, step - done)
         for batch in batches(samples, done, workers):
             set_rates(optimizer, stage, step - samples.first_step)
-            loss = take_step(network, optimizer, batch, recipe, step, device)
+            loss = take_step(network, optimizer, batch, recipe, stage, step, device)
             if not math.isfinite(loss):
                 raise TrainingDiverged(
                     f"step {step}: the loss is {loss}; take a lower learning_rate, the state of {newest} stays"
@@ -167,18 +172,41 @@ def take_step(
     optimizer: torch.optim.Optimizer,
     batch: dict[str, Tensor],
     recipe: Recipe,
+    stage: Stage,
     step: int,
     device: str,
 ) -> float:
     """Train on one batch and return its loss. Batch normalisation keeps its statistics."""
     batch = {key: value.to(device) for key, value in batch.items()}
+    generator = torch.Generator(device).manual_seed((recipe.seed << 32) + step)
+    with mixed_precision(device), torch.set_grad_enabled(stage.masks):
+        embedding = network.encode(channels_last(batch["pixels"]))
+    loss = torch.zeros((), device=device)
+    if stage.masks:
+        loss = loss + mask_loss(network, embedding, batch, recipe, generator, device)
+    if stage.boxes:
+        loss = loss + stage.boxes * box_loss(network, embedding, batch, device)
+
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
+    optimizer.step()
+    return loss.item()
+
+
+def mask_loss(
+    network: Sam,
+    embedding: dict[str, Tensor],
+    batch: dict[str, Tensor],
+    recipe: Recipe,
+    generator: torch.Generator,
+    device: str,
+) -> Tensor:
+    """Correct a batch's prompts as often as the generator says, and return the loss of the last masks."""
     targets = batch["targets"]
     image_size = batch["pixels"].shape[-1]
     coords, labels, masks = batch["point_coords"], batch["point_labels"], batch.get("mask_input")
-    generator = torch.Generator(device).manual_seed((recipe.seed << 32) + step)
-
-    with mixed_precision(device):
-        embedding = repeat(network.encode(channels_last(batch["pixels"])), len(targets))
+    embedding = repeat(embedding, len(targets))
     for _ in range(draw_clicks(recipe.correct, generator) if masks is None else 0):
         with torch.no_grad(), mixed_precision(device):
             logits, quality = network.decode(embedding, coords, labels, masks, mask_tokens=ALL_MASKS)
@@ -187,13 +215,20 @@ def take_step(
         coords, labels = torch.cat([click, coords], 1), torch.cat([label, labels], 1)
     with mixed_precision(device):
         logits, quality = network.decode(embedding, coords, labels, masks, mask_tokens=ALL_MASKS)
-    loss = prompt_loss(logits.float(), quality.float(), targets, one_point(labels))
+    return prompt_loss(logits.float(), quality.float(), targets, one_point(labels))
 
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
-    optimizer.step()
-    return loss.item()
+
+def box_loss(network: Sam, embedding: dict[str, Tensor], batch: dict[str, Tensor], device: str) -> Tensor:
+    """Return the loss of the head for objects."""
+    head = network.proposal_head
+    if head is None:
+        raise ConfigError("boxes: the recipe's network has no head for objects; leave it out of its stages")
+    with mixed_precision(device):
+        boxes, logits = head({name: embedding[name] for name in head.inputs})
+    middles = head.middles(batch["pixels"].shape[-1])
+    return objectness_loss(
+        boxes.float(), logits.float(), middles, batch["boxes"], batch["counts"], batch["partial"]
+    )
 
 
 def draw_clicks(chance: float, generator: torch.Generator) -> int:
@@ -252,15 +287,19 @@ def score_held_out(
     network = build_network(recipe.network).to(device)
     network.load_state_dict(average)
     network = network.to(memory_format=torch.channels_last)
-    samples = Samples(held_out, np.full(len(held_out), 1 / len(held_out)), recipe, stage, recipe.steps)
+    samples = Samples(held_out, recipe, stage, recipe.steps)
     found: dict[str, list[Tensor]] = {"box": [], "point_choice": [], "point_best": []}
+    recalls: list[Tensor] = []
     for number in range(HELD_OUT_STEPS * 4):
         batch = samples[number]
         if batch["point_labels"].shape[1] != 2:
             continue
         batch = {key: value.to(device) for key, value in batch.items()}
         with mixed_precision(device):
-            embedding = repeat(network.encode(channels_last(batch["pixels"])), len(batch["targets"]))
+            embedding = network.encode(channels_last(batch["pixels"]))
+            if stage.boxes:
+                recalls += proposal_recalls(*network.propose(embedding), batch)
+            embedding = repeat(embedding, len(batch["targets"]))
             logits, quality = network.decode(
                 embedding, batch["point_coords"], batch["point_labels"], mask_tokens=ALL_MASKS
             )
@@ -272,7 +311,26 @@ def score_held_out(
         found["point_choice"].append(ious[point, 1:].gather(1, choice[:, None])[:, 0])
         if len(found["box"]) == HELD_OUT_STEPS:
             break
+    found |= {"box_recall": recalls} if recalls else {}
     return {key: float(torch.cat(values).mean()) for key, values in found.items()}
+
+
+def proposal_recalls(boxes: Tensor, objectness: Tensor, batch: dict[str, Tensor]) -> list[Tensor]:
+    """Return, for each image whose objects all have a mask, the recall of each by its best hundred boxes.
+
+    An object's recall is the part of COCO's thresholds, IoU 0.5 to 0.95, that its best box passes.
+    """
+    thresholds = torch.arange(0.5, 1.0, 0.05)
+    recalls = []
+    for i in torch.nonzero(~batch["partial"])[:, 0].tolist():
+        order = torch.from_numpy(
+            non_maximum_suppression(boxes[i].float().numpy(force=True), objectness[i].float().numpy(force=True), SAME)
+        )
+        truth = batch["boxes"][i, : batch["counts"][i]]
+        if len(truth):
+            best = pairwise_ious(boxes[i].float()[order[:PROPOSALS]], truth).amax(0)
+            recalls.append((best[:, None].cpu() >= thresholds).float().mean(1))
+    return recalls
 
 
 def append_log(path: Path, progress: Progress, stage: Stage) -> None:

@@ -22,11 +22,18 @@ class SourceSet:
         path: folder, relative to the recipe's ``data`` folder.
         weight: how often one of its photographs is drawn, relative to those of other sets.
         terms: licence of the set, which goes into the weights' metadata.
+        partial: sources in the set whose photographs have objects without a mask, or ``*`` for all:
+            there the head for objects is not told that there is nothing elsewhere.
     """
 
     path: str
     weight: float = 1.0
     terms: str = ""
+    partial: tuple[str, ...] = ()
+
+    def labels_all(self, source: str) -> bool:
+        """Whether the set's photographs from ``source`` have a mask for every object."""
+        return not {"*", source} & set(self.partial)
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,8 @@ class Stage:
         objects: prompts a photograph.
         learning_rate: peak; falls as a cosine to a hundredth over the stage.
         warm_up: steps over which it rises.
+        masks: whether masks are trained; if not, only the head for objects is.
+        boxes: weight of that head's loss; without one, it is left as it is.
     """
 
     image_size: int
@@ -48,6 +57,8 @@ class Stage:
     objects: int = 6
     learning_rate: float = 6e-4
     warm_up: int = 200
+    masks: bool = True
+    boxes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -135,6 +146,7 @@ def _build(path: Path, kind: type, entry: dict[str, Any]) -> Any:
         if key not in fields:
             raise ConfigError(f"{path}: unknown key {key!r}; {kind.__name__} has {', '.join(fields)}")
         _check(path, key, value, fields[key].type)
+    entry = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
     required = [
         name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in entry
     ]
@@ -144,12 +156,12 @@ def _build(path: Path, kind: type, entry: dict[str, Any]) -> Any:
 
 
 def _check(path: Path, key: str, value: Any, kind: str) -> None:
-    accepted = {"str": str, "int": int, "float": (int, float)}.get(kind)
-    if accepted is None:
+    accepted = {"str": str, "int": int, "float": (int, float), "bool": bool, "tuple[str, ...]": list}
+    if kind not in accepted:
         return
-    if not isinstance(value, accepted) or isinstance(value, bool):
+    if not isinstance(value, accepted[kind]) or (isinstance(value, bool) and kind != "bool"):
         raise ConfigError(f"{path}: {key} is {value!r}; give a value of type {kind}")
-    if kind != "str" and not 0 <= value < float("inf"):
+    if kind in ("int", "float") and not 0 <= value < float("inf"):
         raise ConfigError(f"{path}: {key} is {value!r}; must be 0 or more")
     if key in POSITIVE and value == 0:
         raise ConfigError(f"{path}: {key} is 0; must be 1 or more")
