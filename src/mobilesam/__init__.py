@@ -26,7 +26,7 @@ _WHERE = {
     "Segmentation": "mobilesam.results",
     "SegmentedMask": "mobilesam.results",
     "EverythingOptions": "mobilesam.segment_everything",
-    "Everything": "mobilesam.segment_everything",
+    "Everything": "mobilesam.results",
     "FoundMask": "mobilesam.core.types",
     "Rle": "mobilesam.core.rle",
     "Polygon": "mobilesam.core.polygons",
@@ -72,9 +72,9 @@ if TYPE_CHECKING:
     from mobilesam.formats.image import read_image as read_image
     from mobilesam.predictor import Model as Model
     from mobilesam.predictor import load as load
+    from mobilesam.results import Everything as Everything
     from mobilesam.results import Segmentation as Segmentation
     from mobilesam.results import SegmentedMask as SegmentedMask
-    from mobilesam.segment_everything import Everything as Everything
     from mobilesam.segment_everything import EverythingOptions as EverythingOptions
 
 

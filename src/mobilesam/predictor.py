@@ -21,15 +21,22 @@ from mobilesam.core.prompts import (
     prompts_to_decoder_inputs,
     validate_prompt,
 )
-from mobilesam.core.types import MULTIMASK, SINGLE_MASK, Embedding, Prompt
+from mobilesam.core.types import (
+    MULTIMASK,
+    SAM_THRESHOLDS,
+    SINGLE_MASK,
+    Embedding,
+    MaskThresholds,
+    Prompt,
+)
 from mobilesam.formats.image import MAX_PIXELS, read_image
-from mobilesam.results import Segmentation
+from mobilesam.results import Everything, Segmentation
 from mobilesam.runtimes.base import Runtime
 from mobilesam.runtimes.load import load_runtime
 from mobilesam.weights import DEFAULT_MODEL, entry_of
 
 if TYPE_CHECKING:
-    from mobilesam.segment_everything import Everything, EverythingOptions
+    from mobilesam.segment_everything import EverythingOptions
 
 PROMPTS_PER_BATCH = 8  # more at once is slower on a processor: the maps leave its cache
 
@@ -78,7 +85,9 @@ def load(
         threads=threads,
     )
     called = entry.name if checkpoint is None else f"{entry.network} network with {_file_name(checkpoint)}"
-    return Model(chosen, name=called if decoder is None else f"{called} and decoder {_file_name(decoder)}")
+    if decoder is not None:
+        called = f"{called} and decoder {_file_name(decoder)}"
+    return Model(chosen, name=called, thresholds=entry.thresholds)
 
 
 def _file_name(path: str | Path) -> str:
@@ -94,6 +103,7 @@ class Model:
     Args:
         runtime: what runs the network.
         name: what embeddings say they are from.
+        thresholds: which masks :meth:`everything` keeps where its options do not say.
 
     Example:
         >>> import numpy as np, mobilesam
@@ -104,9 +114,10 @@ class Model:
         (3, 60, 80)
     """
 
-    def __init__(self, runtime: Runtime, *, name: str) -> None:
+    def __init__(self, runtime: Runtime, *, name: str, thresholds: MaskThresholds = SAM_THRESHOLDS) -> None:
         self.runtime = runtime
         self.name = name
+        self.thresholds = thresholds
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, runtime={self.runtime.name!r}, device={self.runtime.device!r})"

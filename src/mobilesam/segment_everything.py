@@ -11,27 +11,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mobilesam.core.arrays import ArrayLike, Image, Logits, Points, Size
 from mobilesam.core.boxes import mask_to_box, near_crop_edge, non_maximum_suppression
-from mobilesam.core.errors import ConfigError
+from mobilesam.core.errors import ConfigError, LimitError
 from mobilesam.core.geometry import to_input_frame
 from mobilesam.core.grids import Crop, build_layer_grids, generate_crop_boxes, spread_order
 from mobilesam.core.postprocess import MASK_THRESHOLD, enlarge_window, stability_scores, visible_part
 from mobilesam.core.prompts import FOREGROUND, PAD
+from mobilesam.core.ranges import check_number, check_whole_number
 from mobilesam.core.regions import remove_small_regions
 from mobilesam.core.rle import rle_to_mask, window_to_rle
-from mobilesam.core.types import MULTIMASK, DecoderInputs, Embedding, FoundMask
-from mobilesam.formats.image import MAX_PIXELS, image_to_png, read_image
-from mobilesam.formats.overlay import draw_numbered
-from mobilesam.formats.sa1b import masks_to_sa1b
+from mobilesam.core.types import MULTIMASK, DecoderInputs, Embedding, FoundMask, MaskThresholds
+from mobilesam.formats.image import MAX_PIXELS, read_image
 from mobilesam.predictor import PROMPTS_PER_BATCH, Model
+from mobilesam.results import Everything as Everything
 
 STABILITY_MARGIN = 0.01  # by how much low-resolution stability may be wrong
+MAX_POINTS_PER_SIDE = 256
+MAX_CROP_LAYERS = 6  # 5,461 crops
+MAX_POINTS = 1_000_000  # at milliseconds each, more than an hour
 
 Progress = Callable[[int, int], None]
 
@@ -43,8 +45,10 @@ class EverythingOptions:
     Attributes:
         points_per_side: of the grid over the whole image.
         point_grids: points (N, 2) in 0..1 of the image and of each layer of crops, instead.
-        pred_iou_thresh: masks must have a higher predicted IoU.
-        stability_score_thresh: masks must have at least this stability.
+        pred_iou_thresh: masks must have a higher predicted IoU, where it is above 0; None for
+            the model's own threshold, which is SAM's 0.88 for published models.
+        stability_score_thresh: masks must have at least this stability; None for the model's
+            own threshold, which is SAM's 0.95 for published models.
         stability_score_offset: how far the threshold moves for it.
         box_nms_thresh: of two masks whose boxes' IoU is higher, the better stays.
         crop_n_layers: layers of crops beyond the whole image; layer i has (2^i)^2.
@@ -53,12 +57,17 @@ class EverythingOptions:
         crop_n_points_downscale_factor: by how much the grid thins out from layer to layer.
         min_mask_region_area: holes and islands below so many pixels are filled and dropped.
         seconds: time to stop after, with the masks found until then.
+
+    Raises:
+        PromptError: for a number outside its range.
+        LimitError: for more points or crops than can be asked in reasonable time.
+        ConfigError: for options that do not fit together.
     """
 
     points_per_side: int | None = 32
     point_grids: Sequence[ArrayLike] | None = None
-    pred_iou_thresh: float = 0.88
-    stability_score_thresh: float = 0.95
+    pred_iou_thresh: float | None = None
+    stability_score_thresh: float | None = None
     stability_score_offset: float = 1.0
     box_nms_thresh: float = 0.7
     crop_n_layers: int = 0
@@ -67,6 +76,40 @@ class EverythingOptions:
     crop_n_points_downscale_factor: int = 1
     min_mask_region_area: int = 0
     seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.points_per_side is not None:
+            check_whole_number("points_per_side", self.points_per_side, 1, MAX_POINTS_PER_SIDE)
+        for name in ("pred_iou_thresh", "stability_score_thresh"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), 0, 1)
+        check_number("stability_score_offset", self.stability_score_offset, 0)
+        for name in ("box_nms_thresh", "crop_nms_thresh", "crop_overlap_ratio"):
+            check_number(name, getattr(self, name), 0, 1)
+        check_whole_number("crop_n_layers", self.crop_n_layers, 0, MAX_CROP_LAYERS)
+        check_whole_number("crop_n_points_downscale_factor", self.crop_n_points_downscale_factor, 1)
+        check_whole_number("min_mask_region_area", self.min_mask_region_area, 0)
+        if self.seconds is not None:
+            check_number("seconds", self.seconds, 0, above=True)
+        crops = [4**layer for layer in range(self.crop_n_layers + 1)]
+        points = sum(n * len(grid) for n, grid in zip(crops, self.grids(), strict=False))
+        if points > MAX_POINTS:
+            raise LimitError(
+                f"points_per_side, crop_n_layers: ask for {points:,} points in {sum(crops):,} crops; at most "
+                f"{MAX_POINTS:,} are allowed; lower one, or raise crop_n_points_downscale_factor"
+            )
+
+    def settled(self, thresholds: MaskThresholds) -> EverythingOptions:
+        """These options with a model's thresholds where they have none of their own."""
+        return replace(
+            self,
+            pred_iou_thresh=thresholds.predicted_iou
+            if self.pred_iou_thresh is None
+            else self.pred_iou_thresh,
+            stability_score_thresh=thresholds.stability_score
+            if self.stability_score_thresh is None
+            else self.stability_score_thresh,
+        )
 
     def grids(self) -> list[Points]:
         """The points of the whole image and of each layer of crops.
@@ -81,7 +124,12 @@ class EverythingOptions:
                 self.points_per_side, self.crop_n_layers, self.crop_n_points_downscale_factor
             )
         assert self.point_grids is not None
-        grids = [np.asarray(grid, np.float64) for grid in self.point_grids]
+        try:
+            grids = [np.asarray(grid, np.float64) for grid in self.point_grids]
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"point_grids: are no lists of points ({error}); give (N, 2) in 0..1"
+            ) from error
         if len(grids) <= self.crop_n_layers:
             raise ConfigError(
                 f"point_grids: has {len(grids)}; give one for the image and each of {self.crop_n_layers} layers"
@@ -90,50 +138,6 @@ class EverythingOptions:
             if grid.ndim != 2 or grid.shape[1] != 2 or not ((grid >= 0) & (grid <= 1)).all():
                 raise ConfigError(f"point_grids[{i}]: has shape {grid.shape}; must be (N, 2) in 0..1")
         return grids
-
-
-@dataclass(frozen=True, eq=False)
-class Everything:
-    """The masks of an image, best first; a sequence of :class:`FoundMask`.
-
-    Attributes:
-        image: (H, W, 3).
-        masks: what was found.
-    """
-
-    image: Image = field(repr=False)
-    masks: tuple[FoundMask, ...]
-
-    def __len__(self) -> int:
-        return len(self.masks)
-
-    def __iter__(self) -> Iterator[FoundMask]:
-        return iter(self.masks)
-
-    def __getitem__(self, index: int) -> FoundMask:
-        return self.masks[index]
-
-    def overlay(self) -> Image:
-        """The image with every mask tinted, outlined and numbered from 1."""
-        return draw_numbered(self.image, [mask.mask for mask in self])
-
-    def id_map(self) -> np.ndarray:
-        """Each pixel's mask (H, W) uint16, numbered from 1 as in the overlay; 0 where there is none.
-
-        Where masks overlap, the smaller one is seen.
-        """
-        ids = np.zeros(self.image.shape[:2], np.uint16)
-        for i in sorted(range(len(self)), key=lambda i: self[i].area, reverse=True):
-            ids[self[i].mask] = i + 1
-        return ids
-
-    def to_sa1b(self, *, file_name: str = "", image_id: int = 0) -> dict[str, Any]:
-        """SA-1B's JSON of the image."""
-        return masks_to_sa1b(self.masks, self.image.shape[:2], file_name=file_name, image_id=image_id)
-
-    def _repr_png_(self) -> bytes:
-        """What a notebook shows: the overlay."""
-        return image_to_png(self.overlay())
 
 
 def segment_everything(
@@ -156,9 +160,9 @@ def segment_everything(
     Raises:
         ImageError: if the image cannot be read.
         LimitError: if it is too large.
-        ConfigError: for options that do not fit together.
     """
     rgb = read_image(image, max_pixels=max_pixels)
+    options = options.settled(model.thresholds)
     grids = options.grids()
     crops = generate_crop_boxes(rgb.shape[:2], options.crop_n_layers, options.crop_overlap_ratio)
     total = sum(len(grids[layer]) for _, layer in crops)
@@ -185,8 +189,6 @@ class Clock:
     """Tells when the time is spent; never, where there is no limit."""
 
     def __init__(self, seconds: float | None) -> None:
-        if seconds is not None and not seconds > 0:
-            raise ConfigError(f"seconds: is {seconds}; must be above 0")
         self.end = None if seconds is None else time.monotonic() + seconds
 
     @property
@@ -230,7 +232,8 @@ def decode_points(
     coords[:, 0] = to_input_frame(points, embedding.original_size, embedding.input_size)
     labels = np.tile(np.array([FOREGROUND, PAD], np.float32), (len(points), 1))
     low_res, ious = model.runtime.decode(embedding.arrays, DecoderInputs(coords, labels), MULTIMASK)
-    rows, tokens = np.nonzero(ious > options.pred_iou_thresh)
+    assert options.pred_iou_thresh is not None and options.stability_score_thresh is not None  # settled
+    rows, tokens = np.nonzero((ious > options.pred_iou_thresh) | (options.pred_iou_thresh == 0))
     low_res = low_res[rows, tokens]
     if not len(low_res):
         return []
@@ -263,6 +266,7 @@ def measure(
         return None
     logits, (x, y) = enlarged
     stability = float(stability_scores(logits[None], offset=offset)[0])
+    assert options.stability_score_thresh is not None  # settled
     if stability < options.stability_score_thresh:
         return None
     window = logits > MASK_THRESHOLD

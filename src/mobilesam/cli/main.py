@@ -30,7 +30,7 @@ class Terminated(BaseException):
 class LazyGroup(click.Group):
     """A group whose commands are loaded from ``mobilesam.cli.NAME`` when they are asked for."""
 
-    names = ("segment", "info", "weights", "demo", "train", "evaluate", "export")
+    names = ("segment", "everything", "info", "weights", "demo", "train", "evaluate", "export")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order of the help."""
@@ -55,6 +55,7 @@ def cli(debug: bool) -> None:
     mobilesam segment photo.jpg --point 210,140
     mobilesam segment photo.jpg --box 120,40,380,300
     mobilesam segment photo.jpg --ruler
+    mobilesam everything photo.jpg
     mobilesam demo
 
     Exit codes: 0 done; 2 arguments or prompts; 3 image; 4 weights; 5 some images failed;

@@ -92,6 +92,24 @@ class Embedding:
 
 
 @dataclass(frozen=True)
+class MaskThresholds:
+    """Which masks a model is believed in, when it segments everything; the defaults are SAM's.
+
+    They belong to weights: a model trained with few photographs is less sure of itself.
+
+    Attributes:
+        predicted_iou: masks must have a higher predicted IoU.
+        stability_score: masks must have at least this stability.
+    """
+
+    predicted_iou: float = 0.88
+    stability_score: float = 0.95
+
+
+SAM_THRESHOLDS = MaskThresholds()
+
+
+@dataclass(frozen=True)
 class FoundMask:
     """One mask of an image.
 

@@ -1,12 +1,15 @@
-"""COCO instance files: photographs with one record per object."""
+"""COCO instance files, read and written: photographs with one record per object."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
-from mobilesam.core.arrays import Image
+from mobilesam.core.arrays import Image, Size
+from mobilesam.core.boxes import xyxy_to_xywh
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.rle import Rle, dict_to_rle
 from mobilesam.formats.image import read_image
@@ -97,3 +100,41 @@ def read_photograph(photograph: Photograph) -> Image:
             f"{photograph.path}: is {width} x {height}, its masks are {photograph.width} x {photograph.height}"
         )
     return image
+
+
+class ScoredMask(Protocol):
+    """A mask of a prompt or of everything in an image, with what the model says of it."""
+
+    @property
+    def rle(self) -> Rle: ...  # noqa: D102
+    @property
+    def box(self) -> tuple[int, int, int, int]: ...  # noqa: D102
+    @property
+    def area(self) -> int: ...  # noqa: D102
+    @property
+    def predicted_iou(self) -> float: ...  # noqa: D102
+    @property
+    def stability_score(self) -> float: ...  # noqa: D102
+
+
+def masks_to_coco(masks: Sequence[ScoredMask], size: Size, *, file_name: str) -> dict[str, Any]:
+    """Return a COCO instance document of one image (height, width), its masks numbered from 1."""
+    height, width = size
+    return {
+        "images": [{"id": 1, "file_name": file_name, "width": width, "height": height}],
+        "annotations": [
+            {
+                "id": i,
+                "image_id": 1,
+                "category_id": 1,
+                "segmentation": mask.rle.to_dict(),
+                "bbox": list(xyxy_to_xywh(mask.box)),
+                "area": mask.area,
+                "iscrowd": 0,
+                "predicted_iou": round(mask.predicted_iou, 4),
+                "stability_score": round(mask.stability_score, 4),
+            }
+            for i, mask in enumerate(masks, start=1)
+        ],
+        "categories": [{"id": 1, "name": "object"}],
+    }

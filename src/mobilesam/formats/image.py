@@ -265,7 +265,7 @@ def read_mask(path: str | os.PathLike, *, name: str | None = None) -> Mask:
 
 
 def image_to_png(image: np.ndarray) -> bytes:
-    """Encode (H, W), (H, W, 3) or (H, W, 4) uint8, or a boolean mask as black and white."""
+    """Encode (H, W), (H, W, 3) or (H, W, 4) uint8, (H, W) uint16, or a boolean mask as black and white."""
     buffer = io.BytesIO()
     if image.dtype == bool:
         image = image.astype(np.uint8) * 255

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mobilesam.core.errors import ConfigError
+from mobilesam.core.types import SAM_THRESHOLDS, MaskThresholds
 
 DEFAULT_MODEL = "pocket"
 MEGA = 1_000_000
@@ -25,6 +26,7 @@ class WeightsEntry:
         urls: where it can be fetched, tried in this order; none for what the package carries.
         size: bytes of the file.
         rounded: whether only a rounded size was published; the sum decides alone then.
+        thresholds: for the masks of everything in an image.
     """
 
     name: str
@@ -37,6 +39,7 @@ class WeightsEntry:
     urls: tuple[str, ...] = ()
     size: int = 0
     rounded: bool = False
+    thresholds: MaskThresholds = SAM_THRESHOLDS
 
     @property
     def shipped(self) -> bool:
@@ -97,6 +100,7 @@ ENTRIES = {
             sha256="3a00f2dfbecb2a6cfb056785d390f00d4b5f6d634d09274f679bc2658fe3ae4f",
             licence="CC BY 4.0 for the weights; see the model card for the terms of what they were trained on",
             about="small model trained by this project from human masks; no part of it is SAM's or MobileSAM's weights",
+            thresholds=MaskThresholds(predicted_iou=0.35, stability_score=0.4),  # by bench/thresholds.py
         ),
         WeightsEntry(
             name="mobile_sam",
