@@ -19,7 +19,7 @@ import mobilesam
 from mobilesam.core.boxes import non_maximum_suppression
 from mobilesam.core.rle import rle_to_mask
 from mobilesam.formats.coco import Photograph, read_instances, read_photograph
-from mobilesam.segment_everything import inclusive
+from mobilesam.everything.masks import inclusive
 
 PREDICTED_IOUS = (0.2, 0.3, 0.35, 0.4, 0.5, 0.6)
 STABILITIES = (0.2, 0.3, 0.4, 0.5, 0.6)

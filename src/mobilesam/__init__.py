@@ -25,7 +25,7 @@ _WHERE = {
     "Embedding": "mobilesam.core.types",
     "Segmentation": "mobilesam.results",
     "SegmentedMask": "mobilesam.results",
-    "EverythingOptions": "mobilesam.segment_everything",
+    "EverythingOptions": "mobilesam.everything.options",
     "Everything": "mobilesam.results",
     "FoundMask": "mobilesam.core.types",
     "Rle": "mobilesam.core.rle",
@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     from mobilesam.results import Everything as Everything
     from mobilesam.results import Segmentation as Segmentation
     from mobilesam.results import SegmentedMask as SegmentedMask
-    from mobilesam.segment_everything import EverythingOptions as EverythingOptions
+    from mobilesam.everything.options import EverythingOptions as EverythingOptions
 
 
 def __getattr__(name: str) -> Any:

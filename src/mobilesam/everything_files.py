@@ -10,7 +10,8 @@ from typing import Any
 from mobilesam.formats.image import image_to_png, read_image
 from mobilesam.predictor import Model
 from mobilesam.results import Everything
-from mobilesam.segment_everything import EverythingOptions, Progress
+from mobilesam.everything.options import EverythingOptions
+from mobilesam.segment_everything import Progress
 from mobilesam.segment_files import Settings, Source, check_free, document_to_bytes
 from mobilesam.storage.atomic import write_bytes
 

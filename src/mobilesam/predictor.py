@@ -36,7 +36,8 @@ from mobilesam.runtimes.load import load_runtime
 from mobilesam.weights import DEFAULT_MODEL, entry_of
 
 if TYPE_CHECKING:
-    from mobilesam.segment_everything import EverythingOptions
+    from mobilesam.everything.options import EverythingOptions
+    from mobilesam.segment_everything import Detector
 
 PROMPTS_PER_BATCH = 8  # more at once is slower on a processor: the maps leave its cache
 
@@ -216,14 +217,21 @@ class Model:
         image: ArrayLike,
         options: EverythingOptions | None = None,
         *,
+        detector: Detector = None,
         max_pixels: int = MAX_PIXELS,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Everything:
         """Segment everything in an image; see :func:`mobilesam.segment_everything.segment_everything`."""
-        from mobilesam.segment_everything import EverythingOptions, segment_everything
+        from mobilesam.everything.options import EverythingOptions
+        from mobilesam.segment_everything import segment_everything
 
         return segment_everything(
-            self, image, options or EverythingOptions(), max_pixels=max_pixels, progress=progress
+            self,
+            image,
+            options or EverythingOptions(),
+            detector=detector,
+            max_pixels=max_pixels,
+            progress=progress,
         )
 
     def _validate(self, embedding: Embedding, prompt: Prompt, prefix: str) -> ValidPrompt:

@@ -17,7 +17,7 @@ from mobilesam.everything_files import ENDINGS, FOLDER, KINDS, encode, search_fi
 from mobilesam.formats.image import MAX_PIXELS, read_image
 from mobilesam.formats.image_bytes import shown
 from mobilesam.predictor import Model
-from mobilesam.segment_everything import EverythingOptions
+from mobilesam.everything.options import EverythingOptions
 from mobilesam.segment_files import Outcome, Settings, Source, each_outcome, outcomes_to_document
 
 DEFAULT_SAVE = "overlay,sa1b"

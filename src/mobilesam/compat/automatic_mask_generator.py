@@ -13,7 +13,9 @@ from mobilesam.core.boxes import xyxy_to_xywh
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.types import FoundMask
 from mobilesam.predictor import Model
-from mobilesam.segment_everything import EverythingOptions, inclusive, segment_everything
+from mobilesam.everything.masks import inclusive
+from mobilesam.everything.options import EverythingOptions
+from mobilesam.segment_everything import segment_everything
 
 if TYPE_CHECKING:
     from mobilesam.networks.sam import Sam
@@ -71,6 +73,7 @@ class SamAutomaticMaskGenerator:
         self.points_per_batch = points_per_batch
         self.output_mode = output_mode
         self.options = EverythingOptions(
+            sampler="grid",
             points_per_side=points_per_side,
             point_grids=point_grids,
             pred_iou_thresh=pred_iou_thresh,

@@ -118,8 +118,9 @@ class FoundMask:
         box: tight box (x0, y0, x1, y1), far edges exclusive.
         predicted_iou: the model's own estimate of the mask's IoU.
         stability_score: how little the mask changes with its threshold.
-        point: (x, y) that was asked for.
+        point: (x, y) that was asked for; the middle of a box.
         crop: (x0, y0, x1, y1) of the crop it was found in.
+        objectness: how likely the box that was asked for holds an object; 1 for a point.
     """
 
     rle: Rle = field(repr=False)
@@ -128,6 +129,12 @@ class FoundMask:
     stability_score: float
     point: tuple[float, float]
     crop: tuple[int, int, int, int]
+    objectness: float = 1.0
+
+    @property
+    def score(self) -> float:
+        """What masks are ranked by: the predicted IoU times the objectness."""
+        return self.predicted_iou * self.objectness
 
     @property
     def area(self) -> int:
