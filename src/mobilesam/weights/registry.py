@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from mobilesam.core.errors import ConfigError
+from mobilesam.core.errors import ConfigError, WeightsError
 
 DEFAULT_MODEL = "pocket"
 MEGA = 1_000_000
@@ -37,6 +38,15 @@ class WeightsEntry:
     urls: tuple[str, ...] = ()
     size: int = 0
     rounded: bool = False
+
+    def __post_init__(self) -> None:
+        if (
+            not self.file
+            or self.file != Path(self.file).name
+            or "\\" in self.file
+            or self.file.startswith(".")
+        ):
+            raise WeightsError(f"{self.name}: file {self.file!r}: must be a plain name, without folders")
 
     @property
     def shipped(self) -> bool:
