@@ -40,10 +40,12 @@ _WHERE = {
     "ImageError": "mobilesam.core.errors",
     "LimitError": "mobilesam.core.errors",
     "WeightsError": "mobilesam.core.errors",
+    "DeadlineError": "mobilesam.core.errors",
     "OutputError": "mobilesam.core.errors",
     "MissingExtraError": "mobilesam.core.errors",
     "ImageWarning": "mobilesam.core.errors",
     "PromptWarning": "mobilesam.core.errors",
+    "WeightsWarning": "mobilesam.core.errors",
 }
 
 __all__ = ["__version__", *_WHERE]
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from mobilesam.compat.segment_anything import SamPredictor as SamPredictor
     from mobilesam.compat.segment_anything import sam_model_registry as sam_model_registry
     from mobilesam.core.errors import ConfigError as ConfigError
+    from mobilesam.core.errors import DeadlineError as DeadlineError
     from mobilesam.core.errors import ImageError as ImageError
     from mobilesam.core.errors import ImageWarning as ImageWarning
     from mobilesam.core.errors import LimitError as LimitError
@@ -64,6 +67,7 @@ if TYPE_CHECKING:
     from mobilesam.core.errors import PromptError as PromptError
     from mobilesam.core.errors import PromptWarning as PromptWarning
     from mobilesam.core.errors import WeightsError as WeightsError
+    from mobilesam.core.errors import WeightsWarning as WeightsWarning
     from mobilesam.core.polygons import Polygon as Polygon
     from mobilesam.core.rle import Rle as Rle
     from mobilesam.core.types import Embedding as Embedding

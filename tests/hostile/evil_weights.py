@@ -261,7 +261,7 @@ CASES = [
     Case("W02 pipe", "a.pt", lambda path, tensors, rng: os.mkfifo(path), "is not a file"),
     Case("W02 endless device", "a.pt", link_to("/dev/zero"), "is not a file"),
     Case("W02 link to itself", "a.pt", link_to("a.pt"), "cannot be read"),
-    Case("W02 eight gigabytes of nothing", "a.pt", sparse(8 * BIG), "checkpoints up to"),
+    Case("W02 eight gigabytes of nothing", "a.pt", sparse(8 * BIG), "files up to"),
     Case("W02 three gigabytes of nothing", "a.pt", sparse(3 * BIG), "neither"),
     *(Case(f"W03 os.system, protocol {p}", "a.pt", pickled(pickle.dumps({"a": Evil()}, p)), PLAIN_REFUSAL)
       for p in range(6)),

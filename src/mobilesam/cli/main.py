@@ -17,7 +17,7 @@ from types import FrameType
 import click
 
 from mobilesam import __version__
-from mobilesam.core.errors import ImageWarning, LimitError, MobileSamError, PromptWarning
+from mobilesam.core.errors import ImageWarning, LimitError, MobileSamError, PromptWarning, WeightsWarning
 from mobilesam.core.text import printable
 
 USAGE_EXIT, OUTPUT_EXIT, BUG_EXIT, INTERRUPTED_EXIT, TERMINATED_EXIT = 2, 6, 70, 130, 143
@@ -59,7 +59,7 @@ def cli(debug: bool) -> None:
     mobilesam demo
 
     Exit codes: 0 done; 2 arguments or prompts; 3 image; 4 weights; 5 some images failed;
-    6 output; 7 over a limit; 9 training diverged; 70 a bug of ours; 130 interrupted; 143 terminated.
+    6 output; 7 over a limit; 8 out of time; 9 training diverged; 70 a bug of ours; 130 interrupted; 143 terminated.
     """
 
 
@@ -79,6 +79,8 @@ def run(arguments: list[str]) -> int:
         with warnings.catch_warnings():
             for kind in (PromptWarning, ImageWarning):  # the commands tell them in their own form
                 warnings.simplefilter("ignore", kind)
+            warnings.simplefilter("always", WeightsWarning)
+            warnings.showwarning = _show_warning
             result = cli.main(arguments, prog_name="mobilesam", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
@@ -117,6 +119,11 @@ def tell(error: Exception) -> int:
         code, message, status = "X", f"{kind}; please report this, with --debug's output", BUG_EXIT
     click.echo(f"error[{code}]: {printable(message)}", err=True)
     return status
+
+
+def _show_warning(message: Warning | str, *where: object, **more: object) -> None:
+    """Print a warning in one line; where in the code it was given is nothing to a user."""
+    click.echo(f"warning: {printable(message)}", err=True)
 
 
 def _usage_message(error: click.ClickException) -> str:

@@ -22,6 +22,7 @@ PAD_GREY = 114  # what YOLO's detectors see where there is no image
 YOLOX_STRIDES = (8, 16, 32)
 DEFAULT_SIDE = 640  # of inputs whose size the file leaves open
 BOX_VALUES = 4
+TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}  # of a detector's input
 
 Outputs = list[np.ndarray]
 Decoded = tuple[np.ndarray, np.ndarray]  # boxes (N, 4) xyxy in pixels of the input, scores (N,)
@@ -130,6 +131,10 @@ class Detector:
         if len(file.inputs) != 1:
             raise WeightsError(f"{file.path}: has {len(file.inputs)} inputs; a detector has one, the image")
         self._input, shape = next(iter(file.inputs.items()))
+        if self.file.types[self._input] not in TYPES:
+            kind = self.file.types[self._input]
+            raise WeightsError(f"{file.path}: its input is {kind}; a detector's is {' or '.join(TYPES)}")
+        self._dtype = TYPES[self.file.types[self._input]]
         self._channels_last = len(shape) == 4 and shape[-1] == 3
         if len(shape) != 4 or 3 not in (shape[1], shape[3]):
             raise WeightsError(f"{file.path}: its input is {shape}; wanted (1, 3, height, width)")
@@ -171,8 +176,7 @@ class Detector:
     def _run(self, pixels: np.ndarray) -> Outputs:
         if not self._channels_last:
             pixels = pixels.transpose(2, 0, 1)
-        kind = self.file.kinds[self._input]
-        feed: NamedArrays = {self._input: np.ascontiguousarray(pixels[None].astype(kind))}
+        feed: NamedArrays = {self._input: np.ascontiguousarray(pixels[None], self._dtype)}
         return list(self.file.run(feed).values())
 
 

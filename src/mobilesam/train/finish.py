@@ -13,6 +13,9 @@ from safetensors.numpy import load, save
 from mobilesam.storage.atomic import write_bytes
 from mobilesam.train.checkpoint import fingerprint, read_metadata
 from mobilesam.train.recipe import Recipe
+from mobilesam.weights.reading import NEEDS_KEY
+
+FORMAT_SINCE = "0.1"  # the version of this package that first reads what is written here
 
 
 def finish(recipe: Recipe, checkpoint: Path, out: Path) -> list[Path]:
@@ -33,6 +36,7 @@ def average_to_weights(checkpoint: bytes, recipe: Recipe, log: list[dict]) -> by
     step = int(read_metadata(checkpoint)["step"])
     scores = [line for line in log if "box" in line and line["step"] <= step]
     metadata = {
+        NEEDS_KEY: FORMAT_SINCE,
         "network": recipe.network,
         "recipe": fingerprint(recipe),
         "steps": str(step),

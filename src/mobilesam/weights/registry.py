@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from mobilesam.core.errors import ConfigError
+from mobilesam.core.errors import ConfigError, WeightsError
 from mobilesam.core.types import SAM_THRESHOLDS, MaskThresholds
 
 DEFAULT_MODEL = "pocket"
@@ -40,6 +41,15 @@ class WeightsEntry:
     size: int = 0
     rounded: bool = False
     thresholds: MaskThresholds = SAM_THRESHOLDS
+
+    def __post_init__(self) -> None:
+        if (
+            not self.file
+            or self.file != Path(self.file).name
+            or "\\" in self.file
+            or self.file.startswith(".")
+        ):
+            raise WeightsError(f"{self.name}: file {self.file!r}: must be a plain name, without folders")
 
     @property
     def shipped(self) -> bool:
