@@ -73,13 +73,13 @@ if TYPE_CHECKING:
     from mobilesam.core.types import Embedding as Embedding
     from mobilesam.core.types import FoundMask as FoundMask
     from mobilesam.core.types import Prompt as Prompt
+    from mobilesam.everything.options import EverythingOptions as EverythingOptions
     from mobilesam.formats.image import read_image as read_image
     from mobilesam.predictor import Model as Model
     from mobilesam.predictor import load as load
     from mobilesam.results import Everything as Everything
     from mobilesam.results import Segmentation as Segmentation
     from mobilesam.results import SegmentedMask as SegmentedMask
-    from mobilesam.everything.options import EverythingOptions as EverythingOptions
 
 
 def __getattr__(name: str) -> Any:

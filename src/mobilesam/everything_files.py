@@ -7,10 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mobilesam.everything.options import EverythingOptions
 from mobilesam.formats.image import image_to_png, read_image
 from mobilesam.predictor import Model
+from mobilesam.proposals import Proposer
 from mobilesam.results import Everything
-from mobilesam.everything.options import EverythingOptions
 from mobilesam.segment_everything import Progress
 from mobilesam.segment_files import Settings, Source, check_free, document_to_bytes
 from mobilesam.storage.atomic import write_bytes
@@ -27,7 +28,7 @@ ENDINGS = {
 
 
 class Count:
-    """Remembers how many points were asked, and tells it on."""
+    """Remembers how many prompts were asked, and tells it on."""
 
     def __init__(self, progress: Progress) -> None:
         self.done, self.total = 0, 0
@@ -44,6 +45,7 @@ def search_file(
     source: Source,
     options: EverythingOptions,
     settings: Settings,
+    proposer: Proposer | None = None,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
     """Segment everything in one image, write what is asked for, and return the image's record.
@@ -56,14 +58,16 @@ def search_file(
     check_free(outputs_of(source, settings).values(), overwrite=settings.overwrite)
     start = time.perf_counter()
     count = Count(progress)
-    found = model.everything(image, options, max_pixels=settings.max_pixels, progress=count)
+    found = model.everything(
+        image, options, detector=proposer, max_pixels=settings.max_pixels, progress=count
+    )
     seconds = time.perf_counter() - start
     return {
         "file": source.name,
         "width": image.shape[1],
         "height": image.shape[0],
         "milliseconds": round(seconds * 1000, 1),
-        "points": count.done,
+        "prompts": count.done,
         "masks": everything_to_records(found),
         "files": write_outputs(found, source, settings),
         "warnings": remarks + remarks_on(found, count, options),
@@ -74,7 +78,7 @@ def remarks_on(found: Everything, count: Count, options: EverythingOptions) -> l
     """Return what may not be meant: a search that ran out of time, or that found nothing."""
     remarks = []
     if options.seconds is not None and (count.done < count.total or not count.total):
-        asked = f"{count.done:,} of {count.total:,} points" if count.total else "no point"
+        asked = f"{count.done:,} of {count.total:,} prompts" if count.total else "no prompt"
         remarks.append(
             f"after {options.seconds:g} s {asked} had been asked; the masks are those found by then"
         )

@@ -64,6 +64,7 @@ class HeadProposer:
         self.model = model
 
     def propose(self, embedding: Embedding) -> tuple[np.ndarray, np.ndarray]:
+        """See :class:`Proposer`."""
         if embedding.model != self.model.name:
             embedding = self.model.embed(embedding.image)
         boxes, objectness = self.model.runtime.propose(embedding.arrays)
@@ -82,6 +83,7 @@ class DetectorProposer:
         self.detector = detector
 
     def propose(self, embedding: Embedding) -> tuple[np.ndarray, np.ndarray]:
+        """See :class:`Proposer`."""
         return self.detector.detect(embedding.image)
 
 

@@ -13,21 +13,30 @@ from mobilesam.cli.images import DEFAULT_OUT, STANDARD_STREAM, exit_code, find_i
 from mobilesam.cli.options import NumberType, load_model, model_options
 from mobilesam.cli.progress import SearchProgress
 from mobilesam.core.text import printable
+from mobilesam.everything.options import SAMPLERS, EverythingOptions
 from mobilesam.everything_files import ENDINGS, FOLDER, KINDS, encode, search_file
 from mobilesam.formats.image import MAX_PIXELS, read_image
 from mobilesam.formats.image_bytes import shown
 from mobilesam.predictor import Model
-from mobilesam.everything.options import EverythingOptions
+from mobilesam.proposals import Proposer, proposer_for
 from mobilesam.segment_files import Outcome, Settings, Source, each_outcome, outcomes_to_document
 
 DEFAULT_SAVE = "overlay,sa1b"
 SEARCH_OPTIONS = (
-    ("points-per-side", "Points along each side of the grid.  [default: 32]"),
+    ("confidence", "Ask only for boxes that hold an object so surely.  [default: 0.05]"),
+    ("proposal-nms-thresh", "Of two boxes whose IoU is higher, one is asked for.  [default: 0.7]"),
+    ("max-boxes", "Ask for so many boxes at most.  [default: 320]"),
+    ("max-prompts", "Boxes and points of the hybrid, together.  [default: 256]"),
+    (
+        "mask-nms-thresh",
+        "Of two masks of boxes or the hybrid whose IoU is higher, one stays.  [default: 0.8]",
+    ),
+    ("points-per-side", "Points along each side of the grid, and of the hybrid's finest.  [default: 32]"),
     ("pred-iou-thresh", "Masks must have a higher predicted IoU.  [default: the model's own]"),
     ("stability-score-thresh", "Masks must be at least so stable.  [default: the model's own]"),
     ("stability-score-offset", "How far the threshold moves for the stability.  [default: 1]"),
-    ("box-nms-thresh", "Of two masks whose boxes' IoU is higher, one stays.  [default: 0.7]"),
-    ("crop-n-layers", "Layers of crops that are searched too; layer i has 4^i.  [default: 0]"),
+    ("box-nms-thresh", "Of two masks of the grid whose boxes' IoU is higher, one stays.  [default: 0.7]"),
+    ("crop-n-layers", "Layers of crops that the grid searches too; layer i has 4^i.  [default: 0]"),
     ("crop-nms-thresh", "As --box-nms-thresh, between crops.  [default: 0.7]"),
     ("crop-overlap-ratio", "How far crops overlap.  [default: 0.341]"),
     ("crop-n-points-downscale-factor", "By how much the grid thins out by layer.  [default: 1]"),
@@ -37,9 +46,18 @@ SEARCH_OPTIONS = (
 
 
 def search_options(command: Any) -> Any:
-    """Add an option for every number of :class:`EverythingOptions`, under the same name."""
+    """Add the sampler, its detector, and every number of :class:`EverythingOptions` under its own name."""
     for name, about in reversed(SEARCH_OPTIONS):
         command = click.option(f"--{name}", type=NumberType(), help=about)(command)
+    for option in (
+        click.option("--layout", metavar="NAME", help="Of the detector's outputs.  [default: found out]"),
+        click.option(
+            "--detector", metavar="MODEL|FILE", help="What finds boxes.  [default: pocket's own head]"
+        ),
+        click.option("--paper", is_flag=True, help="MobileSAMv2's settings: 0.4, 0.9, 320 boxes, no filter."),
+        click.option("--sampler", metavar="NAME", help=f"{', '.join(SAMPLERS)}.  [default: hybrid]"),
+    ):
+        command = option(command)
     return command
 
 
@@ -81,16 +99,21 @@ def everything(
     runtime: str | None,
     device: str | None,
     dtype: str | None,
+    paper: bool,
+    detector: str | None,
+    layout: str | None,
     **search: float | str | None,
 ) -> int:
     """Segment everything in images.
 
     IMAGE is a file, a folder, a pattern such as 'shots/*.jpg', or - for standard input.
-    Every point of a grid is asked; of the masks, those that the model believes are kept once.
+    Boxes that may hold an object are asked for, then points where no mask lies yet; or, with
+    --sampler grid, every point of a grid. The masks that the model believes are kept once.
 
     \b
     mobilesam everything photo.jpg
-    mobilesam everything photo.jpg --points-per-side 16 --seconds 10
+    mobilesam everything photo.jpg --sampler grid --points-per-side 16 --seconds 10
+    mobilesam everything photo.jpg --paper --detector yolox_nano.onnx
     mobilesam everything shots/ --out found --save overlay,coco --json
     mobilesam everything photo.jpg --save id-map,masks --min-mask-region-area 100
     cat photo.jpg | mobilesam everything - --out - --save overlay > overlay.png
@@ -105,21 +128,27 @@ def everything(
     if to_stdout and as_json:
         raise click.UsageError("--out -: cannot be joined with --json, which prints to the same place")
     given: dict[str, Any] = {name: value for name, value in search.items() if value is not None}
-    options = EverythingOptions(**given)
+    options = EverythingOptions.paper(**given) if paper else EverythingOptions(**given)
+    if options.sampler == "grid" and (detector or layout):
+        raise click.UsageError("--detector, --layout: a grid has none; leave them or --sampler grid out")
+    if layout and not detector:
+        raise click.UsageError("--layout: is of a detector's file; give --detector FILE as well")
     limit = max_pixels or MAX_PIXELS
     sources = find_images(images, None if to_stdout else Path(out), follow_symlinks=follow_symlinks)
     loaded = load_model(model, checkpoint, runtime, device, dtype)
+    proposer = proposer_for(loaded, detector, layout=layout) if detector else None
     if to_stdout:
-        _search_to_stdout(loaded, sources, options, kinds, limit)
+        _search_to_stdout(loaded, sources, options, proposer, kinds, limit)
         return 0
     settings = Settings(Path(out), kinds, overwrite, limit)
-    return _search_all(loaded, sources, options, settings, as_json=as_json)
+    return _search_all(loaded, sources, options, proposer, settings, as_json=as_json)
 
 
 def _search_all(
     model: Model,
     sources: Sequence[Source],
     options: EverythingOptions,
+    proposer: Proposer | None,
     settings: Settings,
     *,
     as_json: bool,
@@ -131,7 +160,7 @@ def _search_all(
         with SearchProgress(len(sources)) as progress:
 
             def search(source: Source) -> dict[str, Any]:
-                return search_file(model, source, options, settings, progress.of(source.name))
+                return search_file(model, source, options, settings, proposer, progress.of(source.name))
 
             for outcome in each_outcome(sources, search):
                 outcomes.append(outcome)
@@ -153,7 +182,7 @@ def _search_all(
 def _print_record(record: dict[str, Any]) -> None:
     click.echo(
         f"{record['file']}: {record['width']} x {record['height']}, {len(record['masks'])} masks from "
-        f"{record['points']:,} points in {record['milliseconds'] / 1000:.1f} s"
+        f"{record['prompts']:,} prompts in {record['milliseconds'] / 1000:.1f} s"
     )
     for kind, path in sorted(record["files"].items(), key=lambda item: item[0] != "overlay"):
         click.echo(f"  {kind}: {printable(path)}")
@@ -163,6 +192,7 @@ def _search_to_stdout(
     model: Model,
     sources: Sequence[Source],
     options: EverythingOptions,
+    proposer: Proposer | None,
     kinds: Sequence[str],
     max_pixels: int,
 ) -> None:
@@ -179,5 +209,7 @@ def _search_to_stdout(
     for remark in remarks:
         click.echo(f"warning: {shown(source.name)}: {remark}", err=True)
     with SearchProgress(1) as progress:
-        found = model.everything(image, options, max_pixels=max_pixels, progress=progress.of(source.name))
+        found = model.everything(
+            image, options, detector=proposer, max_pixels=max_pixels, progress=progress.of(source.name)
+        )
     click.echo(encode(kinds[0], found, source), nl=False)

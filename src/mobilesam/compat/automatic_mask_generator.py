@@ -12,9 +12,9 @@ from mobilesam.core.arrays import Image
 from mobilesam.core.boxes import xyxy_to_xywh
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.types import FoundMask
-from mobilesam.predictor import Model
 from mobilesam.everything.masks import inclusive
 from mobilesam.everything.options import EverythingOptions
+from mobilesam.predictor import Model
 from mobilesam.segment_everything import segment_everything
 
 if TYPE_CHECKING:
@@ -79,9 +79,9 @@ class SamAutomaticMaskGenerator:
             pred_iou_thresh=pred_iou_thresh,
             stability_score_thresh=stability_score_thresh,
             stability_score_offset=stability_score_offset,
-            box_nms_thresh=box_nms_thresh,
+            box_nms_thresh=min(box_nms_thresh, 1.0),  # more means none, as there
             crop_n_layers=crop_n_layers,
-            crop_nms_thresh=crop_nms_thresh,
+            crop_nms_thresh=min(crop_nms_thresh, 1.0),
             crop_overlap_ratio=crop_overlap_ratio,
             crop_n_points_downscale_factor=crop_n_points_downscale_factor,
             min_mask_region_area=min_mask_region_area,

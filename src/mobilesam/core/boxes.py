@@ -51,7 +51,7 @@ def non_maximum_suppression(
     """
     boxes = np.asarray(boxes, np.float64)
     waiting = np.argsort(-np.asarray(scores), kind="stable")
-    kept = []
+    kept: list[int] = []
     while waiting.size and len(kept) != most:
         best, rest = waiting[0], waiting[1:]
         kept.append(best)

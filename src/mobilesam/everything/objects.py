@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mobilesam.core.arrays import Logits, Mask, Points, Size
+from mobilesam.core.arrays import Logits, Mask, Points
 from mobilesam.core.boxes import box_ious
 from mobilesam.core.geometry import to_input_frame
 from mobilesam.core.grids import build_point_grid, spread_order

@@ -100,19 +100,19 @@ class EverythingOptions:
             check_whole_number("points_per_side", self.points_per_side, 1, MAX_POINTS_PER_SIDE)
         for name in ("pred_iou_thresh", "stability_score_thresh"):
             if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), 0, 1)
-        check_number("stability_score_offset", self.stability_score_offset, 0)
+                check_number(name, getattr(self, name), 0.0, 1.0)
+        check_number("stability_score_offset", self.stability_score_offset, 0.0)
         for name in ("confidence", "proposal_nms_thresh", "mask_nms_thresh"):
-            check_number(name, getattr(self, name), 0, 1)
+            check_number(name, getattr(self, name), 0.0, 1.0)
         for name in ("max_boxes", "max_prompts"):
             check_whole_number(name, getattr(self, name), 1, MAX_BOXES)
         for name in ("box_nms_thresh", "crop_nms_thresh", "crop_overlap_ratio"):
-            check_number(name, getattr(self, name), 0, 1)
+            check_number(name, getattr(self, name), 0.0, 1.0)
         check_whole_number("crop_n_layers", self.crop_n_layers, 0, MAX_CROP_LAYERS)
         check_whole_number("crop_n_points_downscale_factor", self.crop_n_points_downscale_factor, 1)
         check_whole_number("min_mask_region_area", self.min_mask_region_area, 0)
         if self.seconds is not None:
-            check_number("seconds", self.seconds, 0, above=True)
+            check_number("seconds", self.seconds, 0.0, above=True)
         if self.sampler != "grid" and (self.crop_n_layers or self.point_grids is not None):
             raise ConfigError("crop_n_layers, point_grids: are for the grid; give sampler='grid' as well")
         crops = [4**layer for layer in range(self.crop_n_layers + 1)]

@@ -44,9 +44,7 @@ class ObjectnessHead(nn.Module):
     def middles(self, image_size: int) -> Tensor:
         """Return the middle (N, 2) of each cell in pixels of a square input, in the order of ``forward``."""
         place = self.box_preds[0].weight
-        return torch.cat(
-            [(cells((image_size // s, image_size // s), place) + 0.5) * s for s in self.strides]
-        )
+        return torch.cat([(cells((image_size // s, image_size // s), place) + 0.5) * s for s in self.strides])
 
     def forward(self, maps: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return boxes (B, N, 4) xyxy in pixels of the input, and logits (B, N), finest map first."""

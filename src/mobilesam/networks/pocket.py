@@ -132,9 +132,7 @@ class PocketEncoder(nn.Module):
 
     stride = 8
 
-    def __init__(
-        self, *, width: int = 192, fine_width: int = 128, depths: Sequence[int] = (3, 3, 2)
-    ) -> None:
+    def __init__(self, *, width: int = 192, fine_width: int = 128, depths: Sequence[int] = (3, 3, 2)) -> None:
         super().__init__()
         channels = {TAPS[i]: MOBILENET_V2[i][1] for i in TAPS}
         merged = {stride: channels[stride] + n for stride, n in YoloxNano.CHANNELS.items()}

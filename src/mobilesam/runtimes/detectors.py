@@ -117,9 +117,7 @@ def middles_to_corners(boxes: np.ndarray) -> np.ndarray:
 LAYOUTS = {
     "yolox": Layout("YOLOX, undecoded as its own exporter writes it", is_yolox, decode_yolox, bgr=True),
     "ssd": Layout("SSD with its post-processing inside", is_ssd, decode_ssd, letterbox=False),
-    "yolov8": Layout(
-        "YOLOv8, YOLO11 and FastSAM", is_yolov8, decode_yolov8, centred=True, scale=1.0
-    ),
+    "yolov8": Layout("YOLOv8, YOLO11 and FastSAM", is_yolov8, decode_yolov8, centred=True, scale=1.0),
 }
 
 

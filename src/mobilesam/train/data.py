@@ -220,9 +220,7 @@ def is_outside(bbox: tuple[float, float, float, float], crop: tuple[int, int, in
     return x + w <= crop[0] or y + h <= crop[1] or x >= crop[2] or y >= crop[3]
 
 
-def crop_boxes(
-    instances: tuple[Instance, ...], crop: tuple[int, int, int, int], size: int
-) -> np.ndarray:
+def crop_boxes(instances: tuple[Instance, ...], crop: tuple[int, int, int, int], size: int) -> np.ndarray:
     """Return the tight boxes (M, 4) of the objects that a crop shows, in pixels of the input."""
     x0, y0, x1, y1 = crop
     h, w = input_size_of((y1 - y0, x1 - x0), size)

@@ -324,7 +324,9 @@ def proposal_recalls(boxes: Tensor, objectness: Tensor, batch: dict[str, Tensor]
     recalls = []
     for i in torch.nonzero(~batch["partial"])[:, 0].tolist():
         order = torch.from_numpy(
-            non_maximum_suppression(boxes[i].float().numpy(force=True), objectness[i].float().numpy(force=True), SAME)
+            non_maximum_suppression(
+                boxes[i].float().numpy(force=True), objectness[i].float().numpy(force=True), SAME
+            )
         )
         truth = batch["boxes"][i, : batch["counts"][i]]
         if len(truth):
