@@ -15,11 +15,12 @@ from hypothesis.extra import numpy as hnp
 from mobilesam.core.boxes import mask_to_box
 from mobilesam.core.errors import ConfigError, LimitError, MobileSamError, PromptError
 from mobilesam.core.geometry import input_size_of, to_input_frame
+from mobilesam.core.metrics import mask_ious
 from mobilesam.core.polygons import mask_to_polygons
 from mobilesam.core.prompts import mask_to_logits, prompts_to_decoder_inputs, validate_prompt
 from mobilesam.core.regions import distance_to_edge
 from mobilesam.core.resize import enlarging_taps
-from mobilesam.core.rle import dict_to_rle, mask_to_rle, rle_to_mask, string_to_counts
+from mobilesam.core.rle import Rle, dict_to_rle, mask_to_rle, rle_intersections, rle_to_mask, string_to_counts
 from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
 from mobilesam.formats.image import array_to_rgb, read_image
@@ -46,6 +47,21 @@ def test_run_lengths_round_trip(mask: np.ndarray) -> None:
         record = json.loads(json.dumps(rle.to_dict(compressed=compressed)))
         np.testing.assert_array_equal(rle_to_mask(dict_to_rle(record)), mask)
     assert rle.area == mask.sum()
+
+
+stacks = hnp.array_shapes(min_dims=3, max_dims=3, max_side=12).flatmap(lambda shape: hnp.arrays(bool, shape))
+
+
+@given(stacks, st.integers(0, 12))
+def test_runs_share_what_the_masks_share(stack: np.ndarray, split: int) -> None:
+    ours = [mask_to_rle(mask) for mask in stack]
+    shared = (stack[:, None] & stack).sum((2, 3))
+    np.testing.assert_array_equal(rle_intersections(ours, ours), shared)
+    idle = [Rle(rle.size, np.insert(rle.counts, min(split, len(rle.counts)), [0, 0])) for rle in ours]
+    np.testing.assert_array_equal(rle_intersections(idle, ours), shared)
+    np.testing.assert_array_equal(rle_intersections(ours, idle), shared)
+    union = (stack[:, None] | stack).sum((2, 3))
+    np.testing.assert_array_equal(mask_ious(ours, ours[:split]), (shared / np.maximum(union, 1))[:, :split])
 
 
 @given(st.text(max_size=30) | st.binary(max_size=30))

@@ -21,6 +21,12 @@ def xyxy_to_xywh(box: tuple) -> tuple:
     return x0, y0, x1 - x0, y1 - y0
 
 
+def xywh_to_xyxy(box: tuple) -> tuple:
+    """Return (x0, y0, x1, y1) of a box (x, y, width, height)."""
+    x, y, width, height = box
+    return x, y, x + width, y + height
+
+
 def box_ious(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Return the IoU (N,) of one box (4,) with each of ``boxes`` (N, 4); 0 where a box has no area."""
     low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])

@@ -17,11 +17,15 @@ from mobilesam.formats.image import read_image
 
 @dataclass(frozen=True)
 class Instance:
-    """One object: its mask as runs, its name in the source and COCO's bounding box."""
+    """One object: its mask as runs, its name in the source, COCO's bounding box and area.
+
+    The area decides whether the object is small, medium or large; it is the mask's where the file has none.
+    """
 
     segmentation: Rle
     name: str
     bbox: tuple[float, float, float, float]
+    area: float
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,8 @@ def read_instances(folder: str | Path) -> list[Photograph]:
     The masks must be run-length codes.
 
     Raises:
-        ConfigError: if the file is missing, is no COCO instance file, or names
-            photographs that are not there.
+        ConfigError: if the file is missing, is no COCO instance file, names photographs
+            that are not there, or has masks of another size than theirs.
     """
     folder = Path(folder)
     path = folder / "instances.json"
@@ -62,13 +66,7 @@ def read_instances(folder: str | Path) -> list[Photograph]:
         for record in content["annotations"]:
             if record.get("iscrowd"):
                 continue
-            by_image[record["image_id"]].append(
-                Instance(
-                    dict_to_rle(record["segmentation"]),
-                    str(record.get("original_category", record.get("category_id", ""))),
-                    tuple(record["bbox"]),
-                )
-            )
+            by_image[record["image_id"]].append(record_to_instance(record))
         photographs = [
             Photograph(
                 folder / "images" / image["file_name"],
@@ -81,10 +79,35 @@ def read_instances(folder: str | Path) -> list[Photograph]:
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path}: not a COCO instance file with run-length masks ({error})") from error
+    for photograph in photographs:
+        check_sizes(path, photograph)
     missing = [photograph.path for photograph in photographs if not photograph.path.is_file()]
     if missing:
         raise ConfigError(f"{path}: {len(missing)} of its photographs are missing, the first is {missing[0]}")
     return photographs
+
+
+def check_sizes(path: Path, photograph: Photograph) -> None:
+    """Refuse masks that have another size than their photograph."""
+    for instance in photograph.instances:
+        height, width = instance.segmentation.size
+        if (height, width) != (photograph.height, photograph.width):
+            raise ConfigError(
+                f"{path}: a mask of {photograph.path.name} is {width} x {height}, "
+                f"the photograph {photograph.width} x {photograph.height}; they must agree"
+            )
+
+
+def record_to_instance(record: dict) -> Instance:
+    """Turn COCO's record of an object into an instance."""
+    segmentation = dict_to_rle(record["segmentation"])
+    x, y, width, height = map(float, record["bbox"])
+    return Instance(
+        segmentation,
+        str(record.get("original_category", record.get("category_id", ""))),
+        (x, y, width, height),
+        float(record.get("area", segmentation.area)),
+    )
 
 
 def read_photograph(photograph: Photograph) -> Image:

@@ -31,24 +31,31 @@ LABEL_CELLS = 48  # a mask's longer side is thinned out to, to find the place of
 RULER_LINES = 10  # about so many along the longer side
 
 
-def draw_overlay(image: Image, masks: Sequence[Mask], *, prompts: Sequence[ValidPrompt] = ()) -> Image:
+def draw_overlay(
+    image: Image,
+    masks: Sequence[Mask],
+    *,
+    prompts: Sequence[ValidPrompt] = (),
+    colours: Sequence[tuple[int, int, int]] = COLOURS,
+) -> Image:
     """Return the image with each mask tinted and outlined, and the prompts drawn in.
 
     Args:
         image: (H, W, 3).
         masks: (H, W) each, in the order of the colours.
         prompts: points as dots, boxes as rectangles.
+        colours: red, green, blue; from the first again where there are more masks.
     """
     out = image.astype(np.float32)
     width = line_width(image)
     for i, mask in enumerate(masks):
-        colour = np.array(COLOURS[i % len(COLOURS)], np.float32)
+        colour = np.array(colours[i % len(colours)], np.float32)
         out[mask] = (1 - OPACITY) * out[mask] + OPACITY * colour
         out[outline(mask, width)] = 0.35 * colour + 0.65 * 255
     picture = PillowImage.fromarray(out.astype(np.uint8))
     draw = ImageDraw.Draw(picture)
     for i, prompt in enumerate(prompts):
-        _draw_prompt(draw, prompt, COLOURS[i % len(COLOURS)], width)
+        _draw_prompt(draw, prompt, colours[i % len(colours)], width)
     return np.asarray(picture)
 
 

@@ -32,10 +32,8 @@ def atomic_write(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
-        if path.exists() and not overwrite:
-            raise OutputError(
-                f"{path}: exists already; pass --overwrite (overwrite=True) or choose another folder"
-            )
+        if not overwrite:
+            refuse_existing(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         try:
@@ -52,6 +50,14 @@ def atomic_write(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator
         raise
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({_reason(error)})") from error
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise OutputError if there is a file; asked before work that would be lost."""
+    if path.exists():
+        raise OutputError(
+            f"{path}: exists already; pass --overwrite (overwrite=True) or choose another folder"
+        )
 
 
 def write_bytes(path: str | os.PathLike, data: bytes, *, overwrite: bool = True) -> None:
