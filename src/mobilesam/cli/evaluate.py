@@ -21,14 +21,15 @@ from mobilesam.evaluate.clicks import CLICKS, TARGETS, score_clicks
 from mobilesam.evaluate.kinds import KINDS
 from mobilesam.evaluate.prompted import PromptedScores, score_nested, score_prompted
 from mobilesam.evaluate.sets import SMALLEST_OBJECT
+from mobilesam.everything.options import SAMPLERS, EverythingOptions
+from mobilesam.proposals import proposer_for
 from mobilesam.storage.atomic import refuse_existing
 
 if TYPE_CHECKING:
     from mobilesam.evaluate.everything import EverythingScores, Recall
-    from mobilesam.segment_everything import EverythingOptions
 
 Scores = TypeVar("Scores")
-MOST_POINTS = 128  # along a side: 16,384 prompts
+MOST = {"grids": 128, "budgets": 10_000}  # points along a side, which is 16,384 prompts; prompts
 
 
 def choose_kinds(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str]:
@@ -40,18 +41,29 @@ def choose_kinds(context: click.Context, parameter: click.Parameter, value: str 
     return kinds
 
 
-def choose_grids(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
-    """Split ``--points-per-side`` and check the numbers."""
-    sides = []
+def choose_numbers(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
+    """Split ``--points-per-side`` or ``--max-prompts`` and check the numbers."""
+    most = MOST[str(parameter.name)]
+    numbers = []
     for part in value.split(","):
-        short = part.isascii() and part.isdigit() and len(part) <= len(str(MOST_POINTS))
-        if not (short and 1 <= int(part) <= MOST_POINTS):
+        short = part.isascii() and part.isdigit() and len(part) <= len(str(most))
+        if not (short and 1 <= int(part) <= most):
             raise ConfigError(
-                f"--points-per-side: {part!r} is no number of points; "
-                f"give 1 to {MOST_POINTS}, several joined by commas such as 8,16,32"
+                f"{parameter.opts[0]}: {part!r} is no such number; "
+                f"give 1 to {most}, several joined by commas such as 8,16,32"
             )
-        sides.append(int(part))
-    return sides
+        numbers.append(int(part))
+    return numbers
+
+
+def choose_samplers(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+    """Split ``--sampler`` and check the names."""
+    known = [*SAMPLERS, "paper"]
+    names = value.split(",")
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"--sampler: {name!r} is unknown; choose of {', '.join(known)}")
+    return names
 
 
 def set_options(command: Callable) -> Callable:
@@ -204,21 +216,40 @@ def clicks(sets: tuple[Path, ...], smallest: float, as_json: bool, clicks: int, 
     "grids",
     default="32",
     show_default=True,
-    callback=choose_grids,
+    callback=choose_numbers,
     metavar="LIST",
     help="Points along each side of the grid; several, joined by commas, are compared.",
 )
 @click.option(
+    "--sampler",
+    "samplers",
+    default="hybrid",
+    show_default=True,
+    callback=choose_samplers,
+    metavar="LIST",
+    help="Some of objects, grid, hybrid and paper, joined by commas: what is compared.",
+)
+@click.option(
+    "--max-prompts",
+    "budgets",
+    default="256",
+    show_default=True,
+    callback=choose_numbers,
+    metavar="LIST",
+    help="Boxes and points that objects and hybrid may ask; several, joined by commas, are compared.",
+)
+@click.option("--detector", metavar="MODEL|FILE", help="What finds boxes.  [default: pocket's own head]")
+@click.option(
     "--pred-iou-thresh",
     type=click.FloatRange(0, 1),
     metavar="IOU",
-    help="Masks must have a higher predicted IoU.  [default: 0.88]",
+    help="Masks must have a higher predicted IoU.  [default: the model's own]",
 )
 @click.option(
     "--stability-score-thresh",
     type=click.FloatRange(0, 1),
     metavar="SCORE",
-    help="Masks must be at least this stable.  [default: 0.95]",
+    help="Masks must be at least this stable.  [default: the model's own]",
 )
 @click.option(
     "--box-nms-thresh",
@@ -241,6 +272,9 @@ def everything(
     sets: tuple[Path, ...],
     as_json: bool,
     grids: list[int],
+    samplers: list[str],
+    budgets: list[int],
+    detector: str | None,
     pred_iou_thresh: float | None,
     stability_score_thresh: float | None,
     box_nms_thresh: float | None,
@@ -252,11 +286,12 @@ def everything(
     """Average recall of segment everything against human masks and boxes, as COCO's evaluation has it.
 
     SET is a folder with instances.json (COCO, run-length masks) and images/, in which all objects
-    have masks. AR@10 lets each photograph's ten masks with the highest predicted IoU count; mean is
+    have masks. AR@10 lets each photograph's ten masks with the highest score count; mean is
     that of AR@10, AR@100 and AR@1000; small, medium and large objects are told with 1000 masks.
 
     \b
-    mobilesam evaluate everything data/eval/coco_val --points-per-side 8,16,32
+    mobilesam evaluate everything data/eval/coco_val --sampler objects,hybrid --max-prompts 64,256
+    mobilesam evaluate everything data/eval/coco_val --sampler grid --points-per-side 8,16,32
     mobilesam evaluate everything data/eval/coco_val --limit 20 --report report
     """
     from mobilesam.evaluate.everything import score_everything
@@ -267,14 +302,21 @@ def everything(
         "stability_score_thresh": stability_score_thresh,
         "box_nms_thresh": box_nms_thresh,
     }
-    searches = _grid_searches(grids, {name: value for name, value in given.items() if value is not None})
+    thresholds = {name: value for name, value in given.items() if value is not None}
+    searches = {
+        name: options
+        for sampler in samplers
+        for name, options in _searches(sampler, grids, budgets, thresholds).items()
+    }
     if report and not overwrite:
         for folder, search in product(sets, searches):
             refuse_existing(sheet_path(report, folder.name, search))
     loaded = load_model(**model)
+    proposer = proposer_for(loaded, detector) if detector else None
     results = []
     for folder in sets:
-        scores = _with_bar(folder, partial(score_everything, loaded, folder, searches, limit=limit))
+        score = partial(score_everything, loaded, folder, searches, detector=proposer, limit=limit)
+        scores = _with_bar(folder, score)
         results.append(_recall_record(scores))
         if not as_json:
             _print_recall(scores)
@@ -285,13 +327,20 @@ def everything(
         _print_json(loaded.name, results)
 
 
-def _grid_searches(grids: Sequence[int], thresholds: dict[str, float]) -> dict[str, EverythingOptions]:
-    """Name the searches that are compared."""
-    from mobilesam.segment_everything import EverythingOptions
-
+def _searches(
+    sampler: str, grids: Sequence[int], budgets: Sequence[int], thresholds: dict[str, Any]
+) -> dict[str, EverythingOptions]:
+    """Name the searches of one sampler that are compared."""
+    if sampler == "grid":
+        return {
+            f"grid {side}x{side}": EverythingOptions(sampler="grid", points_per_side=side, **thresholds)
+            for side in grids
+        }
+    if sampler == "paper":
+        return {f"paper {n}": EverythingOptions.paper(max_boxes=n, **thresholds) for n in budgets}
     return {
-        f"grid {side}x{side}": EverythingOptions(points_per_side=side, **thresholds)  # type: ignore[arg-type]
-        for side in grids
+        f"{sampler} {n}": EverythingOptions(sampler=sampler, max_boxes=n, max_prompts=n, **thresholds)
+        for n in budgets
     }
 
 
@@ -301,7 +350,7 @@ def _print_recall(scores: EverythingScores) -> None:
     wide = max(map(len, scores.searches))
     limits = "".join(f"{f'AR@{limit}':>9}" for limit in RECALL_LIMITS)
     sizes = "".join(f"{size:>9}" for size in ("mean", *list(OBJECT_SIZES)[1:]))
-    click.echo(f"{'search':<{wide}}  of   {limits}{sizes}{'masks':>9}{'s/photo':>9}")
+    click.echo(f"{'search':<{wide}}  of   {limits}{sizes}{'masks':>9}{'prompts':>9}{'s/photo':>9}")
     for name, search in scores.searches.items():
         for kind, recall in (("masks", search.masks), ("boxes", search.boxes)):
             click.echo(
@@ -309,7 +358,7 @@ def _print_recall(scores: EverythingScores) -> None:
                 + "".join(
                     f"{'-' if math.isnan(value) else f'{value:.3f}':>9}" for value in _recall_row(recall)
                 )
-                + f"{search.found:>9.1f}{search.seconds:>9.2f}"
+                + f"{search.found:>9.1f}{search.prompts:>9.1f}{search.seconds:>9.2f}"
             )
 
 
@@ -332,6 +381,7 @@ def _recall_record(scores: EverythingScores) -> dict[str, Any]:
                 "masks": _without_nan(search.masks),
                 "boxes": _without_nan(search.boxes),
                 "found": search.found,
+                "prompts": search.prompts,
                 "seconds": search.seconds,
             }
             for name, search in scores.searches.items()

@@ -1,6 +1,6 @@
 """Segment everything against human masks: average recall, as object proposals are scored.
 
-COCO's evaluation without categories: the masks of a photograph, by falling predicted IoU,
+COCO's evaluation without categories: the masks of a photograph, by falling score,
 are matched with its objects, and the share of a set's objects that were found is averaged
 over the IoUs from 0.50 to 0.95 at which an object counts as found. AR@10 lets each
 photograph's ten best masks count. What was found beside the human masks costs nothing, so
@@ -22,9 +22,10 @@ from mobilesam.core.boxes import xywh_to_xyxy
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.metrics import OBJECT_SIZES, RecallCounts, boxes_ious, count_found, mask_ious
 from mobilesam.evaluate.sets import Progress
+from mobilesam.everything.options import EverythingOptions
 from mobilesam.formats.coco import Photograph, read_instances, read_photograph
 from mobilesam.predictor import Model
-from mobilesam.segment_everything import EverythingOptions
+from mobilesam.segment_everything import Detector
 
 Recall = dict[str, dict[int, float]]  # by size of object, then by how many masks may count
 
@@ -39,6 +40,7 @@ class PhotographScore:
         boxes: objects found by box.
         ious: for each object, of the mask that is nearest to it.
         found: how many masks the search gave.
+        prompts: how many were asked for them.
         seconds: it took.
     """
 
@@ -47,6 +49,7 @@ class PhotographScore:
     boxes: RecallCounts
     ious: tuple[float, ...]
     found: int
+    prompts: int
     seconds: float
 
 
@@ -58,6 +61,7 @@ class SearchScores:
         masks: average recall of masks, NaN where there is no object of a size.
         boxes: average recall of boxes.
         found: masks that a photograph gave, on average.
+        prompts: asked of a photograph, on average.
         seconds: a photograph took, on average.
         each: every photograph's.
     """
@@ -65,6 +69,7 @@ class SearchScores:
     masks: Recall
     boxes: Recall
     found: float
+    prompts: float
     seconds: float
     each: list[PhotographScore] = field(repr=False)
 
@@ -91,6 +96,7 @@ def score_everything(
     folder: Path,
     searches: Mapping[str, EverythingOptions],
     *,
+    detector: Detector = None,
     limit: int | None = None,
     progress: Progress = lambda done, total: None,
 ) -> EverythingScores:
@@ -102,6 +108,7 @@ def score_everything(
         model: what is scored.
         folder: with ``instances.json`` and ``images/``.
         searches: what is compared, by name, such as grids of several sizes.
+        detector: what finds boxes, see :func:`mobilesam.proposals.proposer_for`.
         limit: only so many photographs, the first ones.
         progress: called after each search of a photograph with how many are done, and of how many.
 
@@ -119,7 +126,7 @@ def score_everything(
     done = 0
     for photograph in photographs:
         for name, options in searches.items():
-            each[name].append(score_photograph(model, photograph, options))
+            each[name].append(score_photograph(model, photograph, options, detector))
             done += 1
             progress(done, len(photographs) * len(searches))
     objects = pool([score.masks for score in each[next(iter(each))]]).objects
@@ -131,13 +138,18 @@ def score_everything(
     )
 
 
-def score_photograph(model: Model, photograph: Photograph, options: EverythingOptions) -> PhotographScore:
+def score_photograph(
+    model: Model, photograph: Photograph, options: EverythingOptions, detector: Detector = None
+) -> PhotographScore:
     """Segment everything in a photograph and match it with the human masks and boxes."""
     image = read_photograph(photograph)
+    prompts = [0]
     start = time.perf_counter()
-    everything = model.everything(image, options)
+    everything = model.everything(
+        image, options, detector=detector, progress=lambda done, total: prompts.append(done)
+    )
     seconds = time.perf_counter() - start
-    found = sorted(everything, key=lambda mask: mask.predicted_iou, reverse=True)
+    found = sorted(everything, key=lambda mask: mask.score, reverse=True)
     truths = photograph.instances
     areas = np.array([truth.area for truth in truths])
     ious = mask_ious([mask.rle for mask in found], [truth.segmentation for truth in truths])
@@ -149,6 +161,7 @@ def score_photograph(model: Model, photograph: Photograph, options: EverythingOp
         boxes=count_found(boxes_ious(boxes, true_boxes), areas),
         ious=tuple(ious.max(0, initial=0).tolist()),
         found=len(found),
+        prompts=prompts[-1],
         seconds=seconds,
     )
 
@@ -159,6 +172,7 @@ def summarise(scores: Sequence[PhotographScore]) -> SearchScores:
         masks=pool([score.masks for score in scores]).average_recall(),
         boxes=pool([score.boxes for score in scores]).average_recall(),
         found=float(np.mean([score.found for score in scores])),
+        prompts=float(np.mean([score.prompts for score in scores])),
         seconds=float(np.mean([score.seconds for score in scores])),
         each=list(scores),
     )

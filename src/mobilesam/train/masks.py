@@ -206,7 +206,7 @@ def mask_loss(
     targets = batch["targets"]
     image_size = batch["pixels"].shape[-1]
     coords, labels, masks = batch["point_coords"], batch["point_labels"], batch.get("mask_input")
-    embedding = repeat(embedding, len(targets))
+    embedding = repeat(for_decoder(network, embedding), len(targets))
     for _ in range(draw_clicks(recipe.correct, generator) if masks is None else 0):
         with torch.no_grad(), mixed_precision(device):
             logits, quality = network.decode(embedding, coords, labels, masks, mask_tokens=ALL_MASKS)
@@ -249,6 +249,12 @@ def chosen_logits(logits: Tensor, quality: Tensor, ambiguous: Tensor) -> Tensor:
     best = 1 + quality[:, 1:].argmax(1)
     token = torch.where(ambiguous, best, torch.zeros_like(best))
     return logits[torch.arange(len(logits)), token][:, None]
+
+
+def for_decoder(network: Sam, embedding: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out the arrays that only the head for objects reads."""
+    others = network.proposal_head.inputs if network.proposal_head else ()
+    return {name: array for name, array in embedding.items() if name not in others}
 
 
 def repeat(embedding: dict[str, Tensor], prompts: int) -> dict[str, Tensor]:
@@ -299,7 +305,7 @@ def score_held_out(
             embedding = network.encode(channels_last(batch["pixels"]))
             if stage.boxes:
                 recalls += proposal_recalls(*network.propose(embedding), batch)
-            embedding = repeat(embedding, len(batch["targets"]))
+            embedding = repeat(for_decoder(network, embedding), len(batch["targets"]))
             logits, quality = network.decode(
                 embedding, batch["point_coords"], batch["point_labels"], mask_tokens=ALL_MASKS
             )
