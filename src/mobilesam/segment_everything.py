@@ -122,7 +122,7 @@ def stream_objects(
     proposer = default_proposer(model) if detector is None else proposer_for(model, detector)
     clock = Clock(options.seconds)
     embedding = model.embed(image)
-    found = Found(options)
+    found = Found(options.mask_nms_thresh)
     done = 0
 
     def take(batches: Iterator[Batch]) -> Iterator[FoundMask]:

@@ -91,7 +91,9 @@ def test_the_order_of_work_changes_nothing(pocket: Model) -> None:
 
 def test_what_is_returned_can_be_looked_at(pocket: Model) -> None:
     image = cat()
-    options = EverythingOptions(sampler="grid", points_per_side=5, pred_iou_thresh=0.4, stability_score_thresh=0.4)
+    options = EverythingOptions(
+        sampler="grid", points_per_side=5, pred_iou_thresh=0.4, stability_score_thresh=0.4
+    )
     steps: list[tuple[int, int]] = []
     found = pocket.everything(image, options, progress=lambda done, total: steps.append((done, total)))
     assert steps[-1] == (25, 25)
@@ -110,7 +112,9 @@ def test_what_is_returned_can_be_looked_at(pocket: Model) -> None:
 
 
 def test_a_limit_of_time_leaves_the_masks_found_so_far(pocket: Model) -> None:
-    options = EverythingOptions(sampler="grid", points_per_side=24, pred_iou_thresh=0.3, stability_score_thresh=0.3)
+    options = EverythingOptions(
+        sampler="grid", points_per_side=24, pred_iou_thresh=0.3, stability_score_thresh=0.3
+    )
     steps: list[int] = []
     every = pocket.everything(cat(), options, progress=lambda done, total: steps.append(done))
     assert steps[-1] == 24 * 24

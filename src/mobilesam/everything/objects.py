@@ -16,13 +16,12 @@ from dataclasses import replace
 import numpy as np
 
 from mobilesam.core.arrays import Logits, Mask, Points
-from mobilesam.core.boxes import box_ious
 from mobilesam.core.geometry import to_input_frame
 from mobilesam.core.grids import build_point_grid, spread_order
 from mobilesam.core.postprocess import MASK_THRESHOLD, visible_part
 from mobilesam.core.prompts import BOX_CORNERS
 from mobilesam.core.types import MULTIMASK, SINGLE_MASK, DecoderInputs, Embedding, FoundMask
-from mobilesam.everything.masks import Batch, decode_good, inclusive, point_inputs
+from mobilesam.everything.masks import Batch, decode_good, point_inputs
 from mobilesam.everything.options import Clock, EverythingOptions
 from mobilesam.predictor import PROMPTS_PER_BATCH, Model
 from mobilesam.proposals import Proposals, Proposer, select_proposals
@@ -34,12 +33,11 @@ class Found:
     """The masks of an image so far, and the places that they explain.
 
     Args:
-        options: of which the suppression's thresholds count.
+        mask_nms_thresh: of two masks whose IoU is higher, the first stays.
     """
 
-    def __init__(self, options: EverythingOptions) -> None:
-        self._options = options
-        self._boxes: list[tuple[int, int, int, int]] = []
+    def __init__(self, mask_nms_thresh: float) -> None:
+        self._threshold = mask_nms_thresh
         self._bits: list[np.ndarray] = []  # of the low-resolution masks, eight cells a byte
         self._areas: list[int] = []
         self.explained: Mask | None = None
@@ -48,23 +46,19 @@ class Found:
         """Take a mask, unless it repeats one that is there; say whether it was taken."""
         inside = low_res > MASK_THRESHOLD
         bits, area = np.packbits(inside), int(inside.sum())
-        if self._repeats(inclusive(mask.box), bits, area):
+        if self._repeats(bits, area):
             return False
-        self._boxes.append(inclusive(mask.box))
         self._bits.append(bits)
         self._areas.append(area)
         self.explained = inside if self.explained is None else self.explained | inside
         return True
 
-    def _repeats(self, box: tuple[int, int, int, int], bits: np.ndarray, area: int) -> bool:
-        if not self._boxes:
+    def _repeats(self, bits: np.ndarray, area: int) -> bool:
+        if not self._bits:
             return False
-        ious = box_ious(np.array(box, np.float64), np.array(self._boxes, np.float64))
-        if (ious > self._options.box_nms_thresh).any():
-            return True
         overlap = np.bitwise_count(np.stack(self._bits) & bits).sum(1, dtype=np.int64)
         union = np.array(self._areas) + area - overlap
-        return bool((overlap > self._options.mask_nms_thresh * union).any())
+        return bool((overlap > self._threshold * union).any())
 
     def explains(self, points: Points) -> np.ndarray:
         """Whether a mask lies at each point (N, 2) in 0..1 of the image."""
