@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from mobilesam.batches import prompts_at_once
 from mobilesam.core.arrays import ArrayLike, Image, Logits, Points, Size
 from mobilesam.core.boxes import mask_to_box, near_crop_edge, non_maximum_suppression
 from mobilesam.core.errors import ConfigError
@@ -29,8 +30,9 @@ from mobilesam.core.types import MULTIMASK, DecoderInputs, Embedding, FoundMask
 from mobilesam.formats.image import MAX_PIXELS, image_to_png, read_image
 from mobilesam.formats.overlay import draw_numbered
 from mobilesam.formats.sa1b import masks_to_sa1b
-from mobilesam.predictor import PROMPTS_PER_BATCH, Model
+from mobilesam.predictor import Model
 
+SLOTS = 2  # of a single point: itself and a pad
 STABILITY_MARGIN = 0.01  # by how much low-resolution stability may be wrong
 
 Progress = Callable[[int, int], None]
@@ -210,10 +212,11 @@ def search_crop(
     if clock.limited:
         grid = grid[spread_order(grid)]
     points = grid * [x1 - x0, y1 - y0]
-    for start in range(0, len(points), PROMPTS_PER_BATCH):
+    at_once = prompts_at_once(model.runtime, SLOTS)
+    for start in range(0, len(points), at_once):
         if clock.spent():
             return
-        batch = points[start : start + PROMPTS_PER_BATCH]
+        batch = points[start : start + at_once]
         yield decode_points(model, embedding, batch, options, crop, image.shape[:2]), len(batch)
 
 
@@ -226,7 +229,7 @@ def decode_points(
     size: Size,
 ) -> list[FoundMask]:
     """Decode three masks for each point (N, 2) of a crop and keep the good ones."""
-    coords = np.zeros((len(points), 2, 2), np.float32)  # each with a pad, as SAM has it without a box
+    coords = np.zeros((len(points), SLOTS, 2), np.float32)  # each with a pad, as SAM has it without a box
     coords[:, 0] = to_input_frame(points, embedding.original_size, embedding.input_size)
     labels = np.tile(np.array([FOREGROUND, PAD], np.float32), (len(points), 1))
     low_res, ious = model.runtime.decode(embedding.arrays, DecoderInputs(coords, labels), MULTIMASK)

@@ -38,6 +38,7 @@ def build_network(name: str) -> Sam:
         ENCODERS[config.encoder](**config.encoder_options),
         prompt_encoder,
         mask_decoder,
+        name=name,
         image_size=config.image_size,
         prompt_size=config.prompt_size or config.image_size,
     ).eval()
