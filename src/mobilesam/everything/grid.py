@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from mobilesam.batches import prompts_at_once
 from mobilesam.core.arrays import Image, Points, Size
 from mobilesam.core.boxes import near_crop_edge
 from mobilesam.core.grids import Crop, spread_order
 from mobilesam.core.types import MULTIMASK, Embedding, FoundMask
-from mobilesam.everything.masks import Batch, clean, decode_good, inclusive, point_inputs, suppress
+from mobilesam.everything.masks import SLOTS, Batch, clean, decode_good, inclusive, point_inputs, suppress
 from mobilesam.everything.options import Clock, EverythingOptions
-from mobilesam.predictor import PROMPTS_PER_BATCH, Model
+from mobilesam.predictor import Model
 
 
 def search_crop(
@@ -27,10 +28,11 @@ def search_crop(
     if clock.limited:
         grid = grid[spread_order(grid)]
     points = grid * [x1 - x0, y1 - y0]
-    for start in range(0, len(points), PROMPTS_PER_BATCH):
+    at_once = prompts_at_once(model.runtime, SLOTS)
+    for start in range(0, len(points), at_once):
         if clock.spent():
             return
-        batch = points[start : start + PROMPTS_PER_BATCH]
+        batch = points[start : start + at_once]
         yield decode_points(model, embedding, batch, options, crop, image.shape[:2])
 
 

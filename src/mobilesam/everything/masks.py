@@ -25,6 +25,7 @@ from mobilesam.core.types import DecoderInputs, Embedding, FoundMask
 from mobilesam.everything.options import EverythingOptions
 from mobilesam.predictor import Model
 
+SLOTS = 2  # of a prompt: a point and its pad, or the corners of a box
 STABILITY_MARGIN = 0.01  # by how much low-resolution stability may be wrong
 
 
@@ -43,7 +44,7 @@ class Batch:
 
 def point_inputs(points: Points, embedding: Embedding) -> DecoderInputs:
     """Return the prompts of single points (N, 2), each with a pad, as SAM has it without a box."""
-    coords = np.zeros((len(points), 2, 2), np.float32)
+    coords = np.zeros((len(points), SLOTS, 2), np.float32)
     coords[:, 0] = to_input_frame(points, embedding.original_size, embedding.input_size)
     labels = np.tile(np.array([FOREGROUND, PAD], np.float32), (len(points), 1))
     return DecoderInputs(coords, labels)

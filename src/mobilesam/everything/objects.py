@@ -15,15 +15,16 @@ from dataclasses import replace
 
 import numpy as np
 
+from mobilesam.batches import prompts_at_once
 from mobilesam.core.arrays import Logits, Mask, Points
 from mobilesam.core.geometry import to_input_frame
 from mobilesam.core.grids import build_point_grid, spread_order
 from mobilesam.core.postprocess import MASK_THRESHOLD, visible_part
 from mobilesam.core.prompts import BOX_CORNERS
 from mobilesam.core.types import MULTIMASK, SINGLE_MASK, DecoderInputs, Embedding, FoundMask
-from mobilesam.everything.masks import Batch, decode_good, point_inputs
+from mobilesam.everything.masks import SLOTS, Batch, decode_good, point_inputs
 from mobilesam.everything.options import Clock, EverythingOptions
-from mobilesam.predictor import PROMPTS_PER_BATCH, Model
+from mobilesam.predictor import Model
 from mobilesam.proposals import Proposals, Proposer, select_proposals
 
 COARSEST = 4  # points per side of the first look at what no mask explains
@@ -85,10 +86,11 @@ def search_objects(
         nms_thresh=options.proposal_nms_thresh,
         most=options.max_boxes,
     )
-    for start in range(0, len(proposals), PROMPTS_PER_BATCH):
+    at_once = prompts_at_once(model.runtime, SLOTS)
+    for start in range(0, len(proposals), at_once):
         if clock.spent():
             return
-        part = slice(start, start + PROMPTS_PER_BATCH)
+        part = slice(start, start + at_once)
         yield decode_boxes(
             model, embedding, Proposals(proposals.boxes[part], proposals.objectness[part]), options, found
         )
@@ -120,11 +122,12 @@ def search_gaps(
     prompts: int,
 ) -> Iterator[Batch]:
     """Prompt with points where no mask lies yet, coarse to fine; yield what each batch finds."""
+    at_once = prompts_at_once(model.runtime, SLOTS)
     for points in gap_grids(options.points_per_side or 0):
         points = points[spread_order(points)]
         while len(points) and prompts > 0 and not clock.spent():
             points = points[~found.explains(points)]
-            batch, points = points[: min(PROMPTS_PER_BATCH, prompts)], points[PROMPTS_PER_BATCH:]
+            batch, points = points[: min(at_once, prompts)], points[at_once:]
             if not len(batch):
                 break
             prompts -= len(batch)

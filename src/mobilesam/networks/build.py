@@ -40,6 +40,7 @@ def build_network(name: str) -> Sam:
         prompt_encoder,
         mask_decoder,
         PROPOSAL_HEADS[config.proposal_head]() if config.proposal_head else None,
+        name=name,
         image_size=config.image_size,
         prompt_size=config.prompt_size or config.image_size,
     ).eval()

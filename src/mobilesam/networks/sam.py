@@ -26,6 +26,7 @@ class Sam(nn.Module):
         prompt_encoder: points, boxes and masks as embeddings.
         mask_decoder: embeddings as masks.
         proposal_head: boxes of objects from some of the encoder's arrays, or None.
+        name: of ``configs.NETWORKS``.
         image_size: side of the square input that the weights are meant for; the network
             itself takes every size that its encoder takes.
         prompt_size: side of the square whose pixels prompts are given in, for such an input.
@@ -38,10 +39,12 @@ class Sam(nn.Module):
         mask_decoder: MaskDecoder,
         proposal_head: ObjectnessHead | None = None,
         *,
+        name: str,
         image_size: int,
         prompt_size: int,
     ) -> None:
         super().__init__()
+        self.name = name
         self.image_size = image_size
         self.prompt_size = prompt_size
         self.image_encoder = image_encoder
@@ -55,7 +58,7 @@ class Sam(nn.Module):
         return encoded if isinstance(encoded, dict) else {"image_embedding": encoded}
 
     def prepare(self, image_embedding: Tensor) -> dict[str, Tensor]:
-        """Make the first layer's image side for one image (1, C, h, w): named arrays.
+        """Make the first layer's image side for each image (B, C, h, w): named arrays.
 
         Empty for a network with prompt maps, whose image side depends on every prompt.
         """

@@ -21,6 +21,7 @@ from mobilesam.core.arrays import Logits, NamedArrays, Pixels
 from mobilesam.core.errors import ConfigError, LimitError
 from mobilesam.core.types import DecoderInputs
 from mobilesam.runtimes.base import Weights
+from mobilesam.runtimes.working_set import WORKING_SETS
 from mobilesam.weights import check_tensors
 
 GRAPHS = Path(__file__).parent.parent / "graphs"
@@ -91,6 +92,7 @@ class OnnxRuntime:
     """
 
     name = "onnx"
+    batches_images = False
     _OF_THIS_PROCESS = ("_sessions", "_lock", "_process")
 
     def __init__(
@@ -116,6 +118,7 @@ class OnnxRuntime:
         self.image_size = index.image_size
         self.prompt_size = index.prompt_size
         self.proposes = "proposals" in index.parts
+        self.working_set = WORKING_SETS[network]
         self._index = index
         self._threads = threads
         self._weights = {name: tensor for name, tensor in weights.items() if tensor.dtype == np.float32}
@@ -184,6 +187,7 @@ class OnnxRuntime:
         """Join a graph with its tensors; ONNX Runtime then optimises the two together."""
         options = ort.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
+        options.enable_mem_pattern = False  # it takes its memory twice and is no faster
         # A session's threads would go on spinning after a run, on the cores that the next one needs.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         if self._threads is not None:

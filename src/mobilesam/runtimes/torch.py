@@ -16,6 +16,7 @@ from mobilesam.networks.build import build_network
 from mobilesam.networks.checkpoints import load_tensors
 from mobilesam.networks.sam import Sam
 from mobilesam.runtimes.base import Weights
+from mobilesam.runtimes.working_set import WORKING_SETS
 
 DTYPES = {
     "cpu": ("float32", "bfloat16"),
@@ -36,6 +37,7 @@ class TorchRuntime:
     """
 
     name = "torch"
+    batches_images = True
 
     def __init__(self, network: Sam, *, dtype: str = "float32") -> None:
         self.network = network.eval()
@@ -43,6 +45,7 @@ class TorchRuntime:
         self.image_size = network.image_size
         self.prompt_size = network.prompt_size
         self.proposes = network.proposal_head is not None
+        self.working_set = WORKING_SETS[network.name]
         if dtype not in DTYPES.get(self.device, ("float32",)):
             allowed = ", ".join(DTYPES.get(self.device, ("float32",)))
             raise ConfigError(f"dtype {dtype!r}: on {self.device} the torch runtime has {allowed}")
