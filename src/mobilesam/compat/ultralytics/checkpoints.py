@@ -46,7 +46,7 @@ def find_checkpoint(model: str | Path) -> Checkpoint:
     name = path.name.removesuffix(path.suffix) if path.suffix in ENDINGS else path.name
     if str(path) == path.name and name in {*NAMES, *ENTRIES, *ALIASES}:
         return Checkpoint(entry_of(NAMES.get(name, name)))
-    if str(path) != path.name:
+    if path.name and str(path) != path.name:
         raise WeightsError(f"{printable(path)}: not found; check the path")
     known = ", ".join([*(f"{name}.pt" for name in NAMES), *sorted(_whole_models())])
     raise ConfigError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -133,16 +134,31 @@ def read_options(given: Mapping[str, Any]) -> PredictOptions:
     refuse_unknown("predict", given, tuple(DEFAULTS))
     values = {name: value for name, value in given.items() if value is not None or name in OPTIONAL_BOOLEANS}
     for name, value in values.items():
-        if not isinstance(value, bool | np.bool_) and isinstance(DEFAULTS[name], bool):
-            if value is not None:
-                raise ConfigError(f"{name}: is {value!r}; must be True or False")
-        if name in PARTS and not (is_number(value) and 0 <= value <= 1):
-            raise ConfigError(f"{name}: is {value!r}; must be a number in 0..1")
-        if name in WHOLE_NUMBERS and not (is_whole(value) and value >= WHOLE_NUMBERS[name]):
-            raise ConfigError(f"{name}: is {value!r}; must be a whole number from {WHOLE_NUMBERS[name]}")
-        if name in ("stability_score_offset", "seconds") and not is_number(value):
-            raise ConfigError(f"{name}: is {value!r}; must be a number")
+        allowed = _allowed(name, value)
+        if allowed:
+            raise ConfigError(f"{name}: is {value!r}; must be {allowed}")
     return PredictOptions(**values)
+
+
+def _allowed(name: str, value: Any) -> str:
+    """Return what a keyword's value must be, or an empty text where it is that."""
+    if name in OPTIONAL_BOOLEANS:
+        return "" if value is None or isinstance(value, bool | np.bool_) else "True, False or None"
+    if isinstance(DEFAULTS[name], bool):
+        return "" if isinstance(value, bool | np.bool_) else "True or False"
+    if name in PARTS:
+        return "" if is_number(value) and 0 <= value <= 1 else "a number in 0..1"
+    if name in WHOLE_NUMBERS:
+        least = WHOLE_NUMBERS[name]
+        return "" if is_whole(value) and value >= least else f"a whole number from {least}"
+    if name in ("stability_score_offset", "seconds"):
+        return "" if is_number(value) else "a number"
+    if name == "project":
+        return "" if isinstance(value, str | os.PathLike) else "a path"
+    if name == "name":
+        plain = isinstance(value, str) and value not in ("", ".", "..") and not set(value) & {"/", "\\"}
+        return "" if plain else "the name of a folder, without a folder before it"
+    return ""
 
 
 def refuse_unknown(method: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
