@@ -11,6 +11,8 @@ import numpy as np
 import mobilesam
 assert "numpy" in sys.modules  # this script's own
 assert "onnxruntime" not in sys.modules, "importing the package loads a runtime"
+from mobilesam.compat.ultralytics import SAM
+assert "onnxruntime" not in sys.modules, "importing ultralytics' names loads a runtime"
 model = mobilesam.load("pocket")
 embedding = model.embed(np.zeros((60, 80, 3), np.uint8))
 result = model.segment(embedding, mobilesam.Prompt(points=[40, 30], box=[10, 10, 70, 50]))
@@ -19,11 +21,14 @@ predictor = mobilesam.SamPredictor(model)
 predictor.set_image(np.zeros((60, 80, 3), np.uint8))
 predictor.predict(box=np.array([10, 10, 70, 50]))
 assert "vit_t" in mobilesam.sam_model_registry
+sam = SAM("pocket")
+(found,) = sam(np.zeros((60, 80, 3), np.uint8), points=[[40, 30], [20, 20]], conf=0)
+found.masks.data, found.masks.xy, found.boxes.xywhn, found.to_csv(), found.plot(), sam.info(verbose=False)
 from mobilesam.cli.main import run
 assert run(["info", "mobile_sam"]) == 0
 """
 CHECK = """
-heavy = {name.partition(".")[0] for name in sys.modules} & {"torch", "onnx", "scipy", "matplotlib", "skimage"}
+heavy = {name.partition(".")[0] for name in sys.modules} & {"torch", "onnx", "scipy", "matplotlib", "skimage", "av", "pandas"}
 assert not heavy, f"loaded: {sorted(heavy)}"
 """
 
