@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mobilesam import __version__
+from mobilesam.core.version import __version__
 from mobilesam.networks.build import build_network
 from mobilesam.networks.configs import NETWORKS
 from mobilesam.networks.sam import Sam

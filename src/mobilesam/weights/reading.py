@@ -15,8 +15,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
-from mobilesam import __version__
 from mobilesam.core.errors import ConfigError, WeightsError
+from mobilesam.core.version import __version__
 from mobilesam.formats.onnx_graph import is_onnx
 from mobilesam.formats.torch_file import MAX_BYTES, is_old_torch_file, read_torch_file
 from mobilesam.weights.checksum import is_published
