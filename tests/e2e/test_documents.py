@@ -100,6 +100,15 @@ def test_every_public_name_is_documented() -> None:
         assert getattr(mobilesam, name).__doc__, name
 
 
+def test_every_long_series_has_its_result() -> None:
+    page = (ROOT / "docs/explanation/long-series.md").read_text()
+    told = set(re.findall(r"^\| `(test_\w+)`", page, re.M))
+    marked = r"@pytest\.mark\.long\n(?:@.*\n)*def (test_\w+)"
+    assert told == {
+        n for path in (ROOT / "tests").rglob("*.py") for n in re.findall(marked, path.read_text())
+    }
+
+
 def test_version_is_in_the_changelog() -> None:
     changes = (ROOT / "CHANGELOG.md").read_text()
     assert f"## [{mobilesam.__version__}]" in changes or "## [Unreleased]" in changes

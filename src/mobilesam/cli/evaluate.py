@@ -308,9 +308,9 @@ def everything(
         for sampler in samplers
         for name, options in _searches(sampler, grids, budgets, thresholds).items()
     }
-    if report and not overwrite:
+    if report:
         for folder, search in product(sets, searches):
-            refuse_existing(sheet_path(report, folder.name, search))
+            refuse_existing(sheet_path(report, folder.name, search), overwrite=overwrite)
     loaded = load_model(**model)
     proposer = proposer_for(loaded, detector) if detector else None
     results = []

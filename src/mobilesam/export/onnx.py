@@ -23,13 +23,17 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from mobilesam.core.version import __version__
 from mobilesam.networks.build import build_network
 from mobilesam.networks.configs import NETWORKS
 from mobilesam.networks.sam import Sam
 from mobilesam.runtimes.base import Weights
-from mobilesam.storage.atomic import write_bytes
+from mobilesam.storage.atomic import refuse_existing, write_bytes
+from mobilesam.weights.checksum import sum_of_tensors
 
 OPSET = 18
+# What an exported file says of itself.
+VERSION_KEY, NETWORK_KEY, SUM_KEY = "mobilesam.version", "mobilesam.network", "mobilesam.sha256_of_tensors"
 EXAMPLE_PROMPTS = 2  # any number other than 1, which exporters take for a constant
 EXAMPLE_POINTS = 3
 OF_ENCODER = ("encoder", "proposals")  # the parts that no other network shares
@@ -129,19 +133,36 @@ def export_onnx(name: str, weights: Weights, folder: Path, *, overwrite: bool = 
     and ``iou_predictions`` (B, M). B, N and M are dynamic. ``proposals``, where the network
     has a head for objects: its maps to ``boxes`` (1, P, 4) and ``objectness`` (1, P).
 
+    Each file says by which version and from which weights it was made, by the sum of their tensors.
+
     Raises:
-        OutputError: if a file cannot be written, or exists and ``overwrite`` is false.
+        OutputError: if a file cannot be written, or one exists and ``overwrite`` is false; then none is written.
     """
     paths = []
+    for part in parts_of(name):  # before minutes of work, and so that no set of files is of two kinds
+        refuse_existing(folder / file_of(name, part), overwrite=overwrite)
+    made_of = {VERSION_KEY: __version__, NETWORK_KEY: name, SUM_KEY: sum_of_tensors(weights)}
     for part, model in trace_parts(build_network(name)).items():
         for tensor in model.graph.initializer:
             if tensor.data_location == TensorProto.EXTERNAL:
                 tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name], tensor.name))
+        onnx.helper.set_model_props(model, made_of)
         onnx.checker.check_model(model)
-        path = folder / f"{name}-{part}.onnx"
+        path = folder / file_of(name, part)
         write_bytes(path, model.SerializeToString(), overwrite=overwrite)
         paths.append(path)
     return paths
+
+
+def parts_of(name: str) -> tuple[str, ...]:
+    """Return the names of a network's graphs; only SAM's own decoder has something to prepare."""
+    prepare = ("prepare",) if NETWORKS[name].decoder == "sam" else ()
+    return ("encoder", *prepare, "decoder", "decoder_mask")
+
+
+def file_of(name: str, part: str) -> str:
+    """Return the file name of one of a network's exported graphs."""
+    return f"{name}-{part}.onnx"
 
 
 def trace_parts(network: Sam) -> dict[str, onnx.ModelProto]:

@@ -151,13 +151,14 @@ def open_onnx_file(
             data,
             options,
             providers=[PROVIDERS[device]],
+            enable_fallback=0,  # it would print, and try the same again
             disabled_optimizers=None if trusted else ["ConstantFolding"],
         )
+        file = OnnxFile(path, data, session, None if trusted else seconds)
     except Exception as error:  # its classes are no part of ONNX Runtime's interface
         raise WeightsError(
             f"{path}: ONNX Runtime {ort.__version__} does not open it ({_reason(error)}); export it again"
         ) from error
-    file = OnnxFile(path, data, session, None if trusted else seconds)
     _check_inputs(file, wanted)
     if not trusted:
         warnings.warn(

@@ -15,8 +15,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
-from mobilesam import __version__
 from mobilesam.core.errors import ConfigError, WeightsError
+from mobilesam.core.version import __version__
 from mobilesam.formats.onnx_graph import is_onnx
 from mobilesam.formats.torch_file import MAX_BYTES, is_old_torch_file, read_torch_file
 from mobilesam.weights.checksum import is_published
@@ -29,7 +29,7 @@ DATA_PARALLEL_PREFIX = "module."  # which PyTorch's data-parallel training puts 
 # The dictionaries of MobileSAMv2's decoder file, as it spells them, and where they belong.
 DECODER_PARTS = {"PromtEncoder": "prompt_encoder", "MaskDecoder": "mask_decoder"}
 START = 512  # bytes that tell a file's form
-LISTED, MAX_LIST = 5, 120  # tensors that a message names at most, and its characters for them
+LISTED, MAX_LIST = 5, 110  # tensors that a message names at most, and its characters for them
 NEEDS_KEY = "mobilesam_needs"  # in a safetensors file's metadata: the first version that can read it
 VERSION_PARTS = re.compile(r"(\d{1,6})\.(\d{1,6})")
 
@@ -256,14 +256,17 @@ def check_tensors(
         parts = [f"{word} {_first_of(names, MAX_LIST // len(lists))}" for word, names in lists]
         raise WeightsError(f"{what}: not the weights of this network: {'; '.join(parts)}")
     other = [
-        f"{name} has {tuple(tensors[name].shape)}, wanted {tuple(shape)}"
+        f"{name} {_sides(tensors[name].shape)}/{_sides(shape)}"
         for name, shape in shapes.items()
         if tuple(tensors[name].shape) != tuple(shape)
     ]
     if other:
-        raise WeightsError(
-            f"{what}: {len(other)} of {len(shapes)} tensors differ in shape: {_first_of(other)}"
-        )
+        count = f"{len(other)} of {len(shapes)} tensors"
+        raise WeightsError(f"{what}: {count} have other shapes (here/wanted): {_first_of(other)}")
+
+
+def _sides(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "one number"
 
 
 def _first_of(names: Sequence[str], room: int = MAX_LIST) -> str:
