@@ -12,7 +12,7 @@ import numpy as np
 
 from mobilesam.core.arrays import ArrayLike
 from mobilesam.core.errors import ConfigError
-from mobilesam.segment_everything import EverythingOptions
+from mobilesam.everything.options import SAMPLERS, EverythingOptions
 
 OPTIONAL_BOOLEANS = ("multimask_output",)
 PARTS = (
@@ -61,10 +61,12 @@ class PredictOptions:
         vid_stride: of a video, every so many frames one.
         iou: of two found masks whose boxes overlap more, the better stays; only without prompts,
             as are all that follow.
+        sampler: where to ask: ``grid`` as the original does, ``objects`` or ``hybrid``, which are faster.
         points_stride: points of the grid along each side.
         point_grids: points (N, 2) in 0..1 of the image and of each layer of crops, instead.
-        conf_thres: found masks must have a higher predicted IoU.
-        stability_score_thresh: and at least this stability.
+        conf_thres: found masks must have a higher predicted IoU; None for the model's own threshold,
+            which is 0.88 for published models.
+        stability_score_thresh: and at least this stability; None for the model's own, 0.95 for published ones.
         stability_score_offset: how far the threshold moves for it.
         crop_n_layers: layers of crops beyond the whole image.
         crop_overlap_ratio: overlap of the first layer's crops.
@@ -94,10 +96,11 @@ class PredictOptions:
     exist_ok: bool = False
     vid_stride: int = 1
     iou: float = 0.7
+    sampler: str = "grid"
     points_stride: int = 32
     point_grids: Sequence[ArrayLike] | None = None
-    conf_thres: float = 0.88
-    stability_score_thresh: float = 0.95
+    conf_thres: float | None = None
+    stability_score_thresh: float | None = None
     stability_score_offset: float = 1.0
     crop_n_layers: int = 0
     crop_overlap_ratio: float = 512 / 1500
@@ -108,6 +111,7 @@ class PredictOptions:
     def everything(self) -> EverythingOptions:
         """Return how an image is searched when there is no prompt."""
         return EverythingOptions(
+            sampler=self.sampler,
             points_per_side=self.points_stride if self.point_grids is None else None,
             point_grids=self.point_grids,
             pred_iou_thresh=self.conf_thres,
@@ -153,6 +157,8 @@ def _allowed(name: str, value: Any) -> str:
         return "" if is_whole(value) and value >= least else f"a whole number from {least}"
     if name in ("stability_score_offset", "seconds"):
         return "" if is_number(value) else "a number"
+    if name == "sampler":
+        return "" if value in SAMPLERS else f"one of {', '.join(SAMPLERS)}"
     if name == "project":
         return "" if isinstance(value, str | os.PathLike) else "a path"
     if name == "name":
