@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import re
 import shutil
 import weakref
@@ -32,6 +33,7 @@ from mobilesam import (
 from mobilesam.compat.ultralytics import SAM, Results
 from mobilesam.compat.ultralytics.checkpoints import find_checkpoint
 from mobilesam.compat.ultralytics.model import device_name
+from mobilesam.compat.ultralytics.options import DEFAULTS, SEARCH
 from mobilesam.compat.ultralytics.summary import GFLOPS, summarise_network
 from mobilesam.core.metrics import mask_iou
 from mobilesam.evaluate.prompted import score_prompted
@@ -252,6 +254,14 @@ class TestSources:
         gc.collect()
         assert not any(image() is not None for image in images)
 
+    def test_results_can_be_sent_to_another_process(self, sam: SAM) -> None:
+        (result,) = sam(BGR, bboxes=[BOX, OTHER_BOX], conf=0.0)
+        content = pickle.dumps(result)
+        assert len(content) < BGR.nbytes + 2 * 4 * 256 * 256 + 10_000  # the image and two masks' logits
+        copy = pickle.loads(content)
+        np.testing.assert_array_equal(data_of(copy), data_of(result))
+        np.testing.assert_array_equal(copy.boxes.data, result.boxes.data)
+
     def test_results_do_not_keep_embeddings(self, sam: SAM) -> None:
         (result,) = sam(BGR, bboxes=BOX)
         assert result.masks is not None
@@ -309,6 +319,16 @@ class TestArguments:
                 sam(BGR, stream=True, **options)
         with pytest.raises(ConfigError, match="stream: is 1"):
             sam(BGR, stream=1)
+
+    def test_keywords_of_everything_are_refused_with_prompts(self, sam: SAM) -> None:
+        for name in SEARCH:
+            with pytest.raises(ConfigError, match=f"{name}: is for segmenting everything"):
+                sam(
+                    BGR,
+                    bboxes=BOX,
+                    **{name: {"point_grids": [[[0.5, 0.5]]], "seconds": 1}.get(name, DEFAULTS[name])},
+                )
+        assert len(sam(BGR, bboxes=BOX, iou=0.9)[0]) == 1
 
     def test_what_is_accepted(self, sam: SAM) -> None:
         for options in ({"imgsz": 512}, {"imgsz": [512, 512]}, {"retina_masks": False}, {"device": "cpu"}):
@@ -532,8 +552,6 @@ def test_the_page_runs(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_page_names_every_option() -> None:
-    from mobilesam.compat.ultralytics.options import DEFAULTS
-
     page = PAGE.read_text()
     for name in DEFAULTS:
         assert f"`{name}`" in page, name

@@ -3,8 +3,8 @@
     >>> from mobilesam.compat.ultralytics import SAM
     >>> model = SAM("pocket")                                          # doctest: +SKIP
     >>> results = model("photo.jpg", bboxes=[120, 40, 380, 300])       # doctest: +SKIP
-    >>> results[0].masks.xy[0].shape, results[0].save("outlined.jpg")  # doctest: +SKIP
-    ((193, 2), 'outlined.jpg')
+    >>> results[0].masks.data.shape, results[0].save("outlined.jpg")   # doctest: +SKIP
+    ((1, 427, 640), 'outlined.jpg')
 
 Written from its documentation and behaviour; nothing of it is used or needed. Results are
 NumPy arrays. docs/how-to/ultralytics.md says what differs, and why.

@@ -17,6 +17,7 @@ from mobilesam.compat.ultralytics.options import (
     PredictOptions,
     check_image_size,
     read_options,
+    refuse_search_options,
     refuse_unknown,
 )
 from mobilesam.compat.ultralytics.prompts import naming, nested_to_prompts
@@ -26,6 +27,7 @@ from mobilesam.compat.ultralytics.sources import Picture, open_source
 from mobilesam.compat.ultralytics.summary import summarise_network
 from mobilesam.core.arrays import ArrayLike
 from mobilesam.core.errors import ConfigError, missing_extra
+from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
 from mobilesam.predictor import Model, load
 from mobilesam.results import Segmentation
@@ -140,6 +142,8 @@ class SAM:
         if not isinstance(stream, bool | np.bool_):
             raise ConfigError(f"stream: is {stream!r}; must be True or False")
         prompts = nested_to_prompts(bboxes, points, labels, masks)
+        if prompts is not None:
+            refuse_search_options(options)
         if chosen.device is not None:
             self.to(chosen.device)
         check_image_size(chosen.imgsz, self.model.runtime.image_size)
@@ -158,10 +162,12 @@ class SAM:
             result = segment_picture(self.model, picture, prompts, options)
             folder.write(result, picture.stem)
             if options.show:
-                result.show(conf=options.show_conf, labels=options.show_labels, boxes=options.show_boxes)
+                result.show(**options.drawing())
             if options.verbose:
                 phases = ", ".join(f"{ms:.1f} ms {phase}" for phase, ms in result.speed.items())
-                print(f"image {number} {picture.path}: {result.verbose()}{phases}", file=sys.stderr)
+                print(
+                    f"image {number} {printable(picture.path)}: {result.verbose()}{phases}", file=sys.stderr
+                )
             yield result
 
     def info(self, detailed: bool = False, verbose: bool = True) -> tuple[int, int, int, float]:
@@ -345,9 +351,9 @@ def segment_prompts(
     found = model.segment(
         embedding, prompts, multimask=multimask, prefixes=[name(i) for i in range(len(prompts))]
     )
-    image_alone = replace(embedding, arrays={}, image=rgb)  # results need no more, and live longer
+    sizes = replace(embedding, arrays={}, image=rgb[:0])  # masks need no more, and live longer
     return [
-        FoundObject(i, float(one.predicted_iou[k]), take_mask(replace(one, embedding=image_alone), k))
+        FoundObject(i, float(one.predicted_iou[k]), take_mask(replace(one, embedding=sizes), k))
         for i, one in enumerate(found)
         for k in (range(len(one)) if multimask else [one.choice])
     ]

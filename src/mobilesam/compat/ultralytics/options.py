@@ -59,9 +59,9 @@ class PredictOptions:
         name: of the run's folder in it, ``predict`` by default; a number is added where it is taken.
         exist_ok: write into a folder that is there.
         vid_stride: of a video, every so many frames one.
-        iou: of two found masks whose boxes overlap more, the better stays; only without prompts,
-            as are all that follow.
-        sampler: where to ask: ``grid`` as the original does, ``objects`` or ``hybrid``, which are faster.
+        iou: of two found masks whose boxes overlap more, the better stays; for prompts without effect.
+        sampler: where to ask: ``grid`` as the original does, ``objects`` or ``hybrid``, which are faster;
+            this and all that follow only without prompts.
         points_stride: points of the grid along each side.
         point_grids: points (N, 2) in 0..1 of the image and of each layer of crops, instead.
         conf_thres: found masks must have a higher predicted IoU; None for the model's own threshold,
@@ -108,6 +108,15 @@ class PredictOptions:
     crop_nms_thresh: float = 0.7
     seconds: float | None = None
 
+    def drawing(self) -> dict[str, Any]:
+        """Return how results are drawn, as keywords of ``Results.plot``."""
+        return {
+            "conf": self.show_conf,
+            "labels": self.show_labels,
+            "boxes": self.show_boxes,
+            "line_width": self.line_width,
+        }
+
     def everything(self) -> EverythingOptions:
         """Return how an image is searched when there is no prompt."""
         return EverythingOptions(
@@ -126,6 +135,11 @@ class PredictOptions:
         )
 
 
+# What only the search for everything has; iou is left alone, for many give it always.
+SEARCH = (
+    *("points_stride", "point_grids", "conf_thres", "stability_score_thresh", "stability_score_offset"),
+    *("crop_n_layers", "crop_overlap_ratio", "crop_downscale_factor", "crop_nms_thresh", "seconds"),
+)
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(PredictOptions)}
 
 
@@ -165,6 +179,19 @@ def _allowed(name: str, value: Any) -> str:
         plain = isinstance(value, str) and value not in ("", ".", "..") and not set(value) & {"/", "\\"}
         return "" if plain else "the name of a folder, without a folder before it"
     return ""
+
+
+def refuse_search_options(given: Mapping[str, Any]) -> None:
+    """Refuse what would have no effect on prompts.
+
+    Raises:
+        ConfigError: for a keyword of the search for everything.
+    """
+    for name, value in given.items():
+        if name in SEARCH and value is not None:
+            raise ConfigError(
+                f"{name}: is for segmenting everything, and there are prompts; leave one of them out"
+            )
 
 
 def refuse_unknown(method: str, given: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -44,6 +44,7 @@ def nested_to_prompts(
         >>> [prompt.points for prompt in nested_to_prompts(points=[[[10, 20], [30, 40]]])]
         [[[10, 20], [30, 40]]]
     """
+    bboxes, points, labels, masks = (_off_device(value) for value in (bboxes, points, labels, masks))
     given: dict[str, list[Any]] = {}
     if bboxes is not None:
         given["bboxes"] = _split(bboxes, "bboxes", 1, (2,), BOX_FORMS, numbers=4)
@@ -68,6 +69,11 @@ def nested_to_prompts(
         Prompt(points=p, labels=label, box=b, mask=m)
         for p, label, b, m in zip(each["points"], of_points, each["bboxes"], each["masks"], strict=True)
     ]
+
+
+def _off_device(value: ArrayLike) -> ArrayLike:
+    """Return a tensor's values as an array, and anything else as it is."""
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
 
 
 def nesting(value: ArrayLike, name: str, deepest: int = DEEPEST) -> int:

@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ class Results(NumpyBacked):
         result = cls(orig_img, path, names, speed=speed)
         if objects:
             result.masks = Masks.of([one.what for one in objects], result.orig_shape)
-            result.boxes = Boxes(lambda: objects_to_rows(objects), result.orig_shape)
+            result.boxes = Boxes(partial(objects_to_rows, objects), result.orig_shape)
         return result
 
     @property

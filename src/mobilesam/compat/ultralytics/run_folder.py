@@ -42,13 +42,7 @@ class RunFolder:
         folder, result.save_dir = self._folder, str(self._folder)
         stem = self._free(stem)
         if options.save:
-            result.save(
-                folder / f"{stem}.jpg",
-                conf=options.show_conf,
-                labels=options.show_labels,
-                boxes=options.show_boxes,
-                line_width=options.line_width,
-            )
+            result.save(folder / f"{stem}.jpg", **options.drawing())
         if options.save_txt:
             result.save_txt(folder / "labels" / f"{stem}.txt", save_conf=options.save_conf)
         if options.save_crop:
