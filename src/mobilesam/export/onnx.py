@@ -235,6 +235,7 @@ def _trace(module: nn.Module, inputs: Mapping[str, Tensor | None], outputs: list
     model = program.model_proto
     _inputs_to_external(model, {name.removeprefix("network.") for name in names})
     _share_constants(model)
+    _halve_gelu_last(model)
     model.doc_string = ""
     for node in model.graph.node:
         node.doc_string = ""
@@ -288,6 +289,28 @@ def _share_constants(model: onnx.ModelProto) -> None:
             node.input[i] = renamed.get(name, name)
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
+
+
+def _halve_gelu_last(model: onnx.ModelProto) -> None:
+    """Write x * (0.5 * (1 + erf)) as (x * (1 + erf)) * 0.5, a form that ONNX Runtime fuses to one GELU."""
+    maker = {name: node for node in model.graph.node for name in node.output}
+    for node in model.graph.node:
+        if node.op_type != "Mul":
+            continue
+        for x, scaled in (node.input, reversed(node.input)):
+            inner = maker.get(scaled)
+            if inner is None or inner.op_type != "Mul":
+                continue
+            half, raised = inner.input
+            if raised in maker and _is_one_plus_erf(maker[raised], maker):
+                inner.input[:] = [x, raised]
+                node.input[:] = [scaled, half]
+
+
+def _is_one_plus_erf(node: onnx.NodeProto, maker: Mapping[str, onnx.NodeProto]) -> bool:
+    return node.op_type == "Add" and any(
+        name in maker and maker[name].op_type == "Erf" for name in node.input
+    )
 
 
 @contextlib.contextmanager

@@ -153,13 +153,20 @@ class OnnxRuntime:
         names = [output.name for output in session.get_outputs()]
         feed = {value.name: feed[value.name] for value in session.get_inputs()}
         try:
-            return dict(zip(names, session.run(names, feed), strict=True))
+            return dict(zip(names, session.run(names, feed, self._run_options(part)), strict=True))
         except Exception as error:  # its classes are no part of ONNX Runtime's interface
             if any(sign in str(error) for sign in OUT_OF_MEMORY):
                 raise LimitError(
                     f"{part}: not enough memory for this step; free some, or give fewer prompts"
                 ) from error
             raise
+
+    def _run_options(self, part: str) -> ort.RunOptions:
+        """Let the encoder give back what it worked in: it runs once, the decoder then runs many times."""
+        options = ort.RunOptions()
+        if part == "encoder" and self.device == "cpu":
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        return options
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the tensors; the copy starts sessions of its own."""
@@ -187,7 +194,8 @@ class OnnxRuntime:
         """Join a graph with its tensors; ONNX Runtime then optimises the two together."""
         options = ort.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
-        options.enable_mem_pattern = False  # it takes its memory twice and is no faster
+        # A plan of the memory for one batch would be kept beside those for batches of other sizes, for no speed.
+        options.enable_mem_pattern = False
         # A session's threads would go on spinning after a run, on the cores that the next one needs.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         if self._threads is not None:
