@@ -61,7 +61,9 @@ def test_documented_commands_run(here: Path, page: str, command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [ROOT / "README.md", ROOT / "docs/tutorial/first-steps.md"], ids=lambda p: p.name
+    "page",
+    [ROOT / "README.md", ROOT / "docs/tutorial/first-steps.md", ROOT / "docs/how-to/many-images.md"],
+    ids=lambda p: p.name,
 )
 def test_python_examples_run(here: Path, page: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
@@ -84,7 +86,15 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_docstring_examples_run() -> None:
     tried = 0
     for info in pkgutil.walk_packages(mobilesam.__path__, "mobilesam."):
-        if info.name.split(".")[1] in ("core", "storage", "formats", "predictor", "results", "compat"):
+        if info.name.split(".")[1] in (
+            "core",
+            "storage",
+            "formats",
+            "batches",
+            "predictor",
+            "results",
+            "compat",
+        ):
             result = doctest.testmod(importlib.import_module(info.name))
             assert result.failed == 0, info.name
             tried += result.attempted

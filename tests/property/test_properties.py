@@ -22,9 +22,11 @@ from mobilesam.core.regions import distance_to_edge
 from mobilesam.core.resize import enlarging_taps
 from mobilesam.core.rle import Rle, dict_to_rle, mask_to_rle, rle_intersections, rle_to_mask, string_to_counts
 from mobilesam.core.text import printable
-from mobilesam.core.types import Prompt
+from mobilesam.core.types import Embedding, Prompt
 from mobilesam.formats.image import array_to_rgb, read_image
 from mobilesam.formats.prompt_file import parse_prompts
+from mobilesam.predictor import Model
+from tests.seeded import seeded_image
 
 masks = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=24))
 sizes = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
@@ -176,3 +178,31 @@ def test_any_text_is_prompts_or_an_error(text: str) -> None:
 def test_printable_text_has_no_control_characters(text: str) -> None:
     assert printable(text).isprintable()
     printable(text).encode("utf-8")
+
+
+@pytest.fixture(scope="module")
+def four(pocket: Model) -> tuple[Embedding, ...]:
+    return pocket.embed_batch([seeded_image(20 + 30 * i, 90 - 20 * i, i) for i in range(4)])
+
+
+OBJECTS = (
+    Prompt(points=[3, 4]),
+    Prompt(points=[[3, 4], [9, 9]]),
+    Prompt(box=[2, 2, 15, 14]),
+    Prompt(points=[5, 5], box=[1, 3, 15, 14]),
+)
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.lists(st.tuples(st.integers(0, 3), st.lists(st.sampled_from(OBJECTS), max_size=3)), max_size=5))
+def test_batches_of_any_raggedness_keep_the_order(
+    pocket: Model, four: tuple[Embedding, ...], wanted: list[tuple[int, list[Prompt]]]
+) -> None:
+    results = pocket.segment_batch([four[i] for i, _ in wanted], [prompts for _, prompts in wanted])
+    assert len(results) == len(wanted)
+    for found, (i, prompts) in zip(results, wanted, strict=True):
+        assert len(found) == len(prompts)
+        for result, prompt in zip(found, prompts, strict=True):
+            alone = pocket.segment(four[i], prompt)
+            np.testing.assert_allclose(result.low_res_masks, alone.low_res_masks, atol=1e-4)
+            np.testing.assert_allclose(result.predicted_iou, alone.predicted_iou, atol=1e-4)
