@@ -69,9 +69,9 @@ class OnnxFile:
         seconds: after which a run is stopped; None for never.
     """
 
-    def __init__(self, path: Path, data: bytes, session: ort.InferenceSession, seconds: float | None) -> None:
+    def __init__(self, path: Path, sha256: str, session: ort.InferenceSession, seconds: float | None) -> None:
         self.path = path
-        self.sha256 = hashlib.sha256(data).hexdigest()
+        self.sha256 = sha256
         self.inputs = {value.name: _shape(value.shape) for value in session.get_inputs()}
         self.types = {value.name: value.type for value in session.get_inputs()}
         self.outputs = tuple(value.name for value in session.get_outputs())
@@ -141,7 +141,8 @@ def open_onnx_file(
     if PROVIDERS.get(device) not in ort.get_available_providers():
         raise ConfigError(f"device {device!r}: not here; ONNX Runtime has {', '.join(_devices())}")
     data = _checked_bytes(path)
-    trusted = known is None or hashlib.sha256(data).hexdigest() in known
+    sha256 = hashlib.sha256(data).hexdigest()
+    trusted = known is None or sha256 in known
     options = ort.SessionOptions()
     options.log_severity_level = SILENT
     if threads is not None:
@@ -154,7 +155,7 @@ def open_onnx_file(
             enable_fallback=0,  # it would print, and try the same again
             disabled_optimizers=None if trusted else ["ConstantFolding"],
         )
-        file = OnnxFile(path, data, session, None if trusted else seconds)
+        file = OnnxFile(path, sha256, session, None if trusted else seconds)
     except Exception as error:  # its classes are no part of ONNX Runtime's interface
         raise WeightsError(
             f"{path}: ONNX Runtime {ort.__version__} does not open it ({_reason(error)}); export it again"
