@@ -13,7 +13,7 @@ def array_like(array: np.ndarray, example: ArrayLike) -> ArrayLike:
         return array
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(array)).to(example.device)
+    return torch.as_tensor(array, device=example.device)
 
 
 def shift_like(values: ArrayLike, offset: list[int]) -> ArrayLike:

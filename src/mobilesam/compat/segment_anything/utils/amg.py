@@ -147,8 +147,9 @@ def area_from_rle(rle: dict[str, Any]) -> int:
 def calculate_stability_score(masks: ArrayLike, mask_threshold: float, threshold_offset: float) -> ArrayLike:
     """Return the stability (...) of logits (..., H, W); of a mask that is empty at both thresholds it is 0."""
     logits = to_numpy(masks).astype(np.float32, copy=False)
-    scores = stability_scores(logits, offset=threshold_offset, threshold=mask_threshold)
-    return array_like(np.asarray(scores), masks)
+    flat = logits.reshape(math.prod(logits.shape[:-2]), *logits.shape[-2:])
+    scores = stability_scores(flat, offset=float(threshold_offset), threshold=float(mask_threshold))
+    return array_like(scores.reshape(logits.shape[:-2]), masks)
 
 
 def build_all_layer_point_grids(n_per_side: int, n_layers: int, scale_per_layer: int) -> list[Points]:
