@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 
 import mobilesam
-from mobilesam.core.boxes import non_maximum_suppression
+from mobilesam.core.boxes import inclusive, non_maximum_suppression
 from mobilesam.core.rle import rle_to_mask
 from mobilesam.formats.coco import Photograph, read_instances, read_photograph
-from mobilesam.everything.masks import inclusive
 
 PREDICTED_IOUS = (0.2, 0.3, 0.35, 0.4, 0.5, 0.6)
 STABILITIES = (0.2, 0.3, 0.4, 0.5, 0.6)
@@ -30,7 +29,7 @@ IOUS = np.arange(0.5, 1, 0.05)
 def search(model: mobilesam.Model, photograph: Photograph, side: int) -> tuple[np.ndarray, ...]:
     """Return predicted IoUs (N,), stabilities (N,), boxes (N, 4) and IoUs (N, M) with the labelled objects."""
     options = mobilesam.EverythingOptions(
-        points_per_side=side, pred_iou_thresh=0, stability_score_thresh=0, box_nms_thresh=1
+        sampler="grid", points_per_side=side, pred_iou_thresh=0, stability_score_thresh=0, box_nms_thresh=1
     )
     found = model.everything(read_photograph(photograph), options)
     objects = np.stack([rle_to_mask(i.segmentation).ravel() for i in photograph.instances]).astype(np.float32)

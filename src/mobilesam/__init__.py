@@ -32,7 +32,7 @@ _WHERE = {
     "Polygon": "mobilesam.core.polygons",
     "read_image": "mobilesam.formats.image",
     "SamPredictor": "mobilesam.compat.segment_anything",
-    "SamAutomaticMaskGenerator": "mobilesam.compat.automatic_mask_generator",
+    "SamAutomaticMaskGenerator": "mobilesam.compat.segment_anything",
     "sam_model_registry": "mobilesam.compat.segment_anything",
     "MobileSamError": "mobilesam.core.errors",
     "ConfigError": "mobilesam.core.errors",
@@ -51,9 +51,7 @@ _WHERE = {
 __all__ = ["__version__", *_WHERE]
 
 if TYPE_CHECKING:
-    from mobilesam.compat.automatic_mask_generator import (
-        SamAutomaticMaskGenerator as SamAutomaticMaskGenerator,
-    )
+    from mobilesam.compat.segment_anything import SamAutomaticMaskGenerator as SamAutomaticMaskGenerator
     from mobilesam.compat.segment_anything import SamPredictor as SamPredictor
     from mobilesam.compat.segment_anything import sam_model_registry as sam_model_registry
     from mobilesam.core.errors import ConfigError as ConfigError

@@ -10,6 +10,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
 import mobilesam
 from mobilesam.cli.main import run
@@ -71,6 +72,19 @@ def test_python_examples_run(here: Path, page: Path) -> None:
     for block in blocks:
         exec(compile(block, page.name, "exec"), namespace)
     assert namespace["model"].name == "pocket-2"
+
+
+def test_segment_anything_page_runs(here: Path, vit_t_weights: dict) -> None:
+    torch.save(
+        {name: torch.as_tensor(array) for name, array in vit_t_weights.items()}, here / "mobile_sam.pt"
+    )
+    page = ROOT / "docs/how-to/segment-anything.md"
+    namespace: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.S):
+        exec(compile(block, page.name, "exec"), namespace)
+    assert namespace["outputs"][1]["masks"].shape == (2, 1, *namespace["image"].shape[:2])
+    same = namespace["outputs"][1]["masks"] == namespace["masks"]
+    assert same.float().mean() > 0.999
 
 
 @pytest.mark.parametrize(

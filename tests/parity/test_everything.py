@@ -25,9 +25,12 @@ RUNS = json.loads((GOLDEN / "automatic_masks_seed0.json").read_text())
 @pytest.mark.parametrize("run", RUNS, ids=["grid", "crops and small regions"])
 def test_records_are_the_references(onnx_vit_t: Model, run: dict) -> None:
     generator = SamAutomaticMaskGenerator(onnx_vit_t, output_mode="coco_rle", **run["settings"])
-    found = generator.generate(seeded_image(*run["image"]))
-    assert len(found) == len(run["records"])
-    for ours, theirs in zip(found, run["records"], strict=True):
+    check_records(generator.generate(seeded_image(*run["image"])), run["records"])
+
+
+def check_records(found: list[dict], wanted: list[dict]) -> None:
+    assert len(found) == len(wanted) > 0
+    for ours, theirs in zip(found, wanted, strict=True):
         assert abs(ours["predicted_iou"] - theirs["predicted_iou"]) <= 1e-3
         assert abs(ours["stability_score"] - theirs["stability_score"]) <= 1e-3
         assert abs(ours["area"] - theirs["area"]) <= 1e-4 * theirs["area"] + 1

@@ -47,3 +47,18 @@ else:
 NamedArrays = dict[str, np.ndarray]
 Size = tuple[int, int]  # (height, width)
 ArrayLike = Any  # list, tuple, array or tensor, as users give it
+
+
+def is_tensor(value: object) -> bool:
+    """Whether a value is one of PyTorch's tensors, which is told without loading PyTorch."""
+    return hasattr(value, "detach") and hasattr(value, "is_floating_point")
+
+
+def to_numpy(value: ArrayLike) -> np.ndarray:
+    """Return an array of what holds one: also of a tensor that needs gradients or lies on a device."""
+    if not is_tensor(value):
+        return np.asarray(value)
+    tensor = value.detach().cpu()
+    return (
+        tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
+    ).numpy()  # NumPy has no bfloat16

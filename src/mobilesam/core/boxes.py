@@ -15,6 +15,12 @@ def mask_to_box(mask: Mask) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
+def inclusive(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """Return a box with its far edges inclusive, as SAM compares them; zeros for an empty mask."""
+    x0, y0, x1, y1 = box
+    return (x0, y0, x1 - 1, y1 - 1) if x1 else box
+
+
 def xyxy_to_xywh(box: tuple) -> tuple:
     """Return (x, y, width, height) of a box (x0, y0, x1, y1)."""
     x0, y0, x1, y1 = box

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mobilesam.core.arrays import Logits, Points, Size
-from mobilesam.core.boxes import mask_to_box, non_maximum_suppression
+from mobilesam.core.boxes import inclusive, mask_to_box, non_maximum_suppression
 from mobilesam.core.geometry import to_input_frame
 from mobilesam.core.grids import Crop
 from mobilesam.core.postprocess import MASK_THRESHOLD, enlarge_window, stability_scores, visible_part
@@ -110,12 +110,6 @@ def measure(
     x0, y0, x1, y1 = mask_to_box(window)
     box = (x0 + x, y0 + y, x1 + x, y1 + y) if x1 else (0, 0, 0, 0)
     return FoundMask(window_to_rle(window, (x, y), size), box, 0.0, stability, (0.0, 0.0), crop)
-
-
-def inclusive(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    """Return a box with its far edges inclusive, as SAM compares them; zeros for an empty mask."""
-    x0, y0, x1, y1 = box
-    return (x0, y0, x1 - 1, y1 - 1) if x1 else box
 
 
 def suppress(masks: list[FoundMask], scores: Sequence[float], threshold: float) -> list[FoundMask]:
