@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mobilesam.batches import prompts_at_once
 from mobilesam.compat.errors import ImageAssertionError
 from mobilesam.core.arrays import NamedArrays, Pixels, Size
 from mobilesam.core.errors import ConfigError
@@ -20,12 +21,10 @@ from mobilesam.networks.batched_input import check_size as check_size
 from mobilesam.networks.build import build_network
 from mobilesam.networks.checkpoints import load_tensors
 from mobilesam.networks.sam import Sam, enlarge, normalise
-from mobilesam.predictor import PROMPTS_PER_BATCH, Model
+from mobilesam.predictor import Model
 from mobilesam.runtimes.base import Runtime
 from mobilesam.runtimes.torch import TorchRuntime
 from mobilesam.weights import read_tensors
-
-PROMPTS_PER_BATCH_ON_A_GPU = 64  # segment_anything's points_per_batch
 
 
 def build_sam(name: str, checkpoint: str | Path | None) -> Sam:
@@ -153,8 +152,8 @@ def decode_batch(
     enlarger: Enlarger,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Decode and enlarge in batches as large as is fast: masks, IoU predictions and low-resolution logits."""
-    on_processor = str(runtime.device) == "cpu"
-    step = PROMPTS_PER_BATCH if on_processor else PROMPTS_PER_BATCH_ON_A_GPU
+    inner = runtime.runtime if isinstance(runtime, TensorRuntime) else runtime
+    step = prompts_at_once(inner, inputs.point_coords.shape[1])
     parts: list[tuple[Any, ...]] = []
     for start in range(0, len(inputs.point_coords), step):
         batch = some_of(inputs, slice(start, start + step))
