@@ -121,12 +121,23 @@ BOX, MASK = torch.tensor([[80.0, 80, 300, 200]]), torch.zeros(1, 1, 256, 256)
         ((COORDS, LABELS > 0), "point_labels: is a Tensor of bool"),
         ((COORDS * 30, LABELS), r"point_coords\[0, 0\].x: is 600; must be in \[0, 512\]"),
         ((COORDS * NAN, -LABELS), r"point_coords\[0, 0\].x: is nan"),
+        (
+            (COORDS.double() * 1e300, -LABELS),
+            r"point_coords\[0, 0\].x: is 2e\+301; must be in \[-512, 1024\]",
+        ),
+        ((COORDS * -30, LABELS * 2), r"point_coords\[0, 0\].x: is -600; must be in \[-512, 1024\]"),
+        ((None, None, None, MASK.double() + 1e300), "mask_input: holds NaN or infinite logits"),
         ((COORDS, LABELS, None, None, 1), "multimask_output: is 1; must be True or False"),
     ],
 )
 def test_batches_that_are_none(predictor: SamPredictor, tensors: tuple, message: str) -> None:
     with pytest.raises(PromptError, match=f"^{message}"):
         predictor.predict_torch(*tensors)
+
+
+def test_logits_that_float32_cannot_hold(predictor: SamPredictor) -> None:
+    with pytest.raises(PromptError, match="mask_input: holds NaN or infinite logits"):
+        predictor.predict(mask_input=LOGITS + np.float64(1e300))
 
 
 def test_limits(predictor: SamPredictor) -> None:

@@ -234,9 +234,7 @@ def _check_mask(
     if array.dtype.kind == "f":
         if array.shape != (side, side):
             raise PromptError(f"{name}: float logits of shape {array.shape}; must be {wanted}")
-        if not np.isfinite(array).all():
-            raise PromptError(f"{name}: holds NaN or infinite logits; must be finite")
-        return array.astype(np.float32)[None]
+        return _finite_logits(array, name)[None]
     if array.dtype.kind not in "bui":
         raise PromptError(f"{name}: has type {array.dtype}; must be {wanted}", code="U")
     if array.shape != tuple(original_size):
@@ -400,14 +398,16 @@ def _check_batch_points(
             f"{names.labels}[{i}, {j}]: is {kinds[i, j]:g}; must be 1 (on the object), 0 (beside it), "
             "-1 (a pad), or 2 and 3 (a box's corners)"
         )
-    height, width = input_size
-    beyond = (coords < 0) | (coords > [width, height])  # a point just inside may be rounded to the edge
-    wrong = np.argwhere(~np.isfinite(coords) | (beyond & np.isin(kinds, (BACKGROUND, FOREGROUND))[..., None]))
+    sides = np.array(input_size[::-1])
+    is_point = np.isin(kinds, (BACKGROUND, FOREGROUND))[..., None]
+    low = np.where(is_point, 0, -sides)  # (B, N, 2); a box's corners may reach an image beyond
+    high = np.where(is_point, sides, 2 * sides)  # a point just inside may be rounded to the edge
+    wrong = np.argwhere(~((coords >= low) & (coords <= high)))  # NaN is neither
     if len(wrong):
-        i, j, axis = wrong[0]
+        i, j, axis = at = tuple(wrong[0])
         raise PromptError(
-            f"{names.points}[{i}, {j}].{'xy'[axis]}: is {coords[i, j, axis]:g}; must be in "
-            f"[0, {(width, height)[axis]}], in pixels of the resized image"
+            f"{names.points}[{i}, {j}].{'xy'[axis]}: is {coords[at]:g}; must be in "
+            f"[{low[at]}, {high[at]}], in pixels of the resized image"
         )
     return coords, kinds
 
@@ -433,9 +433,15 @@ def _check_batch_masks(mask_input: ArrayLike, grid: int, name: str) -> np.ndarra
         raise PromptError(f"{name}: has type {array.dtype}; must be {wanted}", code="U")
     if array.ndim != 4 or array.shape[1:] != (1, side, side) or not len(array):
         raise PromptError(f"{name}: has shape {array.shape}; must be {wanted}")
-    if not np.isfinite(array).all():
+    return _finite_logits(array, name)
+
+
+def _finite_logits(array: np.ndarray, name: str) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+        logits = array.astype(np.float32)
+    if not np.isfinite(logits).all():
         raise PromptError(f"{name}: holds NaN or infinite logits; must be finite")
-    return array.astype(np.float32)
+    return logits
 
 
 def _numbers(value: ArrayLike, name: str, wanted: str) -> np.ndarray:
