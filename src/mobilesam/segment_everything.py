@@ -82,15 +82,15 @@ class EverythingOptions:
             check_whole_number("points_per_side", self.points_per_side, 1, MAX_POINTS_PER_SIDE)
         for name in ("pred_iou_thresh", "stability_score_thresh"):
             if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), 0, 1)
-        check_number("stability_score_offset", self.stability_score_offset, 0)
+                check_number(name, getattr(self, name), 0.0, 1.0)
+        check_number("stability_score_offset", self.stability_score_offset, 0.0)
         for name in ("box_nms_thresh", "crop_nms_thresh", "crop_overlap_ratio"):
-            check_number(name, getattr(self, name), 0, 1)
+            check_number(name, getattr(self, name), 0.0, 1.0)
         check_whole_number("crop_n_layers", self.crop_n_layers, 0, MAX_CROP_LAYERS)
         check_whole_number("crop_n_points_downscale_factor", self.crop_n_points_downscale_factor, 1)
         check_whole_number("min_mask_region_area", self.min_mask_region_area, 0)
         if self.seconds is not None:
-            check_number("seconds", self.seconds, 0, above=True)
+            check_number("seconds", self.seconds, 0.0, above=True)
         crops = [4**layer for layer in range(self.crop_n_layers + 1)]
         points = sum(n * len(grid) for n, grid in zip(crops, self.grids(), strict=False))
         if points > MAX_POINTS:
@@ -120,9 +120,8 @@ class EverythingOptions:
         if (self.points_per_side is None) == (self.point_grids is None):
             raise ConfigError("points_per_side, point_grids: give exactly one of them")
         if self.points_per_side is not None:
-            return build_layer_grids(
-                self.points_per_side, self.crop_n_layers, self.crop_n_points_downscale_factor
-            )
+            thinning = int(self.crop_n_points_downscale_factor)
+            return build_layer_grids(int(self.points_per_side), int(self.crop_n_layers), thinning)
         assert self.point_grids is not None
         try:
             grids = [np.asarray(grid, np.float64) for grid in self.point_grids]

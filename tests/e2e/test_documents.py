@@ -61,7 +61,9 @@ def test_documented_commands_run(here: Path, page: str, command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [ROOT / "README.md", ROOT / "docs/tutorial/first-steps.md"], ids=lambda p: p.name
+    "page",
+    [ROOT / "README.md", ROOT / "docs/tutorial/first-steps.md", ROOT / "docs/how-to/everything.md"],
+    ids=lambda p: p.name,
 )
 def test_python_examples_run(here: Path, page: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)

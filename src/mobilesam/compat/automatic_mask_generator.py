@@ -28,6 +28,10 @@ class SamAutomaticMaskGenerator:
     :mod:`mobilesam.segment_everything`. ``points_per_batch`` is taken and not needed:
     batches are as large as is fastest, whatever the memory.
 
+    The thresholds are SAM's, whatever the model. ``pocket`` is less sure of itself: of its
+    masks hardly one passes them; give it ``pred_iou_thresh=0.35, stability_score_thresh=0.4``,
+    which :meth:`mobilesam.Model.everything` takes by itself.
+
     Args:
         model: a model of :func:`mobilesam.load`, or a network of ``sam_model_registry``.
         points_per_side: of the grid, or None with ``point_grids``.
@@ -46,6 +50,8 @@ class SamAutomaticMaskGenerator:
 
     Raises:
         ConfigError: for options that do not fit together.
+        PromptError: for a number outside its range.
+        LimitError: for more points or crops than can be asked in reasonable time.
     """
 
     def __init__(
@@ -76,14 +82,13 @@ class SamAutomaticMaskGenerator:
             pred_iou_thresh=pred_iou_thresh,
             stability_score_thresh=stability_score_thresh,
             stability_score_offset=stability_score_offset,
-            box_nms_thresh=box_nms_thresh,
+            box_nms_thresh=at_most_one(box_nms_thresh),
             crop_n_layers=crop_n_layers,
-            crop_nms_thresh=crop_nms_thresh,
+            crop_nms_thresh=at_most_one(crop_nms_thresh),
             crop_overlap_ratio=crop_overlap_ratio,
             crop_n_points_downscale_factor=crop_n_points_downscale_factor,
             min_mask_region_area=min_mask_region_area,
         )
-        self.options.grids()
         self._model = model if isinstance(model, Model) else network_to_model(model)
 
     def generate(self, image: Image) -> list[dict[str, Any]]:
@@ -109,3 +114,8 @@ class SamAutomaticMaskGenerator:
             "stability_score": mask.stability_score,
             "crop_box": list(xyxy_to_xywh(mask.crop)),
         }
+
+
+def at_most_one(threshold: float) -> float:
+    """Return a threshold of IoU; above 1, which segment_anything takes, nothing is suppressed, as at 1."""
+    return 1.0 if isinstance(threshold, int | float) and threshold > 1 else threshold
