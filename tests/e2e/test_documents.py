@@ -16,6 +16,7 @@ import mobilesam
 from mobilesam.cli.main import run
 from tests.photographs import cat, jpeg
 
+EXAMPLES = ("tutorial/first-steps.md", "how-to/many-images.md", "how-to/everything.md")
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 WITHOUT_EFFECT_HERE = ("mobilesam train", "mobilesam evaluate", "mobilesam export", "mobilesam demo")
@@ -63,7 +64,7 @@ def test_documented_commands_run(here: Path, page: str, command: str) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [ROOT / "README.md", ROOT / "docs/tutorial/first-steps.md", ROOT / "docs/how-to/many-images.md"],
+    [ROOT / "README.md", *(ROOT / "docs" / page for page in EXAMPLES)],
     ids=lambda p: p.name,
 )
 def test_python_examples_run(here: Path, page: Path) -> None:

@@ -7,14 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from mobilesam import ConfigError, EverythingOptions, Prompt, SamAutomaticMaskGenerator
+from mobilesam import ConfigError, EverythingOptions, MobileSamError, Prompt, SamAutomaticMaskGenerator
 from mobilesam.core.boxes import mask_to_box, near_crop_edge, non_maximum_suppression
 from mobilesam.core.geometry import input_size_of
 from mobilesam.core.grids import build_point_grid
 from mobilesam.core.postprocess import enlarge_logits, enlarge_window, stability_scores
 from mobilesam.core.rle import dict_to_rle, rle_to_mask
 from mobilesam.predictor import Model
-from mobilesam.segment_everything import segment_everything
 from tests.conftest import GOLDEN
 from tests.photographs import cat
 from tests.seeded import seeded_image
@@ -138,12 +137,13 @@ def test_a_limit_of_time_leaves_the_masks_found_so_far(pocket: Model) -> None:
         ({"point_grids": [np.zeros((1, 2))]}, "give exactly one"),
         ({"points_per_side": None, "point_grids": [np.zeros((1, 2))], "crop_n_layers": 1}, "has 1; give one"),
         ({"points_per_side": None, "point_grids": [np.full((1, 2), 7.0)]}, r"must be \(N, 2\) in 0..1"),
-        ({"seconds": 0}, "must be above 0"),
+        ({"points_per_side": None, "point_grids": [["a", "b"]]}, "are no lists of points"),
+        ({"points_per_side": None, "point_grids": 7}, "are no lists of points"),
     ],
 )
-def test_options_that_do_not_fit(pocket: Model, options: dict, message: str) -> None:
+def test_options_that_do_not_fit(options: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        segment_everything(pocket, cat(), EverythingOptions(sampler="grid", **options))
+        EverythingOptions(sampler="grid", **options)
 
 
 def test_output_modes(pocket: Model) -> None:
@@ -162,3 +162,31 @@ def test_output_modes(pocket: Model) -> None:
         assert isinstance(coco["segmentation"]["counts"], str)
     with pytest.raises(ConfigError, match="must be one of binary_mask"):
         SamAutomaticMaskGenerator(pocket, output_mode="png")
+
+
+def test_each_model_has_thresholds_of_its_own(pocket: Model, onnx_vit_t: Model) -> None:
+    for model, predicted_iou, stability in ((pocket, 0.35, 0.4), (onnx_vit_t, 0.88, 0.95)):
+        settled = EverythingOptions().settled(model.thresholds)
+        assert (settled.pred_iou_thresh, settled.stability_score_thresh) == (predicted_iou, stability)
+    asked = EverythingOptions(pred_iou_thresh=0.5).settled(pocket.thresholds)
+    assert (asked.pred_iou_thresh, asked.stability_score_thresh) == (0.5, 0.4)
+    found = pocket.everything(cat(), EverythingOptions(points_per_side=6))
+    strict = SamAutomaticMaskGenerator(pocket, points_per_side=6).generate(cat())
+    assert len(found) > len(strict)
+    assert all(mask.predicted_iou > 0.35 and mask.stability_score >= 0.4 for mask in found)
+
+
+def test_a_threshold_of_nothing_keeps_all(onnx_vit_t: Model) -> None:
+    """SAM's filters are off at 0: seeded weights predict IoUs below it."""
+    settings = {"points_per_side": 2, "stability_score_thresh": 0, "box_nms_thresh": 1}
+    found = onnx_vit_t.everything(seeded_image(60, 80), EverythingOptions(pred_iou_thresh=0, **settings))
+    assert len(found) == 3 * 4
+    assert min(mask.predicted_iou for mask in found) < 0
+    above = onnx_vit_t.everything(seeded_image(60, 80), EverythingOptions(pred_iou_thresh=1e-9, **settings))
+    assert len(above) == sum(mask.predicted_iou > 0 for mask in found)
+
+
+@pytest.mark.parametrize("options", [{"pred_iou_thresh": 2}, {"points_per_side": 0}, {"crop_n_layers": 50}])
+def test_the_generator_refuses_what_the_options_do(pocket: Model, options: dict) -> None:
+    with pytest.raises(MobileSamError, match=next(iter(options))):
+        SamAutomaticMaskGenerator(pocket, **options)

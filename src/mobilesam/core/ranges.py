@@ -18,7 +18,7 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf, *, a
         PromptError: names the argument, its value and the range.
 
     Example:
-        >>> check_number("seconds", -1, 0, above=True)
+        >>> check_number("seconds", -1, 0.0, above=True)
         Traceback (most recent call last):
         mobilesam.core.errors.PromptError: seconds: is -1; must be a number above 0
     """

@@ -144,9 +144,8 @@ class EverythingOptions:
         if (self.points_per_side is None) == (self.point_grids is None):
             raise ConfigError("points_per_side, point_grids: give exactly one of them")
         if self.points_per_side is not None:
-            return build_layer_grids(
-                self.points_per_side, self.crop_n_layers, self.crop_n_points_downscale_factor
-            )
+            thinning = int(self.crop_n_points_downscale_factor)
+            return build_layer_grids(int(self.points_per_side), int(self.crop_n_layers), thinning)
         assert self.point_grids is not None
         try:
             grids = [np.asarray(grid, np.float64) for grid in self.point_grids]

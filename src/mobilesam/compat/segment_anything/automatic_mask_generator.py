@@ -35,6 +35,10 @@ class SamAutomaticMaskGenerator:
     that may be changed between images, but for ``model``, which is ``predictor.model``, and
     ``points_per_side``, which becomes ``point_grids``.
 
+    The thresholds are SAM's, whatever the model. ``pocket`` is less sure of itself: of its
+    masks hardly one passes them; give it ``pred_iou_thresh=0.35, stability_score_thresh=0.4``,
+    which :meth:`mobilesam.Model.everything` takes by itself.
+
     Args:
         model: a model of :func:`mobilesam.load`, or a network of ``sam_model_registry``.
         points_per_side: of the grid, or None with ``point_grids``.
@@ -54,6 +58,8 @@ class SamAutomaticMaskGenerator:
 
     Raises:
         ConfigError: for options that do not fit together.
+        PromptError: for a number outside its range.
+        LimitError: for more points or crops than can be asked in reasonable time.
     """
 
     def __init__(
@@ -115,9 +121,9 @@ class SamAutomaticMaskGenerator:
             pred_iou_thresh=self.pred_iou_thresh,
             stability_score_thresh=self.stability_score_thresh,
             stability_score_offset=self.stability_score_offset,
-            box_nms_thresh=min(self.box_nms_thresh, 1.0),  # more means none, as there
+            box_nms_thresh=at_most_one(self.box_nms_thresh),
             crop_n_layers=self.crop_n_layers,
-            crop_nms_thresh=min(self.crop_nms_thresh, 1.0),
+            crop_nms_thresh=at_most_one(self.crop_nms_thresh),
             crop_overlap_ratio=self.crop_overlap_ratio,
             crop_n_points_downscale_factor=self.crop_n_points_downscale_factor,
             min_mask_region_area=self.min_mask_region_area,
@@ -175,3 +181,8 @@ class SamAutomaticMaskGenerator:
             "stability_score": mask.stability_score,
             "crop_box": list(xyxy_to_xywh(mask.crop)),
         }
+
+
+def at_most_one(threshold: float) -> float:
+    """Return a threshold of IoU; above 1, which segment_anything takes, nothing is suppressed, as at 1."""
+    return 1.0 if isinstance(threshold, int | float) and threshold > 1 else threshold
