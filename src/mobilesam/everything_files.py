@@ -93,6 +93,7 @@ def everything_to_records(found: Everything) -> list[dict[str, Any]]:
         {
             "predicted_iou": round(mask.predicted_iou, 4),
             "stability_score": round(mask.stability_score, 4),
+            "objectness": round(mask.objectness, 4),
             "area": mask.area,
             "box": list(mask.box),
             "point": list(mask.point),

@@ -22,9 +22,9 @@ from tests.coco_evaluation import coco_recall, our_recall
 from tests.photographs import write_set
 
 OPTIONS = EverythingOptions(
-    points_per_side=4, pred_iou_thresh=0, stability_score_thresh=0, box_nms_thresh=0.9
+    sampler="grid", points_per_side=4, pred_iou_thresh=0, stability_score_thresh=0, box_nms_thresh=0.9
 )
-COARSE = EverythingOptions(points_per_side=2, pred_iou_thresh=0.1, stability_score_thresh=0)
+COARSE = EverythingOptions(sampler="grid", points_per_side=2, pred_iou_thresh=0.1, stability_score_thresh=0)
 SEARCHES = {"grid 4x4": OPTIONS, "grid 2x2": COARSE}
 ALL_MASKS = ("--pred-iou-thresh", "0", "--stability-score-thresh", "0", "--box-nms-thresh", "0.9")
 
@@ -176,7 +176,7 @@ def test_sheets_show_what_was_missed(scores: EverythingScores, tmp_path: Path) -
 
 
 def test_the_command_prints_a_table(folder: Path, tmp_path: Path, capsys) -> None:
-    command = ["evaluate", "everything", str(folder), "--points-per-side", "2,1", *ALL_MASKS]
+    command = ["evaluate", "everything", str(folder), "--sampler", "grid", "--points-per-side", "2,1", *ALL_MASKS]
     assert run([*command, "--report", str(tmp_path / "report")]) == 0
     told = capsys.readouterr()
     first, head, *rows = told.out.splitlines()
@@ -195,7 +195,7 @@ def test_the_command_prints_a_table(folder: Path, tmp_path: Path, capsys) -> Non
 
 
 def test_the_command_prints_json(folder: Path, capsys) -> None:
-    arguments = ["--points-per-side", "2", "--limit", "1", "--json", *ALL_MASKS]
+    arguments = ["--sampler", "grid", "--points-per-side", "2", "--limit", "1", "--json", *ALL_MASKS]
     assert run(["evaluate", "everything", str(folder), *arguments]) == 0
     document = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)  # no NaN
     assert document["model"] == "pocket-2"

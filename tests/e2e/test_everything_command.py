@@ -24,7 +24,7 @@ from mobilesam.predictor import Model
 from tests.photographs import cat, jpeg
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "reference" / "everything.schema.json").read_text())
-FEW = ("--points-per-side", "6")
+FEW = ("--sampler", "grid", "--points-per-side", "6")
 PHOTO = jpeg(cat())
 
 
@@ -49,7 +49,7 @@ def test_a_first_run(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "model: pocket-2" in done.stderr
     first, second, *_ = done.stdout.splitlines()
-    assert re.fullmatch(r"cat.jpg: 451 x 300, [1-9]\d* masks from 36 points in \d+\.\d s", first)
+    assert re.fullmatch(r"cat.jpg: 451 x 300, [1-9]\d* masks from 36 prompts in \d+\.\d s", first)
     assert second == "  overlay: mobilesam-out/cat_everything.png"
     out = tmp_path / "mobilesam-out"
     assert sorted(p.name for p in out.iterdir()) == ["cat_everything.png", "cat_everything_sa1b.json"]
@@ -64,7 +64,7 @@ def test_every_kind_of_output_says_the_same(command: Callable, capsys: pytest.Ca
     document = json.loads(capsys.readouterr().out)
     jsonschema.validate(document, SCHEMA)
     (image,) = document["images"]
-    assert image["points"] == 36
+    assert image["prompts"] == 36
     assert image["files"]["id-map"] == str(Path("o") / "cat_everything_id-map.png")
     coco = json.loads(Path(image["files"]["coco"]).read_text())
     sa1b = json.loads(Path(image["files"]["sa1b"]).read_text())
@@ -94,7 +94,7 @@ def test_a_folder_with_a_bad_file_goes_on(command: Callable, capsys: pytest.Capt
         (Path("shots") / name).write_bytes(PHOTO)
     Path("shots/bad.jpg").write_bytes(PHOTO[:3000])
     before = {p: p.read_bytes() for p in Path("shots").rglob("*") if p.is_file()}
-    assert command("shots", "--points-per-side", "2", "--json") == 5
+    assert command("shots", "--sampler", "grid", "--points-per-side", "2", "--json") == 5
     captured = capsys.readouterr()
     document = json.loads(captured.out)
     jsonschema.validate(document, SCHEMA)
@@ -103,7 +103,7 @@ def test_a_folder_with_a_bad_file_goes_on(command: Callable, capsys: pytest.Capt
     assert "error[I]: shots/bad.jpg: " in captured.err
     assert Path("mobilesam-out/sub/b_everything.png").is_file()
     assert {p: p.read_bytes() for p in Path("shots").rglob("*") if p.is_file()} == before
-    assert command("shots", "--points-per-side", "2", "--overwrite") == 5
+    assert command("shots", "--sampler", "grid", "--points-per-side", "2", "--overwrite") == 5
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         "2 of 3 images done; results in mobilesam-out",
@@ -113,30 +113,30 @@ def test_a_folder_with_a_bad_file_goes_on(command: Callable, capsys: pytest.Capt
 
 def test_nothing_is_overwritten_unasked(command: Callable, capsys: pytest.CaptureFixture) -> None:
     save = ("--save", "overlay,masks")
-    assert command("cat.jpg", "--points-per-side", "6", *save) == 0
+    assert command("cat.jpg", *FEW, *save) == 0
     many = sorted(Path("mobilesam-out/cat_everything_masks").iterdir())
     Path("mobilesam-out/cat_everything.png").write_bytes(b"mine")
-    assert command("cat.jpg", "--points-per-side", "1", *save) == 6
+    assert command("cat.jpg", "--sampler", "grid", "--points-per-side", "1", *save) == 6
     assert "exists already; pass --overwrite" in capsys.readouterr().err
     assert Path("mobilesam-out/cat_everything.png").read_bytes() == b"mine"
     Path("mobilesam-out/cat_everything_masks/note.txt").write_text("mine")
-    assert command("cat.jpg", "--points-per-side", "1", *save, "--overwrite") == 0
+    assert command("cat.jpg", "--sampler", "grid", "--points-per-side", "1", *save, "--overwrite") == 0
     few = sorted(p.name for p in Path("mobilesam-out/cat_everything_masks").iterdir())
     assert len(few) - 1 < len(many)
     assert few == [*(f"{i + 1:04}.png" for i in range(len(few) - 1)), "note.txt"]
 
 
 def test_out_of_time(command: Callable, capsys: pytest.CaptureFixture) -> None:
-    assert command("cat.jpg", "--points-per-side", "256", "--seconds", "2", "--json") == 0
+    assert command("cat.jpg", "--sampler", "grid", "--points-per-side", "256", "--seconds", "2", "--json") == 0
     captured = capsys.readouterr()
     (image,) = json.loads(captured.out)["images"]
-    assert 0 < image["points"] < 256 * 256
-    told = f"after 2 s {image['points']:,} of 65,536 points had been asked"
+    assert 0 < image["prompts"] < 256 * 256
+    told = f"after 2 s {image['prompts']:,} of 65,536 prompts had been asked"
     assert told in captured.err
     assert told in image["warnings"][0]
     assert command("cat.jpg", "--seconds", "1e-9", "--out", "none") == 0
     error = capsys.readouterr().err
-    assert "after 1e-09 s no point had been asked" in error
+    assert "after 1e-09 s no prompt had been asked" in error
     assert "no mask was believed" in error
     assert picture("none/cat_everything.png").shape == (300, 451, 3)
 
@@ -156,7 +156,7 @@ FAILURES = [
     (["cat.jpg", "--save", ""], 2, r"error\[U\]: --save: is empty"),
     (["cat.jpg", "--out", "-", "--json"], 2, r"error\[U\]: --out -"),
     (["cat.jpg", "--out", "-", "--save", "masks"], 2, r"error\[U\]: --out -: takes one image and one kind"),
-    (["cat.jpg", "--out", "cat.jpg/x", "--points-per-side", "1"], 6, r"error\[O\]"),
+    (["cat.jpg", "--out", "cat.jpg/x", "--sampler", "grid", "--points-per-side", "1"], 6, r"error\[O\]"),
     (["cat.jpg", "--max-pixels", "100"], 7, r"error\[L\]: cat.jpg: 451 x 300 is 135,300 pixels"),
     (["cat.jpg", "--point", "1,2"], 2, r"error\[U\]: No such option"),
     ([], 2, r"error\[U\]: Missing argument"),
@@ -189,6 +189,8 @@ def test_a_signal_leaves_whole_files(tmp_path: Path, number: int, code: int) -> 
             "mobilesam",
             "everything",
             "many",
+            "--sampler",
+            "grid",
             "--points-per-side",
             "4",
             "--save",
@@ -222,8 +224,8 @@ def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         progress.next()
         progress.of("\x1b[31m.jpg")(256, 1024)
     error = capsys.readouterr().err
-    assert "1 of 2, a.jpg: 512 of 1,024 points, 30 s left" in error  # a quarter after 10 s
-    assert r"2 of 2, \x1b[31m.jpg: 256 of 1,024 points, 18 s left" in error
+    assert "1 of 2, a.jpg: 512 of 1,024 prompts, 30 s left" in error  # a quarter after 10 s
+    assert r"2 of 2, \x1b[31m.jpg: 256 of 1,024 prompts, 18 s left" in error
     assert error.endswith(" \r")
     assert time_left(61.2) == "1 min 1 s left"
     assert describe("x", 1_000_000, 3_000_000, 1_000_000, 2) == "x: 1.0 of 3.0 MB, 0.5 MB/s, 4 s left"

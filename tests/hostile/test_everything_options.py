@@ -84,10 +84,10 @@ def test_numbers_are_not_guessed_from_other_types(name: str, value: object) -> N
 def test_Q54_what_together_is_too_much() -> None:
     message = r"ask for 89,456,640 points in 1,365 crops; at most 1,000,000 are allowed"
     with pytest.raises(LimitError, match=message):
-        EverythingOptions(points_per_side=256, crop_n_layers=5)
+        EverythingOptions(sampler="grid", points_per_side=256, crop_n_layers=5)
     assert EverythingOptions(points_per_side=256).points_per_side == 256
     with pytest.raises(LimitError, match="ask for 1,000,001 points"):
-        EverythingOptions(points_per_side=None, point_grids=[np.zeros((1_000_001, 2))])
+        EverythingOptions(sampler="grid", points_per_side=None, point_grids=[np.zeros((1_000_001, 2))])
 
 
 @pytest.mark.parametrize("number", [np.int64(4), np.float32(0.5)], ids=["whole", "part"])

@@ -91,7 +91,7 @@ class TransferProgress:
 
 
 class SearchProgress:
-    """Tells on standard error how many of an image's points are done, and how long all images will take.
+    """Tells on standard error how many of an image's prompts are done, and how long all images will take.
 
     Args:
         images: how many there are.
@@ -112,14 +112,14 @@ class SearchProgress:
         self.line.clear()
 
     def of(self, name: str) -> Callable[[int, int], None]:
-        """Return what shows that so many of an image's points are done."""
+        """Return what shows that so many of an image's prompts are done."""
 
         def report(done: int, total: int) -> None:
             part = (self.image + done / total) / self.images
             seconds = time.monotonic() - self.start
             where = f"{self.image + 1} of {self.images}, " if self.images > 1 else ""
             left = f", {time_left(seconds * (1 / part - 1))}" if done else ""
-            self.line.draw(lambda: f"{where}{shown(name)}: {done:,} of {total:,} points{left}")
+            self.line.draw(lambda: f"{where}{shown(name)}: {done:,} of {total:,} prompts{left}")
 
         return report
 
