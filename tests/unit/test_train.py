@@ -19,10 +19,13 @@ from safetensors.numpy import load_file, save_file
 from mobilesam import ConfigError, Prompt, WeightsError, load
 from mobilesam.cli.main import run
 from mobilesam.core.metrics import mask_iou
+from mobilesam.train.checkpoint import read_metadata
 from mobilesam.train.data import Samples, flip_padded, reduce_mask, split_sets
+from mobilesam.train.finish import FORMAT_SINCE
 from mobilesam.train.losses import mask_ious, mask_losses, prompt_loss
 from mobilesam.train.prompts import corrective_click, draw_coarse_mask, draw_prompt
 from mobilesam.train.recipe import Recipe, SourceSet, Stage, read_recipe
+from mobilesam.weights.reading import NEEDS_KEY
 from tests.photographs import cat, write_set
 
 ROOT = Path(__file__).parents[2]
@@ -332,7 +335,9 @@ def test_a_killed_run_goes_on_bit_for_bit(data: Path) -> None:
     assert [json.loads(line)["step"] for line in logs[0].splitlines()] == [3, 6, 9, 12]
     assert (data / "whole" / "loss.png").read_bytes().startswith(b"\x89PNG")
 
-    model = load("pocket", checkpoint=data / "whole" / "weights.safetensors")
+    weights = data / "whole" / "weights.safetensors"
+    assert read_metadata(weights.read_bytes())[NEEDS_KEY] == FORMAT_SINCE
+    model = load("pocket", checkpoint=weights)
     embedding = model.embed(data / "set" / "images" / "0.jpg")
     assert model.segment(embedding, Prompt(points=[20, 20])).masks.shape[0] == 3
 
