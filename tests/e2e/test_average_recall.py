@@ -176,7 +176,16 @@ def test_sheets_show_what_was_missed(scores: EverythingScores, tmp_path: Path) -
 
 
 def test_the_command_prints_a_table(folder: Path, tmp_path: Path, capsys) -> None:
-    command = ["evaluate", "everything", str(folder), "--sampler", "grid", "--points-per-side", "2,1", *ALL_MASKS]
+    command = [
+        "evaluate",
+        "everything",
+        str(folder),
+        "--sampler",
+        "grid",
+        "--points-per-side",
+        "2,1",
+        *ALL_MASKS,
+    ]
     assert run([*command, "--report", str(tmp_path / "report")]) == 0
     told = capsys.readouterr()
     first, head, *rows = told.out.splitlines()
@@ -185,7 +194,7 @@ def test_the_command_prints_a_table(folder: Path, tmp_path: Path, capsys) -> Non
     assert [row.split()[:3] for row in rows] == [
         ["grid", side, kind] for side in ("2x2", "1x1") for kind in ("masks", "boxes")
     ]
-    assert all(len(row.split()) == 12 and "nan" not in row for row in rows)
+    assert all(len(row.split()) == 13 and "nan" not in row for row in rows)
     assert "set-everything-grid-1x1.png: written" in told.err
     assert len(list((tmp_path / "report").iterdir())) == 2
     assert run([*command, "--report", str(tmp_path / "report")]) == 6

@@ -127,7 +127,9 @@ def test_nothing_is_overwritten_unasked(command: Callable, capsys: pytest.Captur
 
 
 def test_out_of_time(command: Callable, capsys: pytest.CaptureFixture) -> None:
-    assert command("cat.jpg", "--sampler", "grid", "--points-per-side", "256", "--seconds", "2", "--json") == 0
+    assert (
+        command("cat.jpg", "--sampler", "grid", "--points-per-side", "256", "--seconds", "2", "--json") == 0
+    )
     captured = capsys.readouterr()
     (image,) = json.loads(captured.out)["images"]
     assert 0 < image["prompts"] < 256 * 256

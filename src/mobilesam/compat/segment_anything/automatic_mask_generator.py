@@ -109,6 +109,7 @@ class SamAutomaticMaskGenerator:
         self.output_mode = output_mode
         self.sampler = sampler
         self._points_per_side = points_per_side
+        _ = self.options  # what is out of range is refused now, not at the first image
 
     @property
     def options(self) -> EverythingOptions:
