@@ -58,8 +58,9 @@ def plot_log(log: list[dict]) -> bytes:
         ("box", "box"),
         ("point_choice", "point, own choice"),
         ("point_best", "point, best of 3"),
+        ("box_recall", "recall of 100 boxes"),
     ):
-        score.plot([line["step"] for line in scored], [line[key] for line in scored], label=label)
+        score.plot([line["step"] for line in scored], [line.get(key, np.nan) for line in scored], label=label)
     score.set(xlabel="step", ylabel="mean IoU", title="Held out", ylim=(0, 1))
     score.legend()
     score.grid(alpha=0.3)
