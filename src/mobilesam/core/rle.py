@@ -26,7 +26,7 @@ class Rle:
 
     Attributes:
         size: (height, width).
-        counts: int64 lengths of alternating background and foreground runs.
+        counts: int32 or int64 lengths of alternating background and foreground runs.
     """
 
     size: tuple[int, int]
@@ -40,7 +40,7 @@ class Rle:
     @property
     def area(self) -> int:
         """Number of foreground pixels."""
-        return int(self.counts[1::2].sum())
+        return int(self.counts[1::2].sum(dtype=np.int64))
 
     def to_dict(self, *, compressed: bool = True) -> dict:
         """Return COCO's record: ``size`` and ``counts``, as text or as a list."""
@@ -80,7 +80,7 @@ def window_to_rle(window: np.ndarray, place: tuple[int, int], size: tuple[int, i
     counts = np.diff(np.concatenate([[0], edges, [height * width]]))
     if len(counts) > 1 and counts[-1] == 0:
         counts = counts[:-1]
-    return Rle((height, width), counts.astype(np.int64))
+    return Rle((height, width), counts.astype(np.int32))  # of masks like noise, runs are most of the memory
 
 
 def rle_to_mask(rle: Rle) -> np.ndarray:
