@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -120,7 +121,8 @@ class FoundMask:
         stability_score: how little the mask changes with its threshold.
         point: (x, y) that was asked for; the middle of a box.
         crop: (x0, y0, x1, y1) of the crop it was found in.
-        objectness: how likely the box that was asked for holds an object; 1 for a point.
+        objectness: how likely the box that was asked for holds an object; for a point of the hybrid
+            ``everything.objects.POINT_OBJECTNESS``, for one of a grid 1.
     """
 
     rle: Rle = field(repr=False)
@@ -133,8 +135,8 @@ class FoundMask:
 
     @property
     def score(self) -> float:
-        """What masks are ranked by: the predicted IoU times the objectness."""
-        return self.predicted_iou * self.objectness
+        """What masks are ranked by: the predicted IoU times the root of the objectness."""
+        return self.predicted_iou * math.sqrt(self.objectness)
 
     @property
     def area(self) -> int:

@@ -27,6 +27,7 @@ from mobilesam.everything.options import Clock, EverythingOptions
 from mobilesam.predictor import Model
 from mobilesam.proposals import Proposals, Proposer, select_proposals
 
+POINT_OBJECTNESS = 0.2  # of a point: how likely boxes are that rank with it; measured for pocket, on COCO
 COARSEST = 4  # points per side of the first look at what no mask explains
 
 
@@ -151,7 +152,8 @@ def decode_gaps(
     good = decode_good(model, embedding, point_inputs(places, embedding), MULTIMASK, options)
     masks = []
     for number, mask, low_res in sorted(good, key=lambda entry: -entry[1].predicted_iou):
-        mask = replace(mask, point=(float(places[number, 0]), float(places[number, 1])))
+        place = (float(places[number, 0]), float(places[number, 1]))
+        mask = replace(mask, point=place, objectness=POINT_OBJECTNESS)
         if found.offer(mask, visible_part(low_res, embedding.image_size, embedding.input_size)):
             masks.append(mask)
     return Batch(tuple(masks), len(points))
