@@ -19,7 +19,7 @@ from mobilesam.core.types import FoundMask
 from mobilesam.everything.grid import clean_all, search_crop, suppress_between_crops
 from mobilesam.everything.masks import Batch, clean, suppress
 from mobilesam.everything.objects import Found, search_gaps, search_objects
-from mobilesam.everything.options import Clock, EverythingOptions
+from mobilesam.everything.options import HYBRID_BOXES, Clock, EverythingOptions
 from mobilesam.formats.image import MAX_PIXELS, read_image
 from mobilesam.predictor import Model, load
 from mobilesam.proposals import HeadProposer, Proposer, proposer_for
@@ -117,7 +117,8 @@ def stream_objects(
     """Search an image by a detector's boxes and, for the hybrid, by points where no mask lies yet."""
     hybrid = options.sampler == "hybrid"
     if hybrid:
-        options = replace(options, max_boxes=min(options.max_boxes, options.max_prompts))
+        boxes = max(1, int(options.max_prompts * HYBRID_BOXES))
+        options = replace(options, max_boxes=min(options.max_boxes, boxes))
     total = options.max_prompts if hybrid else options.max_boxes
     proposer = default_proposer(model) if detector is None else proposer_for(model, detector)
     clock = Clock(options.seconds)

@@ -9,11 +9,13 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import mobilesam
 from mobilesam.cli.main import run
+from tests.onnx_detectors import constant_detector, layout_outputs
 from tests.photographs import cat, jpeg
 
 EXAMPLES = ("tutorial/first-steps.md", "how-to/many-images.md", "how-to/everything.md")
@@ -50,6 +52,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "shots").mkdir()
     for name in ("photo.jpg", "shots/a.jpg"):
         (tmp_path / name).write_bytes(jpeg(cat()))
+    shape, outputs, kind = layout_outputs("yolox", np.array([90.0, 20, 330, 290]))
+    constant_detector(tmp_path / "yolox_nano.onnx", shape, outputs, kind)
     return tmp_path
 
 

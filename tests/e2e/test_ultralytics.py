@@ -163,7 +163,9 @@ def test_everything(sam: SAM) -> None:
     cup = np.ascontiguousarray(coffee()[::2, ::2])
     bgr = cup[..., ::-1]
     (result,) = sam(bgr, points_stride=6, conf_thres=0.4, stability_score_thresh=0.6)
-    options = EverythingOptions(points_per_side=6, pred_iou_thresh=0.4, stability_score_thresh=0.6)
+    options = EverythingOptions(
+        sampler="grid", points_per_side=6, pred_iou_thresh=0.4, stability_score_thresh=0.6
+    )
     wanted = sam.model.everything(cup, options)
     assert len(result) == len(wanted) >= 2
     np.testing.assert_array_equal(data_of(result), np.stack([one.mask for one in wanted]))
@@ -321,12 +323,18 @@ class TestArguments:
             sam(BGR, stream=1)
 
     def test_keywords_of_everything_are_refused_with_prompts(self, sam: SAM) -> None:
+        given = {
+            "point_grids": [[[0.5, 0.5]]],
+            "seconds": 1,
+            "conf_thres": 0.5,
+            "stability_score_thresh": 0.5,
+        }
         for name in SEARCH:
             with pytest.raises(ConfigError, match=f"{name}: is for segmenting everything"):
                 sam(
                     BGR,
                     bboxes=BOX,
-                    **{name: {"point_grids": [[[0.5, 0.5]]], "seconds": 1}.get(name, DEFAULTS[name])},
+                    **{name: given.get(name, DEFAULTS[name])},
                 )
         assert len(sam(BGR, bboxes=BOX, iou=0.9)[0]) == 1
 

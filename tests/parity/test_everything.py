@@ -181,7 +181,7 @@ def test_each_model_has_thresholds_of_its_own(pocket: Model, onnx_vit_t: Model) 
 
 def test_a_threshold_of_nothing_keeps_all(onnx_vit_t: Model) -> None:
     """SAM's filters are off at 0: seeded weights predict IoUs below it."""
-    settings = {"points_per_side": 2, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
+    settings = {"sampler": "grid", "points_per_side": 2, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
     found = onnx_vit_t.everything(seeded_image(60, 80), EverythingOptions(pred_iou_thresh=0.0, **settings))
     assert len(found) == 3 * 4
     assert min(mask.predicted_iou for mask in found) < 0

@@ -23,8 +23,8 @@ from mobilesam.segment_files import Outcome, Settings, Source, each_outcome, out
 
 DEFAULT_SAVE = "overlay,sa1b"
 SEARCH_OPTIONS = (
-    ("confidence", "Ask only for boxes that hold an object so surely.  [default: 0.05]"),
-    ("proposal-nms-thresh", "Of two boxes whose IoU is higher, one is asked for.  [default: 0.7]"),
+    ("confidence", "Ask only for boxes that hold an object so surely.  [default: 0.01]"),
+    ("proposal-nms-thresh", "Of two boxes whose IoU is higher, one is asked for.  [default: 0.8]"),
     ("max-boxes", "Ask for so many boxes at most.  [default: 320]"),
     ("max-prompts", "Boxes and points of the hybrid, together.  [default: 256]"),
     (

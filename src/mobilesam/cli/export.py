@@ -101,6 +101,8 @@ def verify(model: str | None, checkpoint: str | None, out: Path, prompts: int, s
         f"largest difference of low-resolution logits: {parity.difference:.2g} (allowed {MAX_DIFFERENCE:g})"
     )
     click.echo(f"smallest IoU of low-resolution masks: {parity.iou:.6f} (allowed {MIN_IOU:g})")
+    if parity.objectness:
+        click.echo(f"largest difference of objectness: {parity.objectness:.2g} (allowed {MAX_DIFFERENCE:g})")
     if not parity.holds:
         raise WeightsError(f"{out}: these files are not {entry.network} with these weights; export again")
     return 0

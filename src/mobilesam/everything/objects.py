@@ -27,7 +27,7 @@ from mobilesam.everything.options import Clock, EverythingOptions
 from mobilesam.predictor import Model
 from mobilesam.proposals import Proposals, Proposer, select_proposals
 
-POINT_OBJECTNESS = 0.2  # of a point: how likely boxes are that rank with it; measured for pocket, on COCO
+POINT_OBJECTNESS = 0.1  # of a point: how likely boxes are that rank with it; measured for pocket, on COCO
 COARSEST = 4  # points per side of the first look at what no mask explains
 
 

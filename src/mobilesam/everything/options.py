@@ -19,6 +19,7 @@ MAX_POINTS_PER_SIDE = 256
 MAX_CROP_LAYERS = 6  # 5,461 crops
 MAX_POINTS = 1_000_000  # at milliseconds each, more than an hour
 MAX_BOXES = 10_000
+HYBRID_BOXES = 0.625  # of the hybrid's prompts: the rest is for what no box holds
 SAMPLERS = {
     "objects": "a detector's boxes, one mask each (MobileSAMv2)",
     "grid": "a grid of points, three masks each (Segment Anything)",
@@ -37,7 +38,7 @@ class EverythingOptions:
         confidence: least objectness of a box that is asked for.
         proposal_nms_thresh: of two boxes whose IoU is higher, the likelier is asked for.
         max_boxes: boxes that are asked for.
-        max_prompts: prompts of the hybrid: boxes, then points.
+        max_prompts: prompts of the hybrid: boxes, at most ``HYBRID_BOXES`` of them, then points.
         mask_nms_thresh: of two masks of boxes or of the hybrid whose IoU is higher, the first stays.
         points_per_side: of the grid over the whole image, and of the finest that the hybrid fills gaps with.
         point_grids: points (N, 2) in 0..1 of the image and of each layer of crops, instead; for the grid.
@@ -61,8 +62,8 @@ class EverythingOptions:
     """
 
     sampler: str = "hybrid"
-    confidence: float = 0.05
-    proposal_nms_thresh: float = 0.7
+    confidence: float = 0.01
+    proposal_nms_thresh: float = 0.8
     max_boxes: int = 320
     max_prompts: int = 256
     mask_nms_thresh: float = 0.8

@@ -35,16 +35,18 @@ class Parity:
         prompts: how many were asked.
         difference: the largest of low-resolution logits.
         iou: the smallest of a low-resolution mask with the network's own.
+        objectness: the largest difference of a box's objectness; 0 for a network without a head for objects.
     """
 
     prompts: int
     difference: float
     iou: float
+    objectness: float = 0.0
 
     @property
     def holds(self) -> bool:
         """Whether that is what two orders of summation may make."""
-        return self.difference <= MAX_DIFFERENCE and self.iou >= MIN_IOU
+        return max(self.difference, self.objectness) <= MAX_DIFFERENCE and self.iou >= MIN_IOU
 
 
 def verify_onnx(
@@ -84,6 +86,10 @@ def verify_onnx(
         arrays = _run(files, "encoder", {"pixels": pixels})
         if "prepare" in files:
             arrays |= _run(files, "prepare", arrays)
+        objectness = 0.0
+        if "proposals" in files:
+            found = _run(files, "proposals", arrays)["objectness"]
+            objectness = float(np.abs(network.propose(embedding)[1].numpy() - found).max())
         for prompt in random_prompts(network, embedding, prompts, rng):
             ours = _decode(network, embedding, prompt)
             part = "decoder_mask" if "mask_input" in prompt else "decoder"
@@ -92,7 +98,7 @@ def verify_onnx(
             ]
             differences.append(float(np.abs(ours - theirs).max()))
             ious.append(_smallest_iou(ours > 0, theirs > 0))
-    return Parity(prompts, max(differences), min(ious))
+    return Parity(prompts, max(differences), min(ious), objectness)
 
 
 def random_prompts(

@@ -10,10 +10,11 @@ running average of the weights.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,17 @@ class Progress:
     scores: dict[str, float] | None = None
 
 
+@contextlib.contextmanager
+def denormals_flushed() -> Iterator[None]:
+    """Take the smallest numbers for 0, which is many times faster on a processor, and only in here."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@denormals_flushed()
 def train_masks(
     recipe: Recipe,
     data: Path,
@@ -96,7 +108,6 @@ def train_masks(
         TrainingDiverged: if the loss is not finite; the last checkpoint stays.
     """
     torch.manual_seed(recipe.seed)
-    torch.set_flush_denormal(True)
     train, held_out = split_sets(recipe, data)
     network = start_network(recipe, data).to(device).to(memory_format=torch.channels_last)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}

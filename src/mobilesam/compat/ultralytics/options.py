@@ -137,7 +137,14 @@ class PredictOptions:
 
 # What only the search for everything has; iou is left alone, for many give it always.
 SEARCH = (
-    *("points_stride", "point_grids", "conf_thres", "stability_score_thresh", "stability_score_offset"),
+    *(
+        "sampler",
+        "points_stride",
+        "point_grids",
+        "conf_thres",
+        "stability_score_thresh",
+        "stability_score_offset",
+    ),
     *("crop_n_layers", "crop_overlap_ratio", "crop_downscale_factor", "crop_nms_thresh", "seconds"),
 )
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(PredictOptions)}
