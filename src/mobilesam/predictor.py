@@ -65,7 +65,7 @@ def load(
         >>> import mobilesam
         >>> model = mobilesam.load("pocket")
         >>> model.name
-        'pocket-2'
+        'pocket-3'
     """
     entry = entry_of(name)
     chosen = load_runtime(

@@ -76,7 +76,7 @@ def test_python_examples_run(here: Path, page: Path) -> None:
     namespace: dict = {}
     for block in blocks:
         exec(compile(block, page.name, "exec"), namespace)
-    assert namespace["model"].name == "pocket-2"
+    assert namespace["model"].name == "pocket-3"
 
 
 def test_segment_anything_page_runs(here: Path, vit_t_weights: dict) -> None:

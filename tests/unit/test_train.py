@@ -182,7 +182,7 @@ def test_recipes_are_checked(tmp_path: Path) -> None:
 
 
 def test_the_shipped_recipe_reads() -> None:
-    recipe = read_recipe(ROOT / "recipes" / "pocket-2.toml")
+    recipe = read_recipe(ROOT / "recipes" / "pocket-3.toml")
     assert all(source.terms for source in recipe.sets)
     assert recipe.network == "pocket"
     assert recipe.steps == sum(stage.steps for stage in recipe.stages)
@@ -245,7 +245,7 @@ def test_a_run_starts_from_the_published_trunks(shared: Path) -> None:
     from mobilesam.train.masks import make_optimizer
     from mobilesam.train.start import start_network
 
-    recipe = read_recipe(ROOT / "recipes" / "pocket-2.toml")
+    recipe = read_recipe(ROOT / "recipes" / "pocket-3.toml")
     network = start_network(recipe, shared)
     frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
     assert "image_encoder.trunk.stem.conv.weight" in frozen

@@ -15,7 +15,7 @@ def train() -> None:
     """Train a network.
 
     \b
-    mobilesam train masks recipes/pocket-2.toml --data data --out runs/pocket
+    mobilesam train masks recipes/pocket-3.toml --data data --out runs/pocket
     """
 
 
@@ -82,7 +82,7 @@ def masks(
     weights.safetensors, for --checkpoint, log.jsonl and loss.png.
 
     \b
-    mobilesam train masks recipes/pocket-2.toml --data data --out runs/pocket --minutes 60
+    mobilesam train masks recipes/pocket-3.toml --data data --out runs/pocket --minutes 60
     mobilesam segment photo.jpg --point 50%,50% --checkpoint runs/pocket/weights.safetensors
     """
     try:

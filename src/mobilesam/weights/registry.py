@@ -104,10 +104,10 @@ ENTRIES = {
     entry.name: entry
     for entry in (
         WeightsEntry(
-            name="pocket-2",
+            name="pocket-3",
             network="pocket",
-            file="pocket-2.safetensors",
-            sha256="3a00f2dfbecb2a6cfb056785d390f00d4b5f6d634d09274f679bc2658fe3ae4f",
+            file="pocket-3.safetensors",
+            sha256="6bd628db579689a02fa401b39c3c558337eb98fd536e7670d3a1362ae5903c55",
             licence="CC BY 4.0 for the weights; see the model card for the terms of what they were trained on",
             about="small model trained by this project from human masks; no part of it is SAM's or MobileSAM's weights",
             thresholds=MaskThresholds(predicted_iou=0.35, stability_score=0.4),  # by bench/thresholds.py
@@ -164,7 +164,7 @@ ENTRIES = {
     )
 }
 ALIASES = {
-    "pocket": "pocket-2",
+    "pocket": "pocket-3",
     "vit_t": "mobile_sam",
     "vit_b": "sam_vit_b",
     "vit_l": "sam_vit_l",
