@@ -66,7 +66,7 @@ def test_the_order_of_work_changes_nothing(pocket: Model) -> None:
     """Everything at full size first, as the reference does it, then the filters."""
     image = cat()
     options = EverythingOptions(
-        sampler="grid", points_per_side=6, pred_iou_thresh=0.2, stability_score_thresh=0.2, box_nms_thresh=0.9
+        sampler="grid", points_per_side=6, pred_iou_thresh=0.2, stability_score_thresh=0.1, box_nms_thresh=0.9
     )
     found = pocket.everything(image, options)
     embedding = pocket.embed(image)
@@ -77,7 +77,7 @@ def test_the_order_of_work_changes_nothing(pocket: Model) -> None:
         for i in range(3):
             logits = result.logits(i)
             stability = float(stability_scores(logits[None])[0])
-            if result.predicted_iou[i] > 0.2 and stability >= 0.2:
+            if result.predicted_iou[i] > 0.2 and stability >= 0.1:
                 masks.append(logits > 0)
                 ious.append(float(result.predicted_iou[i]))
                 stabilities.append(stability)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from tests.onnx_detectors import constant_detector, layout_outputs
 from tests.photographs import cat
 
 FACE = (90.0, 20.0, 330.0, 290.0)  # roughly, of the cat
-LOOSE = {"pred_iou_thresh": 0.2, "stability_score_thresh": 0.2}
+LOOSE = {"pred_iou_thresh": 0.2, "stability_score_thresh": 0.0}
 
 
 class Fixed:
@@ -135,15 +134,12 @@ def test_the_hybrid_goes_on_where_no_mask_lies(pocket: Model) -> None:
 
 def test_masks_come_as_they_are_found(pocket: Model) -> None:
     options = EverythingOptions(max_prompts=120, **LOOSE)
-    list(stream_everything(pocket, cat(), options))  # the sessions start
-    start = time.perf_counter()
-    stream = stream_everything(pocket, cat(), options)
+    asked: list[int] = []
+    stream = stream_everything(pocket, cat(), options, progress=lambda done, total: asked.append(done))
     next(stream)
-    first = time.perf_counter() - start
-    rest = list(stream)
-    whole = time.perf_counter() - start
-    assert rest
-    assert first < whole / 2
+    assert asked == [8]  # after the first batch of boxes
+    assert list(stream)
+    assert asked[-1] > 60
     together = segment_everything(pocket, cat(), options)
     assert sorted(m.area for m in together) == sorted(
         m.area for m in [*stream_everything(pocket, cat(), options)]
