@@ -157,7 +157,8 @@ def export_onnx(name: str, weights: Weights, folder: Path, *, overwrite: bool = 
 def parts_of(name: str) -> tuple[str, ...]:
     """Return the names of a network's graphs; only SAM's own decoder has something to prepare."""
     prepare = ("prepare",) if NETWORKS[name].decoder == "sam" else ()
-    return ("encoder", *prepare, "decoder", "decoder_mask")
+    proposals = ("proposals",) if NETWORKS[name].proposal_head else ()
+    return ("encoder", *prepare, *proposals, "decoder", "decoder_mask")
 
 
 def file_of(name: str, part: str) -> str:
