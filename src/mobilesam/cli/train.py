@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,11 +92,7 @@ def masks(recipe: Path, data: Path, out: Path, **run: Any) -> None:
     mobilesam train masks recipes/pocket-2.toml --data data --out runs/pocket --minutes 60
     mobilesam segment photo.jpg --point 50%,50% --checkpoint runs/pocket/weights.safetensors
     """
-    try:
-        from mobilesam.train.masks import train_masks
-    except ModuleNotFoundError as error:
-        raise missing_extra("train", "train") from error
-    run_to_end(train_masks, recipe, data, out, **run)
+    run_to_end("masks", recipe, data, out, **run)
 
 
 @train.command()
@@ -111,15 +106,11 @@ def boxes(recipe: Path, data: Path, out: Path, **run: Any) -> None:
     mobilesam train boxes recipes/detector-nano.toml --data data --out runs/detector
     mobilesam everything photo.jpg --detector runs/detector/weights.safetensors
     """
-    try:
-        from mobilesam.train.boxes import train_boxes
-    except ModuleNotFoundError as error:
-        raise missing_extra("train", "train") from error
-    run_to_end(train_boxes, recipe, data, out, **run)
+    run_to_end("boxes", recipe, data, out, **run)
 
 
 def run_to_end(
-    train_by: Callable[..., Path],
+    what: str,
     recipe: Path,
     data: Path,
     out: Path,
@@ -132,12 +123,16 @@ def run_to_end(
     save_every: int,
 ) -> None:
     """Train by a recipe's file, tell how it goes, and write what it leaves for its users."""
-    import torch
+    try:
+        import torch
 
-    from mobilesam.runtimes.torch import choose_device
-    from mobilesam.train.finish import finish
-    from mobilesam.train.recipe import read_recipe
-
+        from mobilesam.runtimes.torch import choose_device
+        from mobilesam.train.boxes import train_boxes
+        from mobilesam.train.finish import finish
+        from mobilesam.train.masks import train_masks
+        from mobilesam.train.recipe import read_recipe
+    except ModuleNotFoundError as error:
+        raise missing_extra("train", "train") from error
     if threads:
         torch.set_num_threads(threads)
 
@@ -149,7 +144,7 @@ def run_to_end(
         )
 
     settings = read_recipe(recipe)
-    newest = train_by(
+    newest = {"masks": train_masks, "boxes": train_boxes}[what](
         settings,
         data,
         out,

@@ -15,7 +15,7 @@ from mobilesam.networks.checkpoints import load_tensors
 from mobilesam.networks.detector import ObjectDetector
 from mobilesam.networks.sam import Sam
 from mobilesam.train.recipe import Recipe
-from mobilesam.weights import ALIASES, ENTRIES, entry_of, read_tensors, read_weights
+from mobilesam.weights import ALIASES, ENTRIES, entry_of, read_detector, read_tensors, read_weights
 
 # What stays as published: edges look the same everywhere, and on the finest maps a
 # gradient costs most.
@@ -107,7 +107,8 @@ def take_published(part: nn.Module, name: str, path: Path, read: Callable[[Path]
 def read_start(start: str, data: Path) -> dict[str, np.ndarray]:
     """Read the weights of a model, by name, or of a file in the data folder."""
     if start in ENTRIES or start in ALIASES:
-        return read_weights(entry_of(start))
+        entry = entry_of(start)
+        return read_detector(entry) if entry.detector else read_weights(entry)
     return read_tensors(data / start)
 
 
