@@ -2,7 +2,8 @@
 
 Two kinds behind one Protocol. :class:`HeadProposer` asks the head on ``pocket``'s own features,
 which costs a few per cent of its encoder; where another model segments, ``pocket`` looks at the
-image beside it. :class:`DetectorProposer` runs any detector that is given as an ONNX file.
+image beside it. :class:`DetectorProposer` runs a network that does nothing else: this project's own,
+or any detector that is given as an ONNX file.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from mobilesam.core.errors import ConfigError
 from mobilesam.core.types import Embedding
 from mobilesam.predictor import Model, load
 from mobilesam.runtimes.detectors import Detector, open_detector
-from mobilesam.weights import DEFAULT_MODEL
+from mobilesam.runtimes.own_detector import OwnDetector, open_own_detector
+from mobilesam.weights import DEFAULT_MODEL, entry_of
 
 LEAST_SIDE = 1.0  # of a box, in pixels of the image
 
@@ -76,10 +78,11 @@ class DetectorProposer:
     """A stand-alone detector.
 
     Args:
-        detector: from :func:`mobilesam.runtimes.detectors.open_detector`.
+        detector: from :func:`mobilesam.runtimes.detectors.open_detector` or
+            :func:`mobilesam.runtimes.own_detector.open_own_detector`.
     """
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: Detector | OwnDetector) -> None:
         self.detector = detector
 
     def propose(self, embedding: Embedding) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +98,8 @@ def proposer_for(
     Args:
         model: what segments.
         detector: None for the model's own head, or ``pocket``'s where it has none; a model with a
-            head or its name; an .onnx file; or a :class:`Proposer` of your own.
+            head or its name; ``detector_nano``; an .onnx file, or a .safetensors file that
+            ``mobilesam train boxes`` made; or a :class:`Proposer` of your own.
         layout: of the file's outputs, see ``mobilesam.runtimes.detectors.LAYOUTS``; found out where None.
 
     Raises:
@@ -109,10 +113,14 @@ def proposer_for(
     if isinstance(detector, str | Path):
         if Path(detector).suffix.lower() == ".onnx":
             return DetectorProposer(open_detector(detector, layout=layout))
+        if Path(detector).suffix.lower() == ".safetensors":
+            return DetectorProposer(open_own_detector(detector))
+        if str(detector) != model.name and entry_of(str(detector)).detector:
+            return DetectorProposer(open_own_detector(entry_of(str(detector))))
         return HeadProposer(model if str(detector) == model.name else load(str(detector)))
     if not callable(getattr(detector, "propose", None)):
         raise ConfigError(
-            f"detector: is a {type(detector).__name__}; give a model's name, an .onnx file or an object with "
+            f"detector: is a {type(detector).__name__}; give a model's name, a detector's file or an object with "
             "propose(embedding)"
         )
     return detector

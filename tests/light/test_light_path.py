@@ -16,6 +16,8 @@ assert "onnxruntime" not in sys.modules, "importing ultralytics' names loads a r
 model = mobilesam.load("pocket")
 embedding = model.embed(np.zeros((60, 80, 3), np.uint8))
 result = model.segment(embedding, mobilesam.Prompt(points=[40, 30], box=[10, 10, 70, 50]))
+options = mobilesam.EverythingOptions(max_prompts=8, pred_iou_thresh=0, stability_score_thresh=0)
+model.everything(np.zeros((60, 80, 3), np.uint8), options, detector="detector_nano")
 result.rle, result.polygons(), result._repr_png_(), result.cutout()
 predictor = mobilesam.SamPredictor(model)
 predictor.set_image(np.zeros((60, 80, 3), np.uint8))
@@ -26,6 +28,7 @@ sam = SAM("pocket")
 found.masks.data, found.masks.xy, found.boxes.xywhn, found.to_csv(), found.plot(), sam.info(verbose=False)
 from mobilesam.cli.main import run
 assert run(["info", "mobile_sam"]) == 0
+assert run(["info", "detector_nano"]) == 0
 """
 CHECK = """
 heavy = {name.partition(".")[0] for name in sys.modules} & {"torch", "onnx", "scipy", "matplotlib", "skimage", "av", "pandas"}

@@ -242,7 +242,7 @@ def test_the_head_starts_as_yoloxs(shared: Path) -> None:
 
 
 def test_a_run_starts_from_the_published_trunks(shared: Path) -> None:
-    from mobilesam.train.masks import make_optimizer
+    from mobilesam.train.loop import make_optimizer
     from mobilesam.train.start import start_network
 
     recipe = read_recipe(ROOT / "recipes" / "pocket-3.toml")

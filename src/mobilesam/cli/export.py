@@ -9,7 +9,7 @@ import click
 from mobilesam.cli.options import tell_default
 from mobilesam.core.errors import WeightsError, missing_extra
 from mobilesam.core.text import printable
-from mobilesam.weights import DEFAULT_MODEL, entry_of, read_weights
+from mobilesam.weights import DEFAULT_MODEL, entry_of, read_detector, read_weights
 
 
 @click.group()
@@ -47,18 +47,23 @@ def onnx(model: str | None, checkpoint: str | None, out: Path, graphs_only: bool
     \b
     mobilesam export onnx --model pocket --out onnx
     mobilesam export onnx --model mobile_sam --checkpoint mobile_sam.pt
+    mobilesam export onnx --model detector_nano
     """
     try:
         from mobilesam.export.onnx import export_onnx, write_graphs
+        from mobilesam.networks.configs import DETECTORS
     except ModuleNotFoundError as error:
         raise missing_extra("export onnx", "export") from error
     if model is None and checkpoint is None:
         tell_default()
-    entry = entry_of(model or DEFAULT_MODEL)
+    model = model or DEFAULT_MODEL
     if graphs_only:
-        paths = write_graphs(entry.network, out, overwrite=overwrite)
+        name = model if model in DETECTORS else entry_of(model).network
+        paths = write_graphs(name, out, overwrite=overwrite)
     else:
-        paths = export_onnx(entry.network, read_weights(entry, checkpoint), out, overwrite=overwrite)
+        entry = entry_of(model)
+        weights = read_detector(entry, checkpoint) if entry.detector else read_weights(entry, checkpoint)
+        paths = export_onnx(entry.network or entry.detector, weights, out, overwrite=overwrite)
     for path in paths:
         click.echo(f"{printable(path)}: {path.stat().st_size / 1e6:.1f} MB")
 

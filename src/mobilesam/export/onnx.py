@@ -24,8 +24,9 @@ from torch.export import Dim
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mobilesam.core.version import __version__
-from mobilesam.networks.build import build_network
-from mobilesam.networks.configs import NETWORKS
+from mobilesam.networks.build import build_detector, build_network
+from mobilesam.networks.configs import DETECTORS, NETWORKS
+from mobilesam.networks.detector import ObjectDetector
 from mobilesam.networks.sam import Sam
 from mobilesam.runtimes.base import Weights
 from mobilesam.storage.atomic import refuse_existing, write_bytes
@@ -83,6 +84,17 @@ class Decode(nn.Module):
         )
 
 
+class Detect(nn.Module):
+    """The only graph of a detector, ``proposals``: pixels -> boxes and their objectness."""
+
+    def __init__(self, network: ObjectDetector) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network.propose(pixels)
+
+
 class Propose(nn.Module):
     """The graph ``proposals``: some of the named arrays -> boxes and their objectness."""
 
@@ -96,23 +108,22 @@ class Propose(nn.Module):
 
 
 def write_graphs(name: str, folder: Path, *, overwrite: bool = False) -> list[Path]:
-    """Write the weight-free graphs of network ``name`` and their index; return their paths.
+    """Write the weight-free graphs of a network or detector ``name`` and their index; return their paths.
 
     Raises:
         OutputError: if a file cannot be written, or exists and ``overwrite`` is false.
     """
-    network = build_network(name)
-    owner = NETWORKS[name].decoder
+    network = build_any(name)
     parts, files, paths = {}, {}, []
     for part, model in trace_parts(network).items():
         weights = [w for w in model.graph.initializer if w.data_location == TensorProto.EXTERNAL]
         parts[part] = [w.name for w in weights]
-        files[part] = f"{name if part in OF_ENCODER else owner}-{part}.onnx"
+        files[part] = file_of(name if part in OF_ENCODER else NETWORKS[name].decoder, part)
         paths.append(folder / files[part])
         write_bytes(paths[-1], model.SerializeToString(deterministic=True), overwrite=overwrite)
     index = {
         "image_size": network.image_size,
-        "prompt_size": network.prompt_size,
+        "prompt_size": getattr(network, "prompt_size", network.image_size),
         "parameters": {key: list(value.shape) for key, value in network.named_parameters()},
         "buffers": {key: list(value.shape) for key, value in persistent_buffers(network).items()},
         "parts": parts,
@@ -124,14 +135,15 @@ def write_graphs(name: str, folder: Path, *, overwrite: bool = False) -> list[Pa
 
 
 def export_onnx(name: str, weights: Weights, folder: Path, *, overwrite: bool = False) -> list[Path]:
-    """Write self-contained ONNX files of network ``name`` with ``weights``; return their paths.
+    """Write self-contained ONNX files of a network or detector ``name`` with ``weights``; return their paths.
 
     ``encoder``: ``pixels`` (1, 3, S, S) to the embedding's arrays. ``prepare``, where the
     network has one: what the decoder makes once per image. ``decoder`` and ``decoder_mask``:
     those arrays with ``mask_tokens`` (M,), ``point_coords`` (B, N, 2), ``point_labels`` (B, N)
     and, for the second, ``mask_input`` (B, 1, 4h, 4w), to ``low_res_masks`` (B, M, 4h, 4w)
     and ``iou_predictions`` (B, M). B, N and M are dynamic. ``proposals``, where the network
-    has a head for objects: its maps to ``boxes`` (1, P, 4) and ``objectness`` (1, P).
+    has a head for objects: its maps to ``boxes`` (1, P, 4) and ``objectness`` (1, P); a detector
+    has this one alone, from ``pixels``.
 
     Each file says by which version and from which weights it was made, by the sum of their tensors.
 
@@ -142,7 +154,7 @@ def export_onnx(name: str, weights: Weights, folder: Path, *, overwrite: bool = 
     for part in parts_of(name):  # before minutes of work, and so that no set of files is of two kinds
         refuse_existing(folder / file_of(name, part), overwrite=overwrite)
     made_of = {VERSION_KEY: __version__, NETWORK_KEY: name, SUM_KEY: sum_of_tensors(weights)}
-    for part, model in trace_parts(build_network(name)).items():
+    for part, model in trace_parts(build_any(name)).items():
         for tensor in model.graph.initializer:
             if tensor.data_location == TensorProto.EXTERNAL:
                 tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name], tensor.name))
@@ -156,6 +168,8 @@ def export_onnx(name: str, weights: Weights, folder: Path, *, overwrite: bool = 
 
 def parts_of(name: str) -> tuple[str, ...]:
     """Return the names of a network's graphs; only SAM's own decoder has something to prepare."""
+    if name in DETECTORS:
+        return ("proposals",)
     prepare = ("prepare",) if NETWORKS[name].decoder == "sam" else ()
     proposals = ("proposals",) if NETWORKS[name].proposal_head else ()
     return ("encoder", *prepare, *proposals, "decoder", "decoder_mask")
@@ -166,11 +180,18 @@ def file_of(name: str, part: str) -> str:
     return f"{name}-{part}.onnx"
 
 
-def trace_parts(network: Sam) -> dict[str, onnx.ModelProto]:
+def build_any(name: str) -> Sam | ObjectDetector:
+    """Return a network or a detector by its name, with untrained weights."""
+    return build_detector(name) if name in DETECTORS else build_network(name)
+
+
+def trace_parts(network: Sam | ObjectDetector) -> dict[str, onnx.ModelProto]:
     """Trace a network's steps; the weights are external initializers with the checkpoint's names."""
     side = network.image_size
+    pixels = torch.zeros(1, 3, side, side)
+    if isinstance(network, ObjectDetector):
+        return {"proposals": _trace(Detect(network), {"pixels": pixels}, ["boxes", "objectness"])}
     with torch.no_grad():
-        pixels = torch.zeros(1, 3, side, side)
         embedding = network.encode(pixels)
         prepared = network.prepare(embedding["image_embedding"])
     parts = {"encoder": _trace(Encode(network), {"pixels": pixels}, list(embedding))}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
 from mobilesam.core.errors import ConfigError
-from mobilesam.networks.configs import NETWORKS
+from mobilesam.networks.configs import DETECTORS, NETWORKS
+from mobilesam.networks.detector import ObjectDetector
 from mobilesam.networks.efficientvit import EfficientViTSamImageEncoder
 from mobilesam.networks.image_encoder_vit import ImageEncoderViT
 from mobilesam.networks.mask_decoder import MaskDecoder
@@ -44,6 +47,17 @@ def build_network(name: str) -> Sam:
         image_size=config.image_size,
         prompt_size=config.prompt_size or config.image_size,
     ).eval()
+
+
+def build_detector(name: str) -> ObjectDetector:
+    """Return the detector ``name`` of ``configs.DETECTORS`` with untrained weights, in eval mode.
+
+    Raises:
+        ConfigError: for a name that is not there.
+    """
+    if name not in DETECTORS:
+        raise ConfigError(f"detector {name!r}: unknown; choose one of {', '.join(sorted(DETECTORS))}")
+    return ObjectDetector(name=name, **dataclasses.asdict(DETECTORS[name])).eval()
 
 
 def sam_decoder() -> tuple[PromptEncoder, MaskDecoder]:

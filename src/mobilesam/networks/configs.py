@@ -79,3 +79,30 @@ NETWORKS = {
     ),
     "pocket": NetworkConfig(encoder="pocket", decoder="pocket", proposal_head="pocket", image_size=512),
 }
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """One detector of objects.
+
+    Attributes:
+        image_size: side of the square input, in pixels.
+        width: channels of the first layer.
+        depth: bottlenecks of the shortest layers.
+        head_width: channels of the head's two branches.
+        head_depth: convolutions in each of them.
+    """
+
+    image_size: int
+    width: int
+    depth: int
+    head_width: int
+    head_depth: int = 2
+
+
+DETECTORS = {
+    "detector_nano": DetectorConfig(image_size=416, width=16, depth=1, head_width=64),
+    "detector_tiny": DetectorConfig(image_size=416, width=24, depth=1, head_width=96),
+    "detector_small": DetectorConfig(image_size=640, width=32, depth=1, head_width=128),
+    "detector_medium": DetectorConfig(image_size=640, width=48, depth=2, head_width=192),
+}

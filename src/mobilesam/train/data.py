@@ -106,9 +106,13 @@ class Samples(Dataset):
         self.recipe = recipe
         self.stage = stage
         self.first_step = first_step
-        self.low_res = stage.image_size // encoder_stride(recipe.network) * LOW_RES_PER_GRID
         self._pixels: dict[Path, np.ndarray] = {}
         self._kept = 0
+
+    @property
+    def low_res(self) -> int:
+        """Side of the masks that are trained on."""
+        return self.stage.image_size // encoder_stride(self.recipe.network) * LOW_RES_PER_GRID
 
     def __len__(self) -> int:
         return self.stage.steps
@@ -125,7 +129,7 @@ class Samples(Dataset):
     def _sample(self, slots: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         size, n = self.stage.image_size, self.stage.objects
         while True:
-            drawn = self.photographs[rng.choice(len(self.photographs), p=self.chances)]
+            drawn = self._draw(rng)
             photograph = drawn.photograph
             crop = draw_crop(photograph, rng)
             targets = self._targets(photograph.instances, crop, n, rng)
@@ -135,9 +139,8 @@ class Samples(Dataset):
         image = recolour(image, rng)
         boxes = crop_boxes(photograph.instances, crop, size) if self.stage.boxes else np.zeros((0, 4))
         if rng.random() < 0.5:
-            image = image[:, ::-1]
+            image, boxes = flip(image, boxes)
             width = image.shape[1]
-            boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
             targets = [flip_padded(target, width * target.shape[0] / size) for target in targets]
         chosen = [targets[i % len(targets)] for i in range(n)]
         prompts = [draw_prompt(target, draw_kind(slots, rng), slots, size, rng) for target in chosen]
@@ -148,8 +151,7 @@ class Samples(Dataset):
             "point_labels": np.stack([labels for _, labels in prompts]),
         }
         if self.stage.boxes:
-            sample |= {"boxes": pad_boxes(boxes)[None], "partial": np.array([drawn.partial])}
-            sample["counts"] = np.array([min(len(boxes), MOST_BOXES)])
+            sample |= box_arrays(boxes, partial=drawn.partial)
         if slots == 0:
             sample["mask_input"] = np.stack([draw_coarse_mask(t, rng) for t in chosen])[:, None]
         return sample
@@ -177,6 +179,9 @@ class Samples(Dataset):
                 break
         return targets
 
+    def _draw(self, rng: np.random.Generator) -> Drawn:
+        return self.photographs[rng.choice(len(self.photographs), p=self.chances)]
+
     def _read(self, photograph: Photograph) -> np.ndarray:
         if photograph.path in self._pixels:
             return self._pixels[photograph.path]
@@ -185,6 +190,23 @@ class Samples(Dataset):
             self._pixels[photograph.path] = image
             self._kept += image.nbytes
         return image
+
+
+class BoxSamples(Samples):
+    """Samples of boxes alone, for a network that has no masks."""
+
+    def _sample(self, slots: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        size = self.stage.image_size
+        while True:
+            drawn = self._draw(rng)
+            crop = draw_crop(drawn.photograph, rng)
+            boxes = crop_boxes(drawn.photograph.instances, crop, size)
+            if len(boxes):
+                break
+        image = recolour(crop_pixels(self._read(drawn.photograph), crop, size), rng)
+        if rng.random() < 0.5:
+            image, boxes = flip(image, boxes)
+        return {"pixels": normalise(image, size), **box_arrays(boxes, partial=drawn.partial)}
 
 
 def draw_kind(slots: int, rng: np.random.Generator) -> str:
@@ -236,6 +258,21 @@ def crop_boxes(instances: tuple[Instance, ...], crop: tuple[int, int, int, int],
         if (box[2:] - box[:2]).min() >= LEAST_BOX_SIDE:
             boxes.append(box)
     return np.array(boxes).reshape(-1, 4)
+
+
+def flip(image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mirror an image and its boxes."""
+    width = image.shape[1]
+    return image[:, ::-1], np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
+
+
+def box_arrays(boxes: np.ndarray, *, partial: bool) -> dict[str, np.ndarray]:
+    """Return what a head for objects learns from one sample, by name."""
+    return {
+        "boxes": pad_boxes(boxes)[None],
+        "partial": np.array([partial]),
+        "counts": np.array([min(len(boxes), MOST_BOXES)]),
+    }
 
 
 def pad_boxes(boxes: np.ndarray) -> np.ndarray:

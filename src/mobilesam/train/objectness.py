@@ -1,4 +1,4 @@
-"""Training the head for objects: which cells answer for an object, and what their boxes cost.
+"""Training a head for objects: which cells answer for an object, what their boxes cost, and how many are found.
 
 Cells are assigned as in TOOD (Feng et al. 2021) and YOLOv8: those inside an object's box
 whose own box and objectness already fit it best, and each is to say how well it fits.
@@ -10,11 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mobilesam.core.boxes import non_maximum_suppression
+from mobilesam.networks.objectness import ObjectnessHead
+
 ANSWERS = 10  # cells for each object
 OBJECTNESS_POWER, OVERLAP_POWER = 0.5, 6.0  # of the two in a cell's fitness
 LEAST_SIDE = 16.0  # of a box when asked which cells are inside, in pixels: small ones need some too
 BOX_WEIGHT = 2.0  # of the boxes' loss to that of the objectness
 TINY = 1e-9
+PROPOSALS = 100  # best boxes of an image that are scored
+SAME = 0.7  # IoU above which two of them are one
 
 
 def pairwise_ious(boxes: Tensor, others: Tensor) -> Tensor:
@@ -62,6 +67,14 @@ def assign(boxes: Tensor, objectness: Tensor, middles: Tensor, truth: Tensor) ->
     return target, owner
 
 
+def head_loss(head: ObjectnessHead, boxes: Tensor, logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    """Return the loss of what a head said of a batch of :mod:`mobilesam.train.data`."""
+    middles = head.middles(batch["pixels"].shape[-1])
+    return objectness_loss(
+        boxes.float(), logits.float(), middles, batch["boxes"], batch["counts"], batch["partial"]
+    )
+
+
 def objectness_loss(
     boxes: Tensor, logits: Tensor, middles: Tensor, truth: Tensor, counts: Tensor, partial: Tensor
 ) -> Tensor:
@@ -89,3 +102,20 @@ def objectness_loss(
             total = total + BOX_WEIGHT * (away * target[answers]).sum()
         weight = weight + target.sum()
     return total / weight.clamp(min=1)
+
+
+def proposal_recalls(boxes: Tensor, objectness: Tensor, batch: dict[str, Tensor]) -> list[Tensor]:
+    """Return, for each image whose objects all have a mask, the recall of each by its best hundred boxes.
+
+    An object's recall is the part of COCO's thresholds, IoU 0.5 to 0.95, that its best box passes.
+    """
+    thresholds = torch.arange(0.5, 1.0, 0.05)
+    recalls = []
+    for i in torch.nonzero(~batch["partial"])[:, 0].tolist():
+        found = boxes[i].float(), objectness[i].float()
+        order = non_maximum_suppression(*(array.numpy(force=True) for array in found), SAME, most=PROPOSALS)
+        truth = batch["boxes"][i, : batch["counts"][i]]
+        if len(truth):
+            best = pairwise_ious(found[0][torch.from_numpy(order)], truth).amax(0)
+            recalls.append((best[:, None].cpu() >= thresholds).float().mean(1))
+    return recalls

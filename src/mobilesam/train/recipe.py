@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilesam.core.errors import ConfigError
-from mobilesam.networks.configs import NETWORKS
+from mobilesam.networks.configs import DETECTORS, NETWORKS
 
 POSITIVE = ("image_size", "steps", "images", "objects")
 
@@ -66,13 +66,13 @@ class Recipe:
     """Everything that decides the weights of a run, besides the data's bytes.
 
     Attributes:
-        network: name in ``networks.configs.NETWORKS``.
+        network: name in ``networks.configs.NETWORKS`` or, for ``train boxes``, ``DETECTORS``.
         sets: what is trained on.
         stages: image sizes and lengths, in order.
         seed: of everything random.
         start: model whose weights the run starts from, such as ``pocket``, or a file in the data folder; or empty.
         trunk: MobileNetV2 weights to start from (``.npz``), or empty.
-        detector: YOLOX-nano's ONNX file, for the second trunk to start from, or empty.
+        detector: YOLOX-nano's ONNX file, for the second trunk or a detector to start from, or empty.
         trunk_rate: the learning rate of these trunks, as a part of the others'.
         weight_decay: AdamW's.
         ema_decay: of the averaged weights that are kept.
@@ -127,8 +127,9 @@ def read_recipe(path: str | Path) -> Recipe:
         raise ConfigError(f"{path}: not a TOML file ({error})") from error
     sets = tuple(_build(path, SourceSet, entry) for entry in _tables(path, content, "sets"))
     stages = tuple(_build(path, Stage, entry) for entry in _tables(path, content, "stages"))
-    if content.get("network") not in NETWORKS:
-        raise ConfigError(f"{path}: network must be one of {', '.join(sorted(NETWORKS))}")
+    known = {*NETWORKS, *DETECTORS}
+    if content.get("network") not in known:
+        raise ConfigError(f"{path}: network must be one of {', '.join(sorted(known))}")
     return _build(path, Recipe, {**content, "sets": sets, "stages": stages})
 
 

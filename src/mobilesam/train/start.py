@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mobilesam.core.errors import ConfigError, missing_extra
-from mobilesam.networks.build import build_network
+from mobilesam.networks.build import build_detector, build_network
 from mobilesam.networks.checkpoints import load_tensors
+from mobilesam.networks.detector import ObjectDetector
 from mobilesam.networks.sam import Sam
 from mobilesam.train.recipe import Recipe
-from mobilesam.weights import ALIASES, ENTRIES, entry_of, read_tensors, read_weights
+from mobilesam.weights import ALIASES, ENTRIES, entry_of, read_detector, read_tensors, read_weights
 
 # What stays as published: edges look the same everywhere, and on the finest maps a
 # gradient costs most.
@@ -47,11 +49,7 @@ def start_network(recipe: Recipe, data: Path) -> Sam:
         part = getattr(network.image_encoder, name, None)
         if part is None:
             raise ConfigError(f"{name}: network {recipe.network} has none; leave it out of the recipe")
-        if not (data / file).is_file():
-            raise ConfigError(f"{data / file}: not found; it is the recipe's {name}, in the data folder")
-        part.load_state_dict(read(data / file))
-        for parameter_name, parameter in part.named_parameters(prefix=name):
-            parameter.requires_grad_(not parameter_name.startswith(FROZEN))
+        take_published(part, name, data / file, read)
     if recipe.detector and network.proposal_head is not None:
         network.proposal_head.load_state_dict(read_yolox_head(data / recipe.detector))
     if recipe.start:
@@ -62,10 +60,55 @@ def start_network(recipe: Recipe, data: Path) -> Sam:
     return network
 
 
+def start_detector(recipe: Recipe, data: Path) -> ObjectDetector:
+    """Build the recipe's detector, with YOLOX's weights or those of another run where it names them.
+
+    Raises:
+        ConfigError: if the recipe's network is no detector, the detector's file is missing or of another
+            size, or the recipe has a trunk.
+        WeightsError: if the weights to start from are missing or another network's.
+    """
+    network = build_detector(recipe.network)
+    if recipe.trunk:
+        raise ConfigError(f"trunk: {recipe.network} has none; leave it out of the recipe")
+    if recipe.detector:
+        if not is_nano(network):
+            raise ConfigError(
+                f"detector: YOLOX-nano's weights fit detector_nano alone; leave it out for {recipe.network}"
+            )
+        take_published(network.features, "detector", data / recipe.detector, read_yolox_features)
+        network.head.load_state_dict(read_yolox_head(data / recipe.detector))
+    if recipe.start:
+        load_tensors(network, read_start(recipe.start, data), f"{recipe.start}, the recipe's start,")
+    return network
+
+
+def is_nano(network: ObjectDetector) -> bool:
+    """Whether a detector has YOLOX-nano's tensors."""
+    nano = build_detector("detector_nano").state_dict()
+    return {name: t.shape for name, t in network.state_dict().items()} == {
+        k: t.shape for k, t in nano.items()
+    }
+
+
+def take_published(part: nn.Module, name: str, path: Path, read: Callable[[Path], dict[str, Tensor]]) -> None:
+    """Give a part of a network its published weights; its first layers then stay as they are.
+
+    Raises:
+        ConfigError: if the file is missing.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: not found; it is the recipe's {name}, in the data folder")
+    part.load_state_dict(read(path))
+    for parameter_name, parameter in part.named_parameters(prefix=name):
+        parameter.requires_grad_(not parameter_name.startswith(FROZEN))
+
+
 def read_start(start: str, data: Path) -> dict[str, np.ndarray]:
     """Read the weights of a model, by name, or of a file in the data folder."""
     if start in ENTRIES or start in ALIASES:
-        return read_weights(entry_of(start))
+        entry = entry_of(start)
+        return read_detector(entry) if entry.detector else read_weights(entry)
     return read_tensors(data / start)
 
 

@@ -54,12 +54,22 @@ def read_weights(
         WeightsError: if the file is missing, damaged, or holds what is not a finite number.
     """
     if not entry.network:
-        raise ConfigError(f"model {entry.name!r}: is no whole model ({entry.about})")
+        advice = "; give it as detector of another" if entry.detector else ""
+        raise ConfigError(f"model {entry.name!r}: is no whole model ({entry.about}){advice}")
     tensors = _read_published(entry) if checkpoint is None else read_tensors(checkpoint)
     if decoder is None:
         return tensors
     encoder = {name: tensor for name, tensor in tensors.items() if name.startswith("image_encoder.")}
     return encoder | read_decoder(decoder)
+
+
+def read_detector(entry: WeightsEntry, checkpoint: str | Path | None = None) -> dict[str, np.ndarray]:
+    """Read the tensors of a detector of objects; the arguments are those of :func:`read_weights`.
+
+    Raises:
+        WeightsError: if the file is missing, damaged or, without a checkpoint, another than the published one.
+    """
+    return _read_published(entry) if checkpoint is None else read_tensors(checkpoint)
 
 
 def read_decoder(decoder: str | Path) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ class WeightsEntry:
 
     Attributes:
         name: what ``load`` calls it.
-        network: name in ``networks.configs.NETWORKS``; empty for a part of a model.
+        network: name in ``networks.configs.NETWORKS``; empty for what is no whole model.
         file: its file name.
         licence: terms of the weights.
         about: one sentence.
@@ -28,6 +28,7 @@ class WeightsEntry:
         size: bytes of the file.
         rounded: whether only a rounded size was published; the sum decides alone then.
         thresholds: for the masks of everything in an image.
+        detector: name in ``networks.configs.DETECTORS`` of what finds objects for models; empty for others.
     """
 
     name: str
@@ -41,6 +42,7 @@ class WeightsEntry:
     size: int = 0
     rounded: bool = False
     thresholds: MaskThresholds = SAM_THRESHOLDS
+    detector: str = ""
 
     def __post_init__(self) -> None:
         if (
@@ -150,6 +152,15 @@ ENTRIES = {
         _efficientvit_sam("l0", 139, "c4f994b01a16d48bcf2fbbb089448cfbf58fae5811edfa8113c953b8b8cc64b8"),
         _efficientvit_sam("l1", 191, "fa151df2b9b96896accd505470755cdd293a4c50cdabac95478f3fbd86d9152b"),
         _efficientvit_sam("l2", 246, "d4bfd842224cbb99de09acc3325e81ac5b7e8725c8fbdab152305e5d934bfe4a"),
+        WeightsEntry(
+            name="detector_nano",
+            network="",
+            detector="detector_nano",
+            file="detector_nano.safetensors",
+            sha256="ea200f5c2182438f528d60f51fc4462039b95e1195a68c8079f70821ffcd5b7f",
+            licence="CC BY 4.0 for the weights; see the model card for the terms of what they were trained on",
+            about="detector of objects for segmenting everything, trained by this project from YOLOX-nano's weights",
+        ),
         WeightsEntry(
             name="prompt_guided_decoder",
             network="",
