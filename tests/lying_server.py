@@ -124,6 +124,14 @@ class Handler(BaseHTTPRequestHandler):
     def serve_cut_at_thirds(self) -> None:
         self.part(until=self.start + len(self.server.content) // 3 + 1)
 
+    def serve_dripping(self) -> None:
+        """The last bytes come one by one; each is a sign of life."""
+        end = len(self.server.content)
+        self.part(until=end - 20)
+        for byte in self.server.content[-20:]:
+            self.wfile.write(bytes([byte]))
+            time.sleep(PIECE_SECONDS)
+
     def serve_cut_then_without_range(self) -> None:
         self.serve_cut_once() if self.first_of_way() else self.serve_without_range()
 
@@ -179,6 +187,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def serve_silent(self) -> None:
         self.head(200, Content_Length=len(self.server.content))
+        self.server.stop.wait(60)
+
+    def serve_silent_at_half(self) -> None:
+        self.part(until=len(self.server.content) // 2)
         self.server.stop.wait(60)
 
     def serve_nonsense(self) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from mobilesam.core.version import __version__
 
 _WHERE = {
     "load": "mobilesam.predictor",
@@ -25,14 +25,14 @@ _WHERE = {
     "Embedding": "mobilesam.core.types",
     "Segmentation": "mobilesam.results",
     "SegmentedMask": "mobilesam.results",
-    "EverythingOptions": "mobilesam.segment_everything",
-    "Everything": "mobilesam.segment_everything",
+    "EverythingOptions": "mobilesam.everything.options",
+    "Everything": "mobilesam.results",
     "FoundMask": "mobilesam.core.types",
     "Rle": "mobilesam.core.rle",
     "Polygon": "mobilesam.core.polygons",
     "read_image": "mobilesam.formats.image",
     "SamPredictor": "mobilesam.compat.segment_anything",
-    "SamAutomaticMaskGenerator": "mobilesam.compat.automatic_mask_generator",
+    "SamAutomaticMaskGenerator": "mobilesam.compat.segment_anything",
     "sam_model_registry": "mobilesam.compat.segment_anything",
     "MobileSamError": "mobilesam.core.errors",
     "ConfigError": "mobilesam.core.errors",
@@ -40,21 +40,22 @@ _WHERE = {
     "ImageError": "mobilesam.core.errors",
     "LimitError": "mobilesam.core.errors",
     "WeightsError": "mobilesam.core.errors",
+    "DeadlineError": "mobilesam.core.errors",
     "OutputError": "mobilesam.core.errors",
     "MissingExtraError": "mobilesam.core.errors",
     "ImageWarning": "mobilesam.core.errors",
     "PromptWarning": "mobilesam.core.errors",
+    "WeightsWarning": "mobilesam.core.errors",
 }
 
 __all__ = ["__version__", *_WHERE]
 
 if TYPE_CHECKING:
-    from mobilesam.compat.automatic_mask_generator import (
-        SamAutomaticMaskGenerator as SamAutomaticMaskGenerator,
-    )
+    from mobilesam.compat.segment_anything import SamAutomaticMaskGenerator as SamAutomaticMaskGenerator
     from mobilesam.compat.segment_anything import SamPredictor as SamPredictor
     from mobilesam.compat.segment_anything import sam_model_registry as sam_model_registry
     from mobilesam.core.errors import ConfigError as ConfigError
+    from mobilesam.core.errors import DeadlineError as DeadlineError
     from mobilesam.core.errors import ImageError as ImageError
     from mobilesam.core.errors import ImageWarning as ImageWarning
     from mobilesam.core.errors import LimitError as LimitError
@@ -64,18 +65,19 @@ if TYPE_CHECKING:
     from mobilesam.core.errors import PromptError as PromptError
     from mobilesam.core.errors import PromptWarning as PromptWarning
     from mobilesam.core.errors import WeightsError as WeightsError
+    from mobilesam.core.errors import WeightsWarning as WeightsWarning
     from mobilesam.core.polygons import Polygon as Polygon
     from mobilesam.core.rle import Rle as Rle
     from mobilesam.core.types import Embedding as Embedding
     from mobilesam.core.types import FoundMask as FoundMask
     from mobilesam.core.types import Prompt as Prompt
+    from mobilesam.everything.options import EverythingOptions as EverythingOptions
     from mobilesam.formats.image import read_image as read_image
     from mobilesam.predictor import Model as Model
     from mobilesam.predictor import load as load
+    from mobilesam.results import Everything as Everything
     from mobilesam.results import Segmentation as Segmentation
     from mobilesam.results import SegmentedMask as SegmentedMask
-    from mobilesam.segment_everything import Everything as Everything
-    from mobilesam.segment_everything import EverythingOptions as EverythingOptions
 
 
 def __getattr__(name: str) -> Any:

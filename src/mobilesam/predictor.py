@@ -8,30 +8,30 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-import numpy as np
-
-from mobilesam.core.arrays import ArrayLike
-from mobilesam.core.errors import ConfigError, ImageWarning, LimitError, PromptError, PromptWarning
+from mobilesam.batches import (
+    as_prompts,
+    decode_prompts,
+    encode_images,
+    images_at_once,
+    named_images,
+    pair_prompts,
+    prompts_at_once,
+)
+from mobilesam.core.arrays import ArrayLike, Image, NamedArrays
+from mobilesam.core.errors import ConfigError, ImageWarning, PromptError, PromptWarning
 from mobilesam.core.geometry import input_size_of
 from mobilesam.core.preprocess import preprocess
-from mobilesam.core.prompts import (
-    MAX_PROMPTS,
-    ValidPrompt,
-    names_with,
-    prompts_to_decoder_inputs,
-    validate_prompt,
-)
-from mobilesam.core.types import MULTIMASK, SINGLE_MASK, Embedding, Prompt
+from mobilesam.core.prompts import ValidPrompt, names_with, validate_prompt
+from mobilesam.core.types import SAM_THRESHOLDS, Embedding, MaskThresholds, Prompt
 from mobilesam.formats.image import MAX_PIXELS, read_image
-from mobilesam.results import Segmentation
+from mobilesam.results import Everything, Segmentation
 from mobilesam.runtimes.base import Runtime
 from mobilesam.runtimes.load import load_runtime
 from mobilesam.weights import DEFAULT_MODEL, entry_of
 
 if TYPE_CHECKING:
-    from mobilesam.segment_everything import Everything, EverythingOptions
-
-PROMPTS_PER_BATCH = 8  # more at once is slower on a processor: the maps leave its cache
+    from mobilesam.everything.options import EverythingOptions
+    from mobilesam.segment_everything import Detector
 
 
 def load(
@@ -65,7 +65,7 @@ def load(
         >>> import mobilesam
         >>> model = mobilesam.load("pocket")
         >>> model.name
-        'pocket-2'
+        'pocket-3'
     """
     entry = entry_of(name)
     chosen = load_runtime(
@@ -78,7 +78,9 @@ def load(
         threads=threads,
     )
     called = entry.name if checkpoint is None else f"{entry.network} network with {_file_name(checkpoint)}"
-    return Model(chosen, name=called if decoder is None else f"{called} and decoder {_file_name(decoder)}")
+    if decoder is not None:
+        called = f"{called} and decoder {_file_name(decoder)}"
+    return Model(chosen, name=called, thresholds=entry.thresholds)
 
 
 def _file_name(path: str | Path) -> str:
@@ -94,6 +96,7 @@ class Model:
     Args:
         runtime: what runs the network.
         name: what embeddings say they are from.
+        thresholds: which masks :meth:`everything` keeps where its options do not say.
 
     Example:
         >>> import numpy as np, mobilesam
@@ -104,9 +107,10 @@ class Model:
         (3, 60, 80)
     """
 
-    def __init__(self, runtime: Runtime, *, name: str) -> None:
+    def __init__(self, runtime: Runtime, *, name: str, thresholds: MaskThresholds = SAM_THRESHOLDS) -> None:
         self.runtime = runtime
         self.name = name
+        self.thresholds = thresholds
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, runtime={self.runtime.name!r}, device={self.runtime.device!r})"
@@ -126,20 +130,60 @@ class Model:
             ImageWarning: for what is read but may not be meant, such as an animation's first
                 frame; also in the embedding's ``remarks``.
         """
-        remarks: list[str] = []
-        rgb = read_image(image, max_pixels=max_pixels, remarks=remarks)
-        for remark in remarks:
-            warnings.warn(f"image: {remark}", ImageWarning, stacklevel=2)
-        rgb.flags.writeable = False
-        pixels = preprocess(rgb, self.runtime.image_size)
-        arrays = self.runtime.encode(pixels)
-        side = self.runtime.prompt_size
-        input_size = input_size_of(rgb.shape[:2], side)
-        return Embedding(arrays, self.name, side, input_size, rgb.shape[:2], rgb, tuple(remarks))
+        rgb, remarks = _read(image, None, max_pixels)
+        arrays = self.runtime.encode(preprocess(rgb, self.runtime.image_size))
+        return self._embedding(arrays, rgb, remarks)
+
+    def embed_batch(
+        self, images: Iterable[ArrayLike], *, memory: int | None = None, max_pixels: int = MAX_PIXELS
+    ) -> tuple[Embedding, ...]:
+        """Embed several images, of any sizes, with the same result as one by one.
+
+        All images are read before the first is encoded, so an error costs no work. A GPU
+        takes as many at once as ``memory`` allows, a processor one after another, which is
+        the fastest there.
+
+        Args:
+            images: each as :meth:`embed` takes it; there may be none.
+            memory: bytes that the call may add at its peak, beside the images and embeddings
+                themselves and the model; by default 2 GB, or what one image takes.
+            max_pixels: greatest height times width of each.
+
+        Returns:
+            One embedding for each image, in their order.
+
+        Raises:
+            ImageError: names the image that cannot be read, ``images[3]``.
+            LimitError: if one is too large, or ``memory`` too small for one.
+
+        Warns:
+            ImageWarning: as :meth:`embed` does.
+
+        Example:
+            >>> import numpy as np, mobilesam
+            >>> model = mobilesam.load("pocket")
+            >>> wide, high = np.zeros((60, 80, 3), np.uint8), np.zeros((90, 40, 3), np.uint8)
+            >>> [embedding.original_size for embedding in model.embed_batch([wide, high])]
+            [(60, 80), (90, 40)]
+        """
+        at_once = images_at_once(self.runtime, memory)
+        read = []
+        for name, image in named_images(images):
+            read.append(_read(image, name, max_pixels))
+        encoded = encode_images(self.runtime, [rgb for rgb, _ in read], at_once)
+        return tuple(
+            self._embedding(arrays, rgb, remarks)
+            for arrays, (rgb, remarks) in zip(encoded, read, strict=True)
+        )
 
     @overload
     def segment(
-        self, embedding: Embedding, prompts: Prompt, *, multimask: bool | None = None
+        self,
+        embedding: Embedding,
+        prompts: Prompt,
+        *,
+        multimask: bool | None = None,
+        memory: int | None = None,
     ) -> Segmentation: ...
 
     @overload
@@ -149,6 +193,7 @@ class Model:
         prompts: Iterable[Prompt],
         *,
         multimask: bool | None = None,
+        memory: int | None = None,
         prefixes: Sequence[str] | None = None,
     ) -> tuple[Segmentation, ...]: ...
 
@@ -158,6 +203,7 @@ class Model:
         prompts: Prompt | Iterable[Prompt],
         *,
         multimask: bool | None = None,
+        memory: int | None = None,
         prefixes: Sequence[str] | None = None,
     ) -> Segmentation | tuple[Segmentation, ...]:
         """Segment one object, or several at once with the same result as one by one.
@@ -167,6 +213,8 @@ class Model:
             prompts: one prompt, or one for each object.
             multimask: three masks, or one. By default three for a single point, which may
                 mean a part or the whole, and one for everything else.
+            memory: bytes that the call may add at its peak, beside its results and the model;
+                by default 2 GB, or what one prompt takes.
             prefixes: what messages put before the names of each prompt's parts, by default
                 ``prompts[0].`` and so on.
 
@@ -175,102 +223,137 @@ class Model:
 
         Raises:
             PromptError: names the argument that is wrong and what is allowed.
-            LimitError: for too many points or prompts.
+            LimitError: for too many points or prompts, or a ``memory`` too small for one.
             ConfigError: if the embedding is another model's.
 
         Warns:
             PromptWarning: for what is valid but may not be meant; also in ``remarks``.
         """
-        if not isinstance(embedding, Embedding):
-            raise ConfigError(f"embedding: is a {type(embedding).__name__}; make one with model.embed(image)")
-        if embedding.model != self.name:
-            raise ConfigError(
-                f"embedding: was made by {embedding.model}, this model is {self.name}; embed the image again"
-            )
-        if multimask is not None and not isinstance(multimask, bool):
-            raise PromptError(f"multimask: is {multimask!r}; must be True, False or None", code="U")
-        given = [prompts] if isinstance(prompts, Prompt) else _as_list(prompts)
+        self._check(embedding, "embedding", multimask)
+        given = [prompts] if isinstance(prompts, Prompt) else as_prompts(prompts, "prompts")
+        if not given:
+            raise PromptError("prompts: is empty; give at least one Prompt")
         if prefixes is None:
             prefixes = [f"prompts[{i}]." for i in range(len(given))] if len(given) > 1 else [""]
-        valid = [
-            self._validate(embedding, prompt, prefix) for prompt, prefix in zip(given, prefixes, strict=True)
-        ]
-        for remark in (remark for prompt in valid for remark in prompt.remarks):
-            warnings.warn(remark, PromptWarning, stacklevel=2)
-        results = self._decode(embedding, valid, multimask)
+        valid = self._validate(embedding, given, prefixes, memory)
+        _warn(valid)
+        results = decode_prompts(self.runtime, embedding, valid, multimask, memory)
         return results[0] if isinstance(prompts, Prompt) else results
+
+    def segment_batch(
+        self,
+        embeddings: Iterable[Embedding],
+        prompts: Iterable[Iterable[Prompt]],
+        *,
+        multimask: bool | None = None,
+        memory: int | None = None,
+    ) -> tuple[tuple[Segmentation, ...], ...]:
+        """Segment objects in several images, with the same result as one by one.
+
+        All prompts are checked before the first is decoded, so an error costs no work.
+
+        Args:
+            embeddings: from :meth:`embed_batch` or :meth:`embed` of this model.
+            prompts: for each embedding its prompts, as many as it has objects; ``[]`` for none.
+            multimask: as :meth:`segment` takes it.
+            memory: as :meth:`segment` takes it.
+
+        Returns:
+            For each embedding one segmentation for each of its prompts, all in their order.
+
+        Raises:
+            PromptError: names the argument, ``prompts[3][0].box``, and what is allowed.
+            LimitError: for too many points or prompts, or a ``memory`` too small for one.
+            ConfigError: if an embedding is another model's.
+
+        Warns:
+            PromptWarning: as :meth:`segment` does.
+
+        Example:
+            >>> import numpy as np, mobilesam
+            >>> model = mobilesam.load("pocket")
+            >>> embeddings = model.embed_batch([np.zeros((60, 80, 3), np.uint8)] * 2)
+            >>> point, box = mobilesam.Prompt(points=[40, 30]), mobilesam.Prompt(box=[9, 9, 50, 50])
+            >>> [len(results) for results in model.segment_batch(embeddings, [[point, box], []])]
+            [2, 0]
+        """
+        pairs = pair_prompts(embeddings, prompts)
+        valid = []
+        for i, (embedding, given) in enumerate(pairs):
+            self._check(embedding, f"embeddings[{i}]", multimask)
+            prefixes = [f"prompts[{i}][{j}]." for j in range(len(given))]
+            valid.append(self._validate(embedding, given, prefixes, memory))
+        _warn([prompt for some in valid for prompt in some])
+        return tuple(
+            decode_prompts(self.runtime, embedding, some, multimask, memory)
+            for (embedding, _), some in zip(pairs, valid, strict=True)
+        )
 
     def everything(
         self,
         image: ArrayLike,
         options: EverythingOptions | None = None,
         *,
+        detector: Detector = None,
         max_pixels: int = MAX_PIXELS,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Everything:
         """Segment everything in an image; see :func:`mobilesam.segment_everything.segment_everything`."""
-        from mobilesam.segment_everything import EverythingOptions, segment_everything
+        from mobilesam.everything.options import EverythingOptions
+        from mobilesam.segment_everything import segment_everything
 
         return segment_everything(
-            self, image, options or EverythingOptions(), max_pixels=max_pixels, progress=progress
+            self,
+            image,
+            options or EverythingOptions(),
+            detector=detector,
+            max_pixels=max_pixels,
+            progress=progress,
         )
 
-    def _validate(self, embedding: Embedding, prompt: Prompt, prefix: str) -> ValidPrompt:
-        return validate_prompt(
-            prompt,
-            embedding.original_size,
-            grid=embedding.image_embedding.shape[-1],
-            input_size=embedding.input_size,
-            image_size=embedding.image_size,
-            names=names_with(prefix),
-        )
+    def _embedding(self, arrays: NamedArrays, rgb: Image, remarks: Sequence[str]) -> Embedding:
+        side = self.runtime.prompt_size
+        input_size = input_size_of(rgb.shape[:2], side)
+        return Embedding(arrays, self.name, side, input_size, rgb.shape[:2], rgb, tuple(remarks))
 
-    def _decode(
-        self, embedding: Embedding, prompts: Sequence[ValidPrompt], multimask: bool | None
-    ) -> tuple[Segmentation, ...]:
-        """Batch what has the same shape, decode, and put the results in order."""
-        results: dict[int, Segmentation] = {}
-        for (_, _, many), numbers in group_prompts(prompts, multimask).items():
-            tokens = MULTIMASK if many else SINGLE_MASK
-            for start in range(0, len(numbers), PROMPTS_PER_BATCH):
-                batch = numbers[start : start + PROMPTS_PER_BATCH]
-                inputs = prompts_to_decoder_inputs(
-                    [prompts[i] for i in batch], embedding.original_size, embedding.input_size
-                )
-                masks, ious = self.runtime.decode(embedding.arrays, inputs, tokens)
-                for i, mask, iou in zip(batch, masks, ious, strict=True):
-                    results[i] = Segmentation(np.array(mask), np.array(iou), embedding, prompts[i])
-        return tuple(results[i] for i in range(len(prompts)))
+    def _check(self, embedding: Embedding, name: str, multimask: bool | None) -> None:
+        if not isinstance(embedding, Embedding):
+            raise ConfigError(f"{name}: is a {type(embedding).__name__}; make one with model.embed(image)")
+        if embedding.model != self.name:
+            raise ConfigError(
+                f"{name}: was made by {embedding.model}, this model is {self.name}; embed the image again"
+            )
+        if multimask is not None and not isinstance(multimask, bool):
+            raise PromptError(f"multimask: is {multimask!r}; must be True, False or None", code="U")
 
-
-def group_prompts(
-    prompts: Sequence[ValidPrompt], multimask: bool | None
-) -> dict[tuple[int, bool, bool], list[int]]:
-    """Group prompts that can share a batch: by slots, by mask, and by how many masks are wanted.
-
-    Padding prompts of different lengths to one would change their results, because SAM's
-    tokens attend to the pads.
-    """
-    groups: dict[tuple[int, bool, bool], list[int]] = {}
-    for i, prompt in enumerate(prompts):
-        many = prompt.ambiguous if multimask is None else bool(multimask)
-        groups.setdefault((prompt.slots, prompt.mask_input is not None, many), []).append(i)
-    return groups
+    def _validate(
+        self, embedding: Embedding, prompts: Sequence[Prompt], prefixes: Sequence[str], memory: int | None
+    ) -> list[ValidPrompt]:
+        valid = [
+            validate_prompt(
+                prompt,
+                embedding.original_size,
+                grid=embedding.image_embedding.shape[-1],
+                input_size=embedding.input_size,
+                image_size=embedding.image_size,
+                names=names_with(prefix),
+            )
+            for prompt, prefix in zip(prompts, prefixes, strict=True)
+        ]
+        prompts_at_once(self.runtime, max((prompt.slots for prompt in valid), default=0), memory)
+        return valid
 
 
-def _as_list(prompts: Iterable[Prompt]) -> list[Prompt]:
-    try:
-        given = list(prompts)
-    except TypeError as error:
-        raise PromptError(
-            f"prompts: is a {type(prompts).__name__}; give a Prompt or a list of them", code="U"
-        ) from error
-    if not given:
-        raise PromptError("prompts: is empty; give at least one Prompt")
-    for i, prompt in enumerate(given):
-        if not isinstance(prompt, Prompt):
-            kind = type(prompt).__name__
-            raise PromptError(f"prompts[{i}]: is a {kind}; give Prompt(points=..., box=...)", code="U")
-    if len(given) > MAX_PROMPTS:
-        raise LimitError(f"prompts: {len(given)} prompts; at most {MAX_PROMPTS} are allowed in one call")
-    return given
+def _read(image: ArrayLike, name: str | None, max_pixels: int) -> tuple[Image, list[str]]:
+    """Return an image that nobody changes any more, and what was remarked when reading it."""
+    remarks: list[str] = []
+    rgb = read_image(image, max_pixels=max_pixels, name=name, remarks=remarks)
+    for remark in remarks:
+        warnings.warn(f"{name or 'image'}: {remark}", ImageWarning, stacklevel=3)
+    rgb.flags.writeable = False
+    return rgb, remarks
+
+
+def _warn(prompts: Iterable[ValidPrompt]) -> None:
+    for remark in (remark for prompt in prompts for remark in prompt.remarks):
+        warnings.warn(remark, PromptWarning, stacklevel=3)

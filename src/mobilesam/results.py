@@ -1,4 +1,4 @@
-"""What a model says of a prompt, with everything that can be made of it."""
+"""What a model says of a prompt, or of a whole image, with everything that can be made of it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from mobilesam.core.arrays import Logits, Mask, Masks
+from mobilesam.core.arrays import Image, Logits, Mask, Masks
 from mobilesam.core.boxes import mask_to_box
+from mobilesam.core.errors import LimitError
 from mobilesam.core.polygons import Polygon, mask_to_polygons
 from mobilesam.core.postprocess import MASK_THRESHOLD, enlarge_logits, stability_scores, visible_part
 from mobilesam.core.prompts import ValidPrompt
 from mobilesam.core.rle import Rle, mask_to_rle
-from mobilesam.core.types import Embedding
+from mobilesam.core.types import Embedding, FoundMask
+from mobilesam.formats.coco import masks_to_coco
 from mobilesam.formats.cutout import cut_out
 from mobilesam.formats.image import image_to_png
-from mobilesam.formats.overlay import draw_overlay
+from mobilesam.formats.overlay import draw_numbered, draw_overlay
+from mobilesam.formats.sa1b import masks_to_sa1b
+
+MAX_IDS = np.iinfo(np.uint16).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +171,59 @@ class Segmentation:
     def cutout(self, *, crop: bool = True) -> np.ndarray:
         """The object alone (h, w, 4) RGBA, with a soft edge."""
         return cut_out(self.embedding.image, self.mask, crop=crop)
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the overlay."""
+        return image_to_png(self.overlay())
+
+
+@dataclass(frozen=True, eq=False)
+class Everything:
+    """The masks of an image, best first; a sequence of :class:`FoundMask`.
+
+    Attributes:
+        image: (H, W, 3).
+        masks: what was found.
+    """
+
+    image: Image = field(repr=False)
+    masks: tuple[FoundMask, ...]
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def __iter__(self) -> Iterator[FoundMask]:
+        return iter(self.masks)
+
+    def __getitem__(self, index: int) -> FoundMask:
+        return self.masks[index]
+
+    def overlay(self) -> Image:
+        """The image with every mask tinted, outlined and numbered from 1."""
+        return draw_numbered(self.image, [mask.rle for mask in self])
+
+    def id_map(self) -> np.ndarray:
+        """Each pixel's mask (H, W) uint16, numbered from 1 as in the overlay; 0 where there is none.
+
+        Where masks overlap, the smaller one is seen.
+
+        Raises:
+            LimitError: for more masks than 16 bits can number.
+        """
+        if len(self) > MAX_IDS:
+            raise LimitError(f"id map: there are {len(self):,} masks; 16 bits number at most {MAX_IDS:,}")
+        ids = np.zeros(self.image.shape[:2], np.uint16)
+        for i in sorted(range(len(self)), key=lambda i: self[i].area, reverse=True):
+            ids[self[i].mask] = i + 1
+        return ids
+
+    def to_coco(self, *, file_name: str = "") -> dict[str, Any]:
+        """A COCO instance document of the image, masks numbered from 1 as in the overlay."""
+        return masks_to_coco(self.masks, self.image.shape[:2], file_name=file_name)
+
+    def to_sa1b(self, *, file_name: str = "", image_id: int = 0) -> dict[str, Any]:
+        """SA-1B's JSON of the image."""
+        return masks_to_sa1b(self.masks, self.image.shape[:2], file_name=file_name, image_id=image_id)
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows: the overlay."""

@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -17,10 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from mobilesam.core.arrays import Size
-from mobilesam.core.boxes import xyxy_to_xywh
 from mobilesam.core.errors import ConfigError, ImageError, MobileSamError, OutputError
 from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
+from mobilesam.formats.coco import masks_to_coco
 from mobilesam.formats.image import MAX_PIXELS, image_to_png, read_image
 from mobilesam.formats.image_folder import FoundImage, find_images, resolved
 from mobilesam.formats.overlay import draw_overlay
@@ -149,7 +149,12 @@ def _stem(name: Path) -> str:
 def segment_each(
     model: Model, sources: Iterable[Source], prompting: Prompting, settings: Settings
 ) -> Iterator[Outcome]:
-    """Segment image after image; one that fails does not stop the rest.
+    """Segment image after image; see :func:`each_outcome`."""
+    return each_outcome(sources, lambda source: segment_file(model, source, prompting, settings))
+
+
+def each_outcome(sources: Iterable[Source], work: Callable[[Source], dict[str, Any]]) -> Iterator[Outcome]:
+    """Do the work on image after image, which returns a record; one that fails does not stop the rest.
 
     Raises:
         OutputError: if nothing more can be written, as on a full disk.
@@ -159,7 +164,7 @@ def segment_each(
             yield Outcome(source, error=source.problem)
             continue
         try:
-            yield Outcome(source, record=segment_file(model, source, prompting, settings))
+            yield Outcome(source, record=work(source))
         except MobileSamError as error:
             if isinstance(error, OutputError) and error.__cause__ is not None:
                 raise  # not one file's fault
@@ -175,7 +180,8 @@ def segment_file(model: Model, source: Source, prompting: Prompting, settings: S
     remarks: list[str] = []
     image = read_image(source.content, max_pixels=settings.max_pixels, name=source.name, remarks=remarks)
     prompts, prefixes = prompting(image.shape[:2])
-    check_free(source, len(prompts), settings)
+    outputs = [path for _, _, path in outputs_of(source, len(prompts), settings)]
+    check_free(outputs, overwrite=settings.overwrite)
     start = time.perf_counter()
     embedding = model.embed(image, max_pixels=settings.max_pixels)
     embedded = time.perf_counter()
@@ -246,18 +252,18 @@ def outputs_of(source: Source, objects: int, settings: Settings) -> Iterator[tup
             yield kind, number, output_path(source, kind, number, settings.out)
 
 
-def check_free(source: Source, objects: int, settings: Settings) -> None:
+def check_free(outputs: Iterable[Path], *, overwrite: bool) -> None:
     """Refuse before any work what could not be written afterwards.
 
     Raises:
         OutputError: if an output is there and may not be replaced, or cannot be looked for.
     """
-    for _, _, path in outputs_of(source, objects, settings):
+    for path in outputs:
         try:
             there = path.exists()
         except OSError as error:
             raise OutputError(f"{printable(path)}: cannot be written ({error.strerror})") from error
-        if there and not settings.overwrite:
+        if there and not overwrite:
             raise OutputError(f"{printable(path)}: exists already; pass --overwrite or another --out")
 
 
@@ -293,31 +299,15 @@ def encode(kind: str, results: Sequence[Segmentation], source: Source) -> bytes:
             low_res_masks=np.stack([r.low_res_masks[r.choice] for r in results]),
         )
         return buffer.getvalue()
-    record = results_to_coco(results, source) if kind == "coco" else results_to_geojson(results)
-    return (json.dumps(record) + "\n").encode()
+    if kind == "coco":
+        size, name = results[0].embedding.original_size, Path(source.name).name
+        return document_to_bytes(masks_to_coco([r.best for r in results], size, file_name=name))
+    return document_to_bytes(results_to_geojson(results))
 
 
-def results_to_coco(results: Sequence[Segmentation], source: Source) -> dict[str, Any]:
-    """Return a COCO instance document of one image."""
-    height, width = results[0].embedding.original_size
-    return {
-        "images": [{"id": 1, "file_name": Path(source.name).name, "width": width, "height": height}],
-        "annotations": [
-            {
-                "id": i,
-                "image_id": 1,
-                "category_id": 1,
-                "segmentation": result.rle.to_dict(),
-                "bbox": list(xyxy_to_xywh(result.box)),
-                "area": result.area,
-                "iscrowd": 0,
-                "predicted_iou": round(result.best.predicted_iou, 4),
-                "stability_score": round(result.best.stability_score, 4),
-            }
-            for i, result in enumerate(results, start=1)
-        ],
-        "categories": [{"id": 1, "name": "object"}],
-    }
+def document_to_bytes(document: dict[str, Any]) -> bytes:
+    """Return a JSON document as a file's bytes."""
+    return (json.dumps(document) + "\n").encode()
 
 
 def results_to_geojson(results: Sequence[Segmentation]) -> dict[str, Any]:

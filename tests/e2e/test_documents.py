@@ -9,12 +9,16 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 import mobilesam
 from mobilesam.cli.main import run
+from tests.onnx_detectors import constant_detector, layout_outputs
 from tests.photographs import cat, jpeg
 
+EXAMPLES = ("tutorial/first-steps.md", "how-to/many-images.md", "how-to/everything.md")
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 WITHOUT_EFFECT_HERE = ("mobilesam train", "mobilesam evaluate", "mobilesam export", "mobilesam demo")
@@ -48,6 +52,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "shots").mkdir()
     for name in ("photo.jpg", "shots/a.jpg"):
         (tmp_path / name).write_bytes(jpeg(cat()))
+    shape, outputs, kind = layout_outputs("yolox", np.array([90.0, 20, 330, 290]))
+    constant_detector(tmp_path / "yolox_nano.onnx", shape, outputs, kind)
     return tmp_path
 
 
@@ -61,14 +67,29 @@ def test_documented_commands_run(here: Path, page: str, command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [ROOT / "README.md", ROOT / "docs/tutorial/first-steps.md"], ids=lambda p: p.name
+    "page",
+    [ROOT / "README.md", *(ROOT / "docs" / page for page in EXAMPLES)],
+    ids=lambda p: p.name,
 )
 def test_python_examples_run(here: Path, page: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
     namespace: dict = {}
     for block in blocks:
         exec(compile(block, page.name, "exec"), namespace)
-    assert namespace["model"].name == "pocket-2"
+    assert namespace["model"].name == "pocket-3"
+
+
+def test_segment_anything_page_runs(here: Path, vit_t_weights: dict) -> None:
+    torch.save(
+        {name: torch.as_tensor(array) for name, array in vit_t_weights.items()}, here / "mobile_sam.pt"
+    )
+    page = ROOT / "docs/how-to/segment-anything.md"
+    namespace: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.S):
+        exec(compile(block, page.name, "exec"), namespace)
+    assert namespace["outputs"][1]["masks"].shape == (2, 1, *namespace["image"].shape[:2])
+    same = namespace["outputs"][1]["masks"] == namespace["masks"]
+    assert same.float().mean() > 0.999
 
 
 @pytest.mark.parametrize(
@@ -84,7 +105,15 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_docstring_examples_run() -> None:
     tried = 0
     for info in pkgutil.walk_packages(mobilesam.__path__, "mobilesam."):
-        if info.name.split(".")[1] in ("core", "storage", "formats", "predictor", "results", "compat"):
+        if info.name.split(".")[1] in (
+            "core",
+            "storage",
+            "formats",
+            "batches",
+            "predictor",
+            "results",
+            "compat",
+        ):
             result = doctest.testmod(importlib.import_module(info.name))
             assert result.failed == 0, info.name
             tried += result.attempted
@@ -98,6 +127,15 @@ def test_every_public_name_is_documented() -> None:
             continue
         assert f"`{name}" in page, name
         assert getattr(mobilesam, name).__doc__, name
+
+
+def test_every_long_series_has_its_result() -> None:
+    page = (ROOT / "docs/explanation/long-series.md").read_text()
+    told = set(re.findall(r"^\| `(test_\w+)`", page, re.M))
+    marked = r"@pytest\.mark\.long\n(?:@.*\n)*def (test_\w+)"
+    assert told == {
+        n for path in (ROOT / "tests").rglob("*.py") for n in re.findall(marked, path.read_text())
+    }
 
 
 def test_version_is_in_the_changelog() -> None:

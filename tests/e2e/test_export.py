@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from safetensors.numpy import save
 
 from mobilesam.cli.main import run
 from mobilesam.core.types import DecoderInputs
+from mobilesam.export.onnx import SUM_KEY
 from mobilesam.predictor import Model
+from mobilesam.runtimes.base import Weights
 from mobilesam.runtimes.onnx import GRAPHS
+from mobilesam.weights import entry_of, read_weights
+from tests.known_weights import names_in
 from tests.photographs import cat
+
+NAMES = [f"pocket-{part}.onnx" for part in ("encoder", "proposals", "decoder", "decoder_mask")]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +50,12 @@ def test_exported_pocket_is_the_runtimes(exported: Path, pocket: Model) -> None:
         np.array([[[260, 170], [0, 0]], [[100, 90], [0, 0]]], np.float32),
         np.array([[1, -1], [1, -1]], np.float32),
     )
-    feed = arrays | {
+    maps = {name: array for name, array in arrays.items() if name.startswith("objects_")}
+    boxes, objectness = ort.InferenceSession(exported / "pocket-proposals.onnx").run(None, maps)
+    our_boxes, our_objectness = pocket.runtime.propose(arrays)
+    np.testing.assert_allclose(boxes[0], our_boxes, atol=1e-3)
+    np.testing.assert_allclose(objectness[0], our_objectness, atol=1e-4)
+    feed = {name: array for name, array in arrays.items() if name not in maps} | {
         "point_coords": inputs.point_coords,
         "point_labels": inputs.point_labels,
         "mask_tokens": np.array([1, 2, 3]),
@@ -57,13 +73,177 @@ def test_exported_files_carry_their_weights(exported: Path) -> None:
     assert sum(p.stat().st_size for p in exported.glob("*.onnx")) > 10e6
 
 
-def test_export_does_not_overwrite_unasked(exported: Path, capsys: pytest.CaptureFixture) -> None:
-    assert run(["export", "onnx", "--model", "pocket", "--out", str(exported)]) == 6
-    assert "--overwrite" in capsys.readouterr().err
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_W62_what_is_there_is_not_replaced_unasked(what: str, tmp_path: Path, capsys) -> None:
+    """Refused before the first minute of work, and before another file of the set is written."""
+    there = tmp_path / "pocket-decoder.onnx"
+    there.write_bytes(b"mine") if what == "file" else there.mkdir()
+    assert run(["export", "onnx", "--model", "pocket", "--out", str(tmp_path)]) == 6
+    said = "exists already; pass --overwrite" if what == "file" else "is a folder; move it away"
+    assert f"error[O]: {there}: {said}" in capsys.readouterr().err
+    assert names_in(tmp_path) == [there.name]
+    if what == "folder":
+        assert run(["export", "onnx", "--model", "pocket", "--out", str(tmp_path), "--overwrite"]) == 6
 
 
-def test_shipped_graphs_are_up_to_date(tmp_path: Path) -> None:
-    assert run(["export", "onnx", "--graphs-only", "--model", "pocket", "--out", str(tmp_path)]) == 0
+# The package's graphs are what tracing makes (see test_shipped_graphs_are_up_to_date), and are read at once.
+EXPORT = """
+import os, resource, signal, sys
+import onnx
+from mobilesam.cli.main import run
+from mobilesam.export import onnx as export
+from mobilesam.runtimes.onnx import GRAPHS, graph_index
+
+def trace_parts(network):
+    files = graph_index("pocket").files.items()
+    return {part: onnx.load(GRAPHS / file, load_external_data=False) for part, file in files}
+
+def sync(file):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    fsync(file)
+
+export.trace_parts = trace_parts
+left, most = int(sys.argv[2]), int(sys.argv[3])
+fsync, os.fsync = os.fsync, sync
+if most:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+sys.exit(run(["export", "onnx", "--model", "pocket", "--out", sys.argv[1], "--overwrite"]))
+"""
+
+
+def export_to(folder: Path, *, killed_at: int = 0, largest: int = 0) -> subprocess.CompletedProcess:
+    """Export in a process that is killed at its so-manieth wish to have something on disk."""
+    line = [sys.executable, "-c", EXPORT, folder, str(killed_at), str(largest)]
+    return subprocess.run(line, capture_output=True, text=True)
+
+
+def test_W62_places_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    for place in (tmp_path / "file", tmp_path / "file" / "below", Path("/dev/full"), Path("/proc/none")):
+        done = export_to(place)
+        assert done.returncode == 6, done.stderr
+        assert re.fullmatch(rf"error\[O\]: {place}/pocket-\S+: cannot be written \(.*\)\n", done.stderr), (
+            done.stderr
+        )
+    assert (tmp_path / "file").read_bytes() == b"mine"
+
+
+def test_W62_a_file_that_may_not_grow(tmp_path: Path) -> None:
+    """A limit on the size of files stands in for a quota: the decoder fits, the encoder does not."""
+    export_to(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    done = export_to(tmp_path, largest=10_000_000)
+    assert done.returncode == 6
+    assert done.stderr.startswith(f"error[O]: {tmp_path}/pocket-encoder.onnx: cannot be written (")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_W62_a_full_disk(tmp_path: Path) -> None:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=18m", "none", tmp_path]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small disk can only be mounted by root")
+    try:
+        done = export_to(tmp_path)
+        assert done.returncode == 6
+        assert re.search(
+            r"error\[O\]: .*-decoder\.onnx: cannot be written \(the disk is full; free", done.stderr
+        )
+        assert names_in(tmp_path) == ["pocket-encoder.onnx", "pocket-proposals.onnx"]
+        onnx.checker.check_model(onnx.load(tmp_path / "pocket-encoder.onnx"))
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_W62_killed_at_every_step(tmp_path: Path) -> None:
+    """Each file is put on disk and then its folder: eight moments. A name has the old file or the new one."""
+    for moment in range(1, 9):
+        folder = tmp_path / str(moment)
+        folder.mkdir()
+        for name in NAMES:
+            (folder / name).write_bytes(b"old")
+        assert export_to(folder, killed_at=moment).returncode == -signal.SIGKILL
+        whole = 0
+        for path in folder.glob("*.onnx"):
+            if path.read_bytes() != b"old":
+                onnx.checker.check_model(onnx.load(path))
+                assert path.stat().st_size > 400_000
+                whole += 1
+        assert whole == moment // 2
+    assert export_to(tmp_path / "3").returncode == 0
+
+
+# ---------------------------------------------------------------- parity
+
+
+@pytest.fixture(scope="module")
+def exported_vit_t(tmp_path_factory: pytest.TempPathFactory, vit_t_weights: Weights) -> Path:
+    """MobileSAM's network with seeded weights, exported; beside the files lie the weights."""
+    folder = tmp_path_factory.mktemp("vit_t")
+    (folder / "seeded.safetensors").write_bytes(save(vit_t_weights))
+    line = ["--model", "mobile_sam", "--checkpoint", str(folder / "seeded.safetensors"), "--out", str(folder)]
+    assert run(["export", "onnx", *line]) == 0
+    return folder
+
+
+@pytest.fixture(params=["pocket", "mobile_sam"])
+def model_options(request: pytest.FixtureRequest) -> list[str]:
+    if request.param == "pocket":
+        return ["--model", "pocket", "--out", str(request.getfixturevalue("exported"))]
+    folder = request.getfixturevalue("exported_vit_t")
+    weights = str(folder / "seeded.safetensors")
+    return ["--model", "mobile_sam", "--checkpoint", weights, "--out", str(folder)]
+
+
+def check_parity(options: list[str], prompts: int, capsys: pytest.CaptureFixture) -> None:
+    assert run(["export", "verify", *options, "--prompts", str(prompts)]) == 0
+    told, remarks = capsys.readouterr()
+    assert remarks == ""
+    with capsys.disabled():
+        print(told)
+    assert f"prompts: {prompts}\n" in told
+
+
+def test_W63_exported_files_agree_on_twelve_prompts(model_options: list[str], capsys) -> None:
+    check_parity(model_options, 12, capsys)
+
+
+@pytest.mark.long
+def test_W63_exported_files_agree_on_two_hundred_prompts(model_options: list[str], capsys) -> None:
+    check_parity(model_options, 200, capsys)
+
+
+def test_W61_files_of_other_weights_are_told(exported: Path, tmp_path: Path, capsys) -> None:
+    weights = read_weights(entry_of("pocket"))
+    name = "mask_decoder.iou_token.weight"
+    (tmp_path / "later.safetensors").write_bytes(save(weights | {name: weights[name] + 1}))
+    later = ["--model", "pocket", "--checkpoint", str(tmp_path / "later.safetensors")]
+    assert run(["export", "verify", *later, "--out", str(exported), "--prompts", "2"]) == 4
+    names = ", ".join(NAMES)
+    told = capsys.readouterr().err
+    assert f"warning: {exported}: {names}: made from other weights; export again with --overwrite\n" in told
+    assert f"error[W]: {exported}: these files are not pocket with these weights; export again" in told
+    (tmp_path / "mixed").mkdir()
+    for path in exported.glob("*.onnx"):
+        (tmp_path / "mixed" / path.name).write_bytes(path.read_bytes())
+    stale = onnx.load(exported / "pocket-decoder.onnx")
+    onnx.helper.set_model_props(stale, {SUM_KEY: "0" * 64})
+    onnx.save(stale, tmp_path / "mixed" / "pocket-decoder.onnx")
+    mixed = ["--model", "pocket", "--out", str(tmp_path / "mixed"), "--prompts", "2"]
+    assert run(["export", "verify", *mixed]) == 0
+    assert "mixed: pocket-decoder.onnx: made from other weights" in capsys.readouterr().err
+
+
+def test_W61_verify_wants_the_files(tmp_path: Path, capsys) -> None:
+    assert run(["export", "verify", "--model", "pocket", "--out", str(tmp_path)]) == 4
+    assert "pocket-encoder.onnx: not found" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["pocket", "detector_nano"])
+def test_shipped_graphs_are_up_to_date(name: str, tmp_path: Path) -> None:
+    assert run(["export", "onnx", "--graphs-only", "--model", name, "--out", str(tmp_path)]) == 0
     for path in tmp_path.iterdir():
         shipped = GRAPHS / path.name
         if path.suffix == ".json":

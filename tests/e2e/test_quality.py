@@ -97,7 +97,7 @@ def test_a_part_and_its_whole(tmp_path: Path, pocket: Model) -> None:
 
 def test_a_report_shows_the_best_and_the_worst(tmp_path: Path, pocket: Model) -> None:
     scores = score_prompted(pocket, write_set(tmp_path / "set", 3), kinds=("box", "point"))
-    best, median, worst = pick(scores.each["box"], 1)
+    best, median, worst = pick(scores.each["box"], 1, worth=lambda score: score.iou)
     assert best[0].iou >= median[0].iou >= worst[0].iou
     assert len({one[0].photograph.path for one in (best, median, worst)}) == 3
     paths = write_report(scores, tmp_path / "report")

@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
+from mobilesam.runtimes.onnx import GRAPHS
+
 Tensors = dict[str, np.ndarray]
 Maker = Callable[[Path, Tensors, np.random.Generator], None]
 CANARY = "canary"  # what code in a file would make in the working folder
@@ -261,7 +263,7 @@ CASES = [
     Case("W02 pipe", "a.pt", lambda path, tensors, rng: os.mkfifo(path), "is not a file"),
     Case("W02 endless device", "a.pt", link_to("/dev/zero"), "is not a file"),
     Case("W02 link to itself", "a.pt", link_to("a.pt"), "cannot be read"),
-    Case("W02 eight gigabytes of nothing", "a.pt", sparse(8 * BIG), "checkpoints up to"),
+    Case("W02 eight gigabytes of nothing", "a.pt", sparse(8 * BIG), "files up to"),
     Case("W02 three gigabytes of nothing", "a.pt", sparse(3 * BIG), "neither"),
     *(Case(f"W03 os.system, protocol {p}", "a.pt", pickled(pickle.dumps({"a": Evil()}, p)), PLAIN_REFUSAL)
       for p in range(6)),
@@ -308,7 +310,8 @@ CASES = [
     Case("W14 infinite", "a.safetensors", pocket_with(lambda t: t | {NAME: np.full_like(t[NAME], np.inf)}), "not finite"),
     Case("W14 infinite in float32", "a.safetensors", pocket_with(lambda t: t | {NAME: np.full(t[NAME].shape, 1e300)}), "not finite"),
     Case("W15 all zero", "a.safetensors", pocket_with(lambda t: {n: np.zeros_like(a) for n, a in t.items()}), "every tensor is constant"),
-    Case("W16 a shape", "a.safetensors", pocket_with(lambda t: t | {NAME: np.zeros((1, 9), np.float32)}), r"has shape \(1, 9\), this network needs"),
+    Case("W16 a shape", "a.safetensors", pocket_with(lambda t: t | {NAME: np.zeros((1, 9), np.float32)}), rf"1 of \d+ tensors have other shapes \(here/wanted\): {NAME} 1x9/1x\d+$"),
+    Case("W16 all shapes", "a.safetensors", pocket_with(lambda t: {n: np.arange(3, dtype=np.float32) for n in t}), r"(\d+) of \1 tensors have other shapes \(here/wanted\): \S+ 3/\S+, \S+ 3/\S+ \(and \d+ more\)$"),
     Case("W17 one missing", "a.safetensors", pocket_with(lambda t: {n: a for n, a in t.items() if n != NAME}), f"lacks {NAME}"),
     Case("W17 one too many", "a.safetensors", pocket_with(lambda t: t | {"ema.weight": np.ones(3, np.float32)}), r"also has ema\.weight"),
     Case("W17 half of the names missing", "a.safetensors", pocket_with(lambda t: dict(sorted(t.items())[::2])), r"lacks .* more\)"),
@@ -361,6 +364,10 @@ CASES = [
     Case("W29 metadata of numbers", "a.safetensors", header(b'{"__metadata__":{"a":1}}'), "damaged"),
     Case("W29 metadata of 10 MB", "a.safetensors", header(b'{"__metadata__":{"a":"' + b"x" * 10**7 + b'"}}'), "header would have"),
     Case("W29 terminal codes in a name", "a.safetensors", other_network(("\x1b[2J\x1b]0;x\x07", (3,))), "also has"),
+    Case("W56 a later version's", "a.safetensors", header(b'{"__metadata__":{"mobilesam_needs":"99.1"}}'), r"needs mobilesam >= 99\.1, this is \d+\.\d+.*; pip install --upgrade mobilesam"),
+    Case("W56 no version", "a.safetensors", header(b'{"__metadata__":{"mobilesam_needs":"soon\\u001b[2J"}}'), "needs mobilesam >= soon"),
+    Case("W57 an ONNX file", "a.pt", content((GRAPHS / "pocket-decoder.onnx").read_bytes()), "is an ONNX file; weights are a .pt or .safetensors file"),
+    Case("W58 nonsense named as an ONNX file", "a.onnx", content(b"hello"), "is an ONNX file"),
     Case("W33 a web page", "a.pt", content(b"<!DOCTYPE html><title>Sign in</title>"), "neither"),
     Case("big-endian numbers", "a.pt",
          zipped({"a/data.pkl": ARRAY, "a/data/0": bytes(64), "a/byteorder": b"big"}), "big-endian"),

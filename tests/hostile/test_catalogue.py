@@ -9,6 +9,11 @@ from pathlib import Path
 
 IMAGES = [f"I{number:02}" for number in range(1, 73)]
 PROMPTS = [f"Q{number:02}" for number in range(1, 67)]
+WEIGHTS = [f"W{number:02}" for number in range(1, 65)]
+ELSEWHERE = (
+    "tests.e2e.test_weights_command",
+    "tests.e2e.test_export",
+)  # what takes servers, kills and exports
 HTTP_ONLY = {
     "Q66": "sessions and embedding ids are a server's; in the library an embedding is a value",
 }
@@ -29,10 +34,10 @@ def names_of_tests(holder: object) -> Iterator[str]:
 
 
 def rows() -> set[str]:
-    modules = [path.stem for path in Path(__file__).parent.glob("test_*.py")]
-    names = [n for m in modules for n in names_of_tests(import_module(f"tests.hostile.{m}"))]
-    return {row for name in names for row in re.findall(r"(?:^|_)([IQ]\d\d)(?=\W|_|$)", str(name))}
+    here = [f"tests.hostile.{path.stem}" for path in Path(__file__).parent.glob("test_*.py")]
+    names = [name for module in (*here, *ELSEWHERE) for name in names_of_tests(import_module(module))]
+    return {row for name in names for row in re.findall(r"(?:^|_)([IQW]\d\d)(?=\W|_|$)", str(name))}
 
 
 def test_no_row_is_missing() -> None:
-    assert sorted(rows()) == sorted({*IMAGES, *PROMPTS} - set(HTTP_ONLY))
+    assert sorted(rows()) == sorted({*IMAGES, *PROMPTS, *WEIGHTS} - set(HTTP_ONLY))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from mobilesam.core.errors import ImageError, ImageWarning
 from mobilesam.formats.image import read_image
@@ -24,16 +25,36 @@ DECODERS = {"Bmp", "Gif", "Jpeg", "Png", "Tiff", "WebP", "Avif"}
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> dict:
     """What reading each case's file came to, and the arrays."""
-    if not Path("/proc/self/status").exists():
-        pytest.skip("memory is measured by /proc, which this system has not")
     files, arrays = tmp_path_factory.mktemp("files"), tmp_path_factory.mktemp("arrays")
     for case in CASES:
         (files / case.name).write_bytes(case.make())
+    return measured(files, arrays)
+
+
+def measured(files: Path, arrays: Path) -> dict:
+    if not Path("/proc/self/status").exists():
+        pytest.skip("memory is measured by /proc, which this system has not")
     command = [sys.executable, "-W", "error", "-m", "tests.hostile.measure_images", str(files), str(arrays)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     return json.loads(done.stdout) | {"arrays": arrays, "printed": done.stderr.splitlines()}
+
+
+def test_I42_a_large_file_is_let_go_once_its_pixels_are_decoded(tmp_path: Path) -> None:
+    """140 MiB of file, 190 of decoded pixels and 140 of image are never in memory at once."""
+    files, arrays = tmp_path / "files", tmp_path / "arrays"
+    files.mkdir()
+    arrays.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (700, 700, 3), np.uint8)
+    large = PillowImage.fromarray(np.tile(noise, (10, 10, 1)))
+    for name in ("a.bmp", "a.tiff"):
+        large.save(files / name)
+    report = measured(files, arrays)
+    for name in ("a.bmp", "a.tiff"):
+        assert (files / name).stat().st_size > 140 * 2**20
+        assert report[name]["shape"] == [7000, 7000, 3]
+        assert report[name]["megabytes"] <= 400
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -84,7 +84,7 @@ FILES = [
     ("Q56-twice", '{"objects": [{"box": [1,2,3,4], "box": [5,6,7,8]}]}', "U", "field 'box' stands twice"),
     ("Q56-not-json", "[" * 100_000, "U", "not JSON"),
 ]
-# Text prompts and segmenting everything are not part of this version: their options do not exist.
+# Text prompts are no part of this version: their options do not exist.
 OPTIONS = [
     ("Q34-two-boxes-and-a-point", [*BOX, *BOX, "--point", "3,3"], "U", "--box: 2 boxes together with points"),
     ("Q41-polygon", ["--polygon", "1,2,3,4,5,6"], "U", "No such option"),
@@ -98,11 +98,9 @@ OPTIONS = [
     ("Q49-language", ["--text", "\N{CJK UNIFIED IDEOGRAPH-732B}"], "U", "No such option"),
     ("Q50-multimask", ["--multimask", "false"], "U", "No such option"),
     ("Q51-threshold", ["--threshold", "nan"], "U", "No such option"),
-    ("Q52-points-per-side", ["--points-per-side", "10000"], "U", "No such option"),
     ("Q53-max-masks", ["--max-masks", "-1"], "U", "No such option"),
     ("Q53-max-pixels", [*BOX, "--max-pixels", "0"], "U", "0 is not in the range x>=1"),
     ("Q53-max-pixels-text", [*BOX, "--max-pixels", "1e6"], "U", "'1e6' is not a valid integer"),
-    ("Q54-crop-layers", ["--crop-n-layers", "50"], "U", "No such option"),
     ("Q55-misspelt", ["--pint", "1,2"], "U", "No such option.*--point"),
     ("Q64-one-number", ["--point", "1"], "U", "'1' is no point; write X,Y or X,Y,LABEL such as 210,140"),
     ("Q64-semicolon", ["--point", "1;2"], "U", "'1;2' is no point; write X,Y"),
@@ -176,7 +174,7 @@ def test_the_library_has_no_such_argument(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["sam9", "./pocket-2.safetensors", "pocket\N{EN DASH}1", "", "\x1b[31m"],
+    ["sam9", "./pocket-3.safetensors", "pocket\N{EN DASH}1", "", "\x1b[31m"],
     ids=lambda n: f"Q65-{n!r}",
 )
 def test_unknown_models(name: str, tmp_path: Path, monkeypatch, capsys) -> None:

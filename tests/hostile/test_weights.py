@@ -7,11 +7,13 @@ started anew for each case, and time is the processor's.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import pickle
 import re
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,8 +26,9 @@ from mobilesam import ConfigError, WeightsError, load
 from mobilesam.formats.torch_file import read_torch_file
 from mobilesam.runtimes.onnx import graph_index
 from mobilesam.weights import WeightsEntry, check_tensors, entry_of, read_tensors, read_weights, weights_path
+from mobilesam.weights.reading import NEEDS_KEY
 from mobilesam.weights.recognition import recognise_network
-from tests.hostile.evil_weights import CANARY, CASES, Case, Evil
+from tests.hostile.evil_weights import CANARY, CASES, NAME, Case, Evil, good_torch_file
 from tests.photographs import cat, jpeg
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -119,12 +122,15 @@ def published(pocket_tensors: dict, folder: Path) -> tuple[WeightsEntry, bytes]:
         urls=("https://example.invalid/known.safetensors",),
         size=len(data),
     )
-    (folder / entry.file).write_bytes(data)
+    weights_path(entry).parent.mkdir(parents=True, exist_ok=True)
+    weights_path(entry).write_bytes(data)
     return entry, data
 
 
-def test_any_flipped_byte_of_a_published_file_is_seen(pocket_tensors, tmp_path, monkeypatch) -> None:
-    """W12, W13, W55: a hundred places; also where the file would load and give other masks."""
+def test_W12_W13_W55_any_flipped_byte_of_a_published_file_is_seen(
+    pocket_tensors, tmp_path, monkeypatch
+) -> None:
+    """A hundred places; also where the file would load and give other masks."""
     monkeypatch.setenv("MOBILESAM_HOME", str(tmp_path))
     entry, data = published(pocket_tensors, tmp_path)
     assert set(read_weights(entry)) == set(pocket_tensors)
@@ -132,17 +138,18 @@ def test_any_flipped_byte_of_a_published_file_is_seen(pocket_tensors, tmp_path, 
     for place in rng.integers(len(data), size=100):
         changed = bytearray(data)
         changed[place] ^= 1 << int(rng.integers(8))
-        (tmp_path / entry.file).write_bytes(changed)
+        weights_path(entry).write_bytes(changed)
         with pytest.raises(WeightsError, match="is not the published file"):
             read_weights(entry)
     for changed in (data[:-1], data + b"x", b""):
-        (tmp_path / entry.file).write_bytes(changed)
+        weights_path(entry).write_bytes(changed)
         with pytest.raises(WeightsError, match="is not the published file"):
             read_weights(entry)
     by_git = replace(entry, sha256="", git_blob=git_blob(data))
-    (tmp_path / entry.file).write_bytes(data)
+    weights_path(by_git).parent.mkdir()
+    weights_path(by_git).write_bytes(data)
     assert set(read_weights(by_git)) == set(pocket_tensors)
-    (tmp_path / entry.file).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    weights_path(by_git).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(WeightsError, match="is not the published file"):
         read_weights(by_git)
 
@@ -155,8 +162,8 @@ def git_blob(data: bytes) -> str:
     )
 
 
-def test_what_is_bent_but_whole_is_read(pocket_tensors, tmp_path) -> None:
-    """W17, W19, W20, W26: wrappers, prefixes, other floats, views and no numbers at all."""
+def test_W17_W19_W20_W26_what_is_bent_but_whole_is_read(pocket_tensors, tmp_path) -> None:
+    """Wrappers, prefixes, other floats, views and no numbers at all."""
     tensors = {name: torch.from_numpy(array) for name, array in pocket_tensors.items()}
     forms = [
         {"model": tensors, "epoch": 3},
@@ -175,6 +182,82 @@ def test_what_is_bent_but_whole_is_read(pocket_tensors, tmp_path) -> None:
     views = read_torch_file(tmp_path / "views.pt")
     np.testing.assert_array_equal(views["b"], [0, 3, 6, 9])
     assert views["none"].shape == (0,)
+
+
+def test_W30_a_file_that_is_exchanged_while_it_is_read(pocket_tensors, tmp_path, monkeypatch) -> None:
+    """What is hashed is what is used: the published weights or none, whatever comes in between."""
+    monkeypatch.setenv("MOBILESAM_HOME", str(tmp_path))
+    entry, data = published(pocket_tensors, tmp_path)
+    evil = save(pocket_tensors | {NAME: pocket_tensors[NAME] + 1})
+    assert len(evil) == len(data)
+    stop = threading.Event()
+
+    def exchange() -> None:
+        for turn in itertools.cycle((evil, data)):
+            (tmp_path / "other").write_bytes(turn)
+            (tmp_path / "other").replace(weights_path(entry))
+            with weights_path(entry).open("r+b") as file:  # and in its place
+                file.write(evil if turn is data else data)
+            if stop.is_set():
+                return
+
+    thread = threading.Thread(target=exchange)
+    thread.start()
+    ends = set()
+    for _ in range(40):
+        try:
+            np.testing.assert_array_equal(read_weights(entry)[NAME], pocket_tensors[NAME])
+            ends.add("read")
+        except WeightsError as error:
+            assert "is not the published file" in str(error)
+            ends.add("refused")
+    stop.set()
+    thread.join()
+    assert "refused" in ends
+
+
+CUT_WHILE_READ = """
+import os, pathlib, sys, threading
+from mobilesam import WeightsError
+from mobilesam.weights import read_tensors
+
+path, copy = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[1]).read_bytes()
+stop = threading.Event()
+
+def cut():
+    while not stop.is_set():
+        os.truncate(path, len(copy) // 3)
+        path.write_bytes(copy)
+
+thread = threading.Thread(target=cut)
+thread.start()
+ends = set()
+for _ in range(60):
+    try:
+        read_tensors(path)
+        ends.add("read")
+    except WeightsError:
+        ends.add("refused")
+stop.set()
+thread.join()
+print(ends)
+"""
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_W31_a_file_that_is_cut_while_it_is_read(pocket_tensors, tmp_path, suffix: str) -> None:
+    """In a process of its own, which a mapped file would end by a signal."""
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(save(pocket_tensors) if suffix == ".safetensors" else good_torch_file(pocket_tensors))
+    done = subprocess.run([sys.executable, "-c", CUT_WHILE_READ, path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "refused" in done.stdout
+
+
+@pytest.mark.parametrize("needs", ["0.0", "0.1", "0.1.7"])
+def test_W56_what_this_version_can_read_is_read(pocket_tensors, tmp_path, needs: str) -> None:
+    (tmp_path / "a.safetensors").write_bytes(save(pocket_tensors, {NEEDS_KEY: needs}))
+    assert set(read_tensors(tmp_path / "a.safetensors")) == set(pocket_tensors)
 
 
 @pytest.mark.parametrize("name", ["vit_t", "vit_b", "vit_l", "vit_h"])

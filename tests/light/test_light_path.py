@@ -11,19 +11,27 @@ import numpy as np
 import mobilesam
 assert "numpy" in sys.modules  # this script's own
 assert "onnxruntime" not in sys.modules, "importing the package loads a runtime"
+from mobilesam.compat.ultralytics import SAM
+assert "onnxruntime" not in sys.modules, "importing ultralytics' names loads a runtime"
 model = mobilesam.load("pocket")
 embedding = model.embed(np.zeros((60, 80, 3), np.uint8))
 result = model.segment(embedding, mobilesam.Prompt(points=[40, 30], box=[10, 10, 70, 50]))
+options = mobilesam.EverythingOptions(max_prompts=8, pred_iou_thresh=0, stability_score_thresh=0)
+model.everything(np.zeros((60, 80, 3), np.uint8), options, detector="detector_nano")
 result.rle, result.polygons(), result._repr_png_(), result.cutout()
 predictor = mobilesam.SamPredictor(model)
 predictor.set_image(np.zeros((60, 80, 3), np.uint8))
 predictor.predict(box=np.array([10, 10, 70, 50]))
 assert "vit_t" in mobilesam.sam_model_registry
+sam = SAM("pocket")
+(found,) = sam(np.zeros((60, 80, 3), np.uint8), points=[[40, 30], [20, 20]], conf=0)
+found.masks.data, found.masks.xy, found.boxes.xywhn, found.to_csv(), found.plot(), sam.info(verbose=False)
 from mobilesam.cli.main import run
 assert run(["info", "mobile_sam"]) == 0
+assert run(["info", "detector_nano"]) == 0
 """
 CHECK = """
-heavy = {name.partition(".")[0] for name in sys.modules} & {"torch", "onnx", "scipy", "matplotlib", "skimage"}
+heavy = {name.partition(".")[0] for name in sys.modules} & {"torch", "onnx", "scipy", "matplotlib", "skimage", "av", "pandas"}
 assert not heavy, f"loaded: {sorted(heavy)}"
 """
 
@@ -43,12 +51,60 @@ def test_the_check_can_fail() -> None:
     assert "loaded: ['torch'" in done.stderr
 
 
+SEGMENT_ANYTHING = """
+import sys
+import numpy as np
+import mobilesam
+from mobilesam.compat.segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
+from mobilesam.compat.segment_anything import modeling, predictor, automatic_mask_generator
+from mobilesam.compat.segment_anything.build_sam import build_sam_vit_t
+from mobilesam.compat.segment_anything.utils.amg import *
+from mobilesam.compat.segment_anything.utils.transforms import ResizeLongestSide
+import mobilesam.compat.mobile_sam.utils.amg
+from mobilesam.compat.mobile_sam import SamPredictor as same
+assert same is SamPredictor is mobilesam.SamPredictor
+model = mobilesam.load("pocket")
+image = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+predictor = SamPredictor(model)
+predictor.set_image(image)
+masks, _, _ = predictor.predict(point_coords=np.array([[40, 30]]), point_labels=np.array([1]))
+assert predictor.features.shape == predictor.get_image_embedding().shape
+generator = SamAutomaticMaskGenerator(model, points_per_side=2, pred_iou_thresh=0, stability_score_thresh=0, min_mask_region_area=5)
+assert generator.generate(image)
+transform = ResizeLongestSide(512)
+transform.apply_image(image), transform.apply_coords([[1, 2]], (60, 80)), transform.apply_boxes([1, 2, 3, 4], (60, 80))
+rles = mask_to_rle_pytorch(masks)
+data = MaskData(rles=rles, boxes=batched_mask_to_box(masks))
+SamAutomaticMaskGenerator.postprocess_small_regions(data, 5, 0.7)
+data.cat(data)
+data.to_numpy()
+[rle_to_mask(coco_encode_rle(rle)) for rle in rles], calculate_stability_score(masks * 4.0 - 2, 0.0, 1.0)
+uncrop_boxes_xyxy(data["boxes"], [1, 1, 9, 9]), uncrop_points(np.zeros((3, 2)), [1, 1, 9, 9])
+remove_small_regions(masks[0], 5, "holes"), uncrop_masks(masks, [1, 1, 81, 61], 70, 90)
+"""
+
+
+def test_segment_anythings_names_load_nothing_heavy() -> None:
+    done = run_fresh(SEGMENT_ANYTHING + CHECK)
+    assert done.returncode == 0, done.stderr
+
+
 def test_missing_torch_gives_the_install_line() -> None:
     code = """
 import sys
 sys.modules["torch"] = None  # as if it were not installed
+import numpy as np
 import mobilesam
-for use in (lambda: mobilesam.load("pocket", runtime="torch"), lambda: mobilesam.sam_model_registry["vit_t"]()):
+from mobilesam.compat.segment_anything import modeling
+predictor = mobilesam.SamPredictor(mobilesam.load("pocket"))
+predictor.set_image(np.zeros((60, 80, 3), np.uint8))
+for use in (
+    lambda: mobilesam.load("pocket", runtime="torch"),
+    lambda: mobilesam.sam_model_registry["vit_t"](),
+    lambda: modeling.Sam,
+    lambda: predictor.predict_torch(None, None, np.array([[10, 10, 70, 50]])),
+    lambda: predictor.set_torch_image(None, (60, 80)),
+):
     try:
         use()
     except mobilesam.MissingExtraError as error:
@@ -56,4 +112,4 @@ for use in (lambda: mobilesam.load("pocket", runtime="torch"), lambda: mobilesam
 """
     done = run_fresh(code)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("pip install 'mobilesam[torch]'") == 2
+    assert done.stdout.count("pip install 'mobilesam[torch]'") == 5

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pytest
 
-from mobilesam import ConfigError, EverythingOptions, Prompt, SamAutomaticMaskGenerator
+from mobilesam import ConfigError, EverythingOptions, MobileSamError, Prompt, SamAutomaticMaskGenerator
 from mobilesam.core.boxes import mask_to_box, near_crop_edge, non_maximum_suppression
 from mobilesam.core.geometry import input_size_of
 from mobilesam.core.grids import build_point_grid
 from mobilesam.core.postprocess import enlarge_logits, enlarge_window, stability_scores
 from mobilesam.core.rle import dict_to_rle, rle_to_mask
 from mobilesam.predictor import Model
-from mobilesam.segment_everything import segment_everything
 from tests.conftest import GOLDEN
 from tests.photographs import cat
 from tests.seeded import seeded_image
@@ -25,9 +25,12 @@ RUNS = json.loads((GOLDEN / "automatic_masks_seed0.json").read_text())
 @pytest.mark.parametrize("run", RUNS, ids=["grid", "crops and small regions"])
 def test_records_are_the_references(onnx_vit_t: Model, run: dict) -> None:
     generator = SamAutomaticMaskGenerator(onnx_vit_t, output_mode="coco_rle", **run["settings"])
-    found = generator.generate(seeded_image(*run["image"]))
-    assert len(found) == len(run["records"])
-    for ours, theirs in zip(found, run["records"], strict=True):
+    check_records(generator.generate(seeded_image(*run["image"])), run["records"])
+
+
+def check_records(found: list[dict], wanted: list[dict]) -> None:
+    assert len(found) == len(wanted) > 0
+    for ours, theirs in zip(found, wanted, strict=True):
         assert abs(ours["predicted_iou"] - theirs["predicted_iou"]) <= 1e-3
         assert abs(ours["stability_score"] - theirs["stability_score"]) <= 1e-3
         assert abs(ours["area"] - theirs["area"]) <= 1e-4 * theirs["area"] + 1
@@ -63,7 +66,7 @@ def test_the_order_of_work_changes_nothing(pocket: Model) -> None:
     """Everything at full size first, as the reference does it, then the filters."""
     image = cat()
     options = EverythingOptions(
-        points_per_side=6, pred_iou_thresh=0.2, stability_score_thresh=0.2, box_nms_thresh=0.9
+        sampler="grid", points_per_side=6, pred_iou_thresh=0.2, stability_score_thresh=0.1, box_nms_thresh=0.9
     )
     found = pocket.everything(image, options)
     embedding = pocket.embed(image)
@@ -74,7 +77,7 @@ def test_the_order_of_work_changes_nothing(pocket: Model) -> None:
         for i in range(3):
             logits = result.logits(i)
             stability = float(stability_scores(logits[None])[0])
-            if result.predicted_iou[i] > 0.2 and stability >= 0.2:
+            if result.predicted_iou[i] > 0.2 and stability >= 0.1:
                 masks.append(logits > 0)
                 ious.append(float(result.predicted_iou[i]))
                 stabilities.append(stability)
@@ -91,7 +94,9 @@ def test_the_order_of_work_changes_nothing(pocket: Model) -> None:
 
 def test_what_is_returned_can_be_looked_at(pocket: Model) -> None:
     image = cat()
-    options = EverythingOptions(points_per_side=5, pred_iou_thresh=0.4, stability_score_thresh=0.4)
+    options = EverythingOptions(
+        sampler="grid", points_per_side=5, pred_iou_thresh=0.4, stability_score_thresh=0.4
+    )
     steps: list[tuple[int, int]] = []
     found = pocket.everything(image, options, progress=lambda done, total: steps.append((done, total)))
     assert steps[-1] == (25, 25)
@@ -110,14 +115,18 @@ def test_what_is_returned_can_be_looked_at(pocket: Model) -> None:
 
 
 def test_a_limit_of_time_leaves_the_masks_found_so_far(pocket: Model) -> None:
-    options = EverythingOptions(points_per_side=24, pred_iou_thresh=0.3, stability_score_thresh=0.3)
+    options = EverythingOptions(
+        sampler="grid", points_per_side=24, pred_iou_thresh=0.3, stability_score_thresh=0.3
+    )
     steps: list[int] = []
+    start = time.perf_counter()
     every = pocket.everything(cat(), options, progress=lambda done, total: steps.append(done))
+    whole = time.perf_counter() - start
     assert steps[-1] == 24 * 24
     some_steps: list[int] = []
     some = pocket.everything(
         cat(),
-        EverythingOptions(**{**vars(options), "seconds": 0.3}),
+        EverythingOptions(**{**vars(options), "seconds": whole / 3}),
         progress=lambda done, total: some_steps.append(done),
     )
     assert 0 < some_steps[-1] < 24 * 24
@@ -131,12 +140,13 @@ def test_a_limit_of_time_leaves_the_masks_found_so_far(pocket: Model) -> None:
         ({"point_grids": [np.zeros((1, 2))]}, "give exactly one"),
         ({"points_per_side": None, "point_grids": [np.zeros((1, 2))], "crop_n_layers": 1}, "has 1; give one"),
         ({"points_per_side": None, "point_grids": [np.full((1, 2), 7.0)]}, r"must be \(N, 2\) in 0..1"),
-        ({"seconds": 0}, "must be above 0"),
+        ({"points_per_side": None, "point_grids": [["a", "b"]]}, "are no lists of points"),
+        ({"points_per_side": None, "point_grids": 7}, "are no lists of points"),
     ],
 )
-def test_options_that_do_not_fit(pocket: Model, options: dict, message: str) -> None:
+def test_options_that_do_not_fit(options: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        segment_everything(pocket, cat(), EverythingOptions(**options))
+        EverythingOptions(sampler="grid", **options)
 
 
 def test_output_modes(pocket: Model) -> None:
@@ -155,3 +165,31 @@ def test_output_modes(pocket: Model) -> None:
         assert isinstance(coco["segmentation"]["counts"], str)
     with pytest.raises(ConfigError, match="must be one of binary_mask"):
         SamAutomaticMaskGenerator(pocket, output_mode="png")
+
+
+def test_each_model_has_thresholds_of_its_own(pocket: Model, onnx_vit_t: Model) -> None:
+    for model, predicted_iou, stability in ((pocket, 0.3, 0.2), (onnx_vit_t, 0.88, 0.95)):
+        settled = EverythingOptions().settled(model.thresholds)
+        assert (settled.pred_iou_thresh, settled.stability_score_thresh) == (predicted_iou, stability)
+    asked = EverythingOptions(pred_iou_thresh=0.5).settled(pocket.thresholds)
+    assert (asked.pred_iou_thresh, asked.stability_score_thresh) == (0.5, 0.4)
+    found = pocket.everything(cat(), EverythingOptions(points_per_side=6))
+    strict = SamAutomaticMaskGenerator(pocket, points_per_side=6).generate(cat())
+    assert len(found) > len(strict)
+    assert all(mask.predicted_iou > 0.3 and mask.stability_score >= 0.2 for mask in found)
+
+
+def test_a_threshold_of_nothing_keeps_all(onnx_vit_t: Model) -> None:
+    """SAM's filters are off at 0: seeded weights predict IoUs below it."""
+    settings = {"sampler": "grid", "points_per_side": 2, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
+    found = onnx_vit_t.everything(seeded_image(60, 80), EverythingOptions(pred_iou_thresh=0.0, **settings))
+    assert len(found) == 3 * 4
+    assert min(mask.predicted_iou for mask in found) < 0
+    above = onnx_vit_t.everything(seeded_image(60, 80), EverythingOptions(pred_iou_thresh=1e-9, **settings))
+    assert len(above) == sum(mask.predicted_iou > 0 for mask in found)
+
+
+@pytest.mark.parametrize("options", [{"pred_iou_thresh": 2}, {"points_per_side": 0}, {"crop_n_layers": 50}])
+def test_the_generator_refuses_what_the_options_do(pocket: Model, options: dict) -> None:
+    with pytest.raises(MobileSamError, match=next(iter(options))):
+        SamAutomaticMaskGenerator(pocket, **options)

@@ -55,7 +55,8 @@ def test_runtimes_agree(pair: tuple[Model, Model]) -> None:
     ours, theirs = torch_model.embed(image), onnx_model.embed(image)
     assert set(ours.arrays) == set(theirs.arrays)
     for name in ours.arrays:
-        assert np.abs(ours.arrays[name] - theirs.arrays[name]).max() <= 1e-4, name
+        allowed = 3e-5 * max(3.0, np.abs(theirs.arrays[name]).max())  # pocket's object maps reach 10 and more
+        assert np.abs(ours.arrays[name] - theirs.arrays[name]).max() <= allowed, name
     for multimask in (False, True):
         a = torch_model.segment(ours, PROMPTS.values(), multimask=multimask)
         b = onnx_model.segment(theirs, PROMPTS.values(), multimask=multimask)
@@ -167,7 +168,7 @@ def test_lower_precision_is_near(dtype: str) -> None:
 
 def test_an_embedding_serves_its_model_only(pair: tuple[Model, Model], pocket: Model) -> None:
     embedding = pocket.embed(seeded_image(60, 80))
-    with pytest.raises(ValueError, match="was made by pocket-2"):
+    with pytest.raises(ValueError, match="was made by pocket-3"):
         pair[0].segment(embedding, Prompt(points=[1, 2]))
     with pytest.raises(ValueError, match=r"model\.embed"):
         pocket.segment(embedding.arrays, Prompt(points=[1, 2]))

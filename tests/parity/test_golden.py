@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 
 from mobilesam.compat.segment_anything import SamPredictor
+from mobilesam.core.arrays import to_numpy
 from mobilesam.core.types import Prompt
 from mobilesam.predictor import Model
 from mobilesam.runtimes.onnx import OnnxRuntime
@@ -51,7 +54,7 @@ def test_resized_image(golden: dict, number: int) -> None:
 
 def test_embedding(golden: dict, predictor: tuple[int, SamPredictor]) -> None:
     number, predictor = predictor
-    embedding = predictor.get_image_embedding()[0]
+    embedding = to_numpy(predictor.get_image_embedding())[0]
     assert np.abs(embedding[:, ::4, ::4] - golden[f"image{number}/embedding_every4"]).max() <= 1e-4
     mean = embedding.mean((1, 2)) - golden[f"image{number}/embedding_channel_mean"]
     std = embedding.std((1, 2)) - golden[f"image{number}/embedding_channel_std"]
@@ -60,46 +63,82 @@ def test_embedding(golden: dict, predictor: tuple[int, SamPredictor]) -> None:
 
 def test_every_case(golden: dict, golden_cases: list, predictor: tuple[int, SamPredictor]) -> None:
     number, predictor = predictor
-    check_cases(golden, [case for case in golden_cases if case["image"] == number], predictor)
+    cases = [case for case in golden_cases if case["image"] == number]
+    check_cases(golden, cases, predictor.predict)
+    check_cases(golden, cases, as_predict(predictor))
 
 
-def check_cases(golden: dict, cases: list, predictor: SamPredictor) -> None:
-    """Ask a predictor that has its image for every case, and compare all that was captured."""
+def check_cases(golden: dict, cases: list, predict: Callable) -> None:
+    """Ask a predictor that has its image for every case."""
     best = None
     for case in cases:
-        key = f"image{case['image']}/{case['name']}"
         prompt = prompt_of(golden, case)
         if "mask_input" in case:
             prompt["mask_input"] = best
-        masks, ious, low_res = predictor.predict(**prompt, multimask_output=case["multimask_output"])
+        masks, ious, low_res = predict(**prompt, multimask_output=case["multimask_output"])
         if case["name"] == "point":
             best = low_res[[ious.argmax()]]
-        assert len(masks) == case["masks"]
-        assert np.abs(low_res[:, ::4, ::4] - golden[f"{key}/low_res_every4"]).max() <= 1e-3, case["name"]
-        assert np.abs(ious - golden[f"{key}/iou"]).max() <= 1e-4, case["name"]
-        difference = np.abs(masks.sum((1, 2)) - golden[f"{key}/mask_area"])
-        assert difference.max() <= 0.0005 * case["height"] * case["width"], case["name"]
-        if f"{key}/mask_bits" in golden:
-            bits = np.unpackbits(golden[f"{key}/mask_bits"], count=masks.size)
-            wanted = bits.reshape(masks.shape).astype(bool)
-            iou = (masks & wanted).sum((1, 2)) / (masks | wanted).sum((1, 2))
-            assert iou.min() >= 0.9995, case["name"]
+        check_case(golden, case, masks, ious, low_res)
     assert len(cases) == 7
+
+
+def check_case(golden: dict, case: dict, masks: np.ndarray, ious: np.ndarray, low_res: np.ndarray) -> None:
+    """Compare all that was captured of one case."""
+    key = f"image{case['image']}/{case['name']}"
+    assert len(masks) == case["masks"]
+    assert np.abs(low_res[:, ::4, ::4] - golden[f"{key}/low_res_every4"]).max() <= 1e-3, case["name"]
+    assert np.abs(ious - golden[f"{key}/iou"]).max() <= 1e-4, case["name"]
+    difference = np.abs(masks.sum((1, 2)) - golden[f"{key}/mask_area"])
+    assert difference.max() <= 0.0005 * case["height"] * case["width"], case["name"]
+    if f"{key}/mask_bits" in golden:
+        bits = np.unpackbits(golden[f"{key}/mask_bits"], count=masks.size)
+        wanted = bits.reshape(masks.shape).astype(bool)
+        iou = (masks & wanted).sum((1, 2)) / (masks | wanted).sum((1, 2))
+        assert iou.min() >= 0.9995, case["name"]
+
+
+def as_predict(predictor: SamPredictor) -> Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """``predict`` by way of ``predict_torch``, the coordinates moved as segment_anything's users do it."""
+
+    def predict(
+        point_coords=None, point_labels=None, box=None, mask_input=None, multimask_output=True
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        size, transform = predictor.original_size, predictor.transform
+        coords = labels = boxes = masks = None
+        if point_coords is not None:
+            coords = transform.apply_coords_torch(torch.as_tensor(point_coords), size)[None]
+            labels = torch.as_tensor(point_labels)[None]
+        if box is not None:
+            boxes = transform.apply_boxes_torch(torch.as_tensor(box)[None], size)
+        if mask_input is not None:
+            masks = torch.as_tensor(mask_input)[None]
+        out = predictor.predict_torch(coords, labels, boxes, masks, multimask_output)
+        assert all(isinstance(tensor, torch.Tensor) and len(tensor) == 1 for tensor in out)
+        return tuple(tensor[0].numpy() for tensor in out)
+
+    return predict
+
+
+def set_torch_image(predictor: SamPredictor, image: np.ndarray) -> None:
+    """Resize and embed an image as the original's ``set_image`` does it."""
+    resized = torch.as_tensor(predictor.transform.apply_image(image))
+    predictor.set_torch_image(resized.permute(2, 0, 1)[None], image.shape[:2])
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "torch"])
 def test_sam_vit_b(runtime: str) -> None:
-    """SAM's own encoder: embedding and every case, one image, as for MobileSAM's."""
+    """SAM's own encoder: embedding and every case, one image, as for MobileSAM's; PyTorch by its tensors."""
     with np.load(GOLDEN / "vit_b_seed0.npz") as arrays:
         golden = dict(arrays)
     cases = json.loads((GOLDEN / "vit_b_seed0.json").read_text())["cases"]
     weights = seeded_weights(json.loads((GOLDEN / "vit_b_state_dict.json").read_text()))
     predictor = SamPredictor(Model(RUNTIMES[runtime]("vit_b", weights), name="seeded vit_b"))
     del weights
-    predictor.set_image(seeded_image(*SIZES[0], 0))
-    embedding = predictor.get_image_embedding()[0]
+    set_image = {"onnx": SamPredictor.set_image, "torch": set_torch_image}[runtime]
+    set_image(predictor, seeded_image(*SIZES[0], 0))
+    embedding = to_numpy(predictor.get_image_embedding())[0]
     assert np.abs(embedding[:, ::4, ::4] - golden["image0/embedding_every4"]).max() <= 1e-4
-    check_cases(golden, cases, predictor)
+    check_cases(golden, cases, predictor.predict if runtime == "onnx" else as_predict(predictor))
 
 
 @pytest.mark.parametrize("number", list(SIZES))

@@ -15,15 +15,18 @@ from hypothesis.extra import numpy as hnp
 from mobilesam.core.boxes import mask_to_box
 from mobilesam.core.errors import ConfigError, LimitError, MobileSamError, PromptError
 from mobilesam.core.geometry import input_size_of, to_input_frame
+from mobilesam.core.metrics import mask_ious
 from mobilesam.core.polygons import mask_to_polygons
 from mobilesam.core.prompts import mask_to_logits, prompts_to_decoder_inputs, validate_prompt
 from mobilesam.core.regions import distance_to_edge
 from mobilesam.core.resize import enlarging_taps
-from mobilesam.core.rle import dict_to_rle, mask_to_rle, rle_to_mask, string_to_counts
+from mobilesam.core.rle import Rle, dict_to_rle, mask_to_rle, rle_intersections, rle_to_mask, string_to_counts
 from mobilesam.core.text import printable
-from mobilesam.core.types import Prompt
+from mobilesam.core.types import Embedding, Prompt
 from mobilesam.formats.image import array_to_rgb, read_image
 from mobilesam.formats.prompt_file import parse_prompts
+from mobilesam.predictor import Model
+from tests.seeded import seeded_image
 
 masks = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=24))
 sizes = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
@@ -46,6 +49,21 @@ def test_run_lengths_round_trip(mask: np.ndarray) -> None:
         record = json.loads(json.dumps(rle.to_dict(compressed=compressed)))
         np.testing.assert_array_equal(rle_to_mask(dict_to_rle(record)), mask)
     assert rle.area == mask.sum()
+
+
+stacks = hnp.array_shapes(min_dims=3, max_dims=3, max_side=12).flatmap(lambda shape: hnp.arrays(bool, shape))
+
+
+@given(stacks, st.integers(0, 12))
+def test_runs_share_what_the_masks_share(stack: np.ndarray, split: int) -> None:
+    ours = [mask_to_rle(mask) for mask in stack]
+    shared = (stack[:, None] & stack).sum((2, 3))
+    np.testing.assert_array_equal(rle_intersections(ours, ours), shared)
+    idle = [Rle(rle.size, np.insert(rle.counts, min(split, len(rle.counts)), [0, 0])) for rle in ours]
+    np.testing.assert_array_equal(rle_intersections(idle, ours), shared)
+    np.testing.assert_array_equal(rle_intersections(ours, idle), shared)
+    union = (stack[:, None] | stack).sum((2, 3))
+    np.testing.assert_array_equal(mask_ious(ours, ours[:split]), (shared / np.maximum(union, 1))[:, :split])
 
 
 @given(st.text(max_size=30) | st.binary(max_size=30))
@@ -160,3 +178,31 @@ def test_any_text_is_prompts_or_an_error(text: str) -> None:
 def test_printable_text_has_no_control_characters(text: str) -> None:
     assert printable(text).isprintable()
     printable(text).encode("utf-8")
+
+
+@pytest.fixture(scope="module")
+def four(pocket: Model) -> tuple[Embedding, ...]:
+    return pocket.embed_batch([seeded_image(20 + 30 * i, 90 - 20 * i, i) for i in range(4)])
+
+
+OBJECTS = (
+    Prompt(points=[3, 4]),
+    Prompt(points=[[3, 4], [9, 9]]),
+    Prompt(box=[2, 2, 15, 14]),
+    Prompt(points=[5, 5], box=[1, 3, 15, 14]),
+)
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.lists(st.tuples(st.integers(0, 3), st.lists(st.sampled_from(OBJECTS), max_size=3)), max_size=5))
+def test_batches_of_any_raggedness_keep_the_order(
+    pocket: Model, four: tuple[Embedding, ...], wanted: list[tuple[int, list[Prompt]]]
+) -> None:
+    results = pocket.segment_batch([four[i] for i, _ in wanted], [prompts for _, prompts in wanted])
+    assert len(results) == len(wanted)
+    for found, (i, prompts) in zip(results, wanted, strict=True):
+        assert len(found) == len(prompts)
+        for result, prompt in zip(found, prompts, strict=True):
+            alone = pocket.segment(four[i], prompt)
+            np.testing.assert_allclose(result.low_res_masks, alone.low_res_masks, atol=1e-4)
+            np.testing.assert_allclose(result.predicted_iou, alone.predicted_iou, atol=1e-4)

@@ -10,11 +10,19 @@ from scipy import ndimage
 from scipy.ndimage import distance_transform_edt
 from torch.nn import functional as F
 
-from mobilesam.core.boxes import mask_to_box, non_maximum_suppression, xyxy_to_xywh
+from mobilesam.core.boxes import mask_to_box, non_maximum_suppression, xywh_to_xyxy, xyxy_to_xywh
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.geometry import input_size_of, to_input_frame
 from mobilesam.core.grids import build_point_grid, spread_order
-from mobilesam.core.metrics import boundary_iou, calibration_error, mask_iou, number_of_clicks, reliability
+from mobilesam.core.metrics import (
+    boundary_iou,
+    boxes_ious,
+    calibration_error,
+    mask_iou,
+    mask_ious,
+    number_of_clicks,
+    reliability,
+)
 from mobilesam.core.postprocess import enlarge_logits, enlarge_masks, stability_scores, visible_part
 from mobilesam.core.regions import central_pixel, distance_to_edge, remove_small_regions
 from mobilesam.core.resize import bilinear_matrix
@@ -110,6 +118,31 @@ def test_run_lengths_are_pycocotools(mask: np.ndarray) -> None:
 def test_bad_run_lengths_are_refused(counts: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         dict_to_rle({"size": [3, 4], "counts": counts})
+
+
+def test_ious_of_many_are_pycocotools() -> None:
+    masks = [np.pad(mask, ((0, 40 - mask.shape[0]), (0, 40 - mask.shape[1]))) for mask in shapes_in_forty()]
+    runs = [mask_to_rle(mask) for mask in masks]
+    wanted = coco_mask.iou([r.to_dict() for r in runs], [r.to_dict() for r in runs[:5]], [0] * 5)
+    np.testing.assert_array_equal(mask_ious(runs, runs[:5]), wanted)
+    assert mask_ious(runs, []).shape == (len(runs), 0)
+    assert mask_ious([], runs).shape == (0, len(runs))
+    boxes = np.array([mask_to_box(mask) for mask in masks], float) + 0.25
+    xywh = np.array([xyxy_to_xywh(tuple(box)) for box in boxes])
+    np.testing.assert_allclose(boxes_ious(boxes, boxes[:5]), coco_mask.iou(xywh, xywh[:5], [0] * 5))
+    assert boxes_ious(boxes, boxes[:0]).shape == (len(boxes), 0)
+    assert xywh_to_xyxy(xyxy_to_xywh((1, 2, 5, 9))) == (1, 2, 5, 9)
+
+
+def shapes_in_forty() -> list[np.ndarray]:
+    rng = np.random.default_rng(3)
+    drawn = [rng.random(tuple(rng.integers(5, 41, 2))) < rng.random() for _ in range(12)]
+    return [*drawn[:3], np.ones((40, 40), bool), np.zeros((40, 40), bool), *drawn[3:]]
+
+
+def test_masks_of_two_images_have_no_iou() -> None:
+    with pytest.raises(ConfigError, match=r"sizes \[\(2, 3\), \(3, 2\)\]; all must be of one image"):
+        mask_ious([mask_to_rle(np.ones((2, 3), bool))], [mask_to_rle(np.ones((3, 2), bool))])
 
 
 def test_boxes() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mobilesam.core.polygons import contains, mask_to_polygons, signed_area, simplify
+from mobilesam.core.polygons import contains, mask_to_polygons, polygons_to_ring, signed_area, simplify
 
 
 def fill(polygons: tuple, shape: tuple[int, int]) -> np.ndarray:
@@ -66,3 +66,16 @@ def test_simplifying_keeps_within_the_tolerance() -> None:
     assert len(simple.exterior) < len(exact.exterior) / 4
     assert abs(simple.area - exact.area) < 0.02 * exact.area
     assert len(simplify(exact.exterior, 1e9)) >= 3
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_ring_covers_regions_and_leaves_holes(seed: int) -> None:
+    mask = np.random.default_rng(seed).random((9, 11)) < 0.5
+    ring = polygons_to_ring(mask_to_polygons(mask))
+    assert signed_area(ring) == mask.sum()
+    inside = [[contains(ring, np.array([x + 0.5, y + 0.5])) for x in range(11)] for y in range(9)]
+    np.testing.assert_array_equal(inside, mask)
+
+
+def test_no_regions_are_an_empty_ring() -> None:
+    assert polygons_to_ring(()).shape == (0, 2)

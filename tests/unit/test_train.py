@@ -19,10 +19,13 @@ from safetensors.numpy import load_file, save_file
 from mobilesam import ConfigError, Prompt, WeightsError, load
 from mobilesam.cli.main import run
 from mobilesam.core.metrics import mask_iou
+from mobilesam.train.checkpoint import read_metadata
 from mobilesam.train.data import Samples, flip_padded, reduce_mask, split_sets
+from mobilesam.train.finish import FORMAT_SINCE
 from mobilesam.train.losses import mask_ious, mask_losses, prompt_loss
 from mobilesam.train.prompts import corrective_click, draw_coarse_mask, draw_prompt
 from mobilesam.train.recipe import Recipe, SourceSet, Stage, read_recipe
+from mobilesam.weights.reading import NEEDS_KEY
 from tests.photographs import cat, write_set
 
 ROOT = Path(__file__).parents[2]
@@ -117,15 +120,39 @@ def test_losses() -> None:
 
 def test_samples_depend_on_their_number_alone(data: Path) -> None:
     recipe = read_recipe(data / "recipe.toml")
-    train, chances, held_out = split_sets(recipe, data)
+    train, held_out = split_sets(recipe, data)
     assert len(train) + len(held_out) == 8
-    assert not {p.path for p in train} & {p.path for p in held_out}
-    one, two = (Samples(train, chances, recipe, recipe.stages[0], 0) for _ in range(2))
+    assert not {p.photograph.path for p in train} & {p.photograph.path for p in held_out}
+    one, two = (Samples(train, recipe, recipe.stages[0], 0) for _ in range(2))
     one[0], one[1]
     for key, value in one[5].items():
         assert torch.equal(two[5][key], value), key
-    shifted = Samples(train, chances, recipe, recipe.stages[0], 3)
+    shifted = Samples(train, recipe, recipe.stages[0], 3)
     assert torch.equal(shifted[2]["pixels"], one[5]["pixels"])
+
+
+def test_samples_show_the_boxes_of_their_objects(data: Path) -> None:
+    """Where the crop is the whole photograph and nothing is flipped, the boxes are the set's own."""
+    recipe = read_recipe(data / "recipe.toml")
+    stage = dataclasses.replace(recipe.stages[0], boxes=0.1)
+    partial = dataclasses.replace(recipe.sets[0], partial=("*",))
+    train, _ = split_sets(dataclasses.replace(recipe, sets=(partial,)), data)
+    assert all(drawn.partial for drawn in train)
+    samples = Samples(train, recipe, stage, 0)
+    for number in range(8):
+        sample = samples[number]
+        assert sample["boxes"].shape == (2, 64, 4)
+        assert sample["partial"].all()
+        for i, count in enumerate(sample["counts"].tolist()):
+            boxes = sample["boxes"][i, :count]
+            assert 0 < count <= 2
+            assert (boxes[:, 2:] - boxes[:, :2] >= 4).all()
+            assert ((boxes >= 0) & (boxes <= 64)).all()
+            for target in sample["targets"][2 * i : 2 * i + 2]:  # every object that is asked for has a box
+                rows, columns = torch.nonzero(target > 0.5, as_tuple=True)
+                around = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) * 2.0
+                assert (boxes - around).abs().amax(1).min() <= 4
+        assert (sample["boxes"][:, -1] == 0).all()
 
 
 def test_sets_without_a_large_object_are_refused(data: Path) -> None:
@@ -145,6 +172,8 @@ def test_recipes_are_checked(tmp_path: Path) -> None:
         (good.replace("[[sets]]", 'sets = ["a"]\n[[x]]'), "needs at least one"),
         (good.replace("steps = 1\n", "steps = 0\n"), "steps is 0; must be 1 or more"),
         (good.replace('"pocket"', '"nope"'), "network must be one of"),
+        (good.replace("warm_up = 4", "masks = 1"), "masks is 1; give a value of type bool"),
+        (good.replace('path = "set"', 'path = "set"\npartial = "x"'), "partial is 'x'; give a value of type"),
         ("nonsense", "not a TOML file"),
     ]:
         (tmp_path / "r.toml").write_text(text)
@@ -153,7 +182,7 @@ def test_recipes_are_checked(tmp_path: Path) -> None:
 
 
 def test_the_shipped_recipe_reads() -> None:
-    recipe = read_recipe(ROOT / "recipes" / "pocket-2.toml")
+    recipe = read_recipe(ROOT / "recipes" / "pocket-3.toml")
     assert all(source.terms for source in recipe.sets)
     assert recipe.network == "pocket"
     assert recipe.steps == sum(stage.steps for stage in recipe.stages)
@@ -167,11 +196,11 @@ def test_the_detector_trunk_sees_what_yolox_sees(shared: Path) -> None:
     import onnxruntime
 
     from mobilesam.networks.yolox import YoloxNano
-    from mobilesam.train.start import read_onnx_convolutions
+    from mobilesam.train.start import read_yolox_features
 
     path = shared / "weights" / "yolox_nano.onnx"
     network = YoloxNano(mean=[0, 0, 0], std=[1, 1, 1]).eval()
-    network.load_state_dict(read_onnx_convolutions(path))
+    network.load_state_dict(read_yolox_features(path))
     pixels = cat()[:416, :416].transpose(2, 0, 1)[None].astype(np.float32)
     pixels = np.pad(pixels, ((0, 0), (0, 0), (0, 416 - pixels.shape[2]), (0, 416 - pixels.shape[3])))
     model = onnx.load(path)
@@ -186,11 +215,37 @@ def test_the_detector_trunk_sees_what_yolox_sees(shared: Path) -> None:
         np.testing.assert_allclose(found.numpy(), wanted, atol=5e-4)
 
 
+def test_the_head_starts_as_yoloxs(shared: Path) -> None:
+    """The published file's own boxes and objectness, from its own features."""
+    import onnxruntime
+
+    from mobilesam.networks.build import build_network
+    from mobilesam.networks.yolox import YoloxNano
+    from mobilesam.runtimes.detectors import decode_yolox
+    from mobilesam.train.start import read_yolox_features, read_yolox_head
+
+    path = shared / "weights" / "yolox_nano.onnx"
+    features = YoloxNano(mean=[0, 0, 0], std=[1, 1, 1]).eval()
+    features.load_state_dict(read_yolox_features(path))
+    head = build_network("pocket").proposal_head
+    assert head is not None
+    head.load_state_dict(read_yolox_head(path))
+    pixels = np.zeros((1, 3, 416, 416), np.float32)
+    pixels[0, :, :300, :416] = cat()[:, :416].transpose(2, 0, 1)
+    (rows,) = onnxruntime.InferenceSession(path).run(None, {"images": pixels[:, ::-1].copy()})
+    wanted, objectness = decode_yolox([rows], (416, 416))
+    with torch.inference_mode():
+        maps = dict(zip(head.inputs, features(torch.from_numpy(pixels)).values(), strict=True))
+        boxes, logits = head(maps)
+    np.testing.assert_allclose(boxes[0].numpy(), wanted, atol=0.05)
+    np.testing.assert_allclose(logits[0].sigmoid().numpy(), objectness, atol=1e-4)
+
+
 def test_a_run_starts_from_the_published_trunks(shared: Path) -> None:
-    from mobilesam.train.masks import make_optimizer
+    from mobilesam.train.loop import make_optimizer
     from mobilesam.train.start import start_network
 
-    recipe = read_recipe(ROOT / "recipes" / "pocket-2.toml")
+    recipe = read_recipe(ROOT / "recipes" / "pocket-3.toml")
     network = start_network(recipe, shared)
     frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
     assert "image_encoder.trunk.stem.conv.weight" in frozen
@@ -280,7 +335,9 @@ def test_a_killed_run_goes_on_bit_for_bit(data: Path) -> None:
     assert [json.loads(line)["step"] for line in logs[0].splitlines()] == [3, 6, 9, 12]
     assert (data / "whole" / "loss.png").read_bytes().startswith(b"\x89PNG")
 
-    model = load("pocket", checkpoint=data / "whole" / "weights.safetensors")
+    weights = data / "whole" / "weights.safetensors"
+    assert read_metadata(weights.read_bytes())[NEEDS_KEY] == FORMAT_SINCE
+    model = load("pocket", checkpoint=weights)
     embedding = model.embed(data / "set" / "images" / "0.jpg")
     assert model.segment(embedding, Prompt(points=[20, 20])).masks.shape[0] == 3
 

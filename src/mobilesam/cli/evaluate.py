@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from mobilesam.cli.options import load_model, model_options
 from mobilesam.core.errors import ConfigError
+from mobilesam.core.metrics import OBJECT_SIZES, RECALL_LIMITS
 from mobilesam.evaluate.clicks import CLICKS, TARGETS, score_clicks
 from mobilesam.evaluate.kinds import KINDS
 from mobilesam.evaluate.prompted import PromptedScores, score_nested, score_prompted
 from mobilesam.evaluate.sets import SMALLEST_OBJECT
+from mobilesam.everything.options import SAMPLERS, EverythingOptions
+from mobilesam.proposals import proposer_for
+from mobilesam.storage.atomic import refuse_existing
+
+if TYPE_CHECKING:
+    from mobilesam.evaluate.everything import EverythingScores, Recall
 
 Scores = TypeVar("Scores")
+MOST = {"grids": 128, "budgets": 10_000}  # points along a side, which is 16,384 prompts; prompts
 
 
 def choose_kinds(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str]:
@@ -31,17 +41,47 @@ def choose_kinds(context: click.Context, parameter: click.Parameter, value: str 
     return kinds
 
 
+def choose_numbers(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
+    """Split ``--points-per-side`` or ``--max-prompts`` and check the numbers."""
+    most = MOST[str(parameter.name)]
+    numbers = []
+    for part in value.split(","):
+        short = part.isascii() and part.isdigit() and len(part) <= len(str(most))
+        if not (short and 1 <= int(part) <= most):
+            raise ConfigError(
+                f"{parameter.opts[0]}: {part!r} is no such number; "
+                f"give 1 to {most}, several joined by commas such as 8,16,32"
+            )
+        numbers.append(int(part))
+    return numbers
+
+
+def choose_samplers(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+    """Split ``--sampler`` and check the names."""
+    known = [*SAMPLERS, "paper"]
+    names = value.split(",")
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"--sampler: {name!r} is unknown; choose of {', '.join(known)}")
+    return names
+
+
 def set_options(command: Callable) -> Callable:
     """Add the sets, --smallest and --json."""
+    command = click.option(
+        "--smallest",
+        default=SMALLEST_OBJECT,
+        show_default=True,
+        metavar="PART",
+        help="Least part of a photograph that an object covers.",
+    )(command)
+    return sets_and_json(command)
+
+
+def sets_and_json(command: Callable) -> Callable:
+    """Add the sets and --json."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON."),
-        click.option(
-            "--smallest",
-            default=SMALLEST_OBJECT,
-            show_default=True,
-            metavar="PART",
-            help="Least part of a photograph that an object covers.",
-        ),
         click.argument("sets", nargs=-1, required=True, metavar="SET...", type=click.Path(path_type=Path)),
     ):
         command = option(command)
@@ -55,6 +95,7 @@ def evaluate() -> None:
     \b
     mobilesam evaluate masks data/eval/coco_val
     mobilesam evaluate clicks data/eval/coco_val
+    mobilesam evaluate everything data/eval/coco_val
     """
 
 
@@ -166,6 +207,193 @@ def clicks(sets: tuple[Path, ...], smallest: float, as_json: bool, clicks: int, 
             + "".join(f"{iou:>8.3f}" for iou in s.ious)
             + "".join(f"{n:>9.2f}" for n in s.clicks_to)
         )
+
+
+@evaluate.command()
+@sets_and_json
+@click.option(
+    "--points-per-side",
+    "grids",
+    default="32",
+    show_default=True,
+    callback=choose_numbers,
+    metavar="LIST",
+    help="Points along each side of the grid; several, joined by commas, are compared.",
+)
+@click.option(
+    "--sampler",
+    "samplers",
+    default="hybrid",
+    show_default=True,
+    callback=choose_samplers,
+    metavar="LIST",
+    help="Some of objects, grid, hybrid and paper, joined by commas: what is compared.",
+)
+@click.option(
+    "--max-prompts",
+    "budgets",
+    default="256",
+    show_default=True,
+    callback=choose_numbers,
+    metavar="LIST",
+    help="Boxes and points that objects and hybrid may ask; several, joined by commas, are compared.",
+)
+@click.option("--detector", metavar="MODEL|FILE", help="What finds boxes.  [default: pocket's own head]")
+@click.option(
+    "--pred-iou-thresh",
+    type=click.FloatRange(0, 1),
+    metavar="IOU",
+    help="Masks must have a higher predicted IoU.  [default: the model's own]",
+)
+@click.option(
+    "--stability-score-thresh",
+    type=click.FloatRange(0, 1),
+    metavar="SCORE",
+    help="Masks must be at least this stable.  [default: the model's own]",
+)
+@click.option(
+    "--box-nms-thresh",
+    type=click.FloatRange(0, 1),
+    metavar="IOU",
+    help="Of two masks whose boxes overlap more, the better stays.  [default: 0.7]",
+)
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N photographs of a set."
+)
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Also write contact sheets of what was found and missed.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@model_options
+def everything(
+    sets: tuple[Path, ...],
+    as_json: bool,
+    grids: list[int],
+    samplers: list[str],
+    budgets: list[int],
+    detector: str | None,
+    pred_iou_thresh: float | None,
+    stability_score_thresh: float | None,
+    box_nms_thresh: float | None,
+    limit: int | None,
+    report: Path | None,
+    overwrite: bool,
+    **model: str | None,
+) -> None:
+    """Average recall of segment everything against human masks and boxes, as COCO's evaluation has it.
+
+    SET is a folder with instances.json (COCO, run-length masks) and images/, in which all objects
+    have masks. AR@10 lets each photograph's ten masks with the highest score count; mean is
+    that of AR@10, AR@100 and AR@1000; small, medium and large objects are told with 1000 masks.
+
+    \b
+    mobilesam evaluate everything data/eval/coco_val --sampler objects,hybrid --max-prompts 64,256
+    mobilesam evaluate everything data/eval/coco_val --sampler grid --points-per-side 8,16,32
+    mobilesam evaluate everything data/eval/coco_val --limit 20 --report report
+    """
+    from mobilesam.evaluate.everything import score_everything
+    from mobilesam.evaluate.everything_report import sheet_path, write_sheets
+
+    given = {
+        "pred_iou_thresh": pred_iou_thresh,
+        "stability_score_thresh": stability_score_thresh,
+        "box_nms_thresh": box_nms_thresh,
+    }
+    thresholds = {name: value for name, value in given.items() if value is not None}
+    searches = {
+        name: options
+        for sampler in samplers
+        for name, options in _searches(sampler, grids, budgets, thresholds).items()
+    }
+    if report:
+        for folder, search in product(sets, searches):
+            refuse_existing(sheet_path(report, folder.name, search), overwrite=overwrite)
+    loaded = load_model(**model)
+    proposer = proposer_for(loaded, detector) if detector else None
+    results = []
+    for folder in sets:
+        score = partial(score_everything, loaded, folder, searches, detector=proposer, limit=limit)
+        scores = _with_bar(folder, score)
+        results.append(_recall_record(scores))
+        if not as_json:
+            _print_recall(scores)
+        if report:
+            for path in write_sheets(scores, report, overwrite=overwrite):
+                click.echo(f"{path}: written", err=True)
+    if as_json:
+        _print_json(loaded.name, results)
+
+
+def _searches(
+    sampler: str, grids: Sequence[int], budgets: Sequence[int], thresholds: dict[str, Any]
+) -> dict[str, EverythingOptions]:
+    """Name the searches of one sampler that are compared."""
+    if sampler == "grid":
+        return {
+            f"grid {side}x{side}": EverythingOptions(sampler="grid", points_per_side=side, **thresholds)
+            for side in grids
+        }
+    if sampler == "paper":
+        return {f"paper {n}": EverythingOptions.paper(max_boxes=n, **thresholds) for n in budgets}
+    return {
+        f"{sampler} {n}": EverythingOptions(sampler=sampler, max_boxes=n, max_prompts=n, **thresholds)
+        for n in budgets
+    }
+
+
+def _print_recall(scores: EverythingScores) -> None:
+    parts = ", ".join(f"{n} {size}" for size, n in scores.objects.items() if size != "all")
+    click.echo(f"{scores.name}: {scores.images} photographs, {scores.objects['all']} objects ({parts})")
+    wide = max(map(len, scores.searches))
+    limits = "".join(f"{f'AR@{limit}':>9}" for limit in RECALL_LIMITS)
+    sizes = "".join(f"{size:>9}" for size in ("mean", *list(OBJECT_SIZES)[1:]))
+    click.echo(f"{'search':<{wide}}  of   {limits}{sizes}{'masks':>9}{'prompts':>9}{'s/photo':>9}")
+    for name, search in scores.searches.items():
+        for kind, recall in (("masks", search.masks), ("boxes", search.boxes)):
+            click.echo(
+                f"{name:<{wide}}  {kind}"
+                + "".join(
+                    f"{'-' if math.isnan(value) else f'{value:.3f}':>9}" for value in _recall_row(recall)
+                )
+                + f"{search.found:>9.1f}{search.prompts:>9.1f}{search.seconds:>9.2f}"
+            )
+
+
+def _recall_row(recall: Recall) -> list[float]:
+    """Return AR at each limit, their mean, and AR by size with the most masks."""
+    from mobilesam.evaluate.everything import mean_recall
+
+    sizes = [by_limit[RECALL_LIMITS[-1]] for by_limit in recall.values()]
+    return [*recall["all"].values(), mean_recall(recall), *sizes[1:]]
+
+
+def _recall_record(scores: EverythingScores) -> dict[str, Any]:
+    """Turn scores into a dictionary, leaving single photographs out; null where no object has a size."""
+    return {
+        "name": scores.name,
+        "images": scores.images,
+        "objects": scores.objects,
+        "searches": {
+            name: {
+                "masks": _without_nan(search.masks),
+                "boxes": _without_nan(search.boxes),
+                "found": search.found,
+                "prompts": search.prompts,
+                "seconds": search.seconds,
+            }
+            for name, search in scores.searches.items()
+        },
+    }
+
+
+def _without_nan(recall: Recall) -> dict[str, dict[int, float | None]]:
+    return {
+        size: {limit: None if math.isnan(value) else value for limit, value in by_limit.items()}
+        for size, by_limit in recall.items()
+    }
 
 
 def _with_bar(folder: Path, score: Callable[..., Scores]) -> Scores:

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from mobilesam.cli.options import tell_default
-from mobilesam.core.errors import missing_extra
+from mobilesam.core.errors import WeightsError, missing_extra
 from mobilesam.core.text import printable
-from mobilesam.weights import DEFAULT_MODEL, entry_of, read_weights
+from mobilesam.weights import DEFAULT_MODEL, entry_of, read_detector, read_weights
 
 
 @click.group()
@@ -18,6 +18,7 @@ def export() -> None:
 
     \b
     mobilesam export onnx --model pocket --out onnx
+    mobilesam export verify --model pocket --out onnx
     """
 
 
@@ -46,17 +47,67 @@ def onnx(model: str | None, checkpoint: str | None, out: Path, graphs_only: bool
     \b
     mobilesam export onnx --model pocket --out onnx
     mobilesam export onnx --model mobile_sam --checkpoint mobile_sam.pt
+    mobilesam export onnx --model detector_nano
     """
     try:
         from mobilesam.export.onnx import export_onnx, write_graphs
+        from mobilesam.networks.configs import DETECTORS
     except ModuleNotFoundError as error:
         raise missing_extra("export onnx", "export") from error
     if model is None and checkpoint is None:
         tell_default()
-    entry = entry_of(model or DEFAULT_MODEL)
+    model = model or DEFAULT_MODEL
     if graphs_only:
-        paths = write_graphs(entry.network, out, overwrite=overwrite)
+        name = model if model in DETECTORS else entry_of(model).network
+        paths = write_graphs(name, out, overwrite=overwrite)
     else:
-        paths = export_onnx(entry.network, read_weights(entry, checkpoint), out, overwrite=overwrite)
+        entry = entry_of(model)
+        weights = read_detector(entry, checkpoint) if entry.detector else read_weights(entry, checkpoint)
+        paths = export_onnx(entry.network or entry.detector, weights, out, overwrite=overwrite)
     for path in paths:
         click.echo(f"{printable(path)}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+@export.command()
+@click.option("--model", metavar="NAME", help=f"pocket or mobile_sam.  [default: {DEFAULT_MODEL}]")
+@click.option(
+    "--checkpoint", metavar="FILE", help="The weights that were exported, if not the published ones."
+)
+@click.option(
+    "--out",
+    default="onnx",
+    show_default=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder that the files lie in.",
+)
+@click.option(
+    "--prompts", default=200, show_default=True, type=click.IntRange(min=1), help="How many are asked."
+)
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of picture and prompts."
+)
+def verify(model: str | None, checkpoint: str | None, out: Path, prompts: int, seed: int) -> int:
+    """Compare exported ONNX files with the network in PyTorch on random prompts.
+
+    \b
+    mobilesam export verify --model pocket --out onnx
+    """
+    try:
+        from mobilesam.export.verify import MAX_DIFFERENCE, MIN_IOU, verify_onnx
+    except ModuleNotFoundError as error:
+        raise missing_extra("export verify", "export") from error
+    if model is None and checkpoint is None:
+        tell_default()
+    entry = entry_of(model or DEFAULT_MODEL)
+    parity = verify_onnx(entry.network, read_weights(entry, checkpoint), out, prompts=prompts, seed=seed)
+    click.echo(f"prompts: {parity.prompts}")
+    click.echo(
+        f"largest difference of low-resolution logits: {parity.difference:.2g} (allowed {MAX_DIFFERENCE:g})"
+    )
+    click.echo(f"smallest IoU of low-resolution masks: {parity.iou:.6f} (allowed {MIN_IOU:g})")
+    if parity.objectness:
+        click.echo(f"largest difference of objectness: {parity.objectness:.2g} (allowed {MAX_DIFFERENCE:g})")
+    if not parity.holds:
+        raise WeightsError(f"{out}: these files are not {entry.network} with these weights; export again")
+    return 0

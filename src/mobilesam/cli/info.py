@@ -8,7 +8,7 @@ from math import prod
 import click
 
 from mobilesam.core.text import printable
-from mobilesam.runtimes.onnx import GraphIndex, graph_index, has_graphs
+from mobilesam.runtimes.onnx import PROPOSALS, GraphIndex, graph_index, has_graphs
 from mobilesam.weights import (
     ALIASES,
     DEFAULT_MODEL,
@@ -50,9 +50,10 @@ def info(name: str | None) -> None:
         click.echo(f"  published at: {url}")
     click.echo(f"  {entry.checksum}")
     click.echo(f"  terms: {entry.licence}")
-    if has_graphs(entry.network):
-        index = graph_index(entry.network)
-        click.echo(f"  network: {entry.network}, input {index.image_size} x {index.image_size}")
+    network = entry.network or entry.detector
+    if has_graphs(network):
+        index = graph_index(network)
+        click.echo(f"  network: {network}, input {index.image_size} x {index.image_size}")
         for line in parameter_lines(index):
             click.echo(f"  {line}")
     if entry.shipped:
@@ -74,6 +75,8 @@ def parameter_lines(index: GraphIndex) -> list[str]:
     used = {name for names in index.parts.values() for name in names}
     unused = {name: n for name, n in counts.items() if name not in used}
     lines = [f"parameters: {total:,} ({total / MEBI:.3f} x 2^20)"]
+    if set(index.parts) == {PROPOSALS}:
+        return [*lines, "no model by itself: mobilesam everything photo.jpg --detector NAME"]
     parts = {c: sum(n for name, n in counts.items() if name.startswith(c + ".")) for c in COMPONENTS}
     lines += [f"  {part}: {n:,} ({n / MEBI:.3f} x 2^20)" for part, n in parts.items()]
     both = parts["prompt_encoder"] + parts["mask_decoder"]

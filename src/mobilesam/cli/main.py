@@ -17,7 +17,7 @@ from types import FrameType
 import click
 
 from mobilesam import __version__
-from mobilesam.core.errors import ImageWarning, LimitError, MobileSamError, PromptWarning
+from mobilesam.core.errors import ImageWarning, LimitError, MobileSamError, PromptWarning, WeightsWarning
 from mobilesam.core.text import printable
 
 USAGE_EXIT, OUTPUT_EXIT, BUG_EXIT, INTERRUPTED_EXIT, TERMINATED_EXIT = 2, 6, 70, 130, 143
@@ -30,7 +30,7 @@ class Terminated(BaseException):
 class LazyGroup(click.Group):
     """A group whose commands are loaded from ``mobilesam.cli.NAME`` when they are asked for."""
 
-    names = ("segment", "info", "weights", "demo", "train", "evaluate", "export")
+    names = ("segment", "everything", "info", "weights", "demo", "train", "evaluate", "export")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order of the help."""
@@ -55,10 +55,11 @@ def cli(debug: bool) -> None:
     mobilesam segment photo.jpg --point 210,140
     mobilesam segment photo.jpg --box 120,40,380,300
     mobilesam segment photo.jpg --ruler
+    mobilesam everything photo.jpg
     mobilesam demo
 
     Exit codes: 0 done; 2 arguments or prompts; 3 image; 4 weights; 5 some images failed;
-    6 output; 7 over a limit; 9 training diverged; 70 a bug of ours; 130 interrupted; 143 terminated.
+    6 output; 7 over a limit; 8 out of time; 9 training diverged; 70 a bug of ours; 130 interrupted; 143 terminated.
     """
 
 
@@ -78,6 +79,8 @@ def run(arguments: list[str]) -> int:
         with warnings.catch_warnings():
             for kind in (PromptWarning, ImageWarning):  # the commands tell them in their own form
                 warnings.simplefilter("ignore", kind)
+            warnings.simplefilter("always", WeightsWarning)
+            warnings.showwarning = _show_warning
             result = cli.main(arguments, prog_name="mobilesam", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
@@ -116,6 +119,11 @@ def tell(error: Exception) -> int:
         code, message, status = "X", f"{kind}; please report this, with --debug's output", BUG_EXIT
     click.echo(f"error[{code}]: {printable(message)}", err=True)
     return status
+
+
+def _show_warning(message: Warning | str, *where: object, **more: object) -> None:
+    """Print a warning in one line; where in the code it was given is nothing to a user."""
+    click.echo(f"warning: {printable(message)}", err=True)
 
 
 def _usage_message(error: click.ClickException) -> str:

@@ -69,6 +69,21 @@ class BoxType(click.ParamType):
             )
 
 
+class NumberType(click.ParamType):
+    """A number; what is none is passed on as it is, so that the library says what is allowed."""
+
+    name = "N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return an int, a float or the text."""
+        for kind in (int, float):
+            try:
+                return kind(value)
+            except ValueError:
+                continue
+        return value
+
+
 def model_options(command: Callable) -> Callable:
     """Add --model, --checkpoint, --runtime, --device and --dtype."""
     for option in reversed(

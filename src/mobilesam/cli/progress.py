@@ -1,21 +1,60 @@
-"""How far a transfer is: one line that a terminal redraws, and one at the end elsewhere."""
+"""How far a transfer or a search is: one line that a terminal redraws."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 import click
 
 from mobilesam.core.text import printable
+from mobilesam.formats.image_bytes import shown
 
 REDRAW_SECONDS = 0.2
 MEGA = 1e6
 
 
+class StatusLine:
+    """A line on standard error that is redrawn where that is a terminal, and not shown elsewhere."""
+
+    def __init__(self) -> None:
+        self.on_terminal = sys.stderr.isatty()
+        self.width = 0  # of what stands in the terminal's line
+        self.drawn = 0.0
+
+    def draw(self, text: Callable[[], str]) -> None:
+        """Draw the line, unless it was drawn just now."""
+        now = time.monotonic()
+        if self.on_terminal and now - self.drawn >= REDRAW_SECONDS:
+            self.drawn = now
+            line = text()
+            click.echo("\r" + line.ljust(self.width), err=True, nl=False)
+            self.width = len(line)
+
+    def tell(self, text: str) -> None:
+        """Print a remark in a line of its own."""
+        self.end()
+        click.echo(printable(text), err=True)
+
+    def end(self) -> None:
+        """Leave the line that is redrawn."""
+        if self.width:
+            click.echo(err=True)
+            self.width = 0
+
+    def clear(self) -> None:
+        """Wipe the line, for what is printed next."""
+        if self.width:
+            click.echo("\r" + " " * self.width + "\r", err=True, nl=False)
+            self.width, self.drawn = 0, 0.0
+
+
 class TransferProgress:
     """Tells on standard error how many bytes are there, how fast they come and how long it will take.
+
+    Elsewhere than on a terminal it is one line at the end.
 
     Args:
         name: what is fetched.
@@ -23,9 +62,7 @@ class TransferProgress:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.on_terminal = sys.stderr.isatty()
-        self.width = 0  # of what stands in the terminal's line
-        self.drawn = 0.0
+        self.line = StatusLine()
         self.first: tuple[float, int] | None = None
         self.done = 0
 
@@ -35,7 +72,7 @@ class TransferProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.end_line()
+        self.line.end()
         if self.first and error is None:
             seconds = time.monotonic() - self.first[0]
             self.tell(f"{self.name}: {self.done / MEGA:.1f} MB are here, checked, after {seconds:.0f} s")
@@ -45,23 +82,51 @@ class TransferProgress:
         now = time.monotonic()
         self.done = done
         # What an earlier transfer left does not count for the rate.
-        self.first = self.first or (now, done)
-        if self.on_terminal and now - self.drawn >= REDRAW_SECONDS:
-            self.drawn = now
-            line = describe(self.name, done, total, done - self.first[1], now - self.first[0])
-            click.echo("\r" + line.ljust(self.width), err=True, nl=False)
-            self.width = len(line)
+        start, there = self.first = self.first or (now, done)
+        self.line.draw(lambda: describe(self.name, done, total, done - there, now - start))
 
     def tell(self, text: str) -> None:
         """Print a remark in a line of its own."""
-        self.end_line()
-        click.echo(printable(text), err=True)
+        self.line.tell(text)
 
-    def end_line(self) -> None:
-        """Leave the line that is redrawn."""
-        if self.width:
-            click.echo(err=True)
-            self.width = 0
+
+class SearchProgress:
+    """Tells on standard error how many of an image's prompts are done, and how long all images will take.
+
+    Args:
+        images: how many there are.
+    """
+
+    def __init__(self, images: int) -> None:
+        self.images = images
+        self.image = 0  # number of the current one
+        self.line = StatusLine()
+        self.start = time.monotonic()
+
+    def __enter__(self) -> SearchProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.line.clear()
+
+    def of(self, name: str) -> Callable[[int, int], None]:
+        """Return what shows that so many of an image's prompts are done."""
+
+        def report(done: int, total: int) -> None:
+            part = (self.image + done / total) / self.images
+            seconds = time.monotonic() - self.start
+            where = f"{self.image + 1} of {self.images}, " if self.images > 1 else ""
+            left = f", {time_left(seconds * (1 / part - 1))}" if done else ""
+            self.line.draw(lambda: f"{where}{shown(name)}: {done:,} of {total:,} prompts{left}")
+
+        return report
+
+    def next(self) -> None:
+        """Leave an image that is done."""
+        self.image += 1
+        self.line.clear()
 
 
 def describe(name: str, done: int, total: int, came: int, seconds: float) -> str:
@@ -70,6 +135,11 @@ def describe(name: str, done: int, total: int, came: int, seconds: float) -> str
     if came <= 0 or seconds <= 0:
         return line
     rate = came / seconds
-    left = round(max(total - done, 0) / rate)
-    minutes = f"{left // 60} min " if left >= 60 else ""
-    return f"{line}, {rate / MEGA:.1f} MB/s, {minutes}{left % 60} s left"
+    return f"{line}, {rate / MEGA:.1f} MB/s, {time_left(max(total - done, 0) / rate)}"
+
+
+def time_left(seconds: float) -> str:
+    """Return a remaining time as it is read aloud."""
+    whole = round(seconds)
+    minutes = f"{whole // 60} min " if whole >= 60 else ""
+    return f"{minutes}{whole % 60} s left"

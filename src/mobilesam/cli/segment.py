@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import io
 import json
 import sys
@@ -12,13 +11,14 @@ from typing import Any
 
 import click
 
+from mobilesam.cli.images import DEFAULT_OUT, STANDARD_STREAM, exit_code, find_images, parse_kinds, tell
 from mobilesam.cli.options import BoxType, Coordinate, PointType, load_model, model_options
 from mobilesam.core.arrays import Image, Size
 from mobilesam.core.errors import ImageError, LimitError, PromptError
 from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
 from mobilesam.formats.image import MAX_PIXELS, image_to_png, read_image, read_mask
-from mobilesam.formats.image_bytes import read_limited, shown
+from mobilesam.formats.image_bytes import shown
 from mobilesam.formats.overlay import draw_ruler
 from mobilesam.formats.prompt_file import read_prompts
 from mobilesam.predictor import Model
@@ -29,15 +29,11 @@ from mobilesam.segment_files import (
     Settings,
     Source,
     encode,
-    find_sources,
     outcomes_to_document,
     segment_each,
 )
 from mobilesam.storage.atomic import write_bytes
 
-PARTIAL_EXIT = 5
-STANDARD_STREAM = "-"
-DEFAULT_OUT = "mobilesam-out"
 DEFAULT_SAVE = "mask,overlay"
 
 
@@ -108,14 +104,14 @@ def segment(
     Results are DIR/NAME_1_mask.png for each object, DIR/NAME_overlay.png for the picture,
     and so on; see docs/reference/command-line.md.
     """
-    kinds = _parse_save(save)
+    kinds = parse_kinds(save, KINDS)
     if not kinds and not as_json and not ruler:
         raise click.UsageError(f"--save: is empty; choose some of {','.join(KINDS)}, or pass --json")
     to_stdout = out == STANDARD_STREAM
     if to_stdout and as_json:
         raise click.UsageError("--out -: cannot be joined with --json, which prints to the same place")
     limit = max_pixels or MAX_PIXELS
-    sources = _find(images, None if to_stdout else Path(out), follow_symlinks=follow_symlinks)
+    sources = find_images(images, None if to_stdout else Path(out), follow_symlinks=follow_symlinks)
     if ruler:
         return _write_rulers(sources, out, overwrite=overwrite, max_pixels=limit)
     prompting = _Prompting(points, boxes, mask, prompt_file)
@@ -165,33 +161,6 @@ def _place(x: Coordinate, y: Coordinate, size: Size) -> list[float]:
     return [x.pixels(size[1]), y.pixels(size[0])]
 
 
-def _parse_save(text: str) -> tuple[str, ...]:
-    kinds = [kind.strip() for kind in text.split(",") if kind.strip()]
-    for kind in kinds:
-        if kind not in KINDS:
-            raise click.UsageError(f"--save: {kind!r} is unknown; choose some of {','.join(KINDS)}")
-    return tuple(dict.fromkeys(kinds))
-
-
-def _find(images: Sequence[str], out: Path | None, *, follow_symlinks: bool) -> list[Source]:
-    """Expand patterns that the shell did not; standard input is one image."""
-    if STANDARD_STREAM in images:
-        if len(images) > 1:
-            raise click.UsageError("-: standard input is one image; give no others with it")
-        return [Source("standard input", "stdin", read_limited(sys.stdin.buffer, "standard input"))]
-    paths: list[Path] = []
-    for image in images:
-        found = (
-            sorted(glob.glob(image, recursive=True))
-            if glob.has_magic(image) and not Path(image).exists()
-            else None
-        )
-        if found == []:
-            raise click.UsageError(f"{image}: matches no file")
-        paths += [Path(name) for name in (found or [image])]
-    return find_sources(paths, beside=out, follow_symlinks=follow_symlinks)
-
-
 def _segment_all(
     model: Model, sources: Sequence[Source], prompting: _Prompting, settings: Settings, *, as_json: bool
 ) -> int:
@@ -209,7 +178,7 @@ def _segment_all(
         with bar as progress:
             for outcome in progress:
                 outcomes.append(outcome)
-                _tell(outcome, many)
+                tell(outcome, many)
     finally:
         if as_json:
             click.echo(json.dumps(outcomes_to_document(model, outcomes)))
@@ -218,27 +187,7 @@ def _segment_all(
         click.echo(f"{len(done)} of {len(sources)} images done; results in {printable(settings.out)}")
     elif not as_json and done:
         _print_record(done[0])
-    return _exit_code(outcomes)
-
-
-def _exit_code(outcomes: Sequence[Outcome]) -> int:
-    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
-    if not errors:
-        return 0
-    return PARTIAL_EXIT if len(errors) < len(outcomes) else errors[0].exit_code
-
-
-def _tell(outcome: Outcome, many: bool) -> None:
-    """Print an image's error or warnings to standard error."""
-    name = shown(outcome.source.name)
-    if outcome.error is not None:
-        text = printable(outcome.error)
-        if many and not text.startswith(name):
-            text = f"{name}: {text}"
-        click.echo(f"error[{outcome.error.code}]: {text}", err=True)
-    elif outcome.record is not None:
-        for warning in outcome.record["warnings"]:
-            click.echo(f"warning: {name}: {printable(warning)}", err=True)
+    return exit_code(outcomes)
 
 
 def _print_record(record: dict[str, Any]) -> None:
@@ -298,7 +247,7 @@ def _write_rulers(sources: Sequence[Source], out: str, *, overwrite: bool, max_p
             outcomes.append(Outcome(source))
         except (ImageError, LimitError) as error:
             outcomes.append(Outcome(source, error=error))
-            _tell(outcomes[-1], len(sources) > 1)
+            tell(outcomes[-1], len(sources) > 1)
             continue
         if out == STANDARD_STREAM:
             click.echo(png, nl=False)
@@ -306,4 +255,4 @@ def _write_rulers(sources: Sequence[Source], out: str, *, overwrite: bool, max_p
         path = Path(out) / f"{source.stem}_ruler.png"
         write_bytes(path, png, overwrite=overwrite)
         click.echo(f"ruler: {printable(path)}")
-    return _exit_code(outcomes)
+    return exit_code(outcomes)

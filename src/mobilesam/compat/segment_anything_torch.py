@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 
+from mobilesam.batches import prompts_at_once
+from mobilesam.compat.errors import ImageAssertionError
+from mobilesam.core.arrays import NamedArrays, Pixels, Size
+from mobilesam.core.errors import ConfigError
+from mobilesam.core.preprocess import PIXEL_MEAN, PIXEL_STD
+from mobilesam.core.types import DecoderInputs
+from mobilesam.networks.batched_input import check_size as check_size
 from mobilesam.networks.build import build_network
 from mobilesam.networks.checkpoints import load_tensors
-from mobilesam.networks.sam import Sam
+from mobilesam.networks.sam import Sam, enlarge, normalise
 from mobilesam.predictor import Model
+from mobilesam.runtimes.base import Runtime
 from mobilesam.runtimes.torch import TorchRuntime
 from mobilesam.weights import read_tensors
 
@@ -24,7 +35,7 @@ def build_sam(name: str, checkpoint: str | Path | None) -> Sam:
     """
     network = build_network(name)
     if checkpoint is None:
-        warnings.warn(f"{name}: no checkpoint given, the weights are random", UserWarning, stacklevel=3)
+        warnings.warn(f"{name}: no checkpoint given, the weights are random", UserWarning, stacklevel=4)
         return network
     return load_tensors(network, read_tensors(checkpoint), str(checkpoint))
 
@@ -34,6 +45,125 @@ def network_to_model(network: Sam) -> Model:
     return Model(TorchRuntime(network), name=f"PyTorch network {id(network):x}")
 
 
-def array_to_tensor(array: np.ndarray, network: Sam) -> torch.Tensor:
-    """Return an array as a tensor where the network lies."""
-    return torch.from_numpy(array).to(network.device)
+class TensorRuntime:
+    """A PyTorch runtime whose arrays are tensors, which stay on the network's device.
+
+    Args:
+        runtime: what runs the network.
+    """
+
+    name = "torch"
+
+    def __init__(self, runtime: TorchRuntime) -> None:
+        self.runtime = runtime
+        self.image_size = runtime.image_size
+        self.prompt_size = runtime.prompt_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies now."""
+        return self.runtime.network.device
+
+    def encode(self, pixels: Pixels | Tensor) -> dict[str, Tensor]:
+        """See :meth:`mobilesam.runtimes.base.Runtime.encode`."""
+        return self.runtime.encode_tensors(torch.as_tensor(pixels, device=self.device))
+
+    def prepare(self, image_embedding: Tensor) -> dict[str, Tensor]:
+        """Return the arrays of an image embedding (1, C, h, w) that somebody kept.
+
+        Raises:
+            ConfigError: for a network whose decoder reads more of an image.
+        """
+        network = self.runtime.network
+        if network.prompt_encoder.prompt_maps is not None:
+            raise ConfigError("features: the model's decoder reads more than these; use set_image")
+        with torch.no_grad():
+            kept = torch.as_tensor(image_embedding, device=self.device)
+            return {"image_embedding": kept} | network.prepare(kept)
+
+    def decode(
+        self, tensors: dict[str, Tensor], inputs: DecoderInputs, mask_tokens: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """See :meth:`mobilesam.runtimes.base.Runtime.decode`."""
+        low_res, ious = self.runtime.decode_tensors(tensors, inputs, mask_tokens)
+        return low_res.float(), ious.float()
+
+
+def model_to_tensor_runtime(model: Model) -> TensorRuntime:
+    """Return the runtime of a PyTorch model with its arrays as tensors."""
+    return TensorRuntime(model.runtime)
+
+
+def resized_to_pixels(image: Tensor, image_size: int) -> Tensor:
+    """Normalise and pad a resized image (1, 3, h, w): (1, 3, S, S).
+
+    Raises:
+        ImageAssertionError: for another shape, or values that are not finite.
+    """
+    wanted = f"a tensor (1, 3, h, w) whose longer side is {image_size}"
+    if not isinstance(image, Tensor):
+        raise ImageAssertionError(
+            f"transformed_image: is a {type(image).__name__}; must be {wanted}", code="U"
+        )
+    if (
+        image.ndim != 4
+        or image.shape[:2] != (1, 3)
+        or max(image.shape[2:]) != image_size
+        or not image.numel()
+    ):
+        raise ImageAssertionError(
+            f"transformed_image: has shape {tuple(image.shape)}; must be {wanted}", code="U"
+        )
+    if not torch.isfinite(image).all():
+        raise ImageAssertionError("transformed_image: holds NaN or infinite values; must be finite")
+    mean, std = (
+        torch.tensor(values, device=image.device)[:, None, None] for values in (PIXEL_MEAN, PIXEL_STD)
+    )
+    return normalise(image, mean, std, image_size)
+
+
+@dataclass(frozen=True)
+class Enlarger:
+    """Makes masks of logits.
+
+    Attributes:
+        image_size: side of the square that shows all of the logits.
+        input_size: (height, width) of the image in it.
+        original_size: (height, width) of the photograph.
+        threshold: logits above are in the mask; None for logits instead of masks.
+    """
+
+    image_size: int
+    input_size: Size
+    original_size: Size
+    threshold: float | None
+
+    def __call__(self, low_res: Tensor) -> Tensor:
+        """Return masks (B, M, H, W) of logits (B, M, h, w)."""
+        logits = enlarge(low_res, self.image_size, self.input_size, self.original_size)
+        return logits if self.threshold is None else logits > self.threshold
+
+
+def decode_batch(
+    runtime: Runtime | TensorRuntime,
+    arrays: NamedArrays | dict[str, Tensor],
+    inputs: DecoderInputs,
+    mask_tokens: Sequence[int],
+    enlarger: Enlarger,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Decode and enlarge in batches as large as is fast: masks, IoU predictions and low-resolution logits."""
+    inner = runtime.runtime if isinstance(runtime, TensorRuntime) else runtime
+    step = prompts_at_once(inner, inputs.point_coords.shape[1])
+    parts: list[tuple[Any, ...]] = []
+    for start in range(0, len(inputs.point_coords), step):
+        batch = some_of(inputs, slice(start, start + step))
+        low_res, ious = (torch.as_tensor(array) for array in runtime.decode(arrays, batch, mask_tokens))
+        parts.append((enlarger(low_res), ious, low_res))
+    masks, ious, low_res = (torch.cat(part) for part in zip(*parts, strict=True))
+    return masks, ious, low_res
+
+
+def some_of(inputs: DecoderInputs, numbers: slice) -> DecoderInputs:
+    """Return some of a batch's prompts."""
+    masks = None if inputs.mask_input is None else inputs.mask_input[numbers]
+    return DecoderInputs(inputs.point_coords[numbers], inputs.point_labels[numbers], masks)

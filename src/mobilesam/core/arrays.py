@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Image = NDArray[np.uint8]  # (H, W, 3) RGB
-    Pixels = NDArray[np.float32]  # (1, 3, S, S) normalised and padded
+    Pixels = NDArray[np.float32]  # (B, 3, S, S) normalised and padded
     Mask = NDArray[np.bool_]  # (H, W)
     Masks = NDArray[np.bool_]  # (M, H, W)
     Logits = NDArray[np.float32]  # (..., h, w)
@@ -30,7 +30,7 @@ else:
 
         # "_" is any length: one call may see the same kind of array in two sizes.
         Image = UInt8[np.ndarray, "_ _ 3"]
-        Pixels = Float32[np.ndarray, "1 3 S S"]
+        Pixels = Float32[np.ndarray, "_ 3 S S"]
         Mask = Bool[np.ndarray, "_ _"]
         Masks = Bool[np.ndarray, "_ _ _"]
         Logits = Float32[np.ndarray, "*_ _ _"]
@@ -47,3 +47,18 @@ else:
 NamedArrays = dict[str, np.ndarray]
 Size = tuple[int, int]  # (height, width)
 ArrayLike = Any  # list, tuple, array or tensor, as users give it
+
+
+def is_tensor(value: object) -> bool:
+    """Whether a value is one of PyTorch's tensors, which is told without loading PyTorch."""
+    return hasattr(value, "detach") and hasattr(value, "is_floating_point")
+
+
+def to_numpy(value: ArrayLike) -> np.ndarray:
+    """Return an array of what holds one: also of a tensor that needs gradients or lies on a device."""
+    if not is_tensor(value):
+        return np.asarray(value)
+    tensor = value.detach().cpu()
+    return (
+        tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
+    ).numpy()  # NumPy has no bfloat16

@@ -15,10 +15,22 @@ def mask_to_box(mask: Mask) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
+def inclusive(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """Return a box with its far edges inclusive, as SAM compares them; zeros for an empty mask."""
+    x0, y0, x1, y1 = box
+    return (x0, y0, x1 - 1, y1 - 1) if x1 else box
+
+
 def xyxy_to_xywh(box: tuple) -> tuple:
     """Return (x, y, width, height) of a box (x0, y0, x1, y1)."""
     x0, y0, x1, y1 = box
     return x0, y0, x1 - x0, y1 - y0
+
+
+def xywh_to_xyxy(box: tuple) -> tuple:
+    """Return (x0, y0, x1, y1) of a box (x, y, width, height)."""
+    x, y, width, height = box
+    return x, y, x + width, y + height
 
 
 def box_ious(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -30,7 +42,15 @@ def box_ious(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return np.divide(overlap, union, out=np.zeros(len(boxes)), where=union > 0)
 
 
-def non_maximum_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+def clip_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return boxes (N, 4) xyxy with what lies outside an image (height, width) cut off."""
+    height, width = size
+    return np.clip(boxes, 0, [width, height, width, height])
+
+
+def non_maximum_suppression(
+    boxes: np.ndarray, scores: np.ndarray, threshold: float, *, most: int | None = None
+) -> np.ndarray:
     """Return the numbers of the boxes that stay, by falling score.
 
     A box goes if its IoU with a better one that stays is above ``threshold``.
@@ -39,11 +59,12 @@ def non_maximum_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: fl
         boxes: (N, 4) x0, y0, x1, y1.
         scores: (N,).
         threshold: IoU.
+        most: how many may stay; all where None.
     """
     boxes = np.asarray(boxes, np.float64)
     waiting = np.argsort(-np.asarray(scores), kind="stable")
-    kept = []
-    while waiting.size:
+    kept: list[int] = []
+    while waiting.size and len(kept) != most:
         best, rest = waiting[0], waiting[1:]
         kept.append(best)
         waiting = rest[box_ious(boxes[best], boxes[rest]) <= threshold]

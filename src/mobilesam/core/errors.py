@@ -70,6 +70,13 @@ class OutputError(MobileSamError, OSError):
     exit_code = 6
 
 
+class DeadlineError(MobileSamError):
+    """Something that did not end, or did not begin, within the seconds it was given."""
+
+    code = "T"
+    exit_code = 8
+
+
 class TrainingDiverged(MobileSamError):
     """A training run whose loss is no longer a number."""
 
@@ -90,6 +97,10 @@ class PromptWarning(UserWarning):
 
 class ImageWarning(UserWarning):
     """An image that is read, but not all of it or not as may be expected."""
+
+
+class WeightsWarning(UserWarning):
+    """Weights that are used, from a place or of a kind that others may have had a hand in."""
 
 
 def missing_extra(what: str, extra: str) -> MissingExtraError:

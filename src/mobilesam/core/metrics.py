@@ -8,10 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from mobilesam.core.arrays import Mask
+from mobilesam.core.boxes import box_ious
 from mobilesam.core.regions import distance_to_edge
+from mobilesam.core.rle import Rle, rle_intersections
 
 BOUNDARY_WIDTH = 0.02  # of the picture's diagonal, as published
 CALIBRATION_BINS = 10
+
+# Average recall as COCO's evaluation has it.
+RECALL_THRESHOLDS = np.linspace(0.5, 0.95, 10)  # IoUs at which an object counts as found
+RECALL_LIMITS = (10, 100, 1000)  # masks of a photograph that may count, best first
+OBJECT_SIZES = {  # least and greatest area in pixels, both inclusive
+    "all": (0.0, np.inf),
+    "small": (0.0, 32.0**2),
+    "medium": (32.0**2, 96.0**2),
+    "large": (96.0**2, np.inf),
+}
 
 
 def mask_iou(mask: Mask, truth: Mask) -> float:
@@ -87,3 +99,85 @@ def calibration_error(
     """
     table = reliability(predicted, actual, bins=bins)
     return float((table.share * np.abs(table.predicted - table.actual)).sum())
+
+
+def mask_ious(masks: Sequence[Rle], truths: Sequence[Rle]) -> np.ndarray:
+    """Return the IoU (N, M) of each of ``masks`` with each of ``truths``; 0 for two empty ones.
+
+    Exact, from the runs alone.
+
+    Raises:
+        ConfigError: if a mask has another size than the rest.
+    """
+    shared = rle_intersections(masks, truths)
+    areas = np.array([rle.area for rle in masks], np.int64)
+    union = areas[:, None] + np.array([rle.area for rle in truths], np.int64) - shared
+    return np.divide(shared, union, out=np.zeros(shared.shape), where=union > 0)
+
+
+def boxes_ious(boxes: np.ndarray, truths: np.ndarray) -> np.ndarray:
+    """Return the IoU (N, M) of each of ``boxes`` (N, 4) with each of ``truths`` (M, 4), x0, y0, x1, y1."""
+    return np.stack([np.zeros(len(boxes)), *(box_ious(truth, boxes) for truth in truths)], axis=1)[:, 1:]
+
+
+@dataclass(frozen=True, eq=False)
+class RecallCounts:
+    """How many objects were found; the counts of several photographs add up.
+
+    Attributes:
+        found: (sizes, thresholds, limits) int64, for each of ``OBJECT_SIZES``,
+            ``RECALL_THRESHOLDS`` and ``RECALL_LIMITS``.
+        objects: (sizes,) int64 objects there are.
+    """
+
+    found: np.ndarray
+    objects: np.ndarray
+
+    def __add__(self, other: RecallCounts) -> RecallCounts:
+        return RecallCounts(self.found + other.found, self.objects + other.objects)
+
+    def average_recall(self) -> dict[str, dict[int, float]]:
+        """Return AR by size of object and limit: the share found, averaged over the thresholds.
+
+        NaN where there is no object of a size.
+        """
+        mean = self.found.mean(1)
+        objects = np.broadcast_to(self.objects[:, None], mean.shape)
+        recall = np.divide(mean, objects, out=np.full(mean.shape, np.nan), where=objects > 0)
+        return {
+            size: dict(zip(RECALL_LIMITS, row, strict=True))
+            for size, row in zip(OBJECT_SIZES, recall.tolist(), strict=True)
+        }
+
+
+def count_found(ious: np.ndarray, areas: np.ndarray) -> RecallCounts:
+    """Match what was found in a photograph with its objects as COCO's evaluation does, and count.
+
+    The masks come by falling score. Each takes the object with the highest IoU, of those
+    that no mask before it has taken; of several the last.
+
+    Args:
+        ious: (N, M) of masks or boxes, by falling score, with the objects.
+        areas: (M,) pixels of the objects' masks, by which they are small, medium or large.
+
+    Example:
+        >>> counts = count_found(np.array([[0.72, 0.1], [0.82, 0.0]]), np.array([500, 20000]))
+        >>> counts.average_recall()["small"][10], counts.objects.tolist()
+        (0.7, [2, 1, 0, 1])
+    """
+    bounds = np.array(list(OBJECT_SIZES.values()))
+    # Objects of other sizes are left out from the start: COCO's evaluation lets a mask take
+    # one of those only where it could take none of the size asked for.
+    free = (areas >= bounds[:, :1]) & (areas <= bounds[:, 1:])  # (sizes, M)
+    objects = free.sum(1)
+    free = np.repeat(free[:, None], len(RECALL_THRESHOLDS), axis=1)  # (sizes, thresholds, M)
+    found = np.zeros((*free.shape[:2], len(RECALL_LIMITS)), np.int64)
+    good = ious[: max(RECALL_LIMITS)].max(1, initial=0) >= RECALL_THRESHOLDS[0]
+    for rank in np.flatnonzero(good):
+        takes = free & (ious[rank] >= RECALL_THRESHOLDS[:, None])
+        size, threshold = np.nonzero(takes.any(-1))
+        worth = np.where(takes, ious[rank], 0)[size, threshold]
+        best = worth.shape[1] - 1 - worth[:, ::-1].argmax(1)
+        free[size, threshold, best] = False
+        found[size, threshold] += rank < np.array(RECALL_LIMITS)
+    return RecallCounts(found, objects)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +52,45 @@ def mask_to_polygons(mask: Mask, *, tolerance: float = 0.0) -> tuple[Polygon, ..
         Polygon(simplify(exterior, tolerance), tuple(simplify(hole, tolerance) for hole in inner))
         for exterior, inner in zip(outer, holes, strict=True)
     )
+
+
+def polygons_to_ring(polygons: Sequence[Polygon]) -> np.ndarray:
+    """Join regions and holes to one outline (N, 2), for formats that have one ring per object.
+
+    Each further outline is reached by a bridge that is walked there and back, so it
+    encloses nothing: filled, the ring covers what the polygons cover, holes left out.
+    Outlines alone, without bridges, are in the polygons.
+
+    Args:
+        polygons: of one object, as :func:`mask_to_polygons` returns them; none give (0, 2).
+
+    Example:
+        >>> mask = np.ones((3, 3), bool)
+        >>> mask[1, 1] = False
+        >>> ring = polygons_to_ring(mask_to_polygons(mask))
+        >>> len(ring), signed_area(ring)
+        (10, 8.0)
+    """
+    loops = [loop for polygon in polygons for loop in (polygon.exterior, *polygon.holes)]
+    if not loops:
+        return np.zeros((0, 2))
+    ring = loops[0]
+    for loop in loops[1:]:
+        here, there = _nearest(ring, loop)
+        around = np.concatenate([loop[there:], loop[: there + 1]])
+        ring = np.concatenate([ring[: here + 1], around, ring[here:]])
+    return ring
+
+
+def _nearest(ring: np.ndarray, loop: np.ndarray) -> tuple[int, int]:
+    """Return the numbers of the points of two outlines that are nearest to each other."""
+    best, at = np.inf, (0, 0)
+    for there, point in enumerate(loop):
+        distances = np.square(ring - point).sum(1)
+        here = int(distances.argmin())
+        if distances[here] < best:
+            best, at = float(distances[here]), (here, there)
+    return at
 
 
 def trace_loops(mask: Mask) -> list[np.ndarray]:

@@ -74,11 +74,13 @@ def visible_part(low_res_masks: Logits, image_size: int, input_size: Size) -> Lo
     return low_res_masks[..., :height, :width]
 
 
-def stability_scores(logits: Logits, *, offset: float = STABILITY_OFFSET) -> np.ndarray:
+def stability_scores(
+    logits: Logits, *, offset: float = STABILITY_OFFSET, threshold: float = MASK_THRESHOLD
+) -> np.ndarray:
     """Return the IoU (M,) of each mask thresholded high and thresholded low (SAM's appendix).
 
     The one lies inside the other, so it is a quotient of areas. An empty pair scores 0.
     """
-    inner = (logits > MASK_THRESHOLD + offset).sum((-2, -1), dtype=np.int64)
-    outer = (logits > MASK_THRESHOLD - offset).sum((-2, -1), dtype=np.int64)
+    inner = (logits > threshold + offset).sum((-2, -1), dtype=np.int64)
+    outer = (logits > threshold - offset).sum((-2, -1), dtype=np.int64)
     return (inner / np.maximum(outer, 1)).astype(np.float32)

@@ -45,9 +45,23 @@ def remove_small_regions(rle: Rle, smallest: int) -> tuple[Rle, bool]:
     Returns:
         The mask, and whether anything was changed.
     """
-    filled, holes = _keep_regions(_invert(rle), smallest, keep_largest=False)
-    cleaned, islands = _keep_regions(_invert(filled), smallest, keep_largest=True)
+    filled, holes = fill_small_holes(rle, smallest)
+    cleaned, islands = drop_small_islands(filled, smallest)
     return (cleaned, True) if holes or islands else (rle, False)
+
+
+def fill_small_holes(rle: Rle, smallest: int) -> tuple[Rle, bool]:
+    """Fill the holes that are smaller than ``smallest`` pixels; the mask, and whether there were any."""
+    background, changed = _keep_regions(_invert(rle), smallest, keep_largest=False)
+    return (_invert(background), True) if changed else (rle, False)
+
+
+def drop_small_islands(rle: Rle, smallest: int) -> tuple[Rle, bool]:
+    """Drop the islands that are smaller than ``smallest`` pixels; the mask, and whether there were any.
+
+    If all are small, the largest stays.
+    """
+    return _keep_regions(rle, smallest, keep_largest=True)
 
 
 def label_runs(rle: Rle) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -92,6 +93,24 @@ class Embedding:
 
 
 @dataclass(frozen=True)
+class MaskThresholds:
+    """Which masks a model is believed in, when it segments everything; the defaults are SAM's.
+
+    They belong to weights: a model trained with few photographs is less sure of itself.
+
+    Attributes:
+        predicted_iou: masks must have a higher predicted IoU.
+        stability_score: masks must have at least this stability.
+    """
+
+    predicted_iou: float = 0.88
+    stability_score: float = 0.95
+
+
+SAM_THRESHOLDS = MaskThresholds()
+
+
+@dataclass(frozen=True)
 class FoundMask:
     """One mask of an image.
 
@@ -100,8 +119,10 @@ class FoundMask:
         box: tight box (x0, y0, x1, y1), far edges exclusive.
         predicted_iou: the model's own estimate of the mask's IoU.
         stability_score: how little the mask changes with its threshold.
-        point: (x, y) that was asked for.
+        point: (x, y) that was asked for; the middle of a box.
         crop: (x0, y0, x1, y1) of the crop it was found in.
+        objectness: how likely the box that was asked for holds an object; for a point of the hybrid
+            ``everything.objects.POINT_OBJECTNESS``, for one of a grid 1.
     """
 
     rle: Rle = field(repr=False)
@@ -110,6 +131,12 @@ class FoundMask:
     stability_score: float
     point: tuple[float, float]
     crop: tuple[int, int, int, int]
+    objectness: float = 1.0
+
+    @property
+    def score(self) -> float:
+        """What masks are ranked by: the predicted IoU times the root of the objectness."""
+        return self.predicted_iou * math.sqrt(self.objectness)
 
     @property
     def area(self) -> int:

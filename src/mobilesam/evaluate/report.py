@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -16,7 +17,7 @@ from mobilesam.core.metrics import CALIBRATION_BINS, reliability
 from mobilesam.core.rle import rle_to_mask
 from mobilesam.evaluate.kinds import KINDS
 from mobilesam.evaluate.prompted import ObjectScore, PromptedScores
-from mobilesam.formats.coco import read_photograph
+from mobilesam.formats.coco import Photograph, read_photograph
 from mobilesam.formats.image import image_to_png
 from mobilesam.formats.overlay import draw_overlay, line_width, outline
 from mobilesam.storage.atomic import write_bytes
@@ -55,31 +56,55 @@ def draw_sheet(scores: Sequence[ObjectScore], title: str) -> Image:
     Every photograph appears once. The model's mask is tinted, the human one outlined in
     white, and the prompt drawn in; below stands the IoU, and what the model had predicted.
     """
-    rows = pick(scores, COLUMNS)
+    return draw_tiles(
+        [
+            ((draw_object(s), f"IoU {s.iou:.2f}, predicted {s.predicted:.2f}") for s in picked)
+            for picked in pick(scores, COLUMNS, worth=lambda score: score.iou)
+        ],
+        f"{title}: {', '.join(ROWS)}",
+    )
+
+
+def draw_tiles(rows: Sequence[Iterable[tuple[Image, str]]], title: str) -> Image:
+    """Return a sheet of pictures in rows of up to ``COLUMNS``, each with a caption.
+
+    The pictures are asked for one at a time, so that large ones need not be kept.
+    """
     height = TILE + CAPTION
     sheet = PillowImage.new("RGB", (COLUMNS * TILE, CAPTION + len(rows) * height), (24, 24, 24))
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(12)
-    draw.text((4, 2), f"{title}: {', '.join(ROWS)}", fill=(255, 255, 255), font=font)
-    for row, picked in enumerate(rows):
-        for column, score in enumerate(picked):
-            tile = PillowImage.fromarray(draw_object(score))
+    draw.text((4, 2), title, fill=(255, 255, 255), font=font)
+    for row, pictures in enumerate(rows):
+        for column, (picture, caption) in enumerate(pictures):
+            tile = PillowImage.fromarray(picture)
             tile.thumbnail((TILE, TILE), PillowImage.Resampling.LANCZOS)
             left, top = column * TILE, CAPTION + row * height
             sheet.paste(tile, (left + (TILE - tile.width) // 2, top + (TILE - tile.height) // 2))
-            text = f"IoU {score.iou:.2f}, predicted {score.predicted:.2f}"
-            draw.text((left + 4, top + TILE + 2), text, fill=(220, 220, 220), font=font)
+            draw.text((left + 4, top + TILE + 2), caption, fill=(220, 220, 220), font=font)
     return np.asarray(sheet)
 
 
-def pick(scores: Sequence[ObjectScore], n: int) -> list[list[ObjectScore]]:
-    """Return the ``n`` best, median and worst objects, of no photograph more than one."""
-    order = sorted(scores, key=lambda score: score.iou, reverse=True)
-    middle = sorted(order, key=lambda score: abs(order.index(score) - len(order) // 2))
-    rows: list[list[ObjectScore]] = []
+class Scored(Protocol):
+    """What belongs to a photograph."""
+
+    @property
+    def photograph(self) -> Photograph:
+        """The one it belongs to."""
+
+
+AnyScore = TypeVar("AnyScore", bound=Scored)
+
+
+def pick(scores: Sequence[AnyScore], n: int, *, worth: Callable[[AnyScore], float]) -> list[list[AnyScore]]:
+    """Return the ``n`` best, median and worst scores, of no photograph more than one."""
+    order = sorted(scores, key=worth, reverse=True)
+    outward = sorted(range(len(order)), key=lambda place: abs(place - len(order) // 2))
+    middle = [order[place] for place in outward]
+    rows: list[list[AnyScore]] = []
     seen: set[Path] = set()
     for candidates in (order, order[::-1], middle):
-        row: list[ObjectScore] = []
+        row: list[AnyScore] = []
         for score in candidates:
             if len(row) < n and score.photograph.path not in seen:
                 seen.add(score.photograph.path)

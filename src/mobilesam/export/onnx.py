@@ -23,15 +23,21 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mobilesam.networks.build import build_network
-from mobilesam.networks.configs import NETWORKS
+from mobilesam.core.version import __version__
+from mobilesam.networks.build import build_detector, build_network
+from mobilesam.networks.configs import DETECTORS, NETWORKS
+from mobilesam.networks.detector import ObjectDetector
 from mobilesam.networks.sam import Sam
 from mobilesam.runtimes.base import Weights
-from mobilesam.storage.atomic import write_bytes
+from mobilesam.storage.atomic import refuse_existing, write_bytes
+from mobilesam.weights.checksum import sum_of_tensors
 
 OPSET = 18
+# What an exported file says of itself.
+VERSION_KEY, NETWORK_KEY, SUM_KEY = "mobilesam.version", "mobilesam.network", "mobilesam.sha256_of_tensors"
 EXAMPLE_PROMPTS = 2  # any number other than 1, which exporters take for a constant
 EXAMPLE_POINTS = 3
+OF_ENCODER = ("encoder", "proposals")  # the parts that no other network shares
 
 
 class Encode(nn.Module):
@@ -78,24 +84,46 @@ class Decode(nn.Module):
         )
 
 
+class Detect(nn.Module):
+    """The only graph of a detector, ``proposals``: pixels -> boxes and their objectness."""
+
+    def __init__(self, network: ObjectDetector) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network.propose(pixels)
+
+
+class Propose(nn.Module):
+    """The graph ``proposals``: some of the named arrays -> boxes and their objectness."""
+
+    def __init__(self, network: Sam, names: list[str]) -> None:
+        super().__init__()
+        self.network = network
+        self.names = names
+
+    def forward(self, *arrays: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network.propose(dict(zip(self.names, arrays, strict=True)))
+
+
 def write_graphs(name: str, folder: Path, *, overwrite: bool = False) -> list[Path]:
-    """Write the weight-free graphs of network ``name`` and their index; return their paths.
+    """Write the weight-free graphs of a network or detector ``name`` and their index; return their paths.
 
     Raises:
         OutputError: if a file cannot be written, or exists and ``overwrite`` is false.
     """
-    network = build_network(name)
-    owner = NETWORKS[name].decoder
+    network = build_any(name)
     parts, files, paths = {}, {}, []
     for part, model in trace_parts(network).items():
         weights = [w for w in model.graph.initializer if w.data_location == TensorProto.EXTERNAL]
         parts[part] = [w.name for w in weights]
-        files[part] = f"{name if part == 'encoder' else owner}-{part}.onnx"
+        files[part] = file_of(name if part in OF_ENCODER else NETWORKS[name].decoder, part)
         paths.append(folder / files[part])
         write_bytes(paths[-1], model.SerializeToString(deterministic=True), overwrite=overwrite)
     index = {
         "image_size": network.image_size,
-        "prompt_size": network.prompt_size,
+        "prompt_size": getattr(network, "prompt_size", network.image_size),
         "parameters": {key: list(value.shape) for key, value in network.named_parameters()},
         "buffers": {key: list(value.shape) for key, value in persistent_buffers(network).items()},
         "parts": parts,
@@ -107,40 +135,74 @@ def write_graphs(name: str, folder: Path, *, overwrite: bool = False) -> list[Pa
 
 
 def export_onnx(name: str, weights: Weights, folder: Path, *, overwrite: bool = False) -> list[Path]:
-    """Write self-contained ONNX files of network ``name`` with ``weights``; return their paths.
+    """Write self-contained ONNX files of a network or detector ``name`` with ``weights``; return their paths.
 
     ``encoder``: ``pixels`` (1, 3, S, S) to the embedding's arrays. ``prepare``, where the
     network has one: what the decoder makes once per image. ``decoder`` and ``decoder_mask``:
     those arrays with ``mask_tokens`` (M,), ``point_coords`` (B, N, 2), ``point_labels`` (B, N)
     and, for the second, ``mask_input`` (B, 1, 4h, 4w), to ``low_res_masks`` (B, M, 4h, 4w)
-    and ``iou_predictions`` (B, M). B, N and M are dynamic.
+    and ``iou_predictions`` (B, M). B, N and M are dynamic. ``proposals``, where the network
+    has a head for objects: its maps to ``boxes`` (1, P, 4) and ``objectness`` (1, P); a detector
+    has this one alone, from ``pixels``.
+
+    Each file says by which version and from which weights it was made, by the sum of their tensors.
 
     Raises:
-        OutputError: if a file cannot be written, or exists and ``overwrite`` is false.
+        OutputError: if a file cannot be written, or one exists and ``overwrite`` is false; then none is written.
     """
     paths = []
-    for part, model in trace_parts(build_network(name)).items():
+    for part in parts_of(name):  # before minutes of work, and so that no set of files is of two kinds
+        refuse_existing(folder / file_of(name, part), overwrite=overwrite)
+    made_of = {VERSION_KEY: __version__, NETWORK_KEY: name, SUM_KEY: sum_of_tensors(weights)}
+    for part, model in trace_parts(build_any(name)).items():
         for tensor in model.graph.initializer:
             if tensor.data_location == TensorProto.EXTERNAL:
                 tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name], tensor.name))
+        onnx.helper.set_model_props(model, made_of)
         onnx.checker.check_model(model)
-        path = folder / f"{name}-{part}.onnx"
+        path = folder / file_of(name, part)
         write_bytes(path, model.SerializeToString(), overwrite=overwrite)
         paths.append(path)
     return paths
 
 
-def trace_parts(network: Sam) -> dict[str, onnx.ModelProto]:
+def parts_of(name: str) -> tuple[str, ...]:
+    """Return the names of a network's graphs; only SAM's own decoder has something to prepare."""
+    if name in DETECTORS:
+        return ("proposals",)
+    prepare = ("prepare",) if NETWORKS[name].decoder == "sam" else ()
+    proposals = ("proposals",) if NETWORKS[name].proposal_head else ()
+    return ("encoder", *prepare, *proposals, "decoder", "decoder_mask")
+
+
+def file_of(name: str, part: str) -> str:
+    """Return the file name of one of a network's exported graphs."""
+    return f"{name}-{part}.onnx"
+
+
+def build_any(name: str) -> Sam | ObjectDetector:
+    """Return a network or a detector by its name, with untrained weights."""
+    return build_detector(name) if name in DETECTORS else build_network(name)
+
+
+def trace_parts(network: Sam | ObjectDetector) -> dict[str, onnx.ModelProto]:
     """Trace a network's steps; the weights are external initializers with the checkpoint's names."""
     side = network.image_size
+    pixels = torch.zeros(1, 3, side, side)
+    if isinstance(network, ObjectDetector):
+        return {"proposals": _trace(Detect(network), {"pixels": pixels}, ["boxes", "objectness"])}
     with torch.no_grad():
-        pixels = torch.zeros(1, 3, side, side)
         embedding = network.encode(pixels)
         prepared = network.prepare(embedding["image_embedding"])
     parts = {"encoder": _trace(Encode(network), {"pixels": pixels}, list(embedding))}
     if prepared:
         inputs = {"image_embedding": embedding["image_embedding"]}
         parts["prepare"] = _trace(Prepare(network), inputs, list(prepared))
+
+    maps = {name: embedding[name] for name in network.proposal_head.inputs} if network.proposal_head else {}
+    if maps:
+        parts["proposals"] = _trace(Propose(network, list(maps)), maps, ["boxes", "objectness"])
+    embedding = {name: array for name, array in embedding.items() if name not in maps}
 
     b, n = EXAMPLE_PROMPTS, EXAMPLE_POINTS
     h, w = embedding["image_embedding"].shape[-2:]
@@ -195,6 +257,7 @@ def _trace(module: nn.Module, inputs: Mapping[str, Tensor | None], outputs: list
     model = program.model_proto
     _inputs_to_external(model, {name.removeprefix("network.") for name in names})
     _share_constants(model)
+    _halve_gelu_last(model)
     model.doc_string = ""
     for node in model.graph.node:
         node.doc_string = ""
@@ -248,6 +311,28 @@ def _share_constants(model: onnx.ModelProto) -> None:
             node.input[i] = renamed.get(name, name)
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
+
+
+def _halve_gelu_last(model: onnx.ModelProto) -> None:
+    """Write x * (0.5 * (1 + erf)) as (x * (1 + erf)) * 0.5, a form that ONNX Runtime fuses to one GELU."""
+    maker = {name: node for node in model.graph.node for name in node.output}
+    for node in model.graph.node:
+        if node.op_type != "Mul":
+            continue
+        for x, scaled in (node.input, reversed(node.input)):
+            inner = maker.get(scaled)
+            if inner is None or inner.op_type != "Mul":
+                continue
+            half, raised = inner.input
+            if raised in maker and _is_one_plus_erf(maker[raised], maker):
+                inner.input[:] = [x, raised]
+                node.input[:] = [scaled, half]
+
+
+def _is_one_plus_erf(node: onnx.NodeProto, maker: Mapping[str, onnx.NodeProto]) -> bool:
+    return node.op_type == "Add" and any(
+        name in maker and maker[name].op_type == "Erf" for name in node.input
+    )
 
 
 @contextlib.contextmanager

@@ -115,6 +115,7 @@ def _source_to_rgb(source: ArrayLike, name: str, max_pixels: int, remarks: list[
 
 def _bytes_to_rgb(data: bytes, name: str, max_pixels: int, remarks: list[str]) -> Image:
     opened = open_picture(data, name)
+    del data  # a file that nobody else holds goes once its pixels are decoded
     remarks += opened.remarks
     with opened.picture:
         return _picture_to_rgb(opened, name, max_pixels, remarks)
@@ -189,6 +190,7 @@ def _picture_to_rgb(opened: OpenedPicture, name: str, max_pixels: int, remarks: 
     _check_depth(picture, name)
     width, height = picture.size
     orientation = _orientation(picture)
+    opened.stream.close()
     upright = _empty_upright((height, width, 3), orientation, np.uint8)
     stored = STORED_VIEWS[orientation](upright)
     rows = max(1, STRIP_PIXELS // width)
@@ -265,7 +267,7 @@ def read_mask(path: str | os.PathLike, *, name: str | None = None) -> Mask:
 
 
 def image_to_png(image: np.ndarray) -> bytes:
-    """Encode (H, W), (H, W, 3) or (H, W, 4) uint8, or a boolean mask as black and white."""
+    """Encode (H, W), (H, W, 3) or (H, W, 4) uint8, (H, W) uint16, or a boolean mask as black and white."""
     buffer = io.BytesIO()
     if image.dtype == bool:
         image = image.astype(np.uint8) * 255

@@ -25,23 +25,31 @@ def read_file(path: str | os.PathLike, *, name: str) -> bytes:
         ImageError: if it is no regular file, or cannot be opened or read.
         LimitError: if it is larger than any image file may be.
     """
+    with open_file(path, name=name) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_FILE_BYTES:
+            raise _too_many_bytes(name, f"{size:,} bytes")
+        return read_limited(file, name)
+
+
+def open_file(path: str | os.PathLike, *, name: str) -> BinaryIO:
+    """Open a regular file for reading; anything else is refused, not waited for.
+
+    Raises:
+        ImageError: if it is no regular file, or cannot be opened.
+    """
     try:
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         descriptor = os.open(path, flags)
     except (OSError, ValueError) as error:
         raise ImageError(f"{shown(name)}: {_open_reason(error, path)}") from error
-    status = os.fstat(descriptor)
-    if stat.S_ISDIR(status.st_mode):
-        os.close(descriptor)
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(kind):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(kind):
         raise ImageError(f"{shown(name)}: is a directory; give an image file")
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError(
-                f"{shown(name)}: is not a regular file; give an image file, or - for standard input"
-            )
-        if status.st_size > MAX_FILE_BYTES:
-            raise _too_many_bytes(name, f"{status.st_size:,} bytes")
-        return read_limited(file, name)
+    raise ImageError(f"{shown(name)}: is not a regular file; give an image file, or - for standard input")
 
 
 def read_limited(file: BinaryIO, name: str) -> bytes:

@@ -13,7 +13,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from PIL import (
     BmpImagePlugin,
@@ -57,11 +57,13 @@ class OpenedPicture:
         picture: it knows its size; ``load`` decodes it.
         remarks: what is worth telling of its file.
         kind: what messages call its file.
+        stream: the file's bytes, not needed any more once pixels and metadata are read.
     """
 
     picture: PillowImage.Image
     remarks: tuple[str, ...] = ()
     kind: str = "image"
+    stream: io.BytesIO = field(default_factory=io.BytesIO)
 
 
 def open_picture(data: bytes, name: str) -> OpenedPicture:
@@ -86,7 +88,8 @@ def open_picture(data: bytes, name: str) -> OpenedPicture:
 
 def _open_jpeg(data: bytes, name: str) -> OpenedPicture:
     kind = jpeg_kind(data, name)
-    return OpenedPicture(JpegImagePlugin.JpegImageFile(io.BytesIO(data)), kind=kind)
+    stream = io.BytesIO(data)
+    return OpenedPicture(JpegImagePlugin.JpegImageFile(stream), kind=kind, stream=stream)
 
 
 def _open_png(data: bytes, name: str) -> OpenedPicture:
@@ -94,24 +97,28 @@ def _open_png(data: bytes, name: str) -> OpenedPicture:
     remarks = _frames_remark(png.frames, "frames")
     if not png.whole:
         remarks += ("the file ends early; all its pixels are there",)
-    return OpenedPicture(PngImagePlugin.PngImageFile(io.BytesIO(png.data)), remarks, "PNG file")
+    stream = io.BytesIO(png.data)
+    return OpenedPicture(PngImagePlugin.PngImageFile(stream), remarks, "PNG file", stream)
 
 
 def _open_gif(data: bytes, name: str) -> OpenedPicture:
     remarks = _frames_remark(gif_frames(data, name), "frames")
-    return OpenedPicture(GifImagePlugin.GifImageFile(io.BytesIO(data)), remarks, "GIF file")
+    stream = io.BytesIO(data)
+    return OpenedPicture(GifImagePlugin.GifImageFile(stream), remarks, "GIF file", stream)
 
 
 def _open_tiff(data: bytes, name: str) -> OpenedPicture:
-    picture = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
+    stream = io.BytesIO(data)
+    picture = TiffImagePlugin.TiffImageFile(stream)
     tags = picture.tag_v2
     if DNG_VERSION in tags or (tags.get(PREVIEW_ONLY) == 1 and SUB_DIRECTORIES in tags):
         raise ImageError(f"{name}: is a camera's raw file (DNG or the like); develop it to JPEG or TIFF")
-    return OpenedPicture(picture, _frames_remark(tiff_pages(data), "pages"), "TIFF file")
+    return OpenedPicture(picture, _frames_remark(tiff_pages(data), "pages"), "TIFF file", stream)
 
 
 def _open_bmp(data: bytes, name: str) -> OpenedPicture:
-    return OpenedPicture(BmpImagePlugin.BmpImageFile(io.BytesIO(data)), kind="BMP file")
+    stream = io.BytesIO(data)
+    return OpenedPicture(BmpImagePlugin.BmpImageFile(stream), kind="BMP file", stream=stream)
 
 
 def _open_webp(data: bytes, name: str) -> OpenedPicture:

@@ -19,7 +19,7 @@ class FoundImage:
 
 
 def find_images(
-    folder: Path, *, leave_out: Path | None = None, follow_symlinks: bool = False
+    folder: Path, *, leave_out: Path | None = None, follow_symlinks: bool = False, below: bool = True
 ) -> list[FoundImage]:
     """Return the images below a folder in the order of their paths; hidden ones are left out.
 
@@ -29,6 +29,7 @@ def find_images(
         follow_symlinks: follow links to files and folders that lie elsewhere; otherwise
             each of them is a problem. What a link shows of the folder itself is found at
             its own place.
+        below: look into the folders in it too.
     """
     root, barred = resolved(folder), None if leave_out is None else resolved(leave_out)
     found: list[FoundImage] = []
@@ -42,7 +43,7 @@ def find_images(
             continue
         for path in paths:
             target, is_folder = resolved(path), path.is_dir()
-            if path.name.startswith(".") or not (is_folder or suffix_is_image(path)):
+            if path.name.startswith(".") or not (below if is_folder else suffix_is_image(path)):
                 continue
             if barred is not None and barred in (target, *target.parents):
                 continue

@@ -13,6 +13,7 @@ from mobilesam.core.arrays import Image, Mask
 from mobilesam.core.boxes import mask_to_box
 from mobilesam.core.prompts import FOREGROUND, ValidPrompt
 from mobilesam.core.regions import central_pixel
+from mobilesam.core.rle import Rle, rle_to_mask
 
 # Colours that differ in lightness as well as in hue (after Okabe and Ito).
 COLOURS = (
@@ -30,50 +31,64 @@ LABEL_CELLS = 48  # a mask's longer side is thinned out to, to find the place of
 RULER_LINES = 10  # about so many along the longer side
 
 
-def draw_overlay(image: Image, masks: Sequence[Mask], *, prompts: Sequence[ValidPrompt] = ()) -> Image:
+def draw_overlay(
+    image: Image,
+    masks: Sequence[Mask],
+    *,
+    prompts: Sequence[ValidPrompt] = (),
+    colours: Sequence[tuple[int, int, int]] = COLOURS,
+) -> Image:
     """Return the image with each mask tinted and outlined, and the prompts drawn in.
 
     Args:
         image: (H, W, 3).
         masks: (H, W) each, in the order of the colours.
         prompts: points as dots, boxes as rectangles.
+        colours: red, green, blue; from the first again where there are more masks.
     """
     out = image.astype(np.float32)
     width = line_width(image)
     for i, mask in enumerate(masks):
-        colour = np.array(COLOURS[i % len(COLOURS)], np.float32)
+        colour = np.array(colours[i % len(colours)], np.float32)
         out[mask] = (1 - OPACITY) * out[mask] + OPACITY * colour
         out[outline(mask, width)] = 0.35 * colour + 0.65 * 255
     picture = PillowImage.fromarray(out.astype(np.uint8))
     draw = ImageDraw.Draw(picture)
     for i, prompt in enumerate(prompts):
-        _draw_prompt(draw, prompt, COLOURS[i % len(COLOURS)], width)
+        _draw_prompt(draw, prompt, colours[i % len(colours)], width)
     return np.asarray(picture)
 
 
-def draw_numbered(image: Image, masks: Sequence[Mask]) -> Image:
+def draw_numbered(image: Image, masks: Sequence[Rle]) -> Image:
     """Return the image with many masks tinted, outlined and numbered from 1, small ones on top.
+
+    They are decoded one at a time: together they would be far larger than the image.
 
     Args:
         image: (H, W, 3).
-        masks: (H, W) each.
+        masks: runs of masks (H, W).
     """
-    out = image.astype(np.float32)
+    out = image.copy()
     width = line_width(image)
-    order = sorted(range(len(masks)), key=lambda i: int(masks[i].sum()), reverse=True)
-    for i in order:
-        colour = np.array(COLOURS[i % len(COLOURS)], np.float32)
-        out[masks[i]] = (1 - OPACITY) * image[masks[i]] + OPACITY * colour
-        out[outline(masks[i], width)] = 0.35 * colour + 0.65 * 255
-    picture = PillowImage.fromarray(out.astype(np.uint8))
+    places: dict[int, tuple[int, int]] = {}
+    for i in sorted(range(len(masks)), key=lambda i: masks[i].area, reverse=True):
+        mask = rle_to_mask(masks[i])
+        x0, y0, x1, y1 = mask_to_box(mask)
+        if not x1:
+            continue
+        window = (slice(y0, y1), slice(x0, x1))
+        inside, colour = mask[window], np.array(COLOURS[i % len(COLOURS)], np.float32)
+        out[window][inside] = (1 - OPACITY) * image[window][inside] + OPACITY * colour
+        out[window][outline(inside, width)] = 0.35 * colour + 0.65 * 255
+        x, y = label_place(inside)
+        places[i] = (x0 + x, y0 + y)
+    picture = PillowImage.fromarray(out)
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(max(9, max(image.shape[:2]) // 70))
-    for i in order:
-        if masks[i].any():
-            x, y = label_place(masks[i])
-            draw.text(
-                (x, y), str(i + 1), fill="white", stroke_fill="black", stroke_width=1, font=font, anchor="mm"
-            )
+    for i, place in places.items():
+        draw.text(
+            place, str(i + 1), fill="white", stroke_fill="black", stroke_width=1, font=font, anchor="mm"
+        )
     return np.asarray(picture)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
 from mobilesam.core.errors import ConfigError
-from mobilesam.networks.configs import NETWORKS
+from mobilesam.networks.configs import DETECTORS, NETWORKS
+from mobilesam.networks.detector import ObjectDetector
 from mobilesam.networks.efficientvit import EfficientViTSamImageEncoder
 from mobilesam.networks.image_encoder_vit import ImageEncoderViT
 from mobilesam.networks.mask_decoder import MaskDecoder
-from mobilesam.networks.pocket import PocketEncoder
+from mobilesam.networks.objectness import ObjectnessHead
+from mobilesam.networks.pocket import OBJECT_MAPS, PocketEncoder
 from mobilesam.networks.pocket_decoder import PocketDecoder, PromptMaps
 from mobilesam.networks.prompt_encoder import PromptEncoder
 from mobilesam.networks.sam import Sam
@@ -38,9 +42,22 @@ def build_network(name: str) -> Sam:
         ENCODERS[config.encoder](**config.encoder_options),
         prompt_encoder,
         mask_decoder,
+        PROPOSAL_HEADS[config.proposal_head]() if config.proposal_head else None,
+        name=name,
         image_size=config.image_size,
         prompt_size=config.prompt_size or config.image_size,
     ).eval()
+
+
+def build_detector(name: str) -> ObjectDetector:
+    """Return the detector ``name`` of ``configs.DETECTORS`` with untrained weights, in eval mode.
+
+    Raises:
+        ConfigError: for a name that is not there.
+    """
+    if name not in DETECTORS:
+        raise ConfigError(f"detector {name!r}: unknown; choose one of {', '.join(sorted(DETECTORS))}")
+    return ObjectDetector(name=name, **dataclasses.asdict(DETECTORS[name])).eval()
 
 
 def sam_decoder() -> tuple[PromptEncoder, MaskDecoder]:
@@ -57,6 +74,7 @@ def pocket_decoder() -> tuple[PromptEncoder, PocketDecoder]:
 
 
 DECODERS = {"sam": sam_decoder, "pocket": pocket_decoder}
+PROPOSAL_HEADS = {"pocket": lambda: ObjectnessHead(OBJECT_MAPS)}
 
 
 def encoder_stride(name: str) -> int:

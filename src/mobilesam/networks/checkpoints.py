@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import nn
 
-from mobilesam.networks.sam import Sam
 from mobilesam.weights import check_tensors
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def load_tensors(network: Sam, tensors: Mapping[str, np.ndarray], what: str) -> Sam:
+
+def load_tensors(network: Network, tensors: Mapping[str, np.ndarray], what: str) -> Network:
     """Load ``tensors`` into ``network`` and return it; names and shapes must all agree.
 
     Args:

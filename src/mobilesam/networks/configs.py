@@ -15,6 +15,7 @@ class NetworkConfig:
         image_size: side of the square model input, in pixels.
         prompt_size: side of the square whose pixels prompts are given in; the input's where 0.
         decoder: name of the prompt encoder and mask decoder in ``build.DECODERS``.
+        proposal_head: name of the head for objects in ``build.PROPOSAL_HEADS``, or empty.
         encoder_options: keywords of the image encoder.
     """
 
@@ -22,6 +23,7 @@ class NetworkConfig:
     image_size: int
     prompt_size: int = 0
     decoder: str = "sam"
+    proposal_head: str = ""
     encoder_options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -75,5 +77,32 @@ NETWORKS = {
         prompt_size=1024,
         encoder_options={"depth_list": (1, 2, 2, 8, 8), "head_depth": 12},
     ),
-    "pocket": NetworkConfig(encoder="pocket", decoder="pocket", image_size=512),
+    "pocket": NetworkConfig(encoder="pocket", decoder="pocket", proposal_head="pocket", image_size=512),
+}
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """One detector of objects.
+
+    Attributes:
+        image_size: side of the square input, in pixels.
+        width: channels of the first layer.
+        depth: bottlenecks of the shortest layers.
+        head_width: channels of the head's two branches.
+        head_depth: convolutions in each of them.
+    """
+
+    image_size: int
+    width: int
+    depth: int
+    head_width: int
+    head_depth: int = 2
+
+
+DETECTORS = {
+    "detector_nano": DetectorConfig(image_size=416, width=16, depth=1, head_width=64),
+    "detector_tiny": DetectorConfig(image_size=416, width=24, depth=1, head_width=96),
+    "detector_small": DetectorConfig(image_size=640, width=32, depth=1, head_width=128),
+    "detector_medium": DetectorConfig(image_size=640, width=48, depth=2, head_width=192),
 }

@@ -4,7 +4,8 @@ Two trunks look at the pixels: MobileNetV2 (Sandler et al. 2018), taught by Imag
 things look like, and YOLOX-nano (:mod:`~mobilesam.networks.yolox`), taught by boxes where
 one ends and the next begins. Their features are merged top-down into maps of strides 16
 and 8, so a 512 x 512 input gives the 64 x 64 grid that SAM's decoder has at 1024; finer
-ones go along for the masks' edges. :mod:`~mobilesam.networks.pocket_decoder` reads them.
+ones go along for the masks' edges. :mod:`~mobilesam.networks.pocket_decoder` reads them. YOLOX-nano's
+own maps go along for :mod:`~mobilesam.networks.objectness`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ TAPS = {0: 2, 1: 4, 2: 8, 4: 16, 6: 32}  # stage -> stride of its output
 
 # Channels of the arrays that the decoder reads, by name; their strides are 16, 8, 4 and 2.
 EMBEDDING = {"coarse_embedding": 128, "image_embedding": 64, "skip_stride4": 32, "skip_stride2": 16}
+
+# Stride and channels of the arrays that the head for objects reads, by name.
+OBJECT_MAPS = {f"objects_stride{stride}": (stride, n) for stride, n in YoloxNano.CHANNELS.items()}
 
 
 class ConvNorm(nn.Module):
@@ -116,7 +120,7 @@ class NeckBlock(nn.Module):
 
 
 class PocketEncoder(nn.Module):
-    """Image encoder of ``pocket``: pixels (B, 3, S, S) -> the arrays of ``EMBEDDING``.
+    """Image encoder of ``pocket``: pixels (B, 3, S, S) -> the arrays of ``EMBEDDING`` and ``OBJECT_MAPS``.
 
     ``S`` must be divisible by 32.
 
@@ -124,26 +128,16 @@ class PocketEncoder(nn.Module):
         width: channels of the neck at strides 32 and 16.
         fine_width: channels of the neck at stride 8.
         depths: blocks of the neck at strides 32, 16 and 8.
-        detector: whether the second trunk, YOLOX-nano, looks as well.
     """
 
     stride = 8
 
-    def __init__(
-        self,
-        *,
-        width: int = 192,
-        fine_width: int = 128,
-        depths: Sequence[int] = (3, 3, 2),
-        detector: bool = True,
-    ) -> None:
+    def __init__(self, *, width: int = 192, fine_width: int = 128, depths: Sequence[int] = (3, 3, 2)) -> None:
         super().__init__()
         channels = {TAPS[i]: MOBILENET_V2[i][1] for i in TAPS}
-        merged = dict(channels)
-        if detector:
-            merged |= {stride: channels[stride] + n for stride, n in YoloxNano.CHANNELS.items()}
+        merged = {stride: channels[stride] + n for stride, n in YoloxNano.CHANNELS.items()}
         self.trunk = MobileNetV2()
-        self.detector = YoloxNano(PIXEL_MEAN.tolist(), PIXEL_STD.tolist()) if detector else None
+        self.detector = YoloxNano(PIXEL_MEAN.tolist(), PIXEL_STD.tolist())
         widths = {32: width, 16: width, 8: fine_width}
         self.laterals = nn.ModuleList(nn.Conv2d(merged[stride], n, 1) for stride, n in widths.items())
         self.blocks = nn.ModuleList(
@@ -162,10 +156,8 @@ class PocketEncoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         features = self.trunk(pixels)
-        merged = dict(features)
-        if self.detector is not None:
-            seen = self.detector(pixels)
-            merged |= {stride: torch.cat([features[stride], x], 1) for stride, x in seen.items()}
+        seen = self.detector(pixels)
+        merged = {stride: torch.cat([features[stride], x], 1) for stride, x in seen.items()}
         x = self.blocks[0](self.laterals[0](merged[32]))
         middle = self.blocks[1](twice(x) + self.laterals[1](merged[16]))
         x = self.blocks[2](twice(self.narrow(middle)) + self.laterals[2](merged[8]))
@@ -174,6 +166,7 @@ class PocketEncoder(nn.Module):
             "image_embedding": self.fine_norm(self.fine(x)),
             "skip_stride4": self.skip4(features[4]),
             "skip_stride2": F.relu(self.skip2(features[2])),
+            **dict(zip(OBJECT_MAPS, seen.values(), strict=True)),
         }
 
 

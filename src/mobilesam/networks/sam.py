@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from mobilesam.core.arrays import Size
+from mobilesam.core.postprocess import MASK_THRESHOLD
+from mobilesam.core.preprocess import PIXEL_MEAN, PIXEL_STD
+from mobilesam.core.prompts import mask_tokens_of
 from mobilesam.core.types import MULTIMASK
+from mobilesam.networks.batched_input import check_batched_input
 from mobilesam.networks.mask_decoder import MaskDecoder
+from mobilesam.networks.objectness import ObjectnessHead
 from mobilesam.networks.prompt_encoder import PromptEncoder
 from mobilesam.networks.two_way_transformer import FirstLayer
 
@@ -16,33 +24,47 @@ from mobilesam.networks.two_way_transformer import FirstLayer
 class Sam(nn.Module):
     """A promptable network in three steps, tensors in and tensors out.
 
-    ``encode`` once per image, ``prepare`` once per image, ``decode`` once per batch of prompts.
+    ``encode`` once per image, ``prepare`` once per image, ``decode`` once per batch of prompts; and
+    ``propose``, where there is a head for it, to find what to prompt with.
+    Calling the network is segment_anything's way: images with their prompts in, masks out.
 
     Args:
         image_encoder: module with a ``stride`` from pixels to an image embedding, or to
             several named arrays of which one is ``image_embedding``.
         prompt_encoder: points, boxes and masks as embeddings.
         mask_decoder: embeddings as masks.
+        proposal_head: boxes of objects from some of the encoder's arrays, or None.
+        name: of ``configs.NETWORKS``.
         image_size: side of the square input that the weights are meant for; the network
             itself takes every size that its encoder takes.
         prompt_size: side of the square whose pixels prompts are given in, for such an input.
     """
+
+    mask_threshold = MASK_THRESHOLD
+    image_format = "RGB"
 
     def __init__(
         self,
         image_encoder: nn.Module,
         prompt_encoder: PromptEncoder,
         mask_decoder: MaskDecoder,
+        proposal_head: ObjectnessHead | None = None,
         *,
+        name: str,
         image_size: int,
         prompt_size: int,
     ) -> None:
         super().__init__()
+        self.name = name
         self.image_size = image_size
         self.prompt_size = prompt_size
         self.image_encoder = image_encoder
+        self.image_encoder.img_size = image_size  # where segment_anything's users look for it
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
+        self.proposal_head = proposal_head
+        for name, values in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD)):  # in no checkpoint
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
 
     def encode(self, pixels: Tensor) -> dict[str, Tensor]:
         """Turn normalised, padded pixels (B, 3, S, S) into named arrays."""
@@ -50,7 +72,7 @@ class Sam(nn.Module):
         return encoded if isinstance(encoded, dict) else {"image_embedding": encoded}
 
     def prepare(self, image_embedding: Tensor) -> dict[str, Tensor]:
-        """Make the first layer's image side for one image (1, C, h, w): named arrays.
+        """Make the first layer's image side for each image (B, C, h, w): named arrays.
 
         Empty for a network with prompt maps, whose image side depends on every prompt.
         """
@@ -108,7 +130,83 @@ class Sam(nn.Module):
             fold=fold,
         )
 
+    def propose(self, embedding: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return boxes (B, N, 4) xyxy in pixels of the input and their objectness (B, N) in 0..1."""
+        assert self.proposal_head is not None
+        boxes, logits = self.proposal_head(embedding)
+        return boxes, logits.sigmoid()
+
+    @torch.no_grad()
+    def forward(
+        self, batched_input: Sequence[Mapping[str, Any]], multimask_output: bool
+    ) -> list[dict[str, Tensor]]:
+        """Segment several images, each with its own prompts; the images are encoded together.
+
+        Args:
+            batched_input: for each image ``image`` (3, h, w), resized but not normalised;
+                ``original_size`` (height, width); and what there is of ``point_coords`` (B, N, 2),
+                ``point_labels`` (B, N), ``boxes`` (B, 4) and ``mask_inputs`` (B, 1, 4h, 4w), in the
+                pixels of the resized image.
+            multimask_output: three masks for each prompt, or one.
+
+        Returns:
+            For each image ``masks`` (B, M, H, W) boolean, ``iou_predictions`` (B, M) and
+            ``low_res_logits`` (B, M, 4h, 4w).
+
+        Raises:
+            ImageError: for an image that is no such tensor or too large.
+            PromptError: names the record and its part, the value and what is allowed.
+        """
+        records = check_batched_input(
+            batched_input,
+            image_size=self.image_size,
+            grid=self.image_size // self.image_encoder.stride,
+            scale=self.prompt_size // self.image_size,
+        )
+        tokens = mask_tokens_of(multimask_output)
+        embeddings = self.encode(torch.stack([self.preprocess(record.image) for record in records]))
+        outputs = []
+        for i, record in enumerate(records):
+            embedding = {name: array[i : i + 1] for name, array in embeddings.items()}
+            low_res, ious = self.decode(embedding, *record.prompts(self.device), mask_tokens=tokens)
+            masks = self.postprocess_masks(low_res, record.input_size, record.original_size)
+            outputs.append(
+                {"masks": masks > self.mask_threshold, "iou_predictions": ious, "low_res_logits": low_res}
+            )
+        return outputs
+
+    def preprocess(self, x: Tensor) -> Tensor:
+        """Normalise resized pixels (..., 3, h, w) and pad them with zeros, right and below: (..., 3, S, S)."""
+        return normalise(x.to(self.device), self.pixel_mean, self.pixel_std, self.image_size)
+
+    def postprocess_masks(self, masks: Tensor, input_size: Size, original_size: Size) -> Tensor:
+        """Enlarge logits (B, M, h, w) to the photograph's size, (B, M, H, W), on their device.
+
+        The steps are segment_anything's; :func:`mobilesam.core.postprocess.enlarge_logits` is their product.
+
+        Args:
+            masks: logits, at any resolution.
+            input_size: (height, width) of the image in the model's input.
+            original_size: (height, width) of the photograph.
+        """
+        return enlarge(masks, self.prompt_size, input_size, original_size)
+
     @property
     def device(self) -> torch.device:
         """Where the parameters lie."""
         return next(self.parameters()).device
+
+
+def normalise(pixels: Tensor, mean: Tensor, std: Tensor, image_size: int) -> Tensor:
+    """See :meth:`Sam.preprocess`; :func:`mobilesam.core.preprocess.normalise` does it for an image."""
+    height, width = pixels.shape[-2:]
+    return F.pad((pixels - mean) / std, (0, image_size - width, 0, image_size - height))
+
+
+def enlarge(masks: Tensor, image_size: int, input_size: Size, original_size: Size) -> Tensor:
+    """See :meth:`Sam.postprocess_masks`; ``image_size`` is the side of the square that shows all of ``masks``."""
+    height, width = input_size
+    square = F.interpolate(masks, (image_size, image_size), mode="bilinear", align_corners=False)
+    return F.interpolate(
+        square[..., :height, :width], tuple(original_size), mode="bilinear", align_corners=False
+    )

@@ -23,7 +23,7 @@ FOLD_LIMIT = 16  # tokens: heads * tokens vectors against embed_dim / 2 projecte
 
 
 class FirstLayer(NamedTuple):
-    """What the first layer makes of the image alone, each (1, heads, P, head width)."""
+    """What the first layer makes of an image alone, each (1, heads, P, head width)."""
 
     key: Tensor  # for token -> image
     value: Tensor  # for token -> image
@@ -193,7 +193,7 @@ class TwoWayTransformer(nn.Module):
         self.norm_final_attn = nn.LayerNorm(embed_dim)
 
     def project_first_layer(self, image: Tensor, image_pe: Tensor) -> FirstLayer:
-        """Project an image (1, C, h, w) that no prompt has changed yet for the first block."""
+        """Project images (B, C, h, w) that no prompt has changed yet for the first block."""
         image, image_pe = rows(image), rows(image_pe)
         read = self.layers[0].cross_attn_token_to_image
         write = self.layers[0].cross_attn_image_to_token

@@ -1,9 +1,9 @@
-"""YOLOX-nano's features: a depthwise CSPDarknet and its feature pyramid (Ge et al. 2021).
+"""YOLOX's features: a depthwise CSPDarknet and its feature pyramid (Ge et al. 2021).
 
-The detector's head is left out: :class:`YoloxNano` gives the maps that the head would look
+The detector's head is left out: :class:`YoloxFeatures` gives the maps that the head would look
 at. Trained on boxes, they tell one object from its neighbour, which features trained on
 one label per photograph do not. Batch normalisation is folded into the convolutions, as in
-the published ONNX file.
+the published ONNX file of the smallest, :class:`YoloxNano`.
 """
 
 from __future__ import annotations
@@ -95,16 +95,22 @@ class Focus(nn.Module):
 
 
 class Darknet(nn.Module):
-    """The trunk: space to depth, then stages of strides 4, 8, 16 and 32."""
+    """The trunk: space to depth, then stages of strides 4, 8, 16 and 32.
 
-    def __init__(self) -> None:
+    Args:
+        width: channels of the first layer; each stage has twice those of the one before.
+        depth: bottlenecks of the first stage and the last; those between have three times as many.
+    """
+
+    def __init__(self, width: int, depth: int) -> None:
         super().__init__()
-        self.stem = Focus(3, 16)
-        self.dark2 = nn.Sequential(DepthwiseConv(16, 32, 2), CSPLayer(32, 32, 1, shortcut=True))
-        self.dark3 = nn.Sequential(DepthwiseConv(32, 64, 2), CSPLayer(64, 64, 3, shortcut=True))
-        self.dark4 = nn.Sequential(DepthwiseConv(64, 128, 2), CSPLayer(128, 128, 3, shortcut=True))
+        w2, w4, w8, w16 = (width * factor for factor in (2, 4, 8, 16))
+        self.stem = Focus(3, width)
+        self.dark2 = nn.Sequential(DepthwiseConv(width, w2, 2), CSPLayer(w2, w2, depth, shortcut=True))
+        self.dark3 = nn.Sequential(DepthwiseConv(w2, w4, 2), CSPLayer(w4, w4, 3 * depth, shortcut=True))
+        self.dark4 = nn.Sequential(DepthwiseConv(w4, w8, 2), CSPLayer(w8, w8, 3 * depth, shortcut=True))
         self.dark5 = nn.Sequential(
-            DepthwiseConv(128, 256, 2), SpatialPyramidPooling(256), CSPLayer(256, 256, 1, shortcut=False)
+            DepthwiseConv(w8, w16, 2), SpatialPyramidPooling(w16), CSPLayer(w16, w16, depth, shortcut=False)
         )
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -113,28 +119,29 @@ class Darknet(nn.Module):
         return x3, x4, self.dark5(x4)
 
 
-class YoloxNano(nn.Module):
+class YoloxFeatures(nn.Module):
     """The detector's feature pyramid: normalised pixels (B, 3, S, S) -> maps of strides 8, 16 and 32.
 
     Args:
         mean: of red, green and blue in 0..255, that was taken from the pixels.
         std: that they were divided by.
+        width: channels of the first layer; the maps have those of :func:`channels_of`.
+        depth: bottlenecks of the shortest layers.
     """
 
-    CHANNELS = {8: 64, 16: 128, 32: 256}  # noqa: RUF012 (stride -> channels; read only)
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, mean: Sequence[float], std: Sequence[float], *, width: int, depth: int) -> None:
         super().__init__()
         self.mean, self.std = tuple(mean), tuple(std)
-        self.backbone = Darknet()
-        self.lateral_conv0 = Conv(256, 128)
-        self.C3_p4 = CSPLayer(256, 128, 1, shortcut=False)
-        self.reduce_conv1 = Conv(128, 64)
-        self.C3_p3 = CSPLayer(128, 64, 1, shortcut=False)
-        self.bu_conv2 = DepthwiseConv(64, 64, 2)
-        self.C3_n3 = CSPLayer(128, 128, 1, shortcut=False)
-        self.bu_conv1 = DepthwiseConv(128, 128, 2)
-        self.C3_n4 = CSPLayer(256, 256, 1, shortcut=False)
+        w4, w8, w16 = channels_of(width).values()
+        self.backbone = Darknet(width, depth)
+        self.lateral_conv0 = Conv(w16, w8)
+        self.C3_p4 = CSPLayer(w16, w8, depth, shortcut=False)
+        self.reduce_conv1 = Conv(w8, w4)
+        self.C3_p3 = CSPLayer(w8, w4, depth, shortcut=False)
+        self.bu_conv2 = DepthwiseConv(w4, w4, 2)
+        self.C3_n3 = CSPLayer(w8, w8, depth, shortcut=False)
+        self.bu_conv1 = DepthwiseConv(w8, w8, 2)
+        self.C3_n4 = CSPLayer(w16, w16, depth, shortcut=False)
 
     def forward(self, pixels: Tensor) -> dict[int, Tensor]:
         # The network reads 0..255, blue first.
@@ -145,6 +152,21 @@ class YoloxNano(nn.Module):
         n3 = self.C3_p3(torch.cat([_twice(middle), x3], 1))
         n4 = self.C3_n3(torch.cat([self.bu_conv2(n3), middle], 1))
         return {8: n3, 16: n4, 32: self.C3_n4(torch.cat([self.bu_conv1(n4), top], 1))}
+
+
+def channels_of(width: int) -> dict[int, int]:
+    """Return the channels of the maps by their stride, for so many in the first layer."""
+    return {8: 4 * width, 16: 8 * width, 32: 16 * width}
+
+
+class YoloxNano(YoloxFeatures):
+    """The smallest of the published ones; see :class:`YoloxFeatures`."""
+
+    WIDTH, DEPTH = 16, 1
+    CHANNELS = channels_of(WIDTH)
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__(mean, std, width=self.WIDTH, depth=self.DEPTH)
 
 
 def _twice(x: Tensor) -> Tensor:

@@ -21,11 +21,13 @@ from mobilesam.core.arrays import Logits, NamedArrays, Pixels
 from mobilesam.core.errors import ConfigError, LimitError
 from mobilesam.core.types import DecoderInputs
 from mobilesam.runtimes.base import Weights
+from mobilesam.runtimes.working_set import WORKING_SETS
 from mobilesam.weights import check_tensors
 
 GRAPHS = Path(__file__).parent.parent / "graphs"
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 OUT_OF_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation")  # what its errors then say
+PROPOSALS = "proposals"  # the graph that gives boxes of objects
 ERRORS_ONLY = 3  # ONNX Runtime's log level
 INHERITED: list[dict[str, ort.InferenceSession]] = []  # sessions of a parent process, never used nor ended
 
@@ -56,6 +58,12 @@ def has_graphs(network: str) -> bool:
     return (GRAPHS / f"{network}.json").is_file()
 
 
+def detector_names() -> list[str]:
+    """Return the detectors of objects that the package carries graphs of."""
+    names = sorted(path.stem for path in GRAPHS.glob("*.json"))
+    return [name for name in names if set(graph_index(name).parts) == {PROPOSALS}]
+
+
 @cache
 def graph_index(network: str) -> GraphIndex:
     """Read the index of a network's graphs."""
@@ -75,8 +83,8 @@ def graph_index(network: str) -> GraphIndex:
     )
 
 
-class OnnxRuntime:
-    """See :class:`mobilesam.runtimes.base.Runtime`.
+class OnnxGraphs:
+    """A network's graphs with a checkpoint's tensors; a session starts when its graph is first run.
 
     Args:
         network: name of the graphs.
@@ -90,7 +98,6 @@ class OnnxRuntime:
         WeightsError: for tensors that are not the network's.
     """
 
-    name = "onnx"
     _OF_THIS_PROCESS = ("_sessions", "_lock", "_process")
 
     def __init__(
@@ -114,44 +121,30 @@ class OnnxRuntime:
         check_tensors(weights, index.parameters | index.buffers, what)
         self.device = device
         self.image_size = index.image_size
-        self.prompt_size = index.prompt_size
         self._index = index
         self._threads = threads
         self._weights = {name: tensor for name, tensor in weights.items() if tensor.dtype == np.float32}
         self._start_over()
-
-    def encode(self, pixels: Pixels) -> NamedArrays:
-        arrays = self._run("encoder", {"pixels": pixels})
-        if "prepare" in self._index.parts:
-            arrays |= self._run("prepare", {"image_embedding": arrays["image_embedding"]})
-        return arrays
-
-    def decode(
-        self, arrays: NamedArrays, inputs: DecoderInputs, mask_tokens: Sequence[int]
-    ) -> tuple[Logits, np.ndarray]:
-        feed = arrays | {
-            "point_coords": inputs.point_coords,
-            "point_labels": inputs.point_labels,
-            "mask_tokens": np.asarray(mask_tokens, np.int64),
-        }
-        part = "decoder"
-        if inputs.mask_input is not None:
-            part, feed["mask_input"] = "decoder_mask", inputs.mask_input
-        out = self._run(part, feed)
-        return out["low_res_masks"], out["iou_predictions"]
 
     def _run(self, part: str, feed: NamedArrays) -> NamedArrays:
         session = self._session(part)
         names = [output.name for output in session.get_outputs()]
         feed = {value.name: feed[value.name] for value in session.get_inputs()}
         try:
-            return dict(zip(names, session.run(names, feed), strict=True))
+            return dict(zip(names, session.run(names, feed, self._run_options(part)), strict=True))
         except Exception as error:  # its classes are no part of ONNX Runtime's interface
             if any(sign in str(error) for sign in OUT_OF_MEMORY):
                 raise LimitError(
                     f"{part}: not enough memory for this step; free some, or give fewer prompts"
                 ) from error
             raise
+
+    def _run_options(self, part: str) -> ort.RunOptions:
+        """Let the encoder give back what it worked in: it runs once, the decoder then runs many times."""
+        options = ort.RunOptions()
+        if part == "encoder" and self.device == "cpu":
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        return options
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the tensors; the copy starts sessions of its own."""
@@ -179,6 +172,8 @@ class OnnxRuntime:
         """Join a graph with its tensors; ONNX Runtime then optimises the two together."""
         options = ort.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
+        # A plan of the memory for one batch would be kept beside those for batches of other sizes, for no speed.
+        options.enable_mem_pattern = False
         # A session's threads would go on spinning after a run, on the cores that the next one needs.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         if self._threads is not None:
@@ -191,3 +186,49 @@ class OnnxRuntime:
         if session.get_providers()[0] != PROVIDERS[self.device]:  # it falls back without a word
             raise ConfigError(f"device {self.device!r}: ONNX Runtime cannot use it here; check its driver")
         return session
+
+
+class OnnxRuntime(OnnxGraphs):
+    """See :class:`mobilesam.runtimes.base.Runtime`; the arguments are those of :class:`OnnxGraphs`."""
+
+    name = "onnx"
+    batches_images = False
+
+    def __init__(self, network: str, weights: Weights, **options: Any) -> None:
+        super().__init__(network, weights, **options)
+        self.prompt_size = self._index.prompt_size
+        self.proposes = PROPOSALS in self._index.parts
+        self.working_set = WORKING_SETS[network]
+
+    def encode(self, pixels: Pixels) -> NamedArrays:
+        arrays = self._run("encoder", {"pixels": pixels})
+        if "prepare" in self._index.parts:
+            arrays |= self._run("prepare", {"image_embedding": arrays["image_embedding"]})
+        return arrays
+
+    def decode(
+        self, arrays: NamedArrays, inputs: DecoderInputs, mask_tokens: Sequence[int]
+    ) -> tuple[Logits, np.ndarray]:
+        feed = arrays | {
+            "point_coords": inputs.point_coords,
+            "point_labels": inputs.point_labels,
+            "mask_tokens": np.asarray(mask_tokens, np.int64),
+        }
+        part = "decoder"
+        if inputs.mask_input is not None:
+            part, feed["mask_input"] = "decoder_mask", inputs.mask_input
+        out = self._run(part, feed)
+        return out["low_res_masks"], out["iou_predictions"]
+
+    def propose(self, arrays: NamedArrays) -> tuple[np.ndarray, np.ndarray]:
+        out = self._run(PROPOSALS, arrays)
+        return out["boxes"][0], out["objectness"][0]
+
+
+class OnnxDetector(OnnxGraphs):
+    """A detector of objects by itself; the arguments are those of :class:`OnnxGraphs`."""
+
+    def propose(self, pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
+        """Return boxes (N, 4) xyxy in pixels of the input, and how likely each holds an object (N,)."""
+        out = self._run(PROPOSALS, {"pixels": pixels})
+        return out["boxes"][0], out["objectness"][0]

@@ -16,6 +16,7 @@ from mobilesam.networks.build import build_network
 from mobilesam.networks.checkpoints import load_tensors
 from mobilesam.networks.sam import Sam
 from mobilesam.runtimes.base import Weights
+from mobilesam.runtimes.working_set import WORKING_SETS
 
 DTYPES = {
     "cpu": ("float32", "bfloat16"),
@@ -36,12 +37,15 @@ class TorchRuntime:
     """
 
     name = "torch"
+    batches_images = True
 
     def __init__(self, network: Sam, *, dtype: str = "float32") -> None:
         self.network = network.eval()
         self.device = network.device.type
         self.image_size = network.image_size
         self.prompt_size = network.prompt_size
+        self.proposes = network.proposal_head is not None
+        self.working_set = WORKING_SETS[network.name]
         if dtype not in DTYPES.get(self.device, ("float32",)):
             allowed = ", ".join(DTYPES.get(self.device, ("float32",)))
             raise ConfigError(f"dtype {dtype!r}: on {self.device} the torch runtime has {allowed}")
@@ -63,25 +67,42 @@ class TorchRuntime:
         return cls(built.to(place).to(memory_format=torch.channels_last), dtype=dtype)
 
     def encode(self, pixels: Pixels) -> NamedArrays:
-        with torch.inference_mode(), self._precision():
-            on_device = self._tensor(pixels).contiguous(memory_format=torch.channels_last)
-            tensors = self.network.encode(on_device)
-            tensors = tensors | self.network.prepare(tensors["image_embedding"])
+        tensors = self.encode_tensors(self._tensor(pixels))
         return {name: _array(tensor) for name, tensor in tensors.items()}
+
+    def encode_tensors(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """:meth:`encode` for pixels on the network's device; the arrays are tensors that stay there."""
+        with torch.no_grad(), self._precision():
+            tensors = self.network.encode(pixels.contiguous(memory_format=torch.channels_last))
+            return tensors | self.network.prepare(tensors["image_embedding"])
 
     def decode(
         self, arrays: NamedArrays, inputs: DecoderInputs, mask_tokens: Sequence[int]
     ) -> tuple[Logits, np.ndarray]:
+        tensors = {name: self._tensor(array) for name, array in arrays.items()}
+        masks, ious = self.decode_tensors(tensors, inputs, mask_tokens)
+        return _array(masks), _array(ious)
+
+    def decode_tensors(
+        self, tensors: dict[str, torch.Tensor], inputs: DecoderInputs, mask_tokens: Sequence[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """:meth:`decode` for what :meth:`encode_tensors` gave; logits and IoU predictions stay on the device."""
         mask = None if inputs.mask_input is None else self._tensor(inputs.mask_input)
-        with torch.inference_mode(), self._precision():
-            masks, ious = self.network.decode(
-                {name: self._tensor(array) for name, array in arrays.items()},
+        with torch.no_grad(), self._precision():
+            return self.network.decode(
+                tensors,
                 self._tensor(inputs.point_coords),
                 self._tensor(inputs.point_labels),
                 mask,
                 mask_tokens=mask_tokens,
             )
-        return _array(masks), _array(ious)
+
+    def propose(self, arrays: NamedArrays) -> tuple[np.ndarray, np.ndarray]:
+        head = self.network.proposal_head
+        names = head.inputs if head is not None else ()
+        with torch.inference_mode(), self._precision():
+            boxes, objectness = self.network.propose({name: self._tensor(arrays[name]) for name in names})
+        return _array(boxes)[0], _array(objectness)[0]
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         if not array.flags.writeable:

@@ -32,10 +32,7 @@ def atomic_write(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
-        if path.exists() and not overwrite:
-            raise OutputError(
-                f"{path}: exists already; pass --overwrite (overwrite=True) or choose another folder"
-            )
+        refuse_existing(path, overwrite=overwrite)
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         try:
@@ -52,6 +49,20 @@ def atomic_write(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator
         raise
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({_reason(error)})") from error
+
+
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Refuse to replace what is there, unless that is asked for.
+
+    Raises:
+        OutputError: if something is there, or a folder in any case.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; move it away or choose another one")
+    if path.exists() and not overwrite:
+        raise OutputError(
+            f"{path}: exists already; pass --overwrite (overwrite=True) or choose another folder"
+        )
 
 
 def write_bytes(path: str | os.PathLike, data: bytes, *, overwrite: bool = True) -> None:

@@ -39,7 +39,7 @@ def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[N
 def _acquire(path: Path, on_wait: Callable[[], None]) -> int:
     told = -TELL_SECONDS
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
             while not _try_lock(descriptor):
                 if time.monotonic() - told >= TELL_SECONDS:

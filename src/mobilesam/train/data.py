@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from PIL import Image, ImageEnhance
 from torch.utils.data import DataLoader, Dataset
 
+from mobilesam.core.boxes import mask_to_box
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.geometry import input_size_of
 from mobilesam.core.preprocess import normalise
@@ -28,32 +30,51 @@ from mobilesam.train.recipe import Recipe, Stage
 
 WHOLE = 0.3  # part of the samples that show the whole photograph
 SMALLEST_CROP = 0.35  # of a side
+MOST_BOXES = 64  # of a sample
+LEAST_BOX_SIDE = 4.0  # of an object that the head for objects learns, in pixels of the input
+SEEN = 0.25  # of an object that a crop must show
 KEPT_BYTES = 3 * 2**30  # of decoded photographs, in each worker
 
 # Slots of a step's prompts, and how often: SAM pads a prompt without a box, so a box,
 # and a point with its pad, both take two. All prompts of a step have the same number.
 SLOTS = {2: 0.62, 3: 0.2, 4: 0.08, 6: 0.05, 0: 0.05}
+BOXES = 0.62  # part of the prompts of two slots that are boxes; the others are points
 
 
-def split_sets(recipe: Recipe, data: Path) -> tuple[list[Photograph], np.ndarray, list[Photograph]]:
-    """Return the photographs to train on with their chances, and those held out.
+@dataclass(frozen=True)
+class Drawn:
+    """A photograph that samples are drawn from.
+
+    Attributes:
+        photograph: with its objects.
+        weight: how often it is drawn, relative to others.
+        partial: whether it has objects without a mask.
+    """
+
+    photograph: Photograph
+    weight: float
+    partial: bool
+
+
+def split_sets(recipe: Recipe, data: Path) -> tuple[list[Drawn], list[Drawn]]:
+    """Return the photographs to train on, and those held out, of which each weighs the same.
 
     A photograph is held out by the hash of its name, so the split never depends on the order.
     """
-    train, chances, held_out = [], [], []
+    train, held_out = [], []
     for entry in recipe.sets:
         for photograph in read_instances(data / entry.path):
             if not has_large_object(photograph, recipe.smallest_object):
                 continue
+            partial = not entry.labels_all(photograph.source)
             digest = hashlib.sha256(photograph.path.name.encode()).digest()
             if int.from_bytes(digest[:4], "big") / 2**32 < recipe.held_out:
-                held_out.append(photograph)
+                held_out.append(Drawn(photograph, 1.0, partial))
             else:
-                train.append(photograph)
-                chances.append(entry.weight)
+                train.append(Drawn(photograph, entry.weight, partial))
     if not train:
         raise ConfigError(f"{data}: no photograph in the recipe's sets has an object that is large enough")
-    return train, np.array(chances) / np.sum(chances), held_out
+    return train, held_out
 
 
 def has_large_object(photograph: Photograph, smallest: float) -> bool:
@@ -67,7 +88,6 @@ class Samples(Dataset):
 
     Args:
         photographs: what is drawn from.
-        chances: probability of each photograph.
         recipe: seed and settings.
         stage: image size and numbers of images and objects.
         first_step: number of the stage's first step in the run.
@@ -75,20 +95,24 @@ class Samples(Dataset):
 
     def __init__(
         self,
-        photographs: list[Photograph],
-        chances: np.ndarray,
+        photographs: list[Drawn],
         recipe: Recipe,
         stage: Stage,
         first_step: int,
     ) -> None:
         self.photographs = photographs
-        self.chances = chances
+        self.chances = np.array([drawn.weight for drawn in photographs])
+        self.chances /= self.chances.sum()
         self.recipe = recipe
         self.stage = stage
         self.first_step = first_step
-        self.low_res = stage.image_size // encoder_stride(recipe.network) * LOW_RES_PER_GRID
         self._pixels: dict[Path, np.ndarray] = {}
         self._kept = 0
+
+    @property
+    def low_res(self) -> int:
+        """Side of the masks that are trained on."""
+        return self.stage.image_size // encoder_stride(self.recipe.network) * LOW_RES_PER_GRID
 
     def __len__(self) -> int:
         return self.stage.steps
@@ -105,15 +129,17 @@ class Samples(Dataset):
     def _sample(self, slots: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         size, n = self.stage.image_size, self.stage.objects
         while True:
-            photograph = self.photographs[rng.choice(len(self.photographs), p=self.chances)]
+            drawn = self._draw(rng)
+            photograph = drawn.photograph
             crop = draw_crop(photograph, rng)
             targets = self._targets(photograph.instances, crop, n, rng)
             if targets:
                 break
         image = crop_pixels(self._read(photograph), crop, size)
         image = recolour(image, rng)
+        boxes = crop_boxes(photograph.instances, crop, size) if self.stage.boxes else np.zeros((0, 4))
         if rng.random() < 0.5:
-            image = image[:, ::-1]
+            image, boxes = flip(image, boxes)
             width = image.shape[1]
             targets = [flip_padded(target, width * target.shape[0] / size) for target in targets]
         chosen = [targets[i % len(targets)] for i in range(n)]
@@ -124,6 +150,8 @@ class Samples(Dataset):
             "point_coords": np.stack([coords for coords, _ in prompts]),
             "point_labels": np.stack([labels for _, labels in prompts]),
         }
+        if self.stage.boxes:
+            sample |= box_arrays(boxes, partial=drawn.partial)
         if slots == 0:
             sample["mask_input"] = np.stack([draw_coarse_mask(t, rng) for t in chosen])[:, None]
         return sample
@@ -139,18 +167,20 @@ class Samples(Dataset):
         x0, y0, x1, y1 = crop
         targets: list[np.ndarray] = []
         for i in rng.permutation(len(instances)):
-            bx, by, bw, bh = instances[i].bbox
-            if bx + bw <= x0 or by + bh <= y0 or bx >= x1 or by >= y1:
+            if is_outside(instances[i].bbox, crop):
                 continue
             mask = rle_to_mask(instances[i].segmentation)
             part = mask[y0:y1, x0:x1]
             seen = part.sum() / mask.sum()
-            if part.mean() < self.recipe.smallest_object or seen < 0.25:
+            if part.mean() < self.recipe.smallest_object or seen < SEEN:
                 continue
             targets.append(reduce_mask(part, self.low_res))
             if len(targets) == n:
                 break
         return targets
+
+    def _draw(self, rng: np.random.Generator) -> Drawn:
+        return self.photographs[rng.choice(len(self.photographs), p=self.chances)]
 
     def _read(self, photograph: Photograph) -> np.ndarray:
         if photograph.path in self._pixels:
@@ -162,12 +192,29 @@ class Samples(Dataset):
         return image
 
 
+class BoxSamples(Samples):
+    """Samples of boxes alone, for a network that has no masks."""
+
+    def _sample(self, slots: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        size = self.stage.image_size
+        while True:
+            drawn = self._draw(rng)
+            crop = draw_crop(drawn.photograph, rng)
+            boxes = crop_boxes(drawn.photograph.instances, crop, size)
+            if len(boxes):
+                break
+        image = recolour(crop_pixels(self._read(drawn.photograph), crop, size), rng)
+        if rng.random() < 0.5:
+            image, boxes = flip(image, boxes)
+        return {"pixels": normalise(image, size), **box_arrays(boxes, partial=drawn.partial)}
+
+
 def draw_kind(slots: int, rng: np.random.Generator) -> str:
     """Choose what an object's prompt of so many slots is."""
     if slots == 0:
         return "mask"
     if slots == 2:
-        return "box" if rng.random() < 0.5 else "point"
+        return "box" if rng.random() < BOXES else "point"
     return "box_and_points" if rng.random() < 0.4 else "points"
 
 
@@ -187,6 +234,52 @@ def crop_pixels(image: np.ndarray, crop: tuple[int, int, int, int], size: int) -
     """Cut out and resize so that the longer side is ``size``."""
     x0, y0, x1, y1 = crop
     return resize_image(image[y0:y1, x0:x1], input_size_of((y1 - y0, x1 - x0), size))
+
+
+def is_outside(bbox: tuple[float, float, float, float], crop: tuple[int, int, int, int]) -> bool:
+    """Whether a COCO box has nothing in a crop."""
+    x, y, w, h = bbox
+    return x + w <= crop[0] or y + h <= crop[1] or x >= crop[2] or y >= crop[3]
+
+
+def crop_boxes(instances: tuple[Instance, ...], crop: tuple[int, int, int, int], size: int) -> np.ndarray:
+    """Return the tight boxes (M, 4) of the objects that a crop shows, in pixels of the input."""
+    x0, y0, x1, y1 = crop
+    h, w = input_size_of((y1 - y0, x1 - x0), size)
+    scale = np.array([w / (x1 - x0), h / (y1 - y0)] * 2)
+    boxes = []
+    for instance in instances:
+        if is_outside(instance.bbox, crop):
+            continue
+        part = rle_to_mask(instance.segmentation)[y0:y1, x0:x1]
+        if part.sum() < SEEN * instance.segmentation.area:
+            continue
+        box = np.array(mask_to_box(part)) * scale
+        if (box[2:] - box[:2]).min() >= LEAST_BOX_SIDE:
+            boxes.append(box)
+    return np.array(boxes).reshape(-1, 4)
+
+
+def flip(image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mirror an image and its boxes."""
+    width = image.shape[1]
+    return image[:, ::-1], np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
+
+
+def box_arrays(boxes: np.ndarray, *, partial: bool) -> dict[str, np.ndarray]:
+    """Return what a head for objects learns from one sample, by name."""
+    return {
+        "boxes": pad_boxes(boxes)[None],
+        "partial": np.array([partial]),
+        "counts": np.array([min(len(boxes), MOST_BOXES)]),
+    }
+
+
+def pad_boxes(boxes: np.ndarray) -> np.ndarray:
+    """Return (MOST_BOXES, 4), with zeros after the last box."""
+    padded = np.zeros((MOST_BOXES, 4), np.float32)
+    padded[: len(boxes)] = boxes[:MOST_BOXES]
+    return padded
 
 
 def reduce_mask(part: np.ndarray, size: int) -> np.ndarray:

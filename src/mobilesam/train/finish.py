@@ -13,6 +13,17 @@ from safetensors.numpy import load, save
 from mobilesam.storage.atomic import write_bytes
 from mobilesam.train.checkpoint import fingerprint, read_metadata
 from mobilesam.train.recipe import Recipe
+from mobilesam.weights.reading import NEEDS_KEY
+
+FORMAT_SINCE = "0.1"  # the version of this package that first reads what is written here
+
+# What the log has where held-out photographs were scored, and what the picture calls it.
+SCORES = {
+    "box": "box",
+    "point_choice": "point, own choice",
+    "point_best": "point, best of 3",
+    "box_recall": "recall of 100 boxes",
+}
 
 
 def finish(recipe: Recipe, checkpoint: Path, out: Path) -> list[Path]:
@@ -31,8 +42,9 @@ def average_to_weights(checkpoint: bytes, recipe: Recipe, log: list[dict]) -> by
     tensors = {name: t.astype(np.float16) if t.dtype == np.float32 else t for name, t in tensors.items()}
     starts = (recipe.start, recipe.trunk, recipe.detector)
     step = int(read_metadata(checkpoint)["step"])
-    scores = [line for line in log if "box" in line and line["step"] <= step]
+    scores = [line for line in scored_lines(log) if line["step"] <= step]
     metadata = {
+        NEEDS_KEY: FORMAT_SINCE,
         "network": recipe.network,
         "recipe": fingerprint(recipe),
         "steps": str(step),
@@ -43,21 +55,25 @@ def average_to_weights(checkpoint: bytes, recipe: Recipe, log: list[dict]) -> by
     return save(tensors, metadata)
 
 
+def scored_lines(log: list[dict]) -> list[dict]:
+    """Return the lines of a log that have scores."""
+    return [line for line in log if SCORES.keys() & line.keys()]
+
+
 def plot_log(log: list[dict]) -> bytes:
     """Return a PNG of training loss and held-out scores over the steps."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     loss, score = figure.subplots(1, 2)
     loss.plot([line["step"] for line in log], [line["loss"] for line in log])
     loss.set(xlabel="step", ylabel="training loss", title="Loss")
-    scored = [line for line in log if "box" in line]
-    for key, label in (
-        ("box", "box"),
-        ("point_choice", "point, own choice"),
-        ("point_best", "point, best of 3"),
-    ):
-        score.plot([line["step"] for line in scored], [line[key] for line in scored], label=label)
-    score.set(xlabel="step", ylabel="mean IoU", title="Held out", ylim=(0, 1))
-    score.legend()
+    scored = scored_lines(log)
+    for key, label in SCORES.items():
+        if any(key in line for line in scored):
+            values = [line.get(key, np.nan) for line in scored]
+            score.plot([line["step"] for line in scored], values, label=label)
+    score.set(xlabel="step", ylabel="mean IoU, recall", title="Held out", ylim=(0, 1))
+    if scored:
+        score.legend()
     score.grid(alpha=0.3)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=110)

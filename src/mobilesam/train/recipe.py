@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilesam.core.errors import ConfigError
-from mobilesam.networks.configs import NETWORKS
+from mobilesam.networks.configs import DETECTORS, NETWORKS
 
 POSITIVE = ("image_size", "steps", "images", "objects")
 
@@ -22,11 +22,18 @@ class SourceSet:
         path: folder, relative to the recipe's ``data`` folder.
         weight: how often one of its photographs is drawn, relative to those of other sets.
         terms: licence of the set, which goes into the weights' metadata.
+        partial: sources in the set whose photographs have objects without a mask, or ``*`` for all:
+            there the head for objects is not told that there is nothing elsewhere.
     """
 
     path: str
     weight: float = 1.0
     terms: str = ""
+    partial: tuple[str, ...] = ()
+
+    def labels_all(self, source: str) -> bool:
+        """Whether the set's photographs from ``source`` have a mask for every object."""
+        return not {"*", source} & set(self.partial)
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,8 @@ class Stage:
         objects: prompts a photograph.
         learning_rate: peak; falls as a cosine to a hundredth over the stage.
         warm_up: steps over which it rises.
+        masks: whether masks are trained; if not, only the head for objects is.
+        boxes: weight of that head's loss; without one, it is left as it is.
     """
 
     image_size: int
@@ -48,6 +57,8 @@ class Stage:
     objects: int = 6
     learning_rate: float = 6e-4
     warm_up: int = 200
+    masks: bool = True
+    boxes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -55,13 +66,13 @@ class Recipe:
     """Everything that decides the weights of a run, besides the data's bytes.
 
     Attributes:
-        network: name in ``networks.configs.NETWORKS``.
+        network: name in ``networks.configs.NETWORKS`` or, for ``train boxes``, ``DETECTORS``.
         sets: what is trained on.
         stages: image sizes and lengths, in order.
         seed: of everything random.
         start: model whose weights the run starts from, such as ``pocket``, or a file in the data folder; or empty.
         trunk: MobileNetV2 weights to start from (``.npz``), or empty.
-        detector: YOLOX-nano's ONNX file, for the second trunk to start from, or empty.
+        detector: YOLOX-nano's ONNX file, for the second trunk or a detector to start from, or empty.
         trunk_rate: the learning rate of these trunks, as a part of the others'.
         weight_decay: AdamW's.
         ema_decay: of the averaged weights that are kept.
@@ -116,8 +127,9 @@ def read_recipe(path: str | Path) -> Recipe:
         raise ConfigError(f"{path}: not a TOML file ({error})") from error
     sets = tuple(_build(path, SourceSet, entry) for entry in _tables(path, content, "sets"))
     stages = tuple(_build(path, Stage, entry) for entry in _tables(path, content, "stages"))
-    if content.get("network") not in NETWORKS:
-        raise ConfigError(f"{path}: network must be one of {', '.join(sorted(NETWORKS))}")
+    known = {*NETWORKS, *DETECTORS}
+    if content.get("network") not in known:
+        raise ConfigError(f"{path}: network must be one of {', '.join(sorted(known))}")
     return _build(path, Recipe, {**content, "sets": sets, "stages": stages})
 
 
@@ -135,6 +147,7 @@ def _build(path: Path, kind: type, entry: dict[str, Any]) -> Any:
         if key not in fields:
             raise ConfigError(f"{path}: unknown key {key!r}; {kind.__name__} has {', '.join(fields)}")
         _check(path, key, value, fields[key].type)
+    entry = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
     required = [
         name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in entry
     ]
@@ -144,12 +157,12 @@ def _build(path: Path, kind: type, entry: dict[str, Any]) -> Any:
 
 
 def _check(path: Path, key: str, value: Any, kind: str) -> None:
-    accepted = {"str": str, "int": int, "float": (int, float)}.get(kind)
-    if accepted is None:
+    accepted = {"str": str, "int": int, "float": (int, float), "bool": bool, "tuple[str, ...]": list}
+    if kind not in accepted:
         return
-    if not isinstance(value, accepted) or isinstance(value, bool):
+    if not isinstance(value, accepted[kind]) or (isinstance(value, bool) and kind != "bool"):
         raise ConfigError(f"{path}: {key} is {value!r}; give a value of type {kind}")
-    if kind != "str" and not 0 <= value < float("inf"):
+    if kind in ("int", "float") and not 0 <= value < float("inf"):
         raise ConfigError(f"{path}: {key} is {value!r}; must be 0 or more")
     if key in POSITIVE and value == 0:
         raise ConfigError(f"{path}: {key} is 0; must be 1 or more")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mobilesam.core.errors import ConfigError, missing_extra
-from mobilesam.networks.build import build_network
+from mobilesam.networks.build import build_detector, build_network
 from mobilesam.networks.checkpoints import load_tensors
+from mobilesam.networks.detector import ObjectDetector
 from mobilesam.networks.sam import Sam
 from mobilesam.train.recipe import Recipe
-from mobilesam.weights import ALIASES, ENTRIES, entry_of, read_tensors, read_weights
+from mobilesam.weights import ALIASES, ENTRIES, entry_of, read_detector, read_tensors, read_weights
 
 # What stays as published: edges look the same everywhere, and on the finest maps a
 # gradient costs most.
@@ -24,19 +26,22 @@ FROZEN = (
     "detector.backbone.stem",
     "detector.backbone.dark2",
 )
+HEAD = "proposal_head."
 
 
 def start_network(recipe: Recipe, data: Path) -> Sam:
     """Build the recipe's network, with the weights that it starts from.
+
+    A recipe with a start as well as a trunk takes the start's weights, and treats the trunk as it
+    would from its own file: the first layers stay, the others learn at the trunk's rate. The head for
+    objects starts from the detector's.
 
     Raises:
         ConfigError: if a trunk's file is missing, or the network has no such trunk.
         WeightsError: if the weights to start from are missing or another network's.
     """
     network = build_network(recipe.network)
-    if recipe.start:
-        load_tensors(network, read_start(recipe.start, data), f"{recipe.start}, the recipe's start,")
-    readers = {"trunk": read_paddle_trunk, "detector": read_onnx_convolutions}
+    readers = {"trunk": read_paddle_trunk, "detector": read_yolox_features}
     for name, read in readers.items():
         file = getattr(recipe, name)
         if not file:
@@ -44,18 +49,66 @@ def start_network(recipe: Recipe, data: Path) -> Sam:
         part = getattr(network.image_encoder, name, None)
         if part is None:
             raise ConfigError(f"{name}: network {recipe.network} has none; leave it out of the recipe")
-        if not (data / file).is_file():
-            raise ConfigError(f"{data / file}: not found; it is the recipe's {name}, in the data folder")
-        part.load_state_dict(read(data / file))
-        for parameter_name, parameter in part.named_parameters(prefix=name):
-            parameter.requires_grad_(not parameter_name.startswith(FROZEN))
+        take_published(part, name, data / file, read)
+    if recipe.detector and network.proposal_head is not None:
+        network.proposal_head.load_state_dict(read_yolox_head(data / recipe.detector))
+    if recipe.start:
+        start = read_start(recipe.start, data)
+        if not any(name.startswith(HEAD) for name in start):  # weights from before there was one
+            start |= {name: t.numpy() for name, t in network.state_dict().items() if name.startswith(HEAD)}
+        load_tensors(network, start, f"{recipe.start}, the recipe's start,")
     return network
+
+
+def start_detector(recipe: Recipe, data: Path) -> ObjectDetector:
+    """Build the recipe's detector, with YOLOX's weights or those of another run where it names them.
+
+    Raises:
+        ConfigError: if the recipe's network is no detector, the detector's file is missing or of another
+            size, or the recipe has a trunk.
+        WeightsError: if the weights to start from are missing or another network's.
+    """
+    network = build_detector(recipe.network)
+    if recipe.trunk:
+        raise ConfigError(f"trunk: {recipe.network} has none; leave it out of the recipe")
+    if recipe.detector:
+        if not is_nano(network):
+            raise ConfigError(
+                f"detector: YOLOX-nano's weights fit detector_nano alone; leave it out for {recipe.network}"
+            )
+        take_published(network.features, "detector", data / recipe.detector, read_yolox_features)
+        network.head.load_state_dict(read_yolox_head(data / recipe.detector))
+    if recipe.start:
+        load_tensors(network, read_start(recipe.start, data), f"{recipe.start}, the recipe's start,")
+    return network
+
+
+def is_nano(network: ObjectDetector) -> bool:
+    """Whether a detector has YOLOX-nano's tensors."""
+    nano = build_detector("detector_nano").state_dict()
+    return {name: t.shape for name, t in network.state_dict().items()} == {
+        k: t.shape for k, t in nano.items()
+    }
+
+
+def take_published(part: nn.Module, name: str, path: Path, read: Callable[[Path], dict[str, Tensor]]) -> None:
+    """Give a part of a network its published weights; its first layers then stay as they are.
+
+    Raises:
+        ConfigError: if the file is missing.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: not found; it is the recipe's {name}, in the data folder")
+    part.load_state_dict(read(path))
+    for parameter_name, parameter in part.named_parameters(prefix=name):
+        parameter.requires_grad_(not parameter_name.startswith(FROZEN))
 
 
 def read_start(start: str, data: Path) -> dict[str, np.ndarray]:
     """Read the weights of a model, by name, or of a file in the data folder."""
     if start in ENTRIES or start in ALIASES:
-        return read_weights(entry_of(start))
+        entry = entry_of(start)
+        return read_detector(entry) if entry.detector else read_weights(entry)
     return read_tensors(data / start)
 
 
@@ -87,8 +140,33 @@ def paddle_to_trunk(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
     return state
 
 
-def read_onnx_convolutions(path: Path) -> dict[str, Tensor]:
-    """Read the convolutions of YOLOX's published ONNX file, all but its head's, by their modules' names.
+def read_yolox_features(path: Path) -> dict[str, Tensor]:
+    """Read all of YOLOX's published ONNX file but its head, by our modules' names."""
+    return read_onnx_convolutions(path, "/backbone/")
+
+
+def read_yolox_head(path: Path) -> dict[str, Tensor]:
+    """Read YOLOX's head without its classes, by our head's names.
+
+    It has one branch for boxes and objectness, and another for classes; ours has one for each of
+    the first two, so both start from the same weights.
+    """
+    ours = {
+        "stems": ("stems",),
+        "reg_convs": ("box_convs", "objectness_convs"),
+        "reg_preds": ("box_preds",),
+        "obj_preds": ("objectness_preds",),
+    }
+    return {
+        f"{name}.{rest}": tensor
+        for key, tensor in read_onnx_convolutions(path, "/head/").items()
+        for part, _, rest in [key.partition(".")]
+        for name in ours.get(part, ())
+    }
+
+
+def read_onnx_convolutions(path: Path, prefix: str) -> dict[str, Tensor]:
+    """Read the convolutions of a published ONNX file whose nodes begin with ``prefix``, by their modules' names.
 
     The file has lost the weights' names and keeps those of the modules in its nodes':
     ``/backbone/backbone/dark3/dark3.1/m/m.0/conv1/conv/Conv``.
@@ -102,9 +180,9 @@ def read_onnx_convolutions(path: Path) -> dict[str, Tensor]:
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     state: dict[str, Tensor] = {}
     for node in graph.node:
-        if node.op_type != "Conv" or not node.name.startswith("/backbone/"):
+        if node.op_type != "Conv" or not node.name.startswith(prefix):
             continue
-        steps = node.name.removeprefix("/backbone/").split("/")[:-1]
+        steps = node.name.removeprefix(prefix).split("/")[:-1]
         # A container names itself again in its items: dark3/dark3.1 is one step.
         name = ".".join(a for a, b in zip(steps, [*steps[1:], ""], strict=True) if not b.startswith(f"{a}."))
         for part, tensor in zip(("weight", "bias"), node.input[1:], strict=True):

@@ -8,6 +8,7 @@ from mobilesam.weights.folders import how_to_get as how_to_get
 from mobilesam.weights.folders import weights_home as weights_home
 from mobilesam.weights.folders import weights_path as weights_path
 from mobilesam.weights.reading import check_tensors as check_tensors
+from mobilesam.weights.reading import read_detector as read_detector
 from mobilesam.weights.reading import read_tensors as read_tensors
 from mobilesam.weights.reading import read_weights as read_weights
 from mobilesam.weights.reading import shipped_metadata as shipped_metadata

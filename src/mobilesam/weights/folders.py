@@ -10,6 +10,7 @@ from mobilesam.weights.registry import WeightsEntry
 
 HOME_VARIABLE = "MOBILESAM_HOME"
 OFFLINE_FOLDER_VARIABLE = "MOBILESAM_OFFLINE_DIR"
+FOLDER_DIGITS = 12
 SHIPPED = Path(__file__).parents[1] / "shipped"
 
 
@@ -25,8 +26,12 @@ def weights_home() -> Path:
 
 
 def cached_path(entry: WeightsEntry) -> Path:
-    """Return where an entry's file lies in the cache, or would lie."""
-    return weights_home() / entry.file
+    """Return where an entry's file lies in the cache, or would lie.
+
+    The folder's name is the start of the published sum, so that two versions of one name,
+    wanted by two versions of this package, lie side by side.
+    """
+    return weights_home() / (entry.sha256 or entry.git_blob)[:FOLDER_DIGITS] / entry.file
 
 
 def weights_path(entry: WeightsEntry) -> Path:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +16,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
 from mobilesam.core.errors import ConfigError, WeightsError
+from mobilesam.core.version import __version__
+from mobilesam.formats.onnx_graph import is_onnx
 from mobilesam.formats.torch_file import MAX_BYTES, is_old_torch_file, read_torch_file
 from mobilesam.weights.checksum import is_published
 from mobilesam.weights.folders import how_to_get, weights_path
@@ -26,6 +29,9 @@ DATA_PARALLEL_PREFIX = "module."  # which PyTorch's data-parallel training puts 
 # The dictionaries of MobileSAMv2's decoder file, as it spells them, and where they belong.
 DECODER_PARTS = {"PromtEncoder": "prompt_encoder", "MaskDecoder": "mask_decoder"}
 START = 512  # bytes that tell a file's form
+LISTED, MAX_LIST = 5, 110  # tensors that a message names at most, and its characters for them
+NEEDS_KEY = "mobilesam_needs"  # in a safetensors file's metadata: the first version that can read it
+VERSION_PARTS = re.compile(r"(\d{1,6})\.(\d{1,6})")
 
 
 def read_weights(
@@ -48,12 +54,22 @@ def read_weights(
         WeightsError: if the file is missing, damaged, or holds what is not a finite number.
     """
     if not entry.network:
-        raise ConfigError(f"model {entry.name!r}: is no whole model ({entry.about})")
+        advice = "; give it as detector of another" if entry.detector else ""
+        raise ConfigError(f"model {entry.name!r}: is no whole model ({entry.about}){advice}")
     tensors = _read_published(entry) if checkpoint is None else read_tensors(checkpoint)
     if decoder is None:
         return tensors
     encoder = {name: tensor for name, tensor in tensors.items() if name.startswith("image_encoder.")}
     return encoder | read_decoder(decoder)
+
+
+def read_detector(entry: WeightsEntry, checkpoint: str | Path | None = None) -> dict[str, np.ndarray]:
+    """Read the tensors of a detector of objects; the arguments are those of :func:`read_weights`.
+
+    Raises:
+        WeightsError: if the file is missing, damaged or, without a checkpoint, another than the published one.
+    """
+    return _read_published(entry) if checkpoint is None else read_tensors(checkpoint)
 
 
 def read_decoder(decoder: str | Path) -> dict[str, np.ndarray]:
@@ -100,15 +116,16 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
         return _tensors(path, file)
 
 
-def open_weights(path: Path, advice: str) -> IO[bytes]:
+def open_weights(path: Path, advice: str, most: int = MAX_BYTES) -> IO[bytes]:
     """Open a file of weights; folders, pipes and devices are refused without waiting for them.
 
     Args:
         path: the file.
         advice: what to do if it is not there.
+        most: bytes that it may have.
 
     Raises:
-        WeightsError: if there is no such file, it cannot be read, or it is larger than any checkpoint.
+        WeightsError: if there is no such file, it cannot be read, or it is too large.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -117,14 +134,12 @@ def open_weights(path: Path, advice: str) -> IO[bytes]:
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror}); {advice}") from error
     status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_BYTES:
+    if stat.S_ISREG(status.st_mode) and status.st_size <= most:
         return os.fdopen(descriptor, "rb")
     os.close(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise WeightsError(f"{path}: is not a file; {advice}")
-    raise WeightsError(
-        f"{path}: has {status.st_size} bytes, checkpoints up to {MAX_BYTES} are read; {advice}"
-    )
+    raise WeightsError(f"{path}: has {status.st_size:,} bytes, files up to {most:,} are read; {advice}")
 
 
 def may_be(entry: WeightsEntry, file: IO[bytes]) -> bool:
@@ -152,6 +167,10 @@ def _tensors(path: Path, file: IO[bytes]) -> dict[str, np.ndarray]:
             f"{path}: PyTorch's form before 1.6; convert it: "
             "torch.save(torch.load(OLD, weights_only=True), NEW)"
         )
+    elif path.suffix == ".onnx" or is_onnx(start):
+        raise WeightsError(
+            f"{path}: is an ONNX file; weights are a .pt or .safetensors file, and their graphs are in the package"
+        )
     else:
         raise WeightsError(f"{path}: neither a PyTorch checkpoint (zip form) nor a .safetensors file")
     if tensors and all(name.startswith(DATA_PARALLEL_PREFIX) for name in tensors):
@@ -168,12 +187,31 @@ def _read_safetensors(path: Path, file: IO[bytes]) -> dict[str, np.ndarray]:
             f"{path}: damaged, or not a safetensors file (its header would have {header} bytes)"
         )
     try:
-        json.loads(file.read(header), object_pairs_hook=_without_repeats)
+        described = json.loads(file.read(header), object_pairs_hook=_without_repeats)
+        _check_version(path, described)
         file.seek(0)
         return load_safetensors(file.read())
     except (SafetensorError, KeyError, ValueError, RecursionError) as error:
         reason = str(error)[:100] or type(error).__name__
         raise WeightsError(f"{path}: damaged, or not a safetensors file ({reason})") from error
+
+
+def _check_version(path: Path, header: Any) -> None:
+    """Check that a safetensors file is not one that only a later version of the package can read."""
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    needs = metadata.get(NEEDS_KEY) if isinstance(metadata, dict) else None
+    if needs is None:
+        return
+    wanted = VERSION_PARTS.match(needs) if isinstance(needs, str) else None
+    if wanted is None or _version(wanted) > _version(VERSION_PARTS.match(__version__)):
+        raise WeightsError(
+            f"{path}: needs mobilesam >= {str(needs)[:20]}, this is {__version__}; "
+            "pip install --upgrade mobilesam"
+        )
+
+
+def _version(match: re.Match[str] | None) -> tuple[int, ...]:
+    return tuple(int(part) for part in match.groups()) if match else ()
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -212,7 +250,7 @@ def check_tensors(
         what: what messages call the tensors.
 
     Raises:
-        WeightsError: says whose weights they are, or names the first tensor that is
+        WeightsError: says whose weights they are, or names the first tensors that are
             missing, unexpected or of another shape, and how many there are.
     """
     found, wanted = (
@@ -224,21 +262,30 @@ def check_tensors(
     missing = [name for name in shapes if name not in tensors]
     unexpected = [name for name in tensors if name not in shapes]
     if missing or unexpected:
-        parts = [
-            f"{word} {_first_of(names)}"
-            for word, names in (("lacks", missing), ("also has", unexpected))
-            if names
-        ]
+        lists = [(word, names) for word, names in (("lacks", missing), ("also has", unexpected)) if names]
+        parts = [f"{word} {_first_of(names, MAX_LIST // len(lists))}" for word, names in lists]
         raise WeightsError(f"{what}: not the weights of this network: {'; '.join(parts)}")
-    other = [name for name, shape in shapes.items() if tuple(tensors[name].shape) != tuple(shape)]
+    other = [
+        f"{name} {_sides(tensors[name].shape)}/{_sides(shape)}"
+        for name, shape in shapes.items()
+        if tuple(tensors[name].shape) != tuple(shape)
+    ]
     if other:
-        name = other[0]
-        has, needs = tuple(tensors[name].shape), tuple(shapes[name])
-        raise WeightsError(f"{what}: tensor {_first_of(other)} has shape {has}, this network needs {needs}")
+        count = f"{len(other)} of {len(shapes)} tensors"
+        raise WeightsError(f"{what}: {count} have other shapes (here/wanted): {_first_of(other)}")
 
 
-def _first_of(names: list[str]) -> str:
-    return names[0][:80] + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
+def _sides(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "one number"
+
+
+def _first_of(names: Sequence[str], room: int = MAX_LIST) -> str:
+    """The first few of many, as fit into a line, and how many more there are."""
+    shown = 1
+    while shown < min(len(names), LISTED) and len(", ".join(names[: shown + 1])) <= room:
+        shown += 1
+    more = f" (and {len(names) - shown} more)" if shown < len(names) else ""
+    return ", ".join(names[:shown])[:room] + more
 
 
 def shipped_metadata(entry: WeightsEntry) -> dict[str, str]:

@@ -16,6 +16,7 @@ FAMILIES = (
     ("memory_attention.", "sam2"),
     ("PromtEncoder.", "prompt_guided_decoder"),  # the published file writes it so
     ("model.22.", "detector"),  # the head of YOLOv8 and what is built on it
+    ("features.backbone.", "detector"),  # this project's own
 )
 WORDS = {
     "vit_t": "MobileSAM's vit_t",

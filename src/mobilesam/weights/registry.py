@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from mobilesam.core.errors import ConfigError
+from mobilesam.core.errors import ConfigError, WeightsError
+from mobilesam.core.types import SAM_THRESHOLDS, MaskThresholds
 
 DEFAULT_MODEL = "pocket"
 MEGA = 1_000_000
@@ -16,7 +18,7 @@ class WeightsEntry:
 
     Attributes:
         name: what ``load`` calls it.
-        network: name in ``networks.configs.NETWORKS``; empty for a part of a model.
+        network: name in ``networks.configs.NETWORKS``; empty for what is no whole model.
         file: its file name.
         licence: terms of the weights.
         about: one sentence.
@@ -25,6 +27,8 @@ class WeightsEntry:
         urls: where it can be fetched, tried in this order; none for what the package carries.
         size: bytes of the file.
         rounded: whether only a rounded size was published; the sum decides alone then.
+        thresholds: for the masks of everything in an image.
+        detector: name in ``networks.configs.DETECTORS`` of what finds objects for models; empty for others.
     """
 
     name: str
@@ -37,6 +41,17 @@ class WeightsEntry:
     urls: tuple[str, ...] = ()
     size: int = 0
     rounded: bool = False
+    thresholds: MaskThresholds = SAM_THRESHOLDS
+    detector: str = ""
+
+    def __post_init__(self) -> None:
+        if (
+            not self.file
+            or self.file != Path(self.file).name
+            or "\\" in self.file
+            or self.file.startswith(".")
+        ):
+            raise WeightsError(f"{self.name}: file {self.file!r}: must be a plain name, without folders")
 
     @property
     def shipped(self) -> bool:
@@ -91,12 +106,13 @@ ENTRIES = {
     entry.name: entry
     for entry in (
         WeightsEntry(
-            name="pocket-2",
+            name="pocket-3",
             network="pocket",
-            file="pocket-2.safetensors",
-            sha256="3a00f2dfbecb2a6cfb056785d390f00d4b5f6d634d09274f679bc2658fe3ae4f",
+            file="pocket-3.safetensors",
+            sha256="6bd628db579689a02fa401b39c3c558337eb98fd536e7670d3a1362ae5903c55",
             licence="CC BY 4.0 for the weights; see the model card for the terms of what they were trained on",
             about="small model trained by this project from human masks; no part of it is SAM's or MobileSAM's weights",
+            thresholds=MaskThresholds(predicted_iou=0.3, stability_score=0.2),  # by bench/thresholds.py
         ),
         WeightsEntry(
             name="mobile_sam",
@@ -137,6 +153,15 @@ ENTRIES = {
         _efficientvit_sam("l1", 191, "fa151df2b9b96896accd505470755cdd293a4c50cdabac95478f3fbd86d9152b"),
         _efficientvit_sam("l2", 246, "d4bfd842224cbb99de09acc3325e81ac5b7e8725c8fbdab152305e5d934bfe4a"),
         WeightsEntry(
+            name="detector_nano",
+            network="",
+            detector="detector_nano",
+            file="detector_nano.safetensors",
+            sha256="ea200f5c2182438f528d60f51fc4462039b95e1195a68c8079f70821ffcd5b7f",
+            licence="CC BY 4.0 for the weights; see the model card for the terms of what they were trained on",
+            about="detector of objects for segmenting everything, trained by this project from YOLOX-nano's weights",
+        ),
+        WeightsEntry(
             name="prompt_guided_decoder",
             network="",
             file="Prompt_guided_Mask_Decoder.pt",
@@ -150,7 +175,7 @@ ENTRIES = {
     )
 }
 ALIASES = {
-    "pocket": "pocket-2",
+    "pocket": "pocket-3",
     "vit_t": "mobile_sam",
     "vit_b": "sam_vit_b",
     "vit_l": "sam_vit_l",

@@ -6,19 +6,22 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from mobilesam.core.errors import ConfigError, OutputError, WeightsError
+from mobilesam.core.errors import ConfigError, DeadlineError, OutputError, WeightsError, WeightsWarning
 from mobilesam.storage.atomic import atomic_write, move_into_place
 from mobilesam.storage.lock import locked
 from mobilesam.weights.checksum import entry_of_file, is_published
 from mobilesam.weights.folders import HOME_VARIABLE, cached_path, how_to_get, weights_path
 from mobilesam.weights.reading import may_be, not_published, open_weights
 from mobilesam.weights.registry import WeightsEntry
-from mobilesam.weights.transfer import Piece, TransferError, pieces
+from mobilesam.weights.transfer import Piece, Silence, TransferError, pieces
 
 MIRROR_VARIABLE = "MOBILESAM_WEIGHTS_URL"
 OFFLINE_VARIABLE = "MOBILESAM_OFFLINE"
@@ -49,6 +52,7 @@ def pull(
 
     Raises:
         WeightsError: if no address gives the published file.
+        DeadlineError: if none says anything for ``timeout`` seconds.
         OutputError: if the cache cannot be written or the disk is full.
     """
     if entry.shipped or is_here(entry):
@@ -134,6 +138,8 @@ def remove(entry: WeightsEntry) -> list[Path]:
     with _cache_of(entry):
         for path in found:
             path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # the user, or another process, may have something there
+        cached_path(entry).parent.rmdir()
     return found
 
 
@@ -148,6 +154,7 @@ def _fetch_from_any(
 ) -> None:
     """Try the addresses in turn until the file is the published one."""
     hosts_of: dict[str, list[str]] = {}
+    only_silence = True
     if file.seek(0, os.SEEK_END) and may_be(entry, file) and is_published(file, entry):
         return
     for url in addresses(entry):
@@ -156,8 +163,10 @@ def _fetch_from_any(
             return _fetch_published(url, entry, file, timeout, report)
         except TransferError as error:
             hosts_of.setdefault(str(error), []).append(urlsplit(url).netloc.rpartition("@")[2])
+            only_silence &= isinstance(error, Silence)
     reasons = "; ".join(f"{', '.join(dict.fromkeys(hosts))}: {why}" for why, hosts in hosts_of.items())
-    raise WeightsError(f"{entry.name}: not fetched: {reasons}; {_elsewhere(entry)}")
+    kind = DeadlineError if only_silence else WeightsError
+    raise kind(f"{entry.name}: not fetched: {reasons}; {_elsewhere(entry)}")
 
 
 def _fetch_published(url: str, entry: WeightsEntry, file: IO[bytes], timeout: float, report: Report) -> None:
@@ -196,10 +205,10 @@ def _cache_of(entry: WeightsEntry, remark: Remark = lambda text: None) -> Iterat
     waiting = f"{entry.name}: another process is at it; waiting"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _warn_of_others(path.parent)
         with locked(path.with_name(f".{path.name}.lock"), lambda: remark(waiting)):
             for other in path.parent.iterdir():
-                ours = other.name.startswith(f".{path.name}.") and other.suffix in (".tmp", ".part")
-                if ours and other != _partial_path(entry):
+                if other.name.startswith(f".{path.name}.") and other.suffix == ".tmp":
                     other.unlink()
             yield
     except OutputError:
@@ -212,7 +221,8 @@ def _cache_of(entry: WeightsEntry, remark: Remark = lambda text: None) -> Iterat
 def _partial_file(entry: WeightsEntry) -> Iterator[IO[bytes]]:
     """Open what there is of an entry's file, if the disk has room for the rest."""
     path = _partial_path(entry)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(path, flags, 0o666)  # a link to another file is not written through
     with os.fdopen(descriptor, "r+b", buffering=0) as file:
         try:
             if file.seek(0, os.SEEK_END) > entry.largest:
@@ -224,15 +234,30 @@ def _partial_file(entry: WeightsEntry) -> Iterator[IO[bytes]]:
                 path.unlink(missing_ok=True)
 
 
+def _warn_of_others(folder: Path) -> None:
+    """Warn where somebody else may put a file into the cache, or take one out."""
+    if sys.platform == "win32":  # who may write is no part of a folder's mode there
+        return
+    for place in (folder.parent, folder):
+        status = place.stat()
+        if status.st_mode & stat.S_IWOTH:
+            why = "everybody may write to this folder; run: chmod o-w"
+        elif status.st_uid not in (0, os.geteuid()):
+            why = f"this folder is another user's (id {status.st_uid})"
+        else:
+            continue
+        warnings.warn(f"{place}: {why}, or set {HOME_VARIABLE} to another", WeightsWarning, stacklevel=2)
+
+
 def _check_room(entry: WeightsEntry, needed: int) -> None:
     if shutil.disk_usage(cached_path(entry).parent).free < needed:
         raise _cache_error(entry, OSError(errno.ENOSPC, ""), needed)
 
 
 def _partial_path(entry: WeightsEntry) -> Path:
-    """What a transfer left; the sum in the name keeps it apart from another version's."""
+    """What a transfer left."""
     path = cached_path(entry)
-    return path.with_name(f".{path.name}.{(entry.sha256 or entry.git_blob)[:12]}.part")
+    return path.with_name(f".{path.name}.part")
 
 
 def _cache_error(entry: WeightsEntry, error: OSError, needed: int = 0) -> OutputError:

@@ -48,6 +48,10 @@ class _Interrupted(TransferError):
         self.wait = wait
 
 
+class Silence(_Interrupted):
+    """The server sent nothing for as long as is waited."""
+
+
 class _RangeRefused(TransferError):
     """The server has nothing from the asked byte on."""
 
@@ -76,7 +80,8 @@ def pieces(url: str, start: int, entry: WeightsEntry, timeout: float) -> Iterato
         url: an https address; http only on this machine.
         start: how many bytes are there already.
         entry: tells how large the file is.
-        timeout: seconds without a byte after which a try is given up.
+        timeout: seconds without a byte after which a try is given up; after one that
+            brought no byte at all there is no other.
 
     Raises:
         TransferError: if no try succeeds.
@@ -94,7 +99,7 @@ def pieces(url: str, start: int, entry: WeightsEntry, timeout: float) -> Iterato
                 raise
             done = 0
         except _Interrupted as error:
-            if attempt == TRIES:
+            if attempt == TRIES or (isinstance(error, Silence) and done <= before):
                 raise
             wait = 2.0 ** (attempt - 2) if error.wait is None else error.wait
             time.sleep(0 if done > before else min(wait, MAX_WAIT))
@@ -240,7 +245,7 @@ def _connection_error(url: str, cause: Any, timeout: float) -> TransferError:
     if isinstance(cause, socket.gaierror):
         return TransferError(f"no network, or {'the proxy' if proxy else 'its name'} is not known")
     if isinstance(cause, TimeoutError):
-        return _Interrupted(f"{who} sent nothing for {timeout:g} s")
+        return Silence(f"{who} sent nothing for {timeout:g} s")
     if isinstance(cause, ConnectionRefusedError):
         return TransferError(f"{who} refused the connection")
     if isinstance(cause, http.client.HTTPException | ConnectionError):

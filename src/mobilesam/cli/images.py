@@ -1,0 +1,67 @@
+"""The images that a command is given, and how it tells what became of them."""
+
+from __future__ import annotations
+
+import glob
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from mobilesam.core.text import printable
+from mobilesam.formats.image_bytes import read_limited, shown
+from mobilesam.segment_files import Outcome, Source, find_sources
+
+PARTIAL_EXIT = 5
+STANDARD_STREAM = "-"
+DEFAULT_OUT = "mobilesam-out"
+
+
+def parse_kinds(text: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Read --save: some of the known kinds of output, joined by commas."""
+    kinds = [kind.strip() for kind in text.split(",") if kind.strip()]
+    for kind in kinds:
+        if kind not in known:
+            raise click.UsageError(f"--save: {kind!r} is unknown; choose some of {','.join(known)}")
+    return tuple(dict.fromkeys(kinds))
+
+
+def find_images(images: Sequence[str], out: Path | None, *, follow_symlinks: bool) -> list[Source]:
+    """Return what IMAGE... means: patterns that the shell did not expand are, standard input is one image."""
+    if STANDARD_STREAM in images:
+        if len(images) > 1:
+            raise click.UsageError("-: standard input is one image; give no others with it")
+        return [Source("standard input", "stdin", read_limited(sys.stdin.buffer, "standard input"))]
+    paths: list[Path] = []
+    for image in images:
+        found = (
+            sorted(glob.glob(image, recursive=True))
+            if glob.has_magic(image) and not Path(image).exists()
+            else None
+        )
+        if found == []:
+            raise click.UsageError(f"{image}: matches no file")
+        paths += [Path(name) for name in (found or [image])]
+    return find_sources(paths, beside=out, follow_symlinks=follow_symlinks)
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """Return what the command ends with."""
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if not errors:
+        return 0
+    return PARTIAL_EXIT if len(errors) < len(outcomes) else errors[0].exit_code
+
+
+def tell(outcome: Outcome, many: bool) -> None:
+    """Print an image's error or warnings to standard error."""
+    name = shown(outcome.source.name)
+    if outcome.error is not None:
+        text = printable(outcome.error)
+        if many and not text.startswith(name):
+            text = f"{name}: {text}"
+        click.echo(f"error[{outcome.error.code}]: {text}", err=True)
+    elif outcome.record is not None:
+        for warning in outcome.record["warnings"]:
+            click.echo(f"warning: {name}: {printable(warning)}", err=True)

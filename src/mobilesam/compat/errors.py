@@ -1,0 +1,21 @@
+"""Errors that code for segment_anything catches by its types, and ours by ours."""
+
+from __future__ import annotations
+
+from mobilesam.core.errors import ConfigError, ImageError, PromptError
+
+
+class NoImageError(ConfigError, RuntimeError):
+    """A question about the current image before there is one; segment_anything's RuntimeError."""
+
+
+class ConfigAssertionError(ConfigError, AssertionError):
+    """An argument for which segment_anything raises AssertionError."""
+
+
+class ImageAssertionError(ImageError, AssertionError):
+    """An image for which segment_anything raises AssertionError."""
+
+
+class PromptAssertionError(PromptError, AssertionError):
+    """A prompt for which segment_anything raises AssertionError."""

@@ -1,0 +1,53 @@
+"""Builders of PyTorch networks by segment_anything's names, found without loading PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mobilesam.core.errors import missing_extra
+
+if TYPE_CHECKING:
+    from mobilesam.networks.sam import Sam
+
+
+def build_sam_vit_h(checkpoint: str | Path | None = None) -> Sam:
+    """Return SAM's ViT-H in eval mode, with random weights where no checkpoint is given."""
+    return _build("vit_h", checkpoint)
+
+
+def build_sam_vit_l(checkpoint: str | Path | None = None) -> Sam:
+    """Return SAM's ViT-L in eval mode, with random weights where no checkpoint is given."""
+    return _build("vit_l", checkpoint)
+
+
+def build_sam_vit_b(checkpoint: str | Path | None = None) -> Sam:
+    """Return SAM's ViT-B in eval mode, with random weights where no checkpoint is given."""
+    return _build("vit_b", checkpoint)
+
+
+def build_sam_vit_t(checkpoint: str | Path | None = None) -> Sam:
+    """Return MobileSAM in eval mode, with random weights where no checkpoint is given."""
+    return _build("vit_t", checkpoint)
+
+
+build_sam = build_sam_vit_h
+
+sam_model_registry: dict[str, Callable[..., Sam]] = {
+    "default": build_sam_vit_h,
+    "vit_h": build_sam_vit_h,
+    "vit_l": build_sam_vit_l,
+    "vit_b": build_sam_vit_b,
+    "vit_t": build_sam_vit_t,
+}
+
+
+def _build(name: str, checkpoint: str | Path | None) -> Sam:
+    try:
+        from mobilesam.compat.segment_anything_torch import build_sam
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise missing_extra("sam_model_registry", "torch") from error
+    return build_sam(name, checkpoint)

@@ -1,0 +1,328 @@
+"""segment_anything's ``SamPredictor`` over ours."""
+
+from __future__ import annotations
+
+import warnings
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mobilesam.compat.errors import (
+    ConfigAssertionError,
+    NoImageError,
+    PromptAssertionError,
+)
+from mobilesam.compat.segment_anything.utils.transforms import ResizeLongestSide
+from mobilesam.core.arrays import ArrayLike, Image, Logits, Masks, Size, to_numpy
+from mobilesam.core.errors import ConfigError, ImageError, PromptError, PromptWarning, missing_extra
+from mobilesam.core.geometry import input_size_of
+from mobilesam.core.postprocess import MASK_THRESHOLD, enlarge_logits, enlarge_masks
+from mobilesam.core.preprocess import preprocess
+from mobilesam.core.prompts import (
+    FieldNames,
+    mask_tokens_of,
+    prompts_to_decoder_inputs,
+    validate_batch,
+    validate_prompt,
+)
+from mobilesam.core.types import Prompt
+from mobilesam.formats.image import read_image
+from mobilesam.predictor import Model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mobilesam.networks.sam import Sam
+
+NAMES = FieldNames("prompt", "point_coords", "point_labels", "box", "mask_input")
+BATCH_NAMES = FieldNames("prompt", "point_coords", "point_labels", "boxes", "mask_input")
+
+
+class SamPredictor:
+    """Holds a current image and answers prompts about it, as segment_anything's does.
+
+    Args:
+        sam_model: a model of :func:`mobilesam.load`, or a network of ``sam_model_registry``.
+
+    Attributes:
+        model: what was given.
+        transform: resizes images and moves coordinates to the model's input.
+        is_image_set: whether there is a current image.
+        original_size: its (height, width).
+        input_size: its (height, width) in the model's input.
+
+    Example:
+        >>> import numpy as np, mobilesam
+        >>> predictor = mobilesam.SamPredictor(mobilesam.load("pocket"))
+        >>> predictor.set_image(np.zeros((60, 80, 3), np.uint8))
+        >>> masks, scores, low_res = predictor.predict(
+        ...     point_coords=np.array([[40, 30]]), point_labels=np.array([1]))
+        >>> masks.shape, low_res.shape
+        ((3, 60, 80), (3, 256, 256))
+    """
+
+    def __init__(self, sam_model: Model | Sam) -> None:
+        self.model = sam_model
+        model = sam_model if isinstance(sam_model, Model) else network_to_model(sam_model)
+        self._runtime: Any = model.runtime
+        if self._runtime.name == "torch":  # embeddings and masks then are tensors that stay on its device
+            from mobilesam.compat.segment_anything_torch import model_to_tensor_runtime
+
+            self._runtime = model_to_tensor_runtime(model)
+        self.transform = ResizeLongestSide(self._runtime.prompt_size)
+        self.reset_image()
+
+    def reset_image(self) -> None:
+        """Forget the current image."""
+        self._arrays: dict[str, Any] | None = None
+        self.is_image_set = False
+        self.original_size: Size | None = None
+        self.input_size: Size | None = None
+
+    @property
+    def features(self) -> Any:
+        """The current image's embedding (1, C, h, w), or None.
+
+        May be set to one that was read from here before; ``original_size``, ``input_size``
+        and ``is_image_set`` must be set with it. This needs a model with PyTorch that has
+        no other arrays, as SAM's and MobileSAM's.
+        """
+        return self._arrays["image_embedding"] if self._arrays else None
+
+    @features.setter
+    def features(self, image_embedding: Tensor | None) -> None:
+        if image_embedding is None:
+            self._arrays = None
+        elif hasattr(self._runtime, "prepare"):
+            self._arrays = self._runtime.prepare(image_embedding)
+        else:
+            raise ConfigError("features: can be set with PyTorch only; keep what model.embed(image) returns")
+
+    @property
+    def orig_h(self) -> int | None:
+        """Height of the current image."""
+        return self.original_size[0] if self.original_size else None
+
+    @property
+    def orig_w(self) -> int | None:
+        """Width of the current image."""
+        return self.original_size[1] if self.original_size else None
+
+    @property
+    def input_h(self) -> int | None:
+        """Height of the current image in the model's input."""
+        return self.input_size[0] if self.input_size else None
+
+    @property
+    def input_w(self) -> int | None:
+        """Width of the current image in the model's input."""
+        return self.input_size[1] if self.input_size else None
+
+    @property
+    def device(self) -> Any:
+        """Where the model runs: a ``torch.device`` with PyTorch, else its name."""
+        return self._runtime.device
+
+    def set_image(self, image: Image, image_format: str = "RGB") -> None:
+        """Embed an image for the prompts that follow.
+
+        Args:
+            image: (H, W, 3) uint8.
+            image_format: ``RGB`` or ``BGR``.
+
+        Raises:
+            ConfigError: for another format.
+            ImageError: for an array that is no such image; there is no current image then.
+        """
+        self.reset_image()
+        if image_format not in ("RGB", "BGR"):
+            raise ConfigAssertionError(f"image_format: is {image_format!r}; must be 'RGB' or 'BGR'")
+        if not isinstance(image, np.ndarray):
+            raise ImageError(
+                f"image: is a {type(image).__name__}; must be an array (H, W, 3) uint8", code="U"
+            )
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ImageError(
+                f"image: has shape {image.shape} and type {image.dtype}; must be (H, W, 3) uint8", code="U"
+            )
+        rgb = read_image(image if image_format == "RGB" else image[..., ::-1])
+        self._arrays = self._runtime.encode(preprocess(rgb, self._runtime.image_size))
+        self.original_size = rgb.shape[:2]
+        self.input_size = input_size_of(self.original_size, self._runtime.prompt_size)
+        self.is_image_set = True
+
+    def set_torch_image(self, transformed_image: Tensor, original_image_size: Size) -> None:
+        """Embed an image that is resized already, for the prompts that follow.
+
+        Args:
+            transformed_image: (1, 3, h, w) RGB in 0..255, not normalised, whose longer side is
+                the model's, such as ``transform.apply_image_torch`` makes it.
+            original_image_size: (height, width) before.
+
+        Raises:
+            ImageError: for another tensor; there is no current image then.
+            ConfigError: for a size that is none.
+        """
+        self.reset_image()
+        torch_part = _torch_part("set_torch_image")
+        torch_part.check_size(original_image_size, "original_image_size")
+        runtime = self._runtime
+        pixels = torch_part.resized_to_pixels(transformed_image, runtime.image_size)
+        self._arrays = runtime.encode(pixels if runtime.name == "torch" else to_numpy(pixels))
+        height, width = transformed_image.shape[-2:]
+        scale = runtime.prompt_size // runtime.image_size
+        self.original_size = (original_image_size[0], original_image_size[1])
+        self.input_size = (height * scale, width * scale)
+        self.is_image_set = True
+
+    def predict(
+        self,
+        point_coords: np.ndarray | None = None,
+        point_labels: np.ndarray | None = None,
+        box: np.ndarray | None = None,
+        mask_input: np.ndarray | None = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+    ) -> tuple[Masks | Logits, np.ndarray, Logits]:
+        """Return masks, their IoU predictions and low-resolution logits for one prompt.
+
+        Args:
+            point_coords: (N, 2) x and y in pixels of the image.
+            point_labels: (N,) 1 foreground, 0 background.
+            box: (4,) x0, y0, x1, y1.
+            mask_input: (1, 256, 256) logits, usually of an earlier prediction.
+            multimask_output: three masks, or one.
+            return_logits: logits instead of boolean masks.
+
+        Returns:
+            Masks (C, H, W), IoU predictions (C,) and logits (C, 256, 256).
+
+        Raises:
+            NoImageError: before :meth:`set_image`.
+            PromptError: for a prompt that cannot be meant.
+        """
+        arrays, original_size, input_size = self._current()
+        tokens = mask_tokens_of(multimask_output)
+        _check_labels_given(point_coords, point_labels)
+        side = self._runtime.prompt_size
+        valid = validate_prompt(
+            Prompt(_own(point_coords), point_labels, box, mask_input),
+            original_size,
+            grid=self._grid,
+            input_size=input_size,
+            image_size=side,
+            names=NAMES,
+            clip_box=False,
+        )
+        for remark in valid.remarks:
+            warnings.warn(remark, PromptWarning, stacklevel=2)
+        inputs = prompts_to_decoder_inputs([valid], original_size, input_size)
+        low_res, ious = (np.array(to_numpy(a)[0]) for a in self._runtime.decode(arrays, inputs, tokens))
+        if return_logits:
+            return enlarge_logits(low_res, side, input_size, original_size), ious, low_res
+        masks = enlarge_masks(low_res, side, input_size, original_size, threshold=self._threshold)
+        return masks, ious, low_res
+
+    def predict_torch(
+        self,
+        point_coords: Tensor | None,
+        point_labels: Tensor | None,
+        boxes: Tensor | None = None,
+        mask_input: Tensor | None = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return masks, IoU predictions and low-resolution logits for many objects, as tensors on the model's device.
+
+        Coordinates are those of the resized image, as ``transform.apply_coords_torch`` and
+        ``transform.apply_boxes_torch`` make them.
+
+        Args:
+            point_coords: (B, N, 2) x and y.
+            point_labels: (B, N) 1 foreground, 0 background, -1 a pad, 2 and 3 a box's corners.
+            boxes: (B, 4) x0, y0, x1, y1.
+            mask_input: (B, 1, 256, 256) logits, or (1, 1, 256, 256) for all.
+            multimask_output: three masks for each object, or one.
+            return_logits: logits instead of boolean masks.
+
+        Returns:
+            Masks (B, C, H, W), IoU predictions (B, C) and logits (B, C, 256, 256).
+
+        Raises:
+            NoImageError: before :meth:`set_image`.
+            PromptError: for a prompt that cannot be meant.
+        """
+        arrays, original_size, input_size = self._current()
+        tokens = mask_tokens_of(multimask_output)
+        _check_labels_given(point_coords, point_labels)
+        inputs = validate_batch(
+            point_coords,
+            point_labels,
+            boxes,
+            mask_input,
+            input_size=input_size,
+            grid=self._grid,
+            names=BATCH_NAMES,
+        )
+        torch_part = _torch_part("predict_torch")
+        threshold = None if return_logits else self._threshold
+        enlarger = torch_part.Enlarger(self._runtime.prompt_size, input_size, original_size, threshold)
+        return torch_part.decode_batch(self._runtime, arrays, inputs, tokens, enlarger)
+
+    def get_image_embedding(self) -> Any:
+        """Return the current image's embedding (1, C, h, w): a tensor with PyTorch, else an array.
+
+        Raises:
+            NoImageError: before :meth:`set_image`.
+        """
+        self._current()
+        return self.features
+
+    def _current(self) -> tuple[dict[str, Any], Size, Size]:
+        """Return the current image's arrays, original size and size in the model's input."""
+        if not self.is_image_set or not self._arrays or not self.original_size or not self.input_size:
+            raise NoImageError("image: none is set; call set_image(...) first")
+        return self._arrays, self.original_size, self.input_size
+
+    @property
+    def _grid(self) -> int:
+        """Side of the image embedding's grid."""
+        return int(self.features.shape[-1])
+
+    @property
+    def _threshold(self) -> float:
+        return getattr(self.model, "mask_threshold", MASK_THRESHOLD)
+
+
+def network_to_model(network: Sam) -> Model:
+    """Return a model that runs a PyTorch network."""
+    if not hasattr(network, "image_encoder"):
+        raise ConfigError(
+            f"sam_model: is a {type(network).__name__}; give mobilesam.load(...) or sam_model_registry[...](...)"
+        )
+    from mobilesam.compat.segment_anything_torch import network_to_model
+
+    return network_to_model(network)
+
+
+def _torch_part(what: str) -> Any:
+    """Return the module that needs PyTorch, which ``what`` is about to use."""
+    try:
+        return import_module("mobilesam.compat.segment_anything_torch")
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise missing_extra(what, "torch") from error
+
+
+def _check_labels_given(point_coords: ArrayLike, point_labels: ArrayLike) -> None:
+    if point_coords is not None and point_labels is None:
+        raise PromptAssertionError("point_labels: must be supplied if point_coords is supplied")
+
+
+def _own(point_coords: ArrayLike) -> ArrayLike:
+    """segment_anything has (N, 2) only: one bare point is not taken for a list of points."""
+    if point_coords is not None and np.ndim(point_coords) == 1:
+        raise PromptError(f"point_coords: has shape {np.shape(point_coords)}; must be (N, 2)", code="U")
+    return point_coords

@@ -1,0 +1,397 @@
+"""``SAM``: prompts and images in, results out, as ultralytics' users know it."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from mobilesam.compat.ultralytics.checkpoints import find_checkpoint
+from mobilesam.compat.ultralytics.options import (
+    PredictOptions,
+    check_image_size,
+    read_options,
+    refuse_search_options,
+    refuse_unknown,
+)
+from mobilesam.compat.ultralytics.prompts import naming, nested_to_prompts
+from mobilesam.compat.ultralytics.results import FoundObject, Results
+from mobilesam.compat.ultralytics.run_folder import RunFolder
+from mobilesam.compat.ultralytics.sources import Picture, open_source
+from mobilesam.compat.ultralytics.summary import summarise_network
+from mobilesam.core.arrays import ArrayLike
+from mobilesam.core.errors import ConfigError, missing_extra
+from mobilesam.core.text import printable
+from mobilesam.core.types import Prompt
+from mobilesam.predictor import Model, load
+from mobilesam.results import Segmentation
+from mobilesam.weights import read_weights
+
+if TYPE_CHECKING:
+    from mobilesam.evaluate.prompted import PromptedScores
+
+DEFAULT_WEIGHTS = "sam_b.pt"  # the original's
+EXPORT_FORMATS = ("onnx",)
+
+
+class SAM:
+    """A promptable model with the methods of ultralytics' class of this name.
+
+    Args:
+        model: ``mobile_sam.pt``, ``sam_b.pt``, ``sam_l.pt``, ``sam_h.pt``, ``pocket`` or another
+            name of ``mobilesam info``, or a file of weights. Nothing is downloaded.
+        runtime: ``onnx`` (the default) or ``torch``.
+        device: as ``predict`` has it.
+        dtype: as :func:`mobilesam.load` has it.
+        threads: as :func:`mobilesam.load` has it.
+
+    Attributes:
+        model: the :class:`mobilesam.Model` behind it.
+        task: ``segment``.
+
+    Raises:
+        ConfigError: for an unknown name, runtime or device.
+        WeightsError: if the weights are missing or damaged; the message says how to get them.
+
+    Example:
+        >>> import numpy as np
+        >>> model = SAM("pocket")
+        >>> image = np.zeros((60, 80, 3), np.uint8)  # BGR
+        >>> (result,) = model(image, bboxes=[[10, 10, 70, 50], [20, 20, 40, 40]], conf=0)
+        >>> len(result), result.masks.shape, result.boxes.cls.tolist()
+        (2, (2, 60, 80), [0.0, 1.0])
+    """
+
+    task = "segment"
+
+    def __init__(
+        self,
+        model: str | Path = DEFAULT_WEIGHTS,
+        *,
+        runtime: str | None = None,
+        device: Any = None,
+        dtype: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.checkpoint = find_checkpoint(model)
+        self._runtime, self._dtype, self._threads = runtime, dtype, threads
+        self._device = device_name(device)
+        self.model = self._load()
+
+    def __repr__(self) -> str:
+        return f"SAM({self.model.name!r}, device={self.device!r})"
+
+    @property
+    def device(self) -> str:
+        """Where the model runs."""
+        return self.model.runtime.device
+
+    def to(self, device: Any) -> Self:
+        """Move the model to a device, and return it.
+
+        Raises:
+            ConfigError: for a device that is unknown or not here.
+        """
+        name = device_name(device)
+        if name not in (None, self._device or self.device):
+            before, self._device = self._device, name
+            try:
+                self.model = self._load()
+            except BaseException:
+                self._device = before
+                raise
+        return self
+
+    def predict(
+        self,
+        source: Any = None,
+        stream: bool = False,
+        bboxes: ArrayLike = None,
+        points: ArrayLike = None,
+        labels: ArrayLike = None,
+        masks: ArrayLike = None,
+        **options: Any,
+    ) -> list[Results] | Iterator[Results]:
+        """Segment every image of a source, each with the same prompts; without any, everything in it.
+
+        Args:
+            source: a path, a folder, a pattern, a video, an array (H, W, 3) uint8 **BGR**, a PIL
+                image, the bytes of a file, a list of these, or a generator.
+            stream: return a generator that reads and segments one image at a time.
+            bboxes: (4,) x0, y0, x1, y1 of one object, or (N, 4).
+            points: (2,) of one object, (N, 2) of N objects, (N, n, 2) n points of each of N objects.
+            labels: nested as the points, 1 on the object and 0 beside it; all 1 by default.
+            masks: (H, W) or (N, H, W) masks of the image's size, or logits of an earlier segmentation.
+            options: see :class:`~mobilesam.compat.ultralytics.options.PredictOptions`.
+
+        Returns:
+            A list with a result for each image, or with ``stream`` a generator of them.
+
+        Raises:
+            ConfigError: for an unknown or wrong option, or an empty folder.
+            PromptError: for prompts that do not fit together, or not the image.
+            ImageError: for an image that cannot be read.
+        """
+        chosen = read_options(options)
+        if not isinstance(stream, bool | np.bool_):
+            raise ConfigError(f"stream: is {stream!r}; must be True or False")
+        prompts = nested_to_prompts(bboxes, points, labels, masks)
+        if prompts is not None:
+            refuse_search_options(options)
+        if chosen.device is not None:
+            self.to(chosen.device)
+        check_image_size(chosen.imgsz, self.model.runtime.image_size)
+        pictures = open_source(source, vid_stride=chosen.vid_stride)
+        results = self._each(pictures, prompts, chosen)
+        return results if stream else list(results)
+
+    __call__ = predict
+
+    def _each(
+        self, pictures: Iterator[Picture], prompts: list[Prompt] | None, options: PredictOptions
+    ) -> Iterator[Results]:
+        """Segment picture after picture, and do with each result what the options ask for."""
+        folder = RunFolder(options)
+        for number, picture in enumerate(pictures, start=1):
+            result = segment_picture(self.model, picture, prompts, options)
+            folder.write(result, picture.stem)
+            if options.show:
+                result.show(**options.drawing())
+            if options.verbose:
+                phases = ", ".join(f"{ms:.1f} ms {phase}" for phase, ms in result.speed.items())
+                print(
+                    f"image {number} {printable(picture.path)}: {result.verbose()}{phases}", file=sys.stderr
+                )
+            yield result
+
+    def info(self, detailed: bool = False, verbose: bool = True) -> tuple[int, int, int, float]:
+        """Return how many layers, parameters and gradients there are, and the GFLOPs of an image's encoding.
+
+        Args:
+            detailed: print every parameter's shape too.
+            verbose: print.
+        """
+        summary = summarise_network(self.checkpoint.entry.network)
+        if verbose and detailed:
+            for name, shape in summary.shapes.items():
+                print(f"{name}: {shape}")
+        if verbose:
+            print(
+                f"{self.model.name}: {summary.layers} layers, {summary.parameters:,} parameters, 0 gradients, "
+                f"{summary.gflops:.1f} GFLOPs"
+            )
+        return summary.layers, summary.parameters, 0, summary.gflops
+
+    def val(
+        self,
+        data: str | Path | None = None,
+        *,
+        kinds: str | Sequence[str] | None = None,
+        smallest: float | None = None,
+        **options: Any,
+    ) -> PromptedScores:
+        """Score prompts against human masks; see :func:`mobilesam.evaluate.prompted.score_prompted`.
+
+        Args:
+            data: a folder with ``instances.json`` and ``images/``.
+            kinds: names of the kinds of prompt, by default all.
+            smallest: least part of a photograph that an object must cover.
+            options: none; others are refused.
+
+        Raises:
+            ConfigError: without data, or if it cannot be read.
+        """
+        refuse_unknown("val", options, ("data", "kinds", "smallest"))
+        if data is None:
+            raise ConfigError(
+                "data: is missing; give a folder with instances.json and images/, or run: mobilesam evaluate masks"
+            )
+        from mobilesam.evaluate.kinds import KINDS
+        from mobilesam.evaluate.prompted import score_prompted
+        from mobilesam.evaluate.sets import SMALLEST_OBJECT
+
+        chosen = [kinds] if isinstance(kinds, str) else list(kinds or KINDS)
+        unknown = [kind for kind in chosen if kind not in KINDS]
+        if unknown:
+            raise ConfigError(f"kinds: {unknown[0]!r} is unknown; choose some of {', '.join(KINDS)}")
+        return score_prompted(
+            self.model, Path(data), kinds=chosen, smallest=SMALLEST_OBJECT if smallest is None else smallest
+        )
+
+    def train(
+        self,
+        recipe: str | Path | None = None,
+        data: str | Path = ".",
+        out: str | Path = "runs/train",
+        *,
+        device: Any = None,
+        workers: int = 1,
+        minutes: float = math.inf,
+        **options: Any,
+    ) -> Path:
+        """Train by a recipe and return the file of weights, which ``SAM(...)`` loads; this model stays as it is.
+
+        A run that was stopped goes on where it was: call it again.
+
+        Args:
+            recipe: a TOML file; docs/how-to/train.md.
+            data: folder that the recipe's sets lie in.
+            out: folder for checkpoints, log, plot and weights.
+            device: ``cpu`` or ``cuda``; by default CUDA where there is one.
+            workers: processes that make samples.
+            minutes: save and stop after so long.
+            options: none; others are refused.
+
+        Raises:
+            ConfigError: without a recipe, or for a setting or set that is not right.
+            MissingExtraError: if the packages for training are not installed.
+            TrainingDiverged: if the loss is no number.
+        """
+        refuse_unknown("train", options, ("recipe", "data", "out", "device", "workers", "minutes"))
+        if recipe is None:
+            raise ConfigError(
+                "recipe: is missing; what is trained, on what and how long stands in a TOML file, see "
+                "docs/how-to/train.md, or run: mobilesam train masks RECIPE --data DIR --out DIR"
+            )
+        try:
+            from mobilesam.runtimes.torch import choose_device
+            from mobilesam.train.finish import finish
+            from mobilesam.train.masks import train_masks
+            from mobilesam.train.recipe import read_recipe
+        except ModuleNotFoundError as error:
+            raise missing_extra("train", "train") from error
+        settings = read_recipe(recipe)
+        newest = train_masks(
+            settings,
+            Path(data),
+            Path(out),
+            device=choose_device(device_name(device)).type,
+            workers=workers,
+            stop_after=minutes * 60,
+        )
+        weights, _ = finish(settings, newest, Path(out))
+        return weights
+
+    def export(
+        self, format: str = "onnx", out: str | Path = "onnx", *, overwrite: bool = False, **options: Any
+    ) -> str:
+        """Write the model for other runtimes, and return the folder of its files; docs/reference/onnx.md.
+
+        Args:
+            format: ``onnx``.
+            out: folder for the files.
+            overwrite: replace files that are there.
+            options: none; others are refused.
+
+        Raises:
+            ConfigError: for another format.
+            MissingExtraError: if the packages for export are not installed.
+            OutputError: if a file cannot be written, or is there.
+        """
+        refuse_unknown("export", options, ("format", "out", "overwrite"))
+        if format not in EXPORT_FORMATS:
+            raise ConfigError(
+                f"format: is {format!r}; there is {', '.join(EXPORT_FORMATS)}, also by: mobilesam export onnx"
+            )
+        try:
+            from mobilesam.export.onnx import export_onnx
+        except ModuleNotFoundError as error:
+            raise missing_extra("export", "export") from error
+        entry, path = self.checkpoint.entry, self.checkpoint.path
+        export_onnx(entry.network, read_weights(entry, path), Path(out), overwrite=overwrite)
+        return str(out)
+
+    def _load(self) -> Model:
+        only_torch = self._device == "mps"
+        return load(
+            self.checkpoint.entry.name,
+            checkpoint=self.checkpoint.path,
+            runtime=self._runtime or ("torch" if only_torch else None),
+            device=self._device,
+            dtype=self._dtype,
+            threads=self._threads,
+        )
+
+
+def segment_picture(
+    model: Model, picture: Picture, prompts: list[Prompt] | None, options: PredictOptions
+) -> Results:
+    """Segment one picture: everything in it where ``prompts`` is None."""
+    started = time.perf_counter()
+    rgb = picture.image[..., ::-1]
+    if prompts is None:
+        everything = model.everything(np.ascontiguousarray(rgb), options.everything())
+        objects = [FoundObject(i, one.predicted_iou, one) for i, one in enumerate(everything)]
+        count = len(objects)
+    else:
+        objects, count = segment_prompts(model, rgb, prompts, options.multimask_output), len(prompts)
+    segmented = time.perf_counter()
+    kept = keep_best([one for one in objects if one.score > options.conf], options.max_det)
+    names = {i: str(i) for i in range(count)}
+    speed = {"preprocess": picture.milliseconds, "inference": (segmented - started) * 1000}
+    result = Results.of(kept, picture.image, picture.path, names, speed)
+    result.speed["postprocess"] = (time.perf_counter() - segmented) * 1000
+    return result
+
+
+def segment_prompts(
+    model: Model, rgb: np.ndarray, prompts: Sequence[Prompt], multimask: bool | None
+) -> list[FoundObject]:
+    """Return the masks of each prompt, numbered by prompt: one of each, or with ``multimask`` all three."""
+    if not prompts:
+        return []
+    name = naming(list(prompts))
+    embedding = model.embed(rgb)
+    found = model.segment(
+        embedding, prompts, multimask=multimask, prefixes=[name(i) for i in range(len(prompts))]
+    )
+    sizes = replace(embedding, arrays={}, image=rgb[:0])  # masks need no more, and live longer
+    return [
+        FoundObject(i, float(one.predicted_iou[k]), take_mask(replace(one, embedding=sizes), k))
+        for i, one in enumerate(found)
+        for k in (range(len(one)) if multimask else [one.choice])
+    ]
+
+
+def take_mask(segmentation: Segmentation, number: int) -> Segmentation:
+    """Return a segmentation with one of its masks, which is not enlarged yet."""
+    part = slice(number, number + 1)
+    return replace(
+        segmentation,
+        low_res_masks=segmentation.low_res_masks[part],
+        predicted_iou=segmentation.predicted_iou[part],
+    )
+
+
+def keep_best(objects: list[FoundObject], most: int | None) -> list[FoundObject]:
+    """Keep the objects with the highest scores, in the order they are in."""
+    if most is None or len(objects) <= most:
+        return objects
+    best = sorted(range(len(objects)), key=lambda i: -objects[i].score)[:most]
+    return [objects[i] for i in sorted(best)]
+
+
+def device_name(device: Any) -> str | None:
+    """Return what :func:`mobilesam.load` calls a device; None for none, an empty text.
+
+    Raises:
+        ConfigError: for several devices at once.
+
+    Example:
+        >>> device_name(0), device_name("cuda:1"), device_name("cpu")
+        ('cuda', 'cuda:1', 'cpu')
+    """
+    if device is None or device == "":
+        return None
+    if isinstance(device, list | tuple) or "," in str(device):
+        raise ConfigError(f"device: is {device!r}; one device at a time, such as 0, 'cuda:1' or 'cpu'")
+    name = str(device)
+    if name.isdecimal():
+        name = f"cuda:{name}"
+    return "cuda" if name == "cuda:0" else name

@@ -1,0 +1,188 @@
+"""Segment everything against human masks: average recall, as object proposals are scored.
+
+COCO's evaluation without categories: the masks of a photograph, by falling score,
+are matched with its objects, and the share of a set's objects that were found is averaged
+over the IoUs from 0.50 to 0.95 at which an object counts as found. AR@10 lets each
+photograph's ten best masks count. What was found beside the human masks costs nothing, so
+a set must have masks of all objects that are to be found.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
+from pathlib import Path
+
+import numpy as np
+
+from mobilesam.core.boxes import xywh_to_xyxy
+from mobilesam.core.errors import ConfigError
+from mobilesam.core.metrics import OBJECT_SIZES, RecallCounts, boxes_ious, count_found, mask_ious
+from mobilesam.evaluate.sets import Progress
+from mobilesam.everything.options import EverythingOptions
+from mobilesam.formats.coco import Photograph, read_instances, read_photograph
+from mobilesam.predictor import Model
+from mobilesam.segment_everything import Detector
+
+Recall = dict[str, dict[int, float]]  # by size of object, then by how many masks may count
+
+
+@dataclass(frozen=True, eq=False)
+class PhotographScore:
+    """What one search found of a photograph's objects; no masks are kept.
+
+    Attributes:
+        photograph: that was searched.
+        masks: objects found by mask.
+        boxes: objects found by box.
+        ious: for each object, of the mask that is nearest to it.
+        found: how many masks the search gave.
+        prompts: how many were asked for them.
+        seconds: it took.
+    """
+
+    photograph: Photograph = field(repr=False)
+    masks: RecallCounts
+    boxes: RecallCounts
+    ious: tuple[float, ...]
+    found: int
+    prompts: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SearchScores:
+    """How well one way of searching found a set's objects.
+
+    Attributes:
+        masks: average recall of masks, NaN where there is no object of a size.
+        boxes: average recall of boxes.
+        found: masks that a photograph gave, on average.
+        prompts: asked of a photograph, on average.
+        seconds: a photograph took, on average.
+        each: every photograph's.
+    """
+
+    masks: Recall
+    boxes: Recall
+    found: float
+    prompts: float
+    seconds: float
+    each: list[PhotographScore] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class EverythingScores:
+    """A set's scores.
+
+    Attributes:
+        name: of the set.
+        images: photographs with an object.
+        objects: how many there are, by size.
+        searches: scores by name of the search.
+    """
+
+    name: str
+    images: int
+    objects: dict[str, int]
+    searches: dict[str, SearchScores]
+
+
+def score_everything(
+    model: Model,
+    folder: Path,
+    searches: Mapping[str, EverythingOptions],
+    *,
+    detector: Detector = None,
+    limit: int | None = None,
+    progress: Progress = lambda done, total: None,
+) -> EverythingScores:
+    """Score one or several ways of segmenting everything on a set.
+
+    Photographs without an object are left out: they cannot change the recall.
+
+    Args:
+        model: what is scored.
+        folder: with ``instances.json`` and ``images/``.
+        searches: what is compared, by name, such as grids of several sizes.
+        detector: what finds boxes, see :func:`mobilesam.proposals.proposer_for`.
+        limit: only so many photographs, the first ones.
+        progress: called after each search of a photograph with how many are done, and of how many.
+
+    Raises:
+        ConfigError: if the set cannot be read or has no object, for a limit below 1, and for no searches.
+    """
+    if not searches:
+        raise ConfigError("searches: is empty; give at least one, such as {'grid': EverythingOptions()}")
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit: is {limit}; must be 1 or more")
+    photographs = [p for p in read_instances(folder) if p.instances][:limit]
+    if not photographs:
+        raise ConfigError(f"{folder}: no photograph has an object; recall needs human masks")
+    each: dict[str, list[PhotographScore]] = {name: [] for name in searches}
+    done = 0
+    for photograph in photographs:
+        for name, options in searches.items():
+            each[name].append(score_photograph(model, photograph, options, detector))
+            done += 1
+            progress(done, len(photographs) * len(searches))
+    objects = pool([score.masks for score in each[next(iter(each))]]).objects
+    return EverythingScores(
+        folder.name,
+        len(photographs),
+        dict(zip(OBJECT_SIZES, objects.tolist(), strict=True)),
+        {name: summarise(scores) for name, scores in each.items()},
+    )
+
+
+def score_photograph(
+    model: Model, photograph: Photograph, options: EverythingOptions, detector: Detector = None
+) -> PhotographScore:
+    """Segment everything in a photograph and match it with the human masks and boxes."""
+    image = read_photograph(photograph)
+    prompts = [0]
+    start = time.perf_counter()
+    everything = model.everything(
+        image, options, detector=detector, progress=lambda done, total: prompts.append(done)
+    )
+    seconds = time.perf_counter() - start
+    found = sorted(everything, key=lambda mask: mask.score, reverse=True)
+    truths = photograph.instances
+    areas = np.array([truth.area for truth in truths])
+    ious = mask_ious([mask.rle for mask in found], [truth.segmentation for truth in truths])
+    boxes = np.array([mask.box for mask in found], np.float64).reshape(-1, 4)
+    true_boxes = np.array([xywh_to_xyxy(truth.bbox) for truth in truths], np.float64)
+    return PhotographScore(
+        photograph,
+        masks=count_found(ious, areas),
+        boxes=count_found(boxes_ious(boxes, true_boxes), areas),
+        ious=tuple(ious.max(0, initial=0).tolist()),
+        found=len(found),
+        prompts=prompts[-1],
+        seconds=seconds,
+    )
+
+
+def summarise(scores: Sequence[PhotographScore]) -> SearchScores:
+    """Pool the counts of photographs into a set's recall."""
+    return SearchScores(
+        masks=pool([score.masks for score in scores]).average_recall(),
+        boxes=pool([score.boxes for score in scores]).average_recall(),
+        found=float(np.mean([score.found for score in scores])),
+        prompts=float(np.mean([score.prompts for score in scores])),
+        seconds=float(np.mean([score.seconds for score in scores])),
+        each=list(scores),
+    )
+
+
+def pool(counts: Sequence[RecallCounts]) -> RecallCounts:
+    """Add up the counts of several photographs, at least one."""
+    return reduce(add, counts)
+
+
+def mean_recall(recall: Recall) -> float:
+    """Return the mean over the limits, of objects of all sizes."""
+    return float(np.mean(list(recall["all"].values())))

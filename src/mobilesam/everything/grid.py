@@ -1,0 +1,69 @@
+"""Searching an image by a grid of points, three masks each, over the whole and over crops (SAM's appendix B)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from mobilesam.batches import prompts_at_once
+from mobilesam.core.arrays import Image, Points, Size
+from mobilesam.core.boxes import inclusive, near_crop_edge
+from mobilesam.core.grids import Crop, spread_order
+from mobilesam.core.types import MULTIMASK, Embedding, FoundMask
+from mobilesam.everything.masks import SLOTS, Batch, clean, decode_good, point_inputs, suppress
+from mobilesam.everything.options import Clock, EverythingOptions
+from mobilesam.predictor import Model
+
+
+def search_crop(
+    model: Model, image: Image, crop: Crop, grid: Points, options: EverythingOptions, clock: Clock
+) -> Iterator[Batch]:
+    """Ask for the points (N, 2) in 0..1 of a crop, batch by batch; yield what each finds."""
+    if clock.spent():
+        return
+    x0, y0, x1, y1 = crop
+    embedding = model.embed(np.ascontiguousarray(image[y0:y1, x0:x1]))
+    if clock.limited:
+        grid = grid[spread_order(grid)]
+    points = grid * [x1 - x0, y1 - y0]
+    at_once = prompts_at_once(model.runtime, SLOTS)
+    for start in range(0, len(points), at_once):
+        if clock.spent():
+            return
+        batch = points[start : start + at_once]
+        yield decode_points(model, embedding, batch, options, crop, image.shape[:2])
+
+
+def decode_points(
+    model: Model, embedding: Embedding, points: Points, options: EverythingOptions, crop: Crop, size: Size
+) -> Batch:
+    """Decode three masks for each point (N, 2) of a crop and keep the good ones that it does not cut."""
+    inputs = point_inputs(points, embedding)
+    good = decode_good(model, embedding, inputs, MULTIMASK, options, crop, size)
+    places = points + crop[:2]
+    masks = [
+        replace(mask, point=(float(places[number, 0]), float(places[number, 1]))) for number, mask, _ in good
+    ]
+    if masks:
+        cut = near_crop_edge(np.array([inclusive(mask.box) for mask in masks]), crop, size)
+        masks = [mask for mask, goes_on in zip(masks, cut, strict=True) if not goes_on]
+    return Batch(tuple(masks), len(points))
+
+
+def suppress_between_crops(masks: list[FoundMask], threshold: float) -> list[FoundMask]:
+    """Of masks from several crops that are alike, keep that of the smaller crop."""
+    sizes = [(mask.crop[2] - mask.crop[0]) * (mask.crop[3] - mask.crop[1]) for mask in masks]
+    return suppress(masks, [1 / size for size in sizes], threshold)
+
+
+def clean_all(masks: list[FoundMask], smallest: int, threshold: float) -> list[FoundMask]:
+    """Fill small holes and drop small islands, then suppress what has become alike.
+
+    Masks that needed no change win against those that did.
+    """
+    cleaned = [clean(mask, smallest) for mask in masks]
+    return suppress(
+        [mask for mask, _ in cleaned], [0.0 if changed else 1.0 for _, changed in cleaned], threshold
+    )

@@ -1,0 +1,128 @@
+"""Which masks stay, the cheapest question first.
+
+Of a batch of masks, those with a low predicted IoU go first, which costs nothing; then those
+whose low-resolution logits are clearly unstable; only what is left is enlarged, one mask at a
+time and only where it can be, to measure its stability exactly. What is kept are runs, so memory
+does not grow with the number of masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mobilesam.core.arrays import Logits, Points, Size
+from mobilesam.core.boxes import inclusive, mask_to_box, non_maximum_suppression
+from mobilesam.core.geometry import to_input_frame
+from mobilesam.core.grids import Crop
+from mobilesam.core.postprocess import MASK_THRESHOLD, enlarge_window, stability_scores, visible_part
+from mobilesam.core.prompts import FOREGROUND, PAD
+from mobilesam.core.regions import remove_small_regions
+from mobilesam.core.rle import rle_to_mask, window_to_rle
+from mobilesam.core.types import DecoderInputs, Embedding, FoundMask
+from mobilesam.everything.options import EverythingOptions
+from mobilesam.predictor import Model
+
+SLOTS = 2  # of a prompt: a point and its pad, or the corners of a box
+STABILITY_MARGIN = 0.01  # by how much low-resolution stability may be wrong
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What some prompts have found.
+
+    Attributes:
+        masks: the good ones.
+        prompts: how many were asked.
+    """
+
+    masks: tuple[FoundMask, ...]
+    prompts: int
+
+
+def point_inputs(points: Points, embedding: Embedding) -> DecoderInputs:
+    """Return the prompts of single points (N, 2), each with a pad, as SAM has it without a box."""
+    coords = np.zeros((len(points), SLOTS, 2), np.float32)
+    coords[:, 0] = to_input_frame(points, embedding.original_size, embedding.input_size)
+    labels = np.tile(np.array([FOREGROUND, PAD], np.float32), (len(points), 1))
+    return DecoderInputs(coords, labels)
+
+
+def decode_good(
+    model: Model,
+    embedding: Embedding,
+    inputs: DecoderInputs,
+    mask_tokens: Sequence[int],
+    options: EverythingOptions,
+    crop: Crop | None = None,
+    size: Size | None = None,
+) -> list[tuple[int, FoundMask, Logits]]:
+    """Decode prompts and keep the good masks, each with the number of its prompt and its logits.
+
+    Args:
+        model: what decodes.
+        embedding: of the image, or of a crop of it.
+        inputs: the prompts.
+        mask_tokens: which masks of each.
+        options: settled, see :meth:`EverythingOptions.settled`.
+        crop: that the embedding shows; the whole image where None.
+        size: of the image, where there is a crop.
+    """
+    size = size or embedding.original_size
+    crop = crop or (0, 0, size[1], size[0])
+    low_res, ious = model.runtime.decode(embedding.arrays, inputs, mask_tokens)
+    assert options.pred_iou_thresh is not None and options.stability_score_thresh is not None  # settled
+    rows, tokens = np.nonzero((ious > options.pred_iou_thresh) | (options.pred_iou_thresh == 0))
+    low_res = low_res[rows, tokens]
+    if not len(low_res):
+        return []
+    visible = visible_part(low_res, embedding.image_size, embedding.input_size)
+    stable = stability_scores(visible, offset=options.stability_score_offset)
+    likely = stable >= options.stability_score_thresh - STABILITY_MARGIN
+    good = []
+    for i in np.flatnonzero(likely):
+        mask = measure(low_res[i], embedding, options, crop, size)
+        if mask is not None:
+            mask = replace(mask, predicted_iou=float(ious[rows[i], tokens[i]]))
+            good.append((int(rows[i]), mask, low_res[i]))
+    return good
+
+
+def measure(
+    low_res: Logits, embedding: Embedding, options: EverythingOptions, crop: Crop, size: Size
+) -> FoundMask | None:
+    """Enlarge one mask's logits, and return the mask in the image if it is stable."""
+    offset = options.stability_score_offset
+    enlarged = enlarge_window(
+        low_res, -offset, embedding.image_size, embedding.input_size, embedding.original_size
+    )
+    if enlarged is None:
+        return None
+    logits, (x, y) = enlarged
+    stability = float(stability_scores(logits[None], offset=offset)[0])
+    assert options.stability_score_thresh is not None  # settled
+    if stability < options.stability_score_thresh:
+        return None
+    window = logits > MASK_THRESHOLD
+    x, y = x + crop[0], y + crop[1]
+    x0, y0, x1, y1 = mask_to_box(window)
+    box = (x0 + x, y0 + y, x1 + x, y1 + y) if x1 else (0, 0, 0, 0)
+    return FoundMask(window_to_rle(window, (x, y), size), box, 0.0, stability, (0.0, 0.0), crop)
+
+
+def suppress(masks: list[FoundMask], scores: Sequence[float], threshold: float) -> list[FoundMask]:
+    """Keep, of masks whose boxes overlap, those with the higher score; by falling score."""
+    if not masks:
+        return []
+    boxes = np.array([inclusive(mask.box) for mask in masks])
+    return [masks[i] for i in non_maximum_suppression(boxes, np.asarray(scores), threshold)]
+
+
+def clean(mask: FoundMask, smallest: int) -> tuple[FoundMask, bool]:
+    """Fill a mask's small holes and drop its small islands; say whether that changed it."""
+    rle, changed = remove_small_regions(mask.rle, smallest)
+    if not changed:
+        return mask, False
+    return replace(mask, rle=rle, box=mask_to_box(rle_to_mask(rle))), True

@@ -1,0 +1,159 @@
+"""Searching an image by its objects, and then where none was found (MobileSAMv2, and what it misses).
+
+A detector's boxes are prompts that need one mask each, not three: that is MobileSAMv2. What no box
+holds it never finds. So the hybrid goes on where no mask lies yet: points, coarse to fine, three
+masks each as on SAM's grid, until every place is explained or the prompts are spent.
+
+A mask that was found stays found: later ones that repeat it are dropped. So masks can be shown
+as they come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from mobilesam.batches import prompts_at_once
+from mobilesam.core.arrays import Logits, Mask, Points
+from mobilesam.core.geometry import to_input_frame
+from mobilesam.core.grids import build_point_grid, spread_order
+from mobilesam.core.postprocess import MASK_THRESHOLD, visible_part
+from mobilesam.core.prompts import BOX_CORNERS
+from mobilesam.core.types import MULTIMASK, SINGLE_MASK, DecoderInputs, Embedding, FoundMask
+from mobilesam.everything.masks import SLOTS, Batch, decode_good, point_inputs
+from mobilesam.everything.options import Clock, EverythingOptions
+from mobilesam.predictor import Model
+from mobilesam.proposals import Proposals, Proposer, select_proposals
+
+POINT_OBJECTNESS = 0.1  # of a point: how likely boxes are that rank with it; measured for pocket, on COCO
+COARSEST = 4  # points per side of the first look at what no mask explains
+
+
+class Found:
+    """The masks of an image so far, and the places that they explain.
+
+    Args:
+        mask_nms_thresh: of two masks whose IoU is higher, the first stays.
+    """
+
+    def __init__(self, mask_nms_thresh: float) -> None:
+        self._threshold = mask_nms_thresh
+        self._bits: list[np.ndarray] = []  # of the low-resolution masks, eight cells a byte
+        self._areas: list[int] = []
+        self.explained: Mask | None = None
+
+    def offer(self, mask: FoundMask, low_res: Logits) -> bool:
+        """Take a mask, unless it repeats one that is there; say whether it was taken."""
+        inside = low_res > MASK_THRESHOLD
+        bits, area = np.packbits(inside), int(inside.sum())
+        if self._repeats(bits, area):
+            return False
+        self._bits.append(bits)
+        self._areas.append(area)
+        self.explained = inside if self.explained is None else self.explained | inside
+        return True
+
+    def _repeats(self, bits: np.ndarray, area: int) -> bool:
+        if not self._bits:
+            return False
+        overlap = np.bitwise_count(np.stack(self._bits) & bits).sum(1, dtype=np.int64)
+        union = np.array(self._areas) + area - overlap
+        return bool((overlap > self._threshold * union).any())
+
+    def explains(self, points: Points) -> np.ndarray:
+        """Whether a mask lies at each point (N, 2) in 0..1 of the image."""
+        if self.explained is None:
+            return np.zeros(len(points), bool)
+        height, width = self.explained.shape
+        x, y = (points * [width, height]).astype(int).T
+        return self.explained[y.clip(0, height - 1), x.clip(0, width - 1)]
+
+
+def search_objects(
+    model: Model,
+    proposer: Proposer,
+    embedding: Embedding,
+    options: EverythingOptions,
+    found: Found,
+    clock: Clock,
+) -> Iterator[Batch]:
+    """Prompt with a detector's boxes, likeliest first; yield what each batch finds."""
+    proposals = select_proposals(
+        *proposer.propose(embedding),
+        embedding.original_size,
+        confidence=options.confidence,
+        nms_thresh=options.proposal_nms_thresh,
+        most=options.max_boxes,
+    )
+    at_once = prompts_at_once(model.runtime, SLOTS)
+    for start in range(0, len(proposals), at_once):
+        if clock.spent():
+            return
+        part = slice(start, start + at_once)
+        yield decode_boxes(
+            model, embedding, Proposals(proposals.boxes[part], proposals.objectness[part]), options, found
+        )
+
+
+def decode_boxes(
+    model: Model, embedding: Embedding, proposals: Proposals, options: EverythingOptions, found: Found
+) -> Batch:
+    """Decode the single mask of each box, and keep the good ones that are new."""
+    corners = proposals.boxes.reshape(-1, 2, 2)
+    coords = to_input_frame(corners, embedding.original_size, embedding.input_size).astype(np.float32)
+    labels = np.tile(np.array(BOX_CORNERS, np.float32), (len(coords), 1))
+    good = decode_good(model, embedding, DecoderInputs(coords, labels), SINGLE_MASK, options)
+    masks = []
+    for number, mask, low_res in good:
+        x, y = corners[number].mean(0)
+        mask = replace(mask, point=(float(x), float(y)), objectness=float(proposals.objectness[number]))
+        if found.offer(mask, visible_part(low_res, embedding.image_size, embedding.input_size)):
+            masks.append(mask)
+    return Batch(tuple(masks), len(coords))
+
+
+def search_gaps(
+    model: Model,
+    embedding: Embedding,
+    options: EverythingOptions,
+    found: Found,
+    clock: Clock,
+    prompts: int,
+) -> Iterator[Batch]:
+    """Prompt with points where no mask lies yet, coarse to fine; yield what each batch finds."""
+    at_once = prompts_at_once(model.runtime, SLOTS)
+    for points in gap_grids(options.points_per_side or 0):
+        points = points[spread_order(points)]
+        while len(points) and prompts > 0 and not clock.spent():
+            points = points[~found.explains(points)]
+            batch, points = points[: min(at_once, prompts)], points[at_once:]
+            if not len(batch):
+                break
+            prompts -= len(batch)
+            yield decode_gaps(model, embedding, batch, options, found)
+
+
+def gap_grids(finest: int) -> Iterator[Points]:
+    """Yield grids of points (N, 2) in 0..1, each twice as fine as the one before, up to ``finest`` a side."""
+    side = min(COARSEST, finest)
+    while 0 < side <= finest:
+        yield build_point_grid(side)
+        side = finest if side < finest < 2 * side else 2 * side
+
+
+def decode_gaps(
+    model: Model, embedding: Embedding, points: Points, options: EverythingOptions, found: Found
+) -> Batch:
+    """Decode three masks for each point (N, 2) in 0..1, and keep the good ones that are new, best first."""
+    height, width = embedding.original_size
+    places = points * [width, height]
+    good = decode_good(model, embedding, point_inputs(places, embedding), MULTIMASK, options)
+    masks = []
+    for number, mask, low_res in sorted(good, key=lambda entry: -entry[1].predicted_iou):
+        place = (float(places[number, 0]), float(places[number, 1]))
+        mask = replace(mask, point=place, objectness=POINT_OBJECTNESS)
+        if found.offer(mask, visible_part(low_res, embedding.image_size, embedding.input_size)):
+            masks.append(mask)
+    return Batch(tuple(masks), len(points))

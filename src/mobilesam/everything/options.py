@@ -1,0 +1,180 @@
+"""How an image is searched for everything in it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mobilesam.core.arrays import ArrayLike, Points
+from mobilesam.core.errors import ConfigError, LimitError
+from mobilesam.core.grids import build_layer_grids
+from mobilesam.core.ranges import check_number, check_whole_number
+from mobilesam.core.types import MaskThresholds
+
+MAX_POINTS_PER_SIDE = 256
+MAX_CROP_LAYERS = 6  # 5,461 crops
+MAX_POINTS = 1_000_000  # at milliseconds each, more than an hour
+MAX_BOXES = 10_000
+HYBRID_BOXES = 0.625  # of the hybrid's prompts: the rest is for what no box holds
+SAMPLERS = {
+    "objects": "a detector's boxes, one mask each (MobileSAMv2)",
+    "grid": "a grid of points, three masks each (Segment Anything)",
+    "hybrid": "a detector's boxes, then points where no mask lies yet",
+}
+
+
+@dataclass(frozen=True)
+class EverythingOptions:
+    """How an image is searched for everything in it.
+
+    Names and defaults of the grid are those of SAM's automatic mask generator; ``paper`` gives MobileSAMv2's.
+
+    Attributes:
+        sampler: where to ask: ``objects``, ``grid`` or ``hybrid``, see ``SAMPLERS``.
+        confidence: least objectness of a box that is asked for.
+        proposal_nms_thresh: of two boxes whose IoU is higher, the likelier is asked for.
+        max_boxes: boxes that are asked for.
+        max_prompts: prompts of the hybrid: boxes, at most ``HYBRID_BOXES`` of them, then points.
+        mask_nms_thresh: of two masks of boxes or of the hybrid whose IoU is higher, the first stays.
+        points_per_side: of the grid over the whole image, and of the finest that the hybrid fills gaps with.
+        point_grids: points (N, 2) in 0..1 of the image and of each layer of crops, instead; for the grid.
+        pred_iou_thresh: masks must have a higher predicted IoU, where it is above 0; None for
+            the model's own threshold, which is SAM's 0.88 for published models.
+        stability_score_thresh: masks must have at least this stability; None for the model's
+            own threshold, which is SAM's 0.95 for published models.
+        stability_score_offset: how far the threshold moves for it.
+        box_nms_thresh: of two masks of the grid whose boxes' IoU is higher, the better stays.
+        crop_n_layers: layers of crops beyond the whole image, for the grid; layer i has (2^i)^2.
+        crop_nms_thresh: as ``box_nms_thresh``, between crops; the smaller crop's mask stays.
+        crop_overlap_ratio: overlap of the first layer's crops, in the image's shorter side.
+        crop_n_points_downscale_factor: by how much the grid thins out from layer to layer.
+        min_mask_region_area: holes and islands below so many pixels are filled and dropped.
+        seconds: time to stop after, with the masks found until then.
+
+    Raises:
+        PromptError: for a number outside its range.
+        LimitError: for more points or crops than can be asked in reasonable time.
+        ConfigError: for an unknown sampler, or options that do not fit together.
+    """
+
+    sampler: str = "hybrid"
+    confidence: float = 0.01
+    proposal_nms_thresh: float = 0.8
+    max_boxes: int = 320
+    max_prompts: int = 256
+    mask_nms_thresh: float = 0.8
+    points_per_side: int | None = 32
+    point_grids: Sequence[ArrayLike] | None = None
+    pred_iou_thresh: float | None = None
+    stability_score_thresh: float | None = None
+    stability_score_offset: float = 1.0
+    box_nms_thresh: float = 0.7
+    crop_n_layers: int = 0
+    crop_nms_thresh: float = 0.7
+    crop_overlap_ratio: float = 512 / 1500
+    crop_n_points_downscale_factor: int = 1
+    min_mask_region_area: int = 0
+    seconds: float | None = None
+
+    @classmethod
+    def paper(cls, **changes: Any) -> EverythingOptions:
+        """MobileSAMv2's: boxes of confidence 0.4 and more, at most 320 of them, and no filter afterwards."""
+        preset: dict[str, Any] = {
+            "sampler": "objects",
+            "confidence": 0.4,
+            "proposal_nms_thresh": 0.9,
+            "max_boxes": 320,
+            "mask_nms_thresh": 1.0,
+            "pred_iou_thresh": 0.0,
+            "stability_score_thresh": 0.0,
+        }
+        return cls(**preset | changes)
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise ConfigError(f"sampler: is {self.sampler!r}; must be one of {', '.join(SAMPLERS)}")
+        if self.points_per_side is not None:
+            check_whole_number("points_per_side", self.points_per_side, 1, MAX_POINTS_PER_SIDE)
+        for name in ("pred_iou_thresh", "stability_score_thresh"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), 0.0, 1.0)
+        check_number("stability_score_offset", self.stability_score_offset, 0.0)
+        for name in ("confidence", "proposal_nms_thresh", "mask_nms_thresh"):
+            check_number(name, getattr(self, name), 0.0, 1.0)
+        for name in ("max_boxes", "max_prompts"):
+            check_whole_number(name, getattr(self, name), 1, MAX_BOXES)
+        for name in ("box_nms_thresh", "crop_nms_thresh", "crop_overlap_ratio"):
+            check_number(name, getattr(self, name), 0.0, 1.0)
+        check_whole_number("crop_n_layers", self.crop_n_layers, 0, MAX_CROP_LAYERS)
+        check_whole_number("crop_n_points_downscale_factor", self.crop_n_points_downscale_factor, 1)
+        check_whole_number("min_mask_region_area", self.min_mask_region_area, 0)
+        if self.seconds is not None:
+            check_number("seconds", self.seconds, 0.0, above=True)
+        if self.sampler != "grid" and (self.crop_n_layers or self.point_grids is not None):
+            raise ConfigError("crop_n_layers, point_grids: are for the grid; give sampler='grid' as well")
+        crops = [4**layer for layer in range(self.crop_n_layers + 1)]
+        points = sum(n * len(grid) for n, grid in zip(crops, self.grids(), strict=False))
+        if points > MAX_POINTS:
+            raise LimitError(
+                f"points_per_side, crop_n_layers: ask for {points:,} points in {sum(crops):,} crops; at most "
+                f"{MAX_POINTS:,} are allowed; lower one, or raise crop_n_points_downscale_factor"
+            )
+
+    def settled(self, thresholds: MaskThresholds) -> EverythingOptions:
+        """These options with a model's thresholds where they have none of their own."""
+        return replace(
+            self,
+            pred_iou_thresh=thresholds.predicted_iou
+            if self.pred_iou_thresh is None
+            else self.pred_iou_thresh,
+            stability_score_thresh=thresholds.stability_score
+            if self.stability_score_thresh is None
+            else self.stability_score_thresh,
+        )
+
+    def grids(self) -> list[Points]:
+        """The points of the whole image and of each layer of crops.
+
+        Raises:
+            ConfigError: unless exactly one of ``points_per_side`` and ``point_grids`` is given.
+        """
+        if (self.points_per_side is None) == (self.point_grids is None):
+            raise ConfigError("points_per_side, point_grids: give exactly one of them")
+        if self.points_per_side is not None:
+            thinning = int(self.crop_n_points_downscale_factor)
+            return build_layer_grids(int(self.points_per_side), int(self.crop_n_layers), thinning)
+        assert self.point_grids is not None
+        try:
+            grids = [np.asarray(grid, np.float64) for grid in self.point_grids]
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"point_grids: are no lists of points ({error}); give (N, 2) in 0..1"
+            ) from error
+        if len(grids) <= self.crop_n_layers:
+            raise ConfigError(
+                f"point_grids: has {len(grids)}; give one for the image and each of {self.crop_n_layers} layers"
+            )
+        for i, grid in enumerate(grids):
+            if grid.ndim != 2 or grid.shape[1] != 2 or not ((grid >= 0) & (grid <= 1)).all():
+                raise ConfigError(f"point_grids[{i}]: has shape {grid.shape}; must be (N, 2) in 0..1")
+        return grids
+
+
+class Clock:
+    """Tells when the time is spent; never, where there is no limit."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.end = None if seconds is None else time.monotonic() + seconds
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit."""
+        return self.end is not None
+
+    def spent(self) -> bool:
+        """Whether the time is over."""
+        return self.end is not None and time.monotonic() >= self.end

@@ -1,0 +1,104 @@
+"""The frames of a video file, one at a time, by PyAV."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobilesam.core.arrays import Image
+from mobilesam.core.errors import ImageError, ImageWarning, LimitError, missing_extra
+from mobilesam.core.text import printable
+from mobilesam.formats.image import MAX_PIXELS
+from mobilesam.formats.image_bytes import open_file, shown
+
+SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv")
+# Only these kinds of container reach FFmpeg's readers; others, such as playlists, may open further files.
+CONTAINERS = "mov,avi,matroska,mpeg,mpegts,asf,flv,ogg"
+
+
+def suffix_is_video(path: str | os.PathLike) -> bool:
+    """Whether a file's name ends as a known video format's does."""
+    return Path(path).suffix.lower() in SUFFIXES
+
+
+def read_frames(
+    path: str | os.PathLike, *, stride: int = 1, max_pixels: int = MAX_PIXELS, name: str | None = None
+) -> Iterator[tuple[int, Image]]:
+    """Yield frames of a video file with their numbers from 1, upright RGB (H, W, 3) uint8.
+
+    One frame is in memory at a time. Rotation that the file asks for is applied.
+
+    Args:
+        path: the file.
+        stride: every so many frames one is given, beginning with the first.
+        max_pixels: greatest height times width.
+        name: what messages call the file; by default its path.
+
+    Raises:
+        ImageError: if it cannot be read, is damaged, or is no video of a known form.
+        LimitError: if its frames are too large.
+        MissingExtraError: if PyAV is not installed.
+
+    Warns:
+        ImageWarning: at the end, if there are fewer frames than the file says.
+    """
+    name = shown(name or os.fsdecode(path))
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        raise missing_extra(name, "video") from error
+    with open_file(path, name=name) as file, _told_as_ours(name):
+        with av.open(file, "r", container_options={"format_whitelist": CONTAINERS}) as container:
+            if not container.streams.video:
+                raise ImageError(f"{name}: has no pictures; give a video or an image file")
+            stream = container.streams.video[0]
+            _check_size(stream.codec_context, name, max_pixels)
+            done = 0
+            for frame in container.decode(stream):
+                if done % stride == 0:
+                    _check_size(frame, name, max_pixels)
+                    yield done + 1, _frame_to_image(frame)
+                done += 1
+            _check_whole(done, stream.frames, name)
+
+
+def _frame_to_image(frame: Any) -> Image:
+    """Return a frame as it is meant to be looked at; its rotation counts degrees counter-clockwise."""
+    upright = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+    return np.ascontiguousarray(upright)
+
+
+def _check_size(frame: Any, name: str, max_pixels: int) -> None:
+    """Check the size of a frame, or that which a stream says its frames have."""
+    if frame.height * frame.width > max_pixels:
+        raise LimitError(
+            f"{name}: {frame.width} x {frame.height} is {frame.height * frame.width:,} pixels, over the limit of "
+            f"{max_pixels:,}; make it smaller"
+        )
+
+
+def _check_whole(done: int, announced: int, name: str) -> None:
+    """Tell of frames that are missing at the end; 0 are announced where the file does not say."""
+    if not done:
+        raise ImageError(f"{name}: is truncated or damaged, no frame of it can be read; copy it again")
+    if done < announced:
+        remark = f"{name}: only {done} of the {announced} frames that it announces can be read"
+        warnings.warn(remark, ImageWarning, stacklevel=2)
+
+
+@contextmanager
+def _told_as_ours(name: str) -> Iterator[None]:
+    """Turn what FFmpeg raises into our error."""
+    import av
+
+    try:
+        yield
+    except av.FFmpegError as error:
+        reason = printable(error.strerror or error)
+        raise ImageError(f"{name}: is damaged, or no video of a known form ({reason})") from error

@@ -1,0 +1,201 @@
+"""Prompts that segment_anything takes for a mask or drops inside the network: none gives a mask here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mobilesam import ConfigError, ImageError, LimitError, PromptError, SamPredictor
+from mobilesam.predictor import Model
+
+HEIGHT, WIDTH = 48, 64
+SCALE = 8  # from this image to pocket's input
+NAN, INF = float("nan"), float("inf")
+POINT, LABEL = [[20.0, 20.0]], [1]
+LOGITS = np.zeros((1, 256, 256), np.float32)
+
+
+def point(x: float, y: float) -> dict:
+    return {"point_coords": [[x, y]], "point_labels": LABEL}
+
+
+# Each with the argument that the message begins with, for predict; the tensors' boxes are "boxes".
+PROMPTS = {
+    "point nan": (point(NAN, 4), "point_coords"),
+    "point inf": (point(4, INF), "point_coords"),
+    "point minus inf": (point(-INF, 4), "point_coords"),
+    "point negative": (point(-1, 4), "point_coords"),
+    "point beyond": (point(1e6, 4), "point_coords"),
+    "point swapped": (point(4, 60), "point_coords"),
+    "label 7": ({"point_coords": POINT, "point_labels": [7]}, "point_labels"),
+    "label -5": ({"point_coords": POINT, "point_labels": [-5]}, "point_labels"),
+    "label 0.9": ({"point_coords": POINT, "point_labels": [0.9]}, "point_labels"),
+    "label nan": ({"point_coords": POINT, "point_labels": [NAN]}, "point_labels"),
+    "too few labels": ({"point_coords": POINT * 2, "point_labels": LABEL}, "point_labels"),
+    "too many labels": ({"point_coords": POINT, "point_labels": LABEL * 2}, "point_labels"),
+    "labels without points": ({"point_labels": LABEL}, "point_labels"),
+    "points without labels": ({"point_coords": POINT}, "point_labels"),
+    "three numbers a point": ({"point_coords": [[1.0, 2, 3]], "point_labels": LABEL}, "point_coords"),
+    "complex points": ({"point_coords": [[1j, 2]], "point_labels": LABEL}, "point_coords"),
+    "no points": ({"point_coords": np.zeros((0, 2)), "point_labels": np.zeros(0)}, "point_coords"),
+    "box nan": ({"box": [1, 2, NAN, 4]}, "box"),
+    "box inf": ({"box": [1, 2, 3, INF]}, "box"),
+    "box inverted in x": ({"box": [40, 10, 20, 30]}, "box"),
+    "box inverted in y": ({"box": [10, 30, 20, 10]}, "box"),
+    "box without area": ({"box": [10, 10, 10, 20]}, "box"),
+    "box outside": ({"box": [70, 10, 90, 20]}, "box"),
+    "box far beyond": ({"box": [0, 0, 1e6, 40]}, "box"),
+    "box of three numbers": ({"box": [1.0, 2, 3]}, "box"),
+    "mask nan": ({"mask_input": LOGITS * NAN}, "mask_input"),
+    "mask of another size": ({"mask_input": LOGITS[:, :64, :64]}, "mask_input"),
+    "nothing": ({}, "prompt"),
+}
+
+
+@pytest.fixture(scope="module")
+def predictor(pocket: Model) -> SamPredictor:
+    predictor = SamPredictor(pocket)
+    predictor.set_image(np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
+    return predictor
+
+
+def ask_with_tensors(predictor: SamPredictor, prompt: dict) -> Any:
+    """Put the prompt of one object into a batch, in the resized image's pixels."""
+    parts = {key: torch.as_tensor(value)[None] for key, value in prompt.items()}
+    coords, box = parts.get("point_coords"), parts.get("box")
+    return predictor.predict_torch(
+        None if coords is None else coords * SCALE,
+        parts.get("point_labels"),
+        None if box is None else box * SCALE,
+        parts.get("mask_input"),
+    )
+
+
+def test_there_are_as_many_as_were_tried_on_the_original() -> None:
+    assert len(PROMPTS) == 28
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_predict_names_the_argument(predictor: SamPredictor, name: str) -> None:
+    prompt, argument = PROMPTS[name]
+    with pytest.raises(PromptError, match=rf"^{argument}\b"):
+        predictor.predict(**{key: np.asarray(value) for key, value in prompt.items()})
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_predict_torch_names_the_argument(predictor: SamPredictor, name: str) -> None:
+    prompt, argument = PROMPTS[name]
+    with pytest.raises(PromptError, match=rf"^{argument.replace('box', 'boxes')}\b"):
+        ask_with_tensors(predictor, prompt)
+
+
+def test_a_right_prompt_is_none_of_them(predictor: SamPredictor) -> None:
+    for prompt in (point(20, 20), {"box": [10, 10, 40, 30]}, {"mask_input": LOGITS}):
+        masks, _, _ = predictor.predict(**prompt)
+        of_tensors, _, _ = ask_with_tensors(predictor, prompt)
+        assert masks.shape == of_tensors.shape[1:] == (3, HEIGHT, WIDTH)
+
+
+COORDS, LABELS = torch.tensor([[[20.0, 20.0]]]), torch.tensor([[1]])
+BOX, MASK = torch.tensor([[80.0, 80, 300, 200]]), torch.zeros(1, 1, 256, 256)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ((COORDS[0], LABELS[0]), r"point_coords: has shape \(1, 2\); must be \(B, N, 2\)"),
+        ((COORDS, LABELS[0]), r"point_labels: has shape \(1,\); must be \(1, 1\)"),
+        ((COORDS[:, :0], LABELS[:, :0]), "point_coords: is empty"),
+        ((COORDS.repeat(2, 1, 1), LABELS.repeat(2, 1), BOX), "boxes: is for 1 objects, point_coords for 2"),
+        ((COORDS, LABELS, BOX, MASK.repeat(2, 1, 1, 1)), "mask_input: is for 2 objects, point_coords for 1"),
+        ((COORDS, -LABELS), r"point_labels\[0\]: holds pads \(-1\) only"),
+        ((None, None, BOX[:0]), "boxes: is empty"),
+        ((None, None, BOX[0]), r"boxes: has shape \(4,\); must be \(B, 4\)"),
+        ((None, None, None, MASK[0]), r"mask_input: has shape \(1, 256, 256\)"),
+        ((None, None, None, MASK[:0]), "mask_input: has shape"),
+        ((None, None, None, MASK.bool()), "mask_input: has type bool"),
+        (("a", LABELS), "point_coords: is a str"),
+        ((COORDS, LABELS > 0), "point_labels: is a Tensor of bool"),
+        ((COORDS * 30, LABELS), r"point_coords\[0, 0\].x: is 600; must be in \[0, 512\]"),
+        ((COORDS * NAN, -LABELS), r"point_coords\[0, 0\].x: is nan"),
+        (
+            (COORDS.double() * 1e300, -LABELS),
+            r"point_coords\[0, 0\].x: is 2e\+301; must be in \[-512, 1024\]",
+        ),
+        ((COORDS * -30, LABELS * 2), r"point_coords\[0, 0\].x: is -600; must be in \[-512, 1024\]"),
+        ((None, None, None, MASK.double() + 1e300), "mask_input: holds NaN or infinite logits"),
+        ((COORDS, LABELS, None, None, 1), "multimask_output: is 1; must be True or False"),
+    ],
+)
+def test_batches_that_are_none(predictor: SamPredictor, tensors: tuple, message: str) -> None:
+    with pytest.raises(PromptError, match=f"^{message}"):
+        predictor.predict_torch(*tensors)
+
+
+def test_logits_that_float32_cannot_hold(predictor: SamPredictor) -> None:
+    with pytest.raises(PromptError, match="mask_input: holds NaN or infinite logits"):
+        predictor.predict(mask_input=LOGITS + np.float64(1e300))
+
+
+def test_limits(predictor: SamPredictor) -> None:
+    with pytest.raises(LimitError, match="point_coords: 1001 points; at most 1000"):
+        predictor.predict_torch(COORDS.repeat(1, 1001, 1), LABELS.repeat(1, 1001))
+    with pytest.raises(LimitError, match="boxes: 10001 prompts; at most 10000"):
+        predictor.predict_torch(None, None, BOX.repeat(10_001, 1))
+
+
+def test_half_numbers_and_lists_are_read(predictor: SamPredictor) -> None:
+    wanted = predictor.predict_torch(COORDS, LABELS)[2]
+    for coords, labels in ((COORDS.bfloat16(), LABELS.bfloat16()), (COORDS.tolist(), LABELS.tolist())):
+        assert torch.equal(predictor.predict_torch(coords, labels)[2], wanted)
+
+
+def test_what_was_an_assertion_still_is_one(predictor: SamPredictor, pocket: Model) -> None:
+    wrong = {
+        PromptError: (
+            lambda: predictor.predict(np.array(POINT)),
+            lambda: predictor.predict_torch(COORDS, None),
+        ),
+        ImageError: tuple(
+            lambda image=image: SamPredictor(pocket).set_torch_image(image, (HEIGHT, WIDTH))
+            for image in (
+                torch.zeros(3, 384, 512),
+                torch.zeros(1, 384, 512, 3),
+                torch.zeros(2, 3, 384, 512),
+                torch.zeros(1, 3, 383, 511),
+                torch.zeros(1, 3, 0, 512),
+                torch.full((1, 3, 384, 512), NAN),
+                np.zeros((1, 3, 384, 512)),
+            )
+        ),
+        ConfigError: (lambda: SamPredictor(pocket).set_image(np.zeros((4, 4, 3), np.uint8), "GBR"),),
+    }
+    for ours, uses in wrong.items():
+        for use in uses:
+            for kind in (ours, AssertionError):
+                with pytest.raises(kind):
+                    use()
+
+
+def test_no_image_is_a_runtime_error(pocket: Model) -> None:
+    predictor = SamPredictor(pocket)
+    uses = (
+        lambda: predictor.predict(box=[1, 2, 3, 4]),
+        lambda: predictor.predict_torch(None, None, BOX),
+        predictor.get_image_embedding,
+    )
+    for use in uses:
+        with pytest.raises(RuntimeError, match="set_image"):
+            use()
+    predictor.set_image(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    with pytest.raises(ImageError, match="transformed_image"):
+        predictor.set_torch_image(torch.zeros(1), (HEIGHT, WIDTH))
+    for size in ((HEIGHT,), (0, WIDTH), (4.5, 2), "ab", None):
+        with pytest.raises(ConfigError, match="original_image_size"):
+            predictor.set_torch_image(torch.zeros(1, 3, 384, 512), size)
+    for use in uses:  # a failed image leaves none
+        with pytest.raises(RuntimeError, match="set_image"):
+            use()
