@@ -225,7 +225,7 @@ def test_every_way_in_gives_the_same_masks(world: World, case: str, entry_point:
 
 def test_every_way_in_finds_the_same_in_everything(world: World) -> None:
     """Without prompts, by the grid, with the same thresholds everywhere."""
-    grid = {"pred_iou_thresh": 0.3, "stability_score_thresh": 0.3}
+    grid = {"pred_iou_thresh": 0.2, "stability_score_thresh": 0.1}
     options = EverythingOptions(sampler="grid", points_per_side=6, **grid)
     wanted = [mask.mask for mask in world.pocket.everything(world.image, options)]
     records = SamAutomaticMaskGenerator(world.pocket, points_per_side=6, **grid).generate(world.image)
@@ -233,11 +233,11 @@ def test_every_way_in_finds_the_same_in_everything(world: World) -> None:
         np.ascontiguousarray(world.image[..., ::-1]),
         points_stride=6,
         conf=0.0,
-        conf_thres=0.3,
-        stability_score_thresh=0.3,
+        conf_thres=0.2,
+        stability_score_thresh=0.1,
     )
     command = ["everything", str(world.folder / "cat.png"), "--json", "--save", "", "--sampler", "grid"]
-    command += ["--points-per-side", "6", "--pred-iou-thresh", "0.3", "--stability-score-thresh", "0.3"]
+    command += ["--points-per-side", "6", "--pred-iou-thresh", "0.2", "--stability-score-thresh", "0.1"]
     assert len(wanted) > 3
     for found in (
         [record["segmentation"] for record in records],

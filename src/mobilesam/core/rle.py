@@ -26,7 +26,7 @@ class Rle:
 
     Attributes:
         size: (height, width).
-        counts: int32 or int64 lengths of alternating background and foreground runs.
+        counts: lengths of alternating background and foreground runs, signed integers.
     """
 
     size: tuple[int, int]
@@ -80,7 +80,12 @@ def window_to_rle(window: np.ndarray, place: tuple[int, int], size: tuple[int, i
     counts = np.diff(np.concatenate([[0], edges, [height * width]]))
     if len(counts) > 1 and counts[-1] == 0:
         counts = counts[:-1]
-    return Rle((height, width), counts.astype(np.int32))  # of masks like noise, runs are most of the memory
+    return Rle((height, width), narrowed(counts))
+
+
+def narrowed(counts: np.ndarray) -> np.ndarray:
+    """Return counts as the narrowest signed integers that hold them: of masks like noise, runs are most of the memory."""
+    return counts.astype(np.int16 if counts.max(initial=0) < 2**15 else np.int32)
 
 
 def rle_to_mask(rle: Rle) -> np.ndarray:
