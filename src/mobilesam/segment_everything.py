@@ -75,8 +75,8 @@ def stream_everything(
 
     Example:
         >>> import numpy as np, mobilesam
-        >>> model = mobilesam.load("pocket")
-        >>> sum(mask.area > 0 for mask in stream_everything(model, np.zeros((60, 80, 3), np.uint8))) >= 0
+        >>> model, image = mobilesam.load("pocket"), np.zeros((60, 80, 3), np.uint8)
+        >>> len(list(stream_everything(model, image))) == len(model.everything(image))
         True
     """
     rgb = read_image(image, max_pixels=max_pixels)

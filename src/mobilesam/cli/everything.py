@@ -9,7 +9,14 @@ from typing import Any
 
 import click
 
-from mobilesam.cli.images import DEFAULT_OUT, STANDARD_STREAM, exit_code, find_images, parse_kinds, tell
+from mobilesam.cli.images import (
+    STANDARD_STREAM,
+    exit_code,
+    find_images,
+    parse_kinds,
+    result_options,
+    tell,
+)
 from mobilesam.cli.options import NumberType, load_model, model_options
 from mobilesam.cli.progress import SearchProgress
 from mobilesam.core.text import printable
@@ -63,28 +70,8 @@ def search_options(command: Any) -> Any:
 
 @click.command(short_help="Segment everything in images.")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option(
-    "--out",
-    default=DEFAULT_OUT,
-    show_default=True,
-    metavar="DIR",
-    help="Folder for the results; - for standard output.",
-)
-@click.option(
-    "--save", default=DEFAULT_SAVE, show_default=True, metavar="LIST", help=f"Some of {','.join(KINDS)}."
-)
+@result_options(KINDS, DEFAULT_SAVE)
 @search_options
-@click.option("--overwrite", is_flag=True, help="Replace results that are there.")
-@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-@click.option(
-    "--follow-symlinks", is_flag=True, help="In a folder, read also what links show of other folders."
-)
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Limit on an image's pixels.  [default: 50000000]",
-)
 @model_options
 def everything(
     images: tuple[str, ...],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -16,6 +16,42 @@ from mobilesam.segment_files import Outcome, Source, find_sources
 PARTIAL_EXIT = 5
 STANDARD_STREAM = "-"
 DEFAULT_OUT = "mobilesam-out"
+
+
+def result_options(kinds: Sequence[str], default: str) -> Callable[[Callable], Callable]:
+    """Add --out, --save with some of ``kinds``, --overwrite, --json, --follow-symlinks and --max-pixels."""
+    options = (
+        click.option(
+            "--out",
+            default=DEFAULT_OUT,
+            show_default=True,
+            metavar="DIR",
+            help="Folder for the results; - for standard output.",
+        ),
+        click.option(
+            "--save", default=default, show_default=True, metavar="LIST", help=f"Some of {','.join(kinds)}."
+        ),
+        click.option("--overwrite", is_flag=True, help="Replace results that are there."),
+        click.option("--json", "as_json", is_flag=True, help="Print the results as JSON."),
+        click.option(
+            "--follow-symlinks",
+            is_flag=True,
+            help="In a folder, read also what links show of other folders.",
+        ),
+        click.option(
+            "--max-pixels",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Limit on an image's pixels.  [default: 50000000]",
+        ),
+    )
+
+    def add(command: Callable) -> Callable:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def parse_kinds(text: str, known: Sequence[str]) -> tuple[str, ...]:

@@ -11,7 +11,14 @@ from typing import Any
 
 import click
 
-from mobilesam.cli.images import DEFAULT_OUT, STANDARD_STREAM, exit_code, find_images, parse_kinds, tell
+from mobilesam.cli.images import (
+    STANDARD_STREAM,
+    exit_code,
+    find_images,
+    parse_kinds,
+    result_options,
+    tell,
+)
 from mobilesam.cli.options import BoxType, Coordinate, PointType, load_model, model_options
 from mobilesam.core.arrays import Image, Size
 from mobilesam.core.errors import ImageError, LimitError, PromptError
@@ -46,27 +53,7 @@ DEFAULT_SAVE = "mask,overlay"
 @click.option("--mask", metavar="FILE", help="A coarse mask of the object, as an image of the same size.")
 @click.option("--prompts", "prompt_file", metavar="FILE.json", help="Prompts for one or more objects.")
 @click.option("--ruler", is_flag=True, help="Only write the picture with a coordinate grid.")
-@click.option(
-    "--out",
-    default=DEFAULT_OUT,
-    show_default=True,
-    metavar="DIR",
-    help="Folder for the results; - for standard output.",
-)
-@click.option(
-    "--save", default=DEFAULT_SAVE, show_default=True, metavar="LIST", help=f"Some of {','.join(KINDS)}."
-)
-@click.option("--overwrite", is_flag=True, help="Replace results that are there.")
-@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-@click.option(
-    "--follow-symlinks", is_flag=True, help="In a folder, read also what links show of other folders."
-)
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Limit on an image's pixels.  [default: 50000000]",
-)
+@result_options(KINDS, DEFAULT_SAVE)
 @model_options
 def segment(
     images: tuple[str, ...],
