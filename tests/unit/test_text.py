@@ -38,6 +38,14 @@ from tests.photographs import cat
 TEXTS = ["a cat", "Dog leash", "the cup on a saucer, to the left of it and of the spoon", "!"]
 FACE = [90.0, 20.0, 330.0, 290.0]
 WALL = [0.0, 0.0, 80.0, 120.0]
+# The library panics at a merge whose parts do not make its whole.
+MODEL = {
+    "type": "BPE",
+    "vocab": {"a": 0, "b": 1, "ab": 2},
+    "merges": [["a", "b"]],
+    "continuing_subword_prefix": "##",
+}
+PANICS = json.dumps({"version": "1.0", "added_tokens": [], "model": MODEL}).encode()
 
 
 @pytest.fixture(params=["owlv2", "owlvit"])
@@ -300,6 +308,7 @@ def damaged(folder: Path, name: str, content: bytes | None) -> None:
         ("onnx/model.onnx", None, r"has no onnx/model\.onnx; run: hf download"),
         ("tokenizer.json", b"{}", r"tokenizer\.json: is no tokenizer"),
         ("tokenizer.json", b"\xff\0", r"tokenizer\.json: is no tokenizer"),
+        ("tokenizer.json", PANICS, r"tokenizer\.json: is no tokenizer"),
         ("preprocessor_config.json", b"[]", "does not say how"),
         ("preprocessor_config.json", b"[" * 100_000, "does not say how"),
         ("preprocessor_config.json", b"{}", r"\(is of None\); download it again"),

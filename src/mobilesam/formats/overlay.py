@@ -63,8 +63,10 @@ def draw_overlay(
     font = ImageFont.load_default(max(10, max(image.shape[:2]) // 60))
     for prompt, caption in zip(prompts, captions, strict=False):
         if caption and prompt.box is not None:
+            text = short(caption)
             x, y = prompt.box[:2].tolist()
-            _label(draw, (x + width + 2, y + width + 1), short(caption), font)
+            x = min(x + width + 2, max(0, picture.width - draw.textlength(text, font=font) - 1))
+            _label(draw, (x, y + width + 1), text, font)
     return np.asarray(picture)
 
 

@@ -20,11 +20,11 @@ from mobilesam.runtimes.owl_inputs import (
     PREPARATION_FILE,
     SHOWN,
     TOKENIZER_FILE,
+    TOKENS,
     Preparation,
     Tokenizer,
     Tokens,
     read_preparation,
-    read_rules,
 )
 from mobilesam.weights import how_to_get_text_model, text_model_folder
 
@@ -36,7 +36,6 @@ NETWORK_FILES = (  # the first that is there
 )
 TYPES = {"input_ids": "tensor(int64)", "attention_mask": "tensor(int64)", "pixel_values": "tensor(float)"}
 OUTPUTS = ("logits", "pred_boxes")
-TOKENS = 16  # of a text, where the file leaves it open: what these networks were trained with
 BOX_VALUES = 4
 
 Matches = tuple[np.ndarray, np.ndarray, np.ndarray]  # boxes (N, 4) xyxy, scores (N,), which text (N,)
@@ -138,10 +137,10 @@ def open_owl(
         raise ConfigError(f"text_model: is a {type(folder).__name__}; give a folder")
     folder = text_model_folder() if folder is None else Path(folder)
     network = _network_in(folder)
-    preparation, rules = read_preparation(folder / PREPARATION_FILE), read_rules(folder / TOKENIZER_FILE)
+    preparation, tokenizer = read_preparation(folder / PREPARATION_FILE), Tokenizer(folder / TOKENIZER_FILE)
     file = open_onnx_file(network, threads=threads, seconds=seconds)
-    length = _check_network(file, preparation)
-    return OwlDetector(file, preparation, Tokenizer(rules, length))
+    tokenizer.limit(_check_network(file, preparation))
+    return OwlDetector(file, preparation, tokenizer)
 
 
 def _network_in(folder: Path) -> Path:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ MAX_PREPARATION_BYTES, MAX_TOKENIZER_BYTES = 2**20, 2**26
 MAX_SIDE = 4096  # of an input
 MOST_SHRINKING = 16  # by which the blur goes; larger images are first made that much larger than the input
 STRETCHED, PADDED = "OwlViT", "Owlv2"  # starts of the names of their image processors
+TOKENS = 16  # of a text, where the network leaves it open: what OWL-ViT and OWLv2 were trained with
+PANIC = "PanicException"  # of Rust, no Exception in Python
 PAD = 0  # token behind a text's end, where nothing is read
 SHOWN = 60  # characters of a text that is told
 
@@ -154,41 +158,51 @@ class Tokens:
 
 
 class Tokenizer:
-    """Turns texts into tokens.
+    """Turns texts into tokens by a ``tokenizer.json``.
 
     Args:
-        rules: from :func:`read_rules`.
+        path: of the file.
         length: tokens of a text, its marks for start and end among them.
+
+    Raises:
+        WeightsError: if the file is missing, damaged or no tokenizer.
     """
 
-    def __init__(self, rules: Any, length: int) -> None:
+    def __init__(self, path: Path, length: int = TOKENS) -> None:
+        from tokenizers import Tokenizer as LibraryTokenizer
+
+        self.path = path
+        with open_weights(path, "it says how texts are split", MAX_TOKENIZER_BYTES) as file:
+            data = file.read()
+        with _damage_told(path):
+            self._rules = LibraryTokenizer.from_buffer(data)
+            self._rules.no_padding()
+        self.limit(length)
+
+    def limit(self, length: int) -> None:
+        """Set how many tokens a text has."""
         self.length = length
-        self._rules = rules
-        self._rules.no_padding()
-        self._rules.enable_truncation(length)
+        with _damage_told(self.path):
+            self._rules.enable_truncation(length)
 
     def __call__(self, text: str) -> Tokens:
         """Return the tokens of a text."""
-        encoding = self._rules.encode(text)
-        count = len(encoding.ids)
-        ids, mask = np.full(self.length, PAD, np.int64), np.zeros(self.length, np.int64)
-        ids[:count], mask[:count] = encoding.ids, 1
-        end = max((end for _, end in encoding.offsets), default=0)
-        return Tokens(ids, mask, text[:end] if encoding.overflowing else None)
+        with _damage_told(self.path):
+            encoding = self._rules.encode(text)
+            count = len(encoding.ids)
+            ids, mask = np.full(self.length, PAD, np.int64), np.zeros(self.length, np.int64)
+            ids[:count], mask[:count] = encoding.ids, 1
+            end = max((end for _, end in encoding.offsets), default=0)
+            return Tokens(ids, mask, text[:end] if encoding.overflowing else None)
 
 
-def read_rules(path: Path) -> Any:
-    """Read ``tokenizer.json``: a tokenizer of the library ``tokenizers``.
-
-    Raises:
-        WeightsError: if it is missing, damaged or no tokenizer.
-    """
-    from tokenizers import Tokenizer as LibraryTokenizer
-
-    with open_weights(path, "it says how texts are split", MAX_TOKENIZER_BYTES) as file:
-        data = file.read()
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Turn what the library of tokenizers raises, which is no class of its own or a panic, into our error."""
     try:
-        return LibraryTokenizer.from_buffer(data)
-    except Exception as error:  # the library raises no class of its own
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != PANIC:
+            raise
         reason = printable(error)[:SHOWN]
         raise WeightsError(f"{path}: is no tokenizer ({reason}); download it again") from error
