@@ -353,6 +353,13 @@ def test_preparations_that_are_others(
             load_text_model(folder)
 
 
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "file", "file/below"])
+def test_folders_that_are_none(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(WeightsError, match="text_model: not installed; run: hf download"):
+        load_text_model(tmp_path / name)
+
+
 def test_networks_that_are_others(owls: dict[str, TinyOwl], tmp_path: Path) -> None:
     folder = shutil.copytree(owls["owlv2"].folder, tmp_path / "owl")
     damaged(folder, "onnx/model.onnx", None)

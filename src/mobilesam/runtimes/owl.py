@@ -6,6 +6,7 @@ folder with the network, how images are prepared for it, and how texts are split
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -145,7 +146,7 @@ def open_owl(
 
 def _network_in(folder: Path) -> Path:
     """Return the network's file in a folder, or say how to get all that is missing."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # pathlib's would raise for names that are too long
         raise WeightsError(f"text_model: not installed; {how_to_get_text_model(folder)}")
     network = next((folder / name for name in NETWORK_FILES if (folder / name).exists()), None)
     missing = [name for name in (TOKENIZER_FILE, PREPARATION_FILE) if not (folder / name).exists()]
@@ -158,9 +159,7 @@ def _network_in(folder: Path) -> Path:
 def _check_network(file: OnnxFile, preparation: Preparation) -> int:
     """Refuse a network with other inputs or outputs than OWL-ViT's; return how many tokens it reads of a text."""
     missing = [name for name in OUTPUTS if name not in file.outputs]
-    if file.types != {name: TYPES[name] for name in file.types if name in TYPES} or len(file.types) != len(
-        TYPES
-    ):
+    if file.types != TYPES:
         has = ", ".join(f"{printable(name)[:SHOWN]} {kind}" for name, kind in file.types.items())
         wanted = ", ".join(f"{name} {kind}" for name, kind in TYPES.items())
         raise WeightsError(f"{file.path}: has inputs {has[: 3 * SHOWN] or 'none'}; wanted: {wanted}")
