@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from mobilesam import ConfigError, EverythingOptions, MobileSamError, Prompt, SamAutomaticMaskGenerator
 from mobilesam.core.boxes import mask_to_box, near_crop_edge, non_maximum_suppression
@@ -14,10 +15,13 @@ from mobilesam.core.geometry import input_size_of
 from mobilesam.core.grids import build_point_grid
 from mobilesam.core.postprocess import enlarge_logits, enlarge_window, stability_scores
 from mobilesam.core.rle import dict_to_rle, rle_to_mask
+from mobilesam.core.types import Embedding
+from mobilesam.networks.build import build_network
 from mobilesam.predictor import Model
+from mobilesam.runtimes.onnx import OnnxRuntime
 from tests.conftest import GOLDEN
 from tests.photographs import cat
-from tests.seeded import seeded_image
+from tests.seeded import seeded_image, seeded_weights
 
 RUNS = json.loads((GOLDEN / "automatic_masks_seed0.json").read_text())
 
@@ -193,3 +197,48 @@ def test_a_threshold_of_nothing_keeps_all(onnx_vit_t: Model) -> None:
 def test_the_generator_refuses_what_the_options_do(pocket: Model, options: dict) -> None:
     with pytest.raises(MobileSamError, match=next(iter(options))):
         SamAutomaticMaskGenerator(pocket, **options)
+
+
+class Boxes:
+    """A detector that finds two boxes in every image."""
+
+    boxes = np.array([[90, 20, 330, 290], [10, 200, 200, 290]], np.float64)
+
+    def propose(self, embedding: Embedding) -> tuple[np.ndarray, np.ndarray]:
+        return self.boxes, np.array([0.9, 0.8])
+
+
+def seeded_model(network: str) -> Model:
+    with torch.device("meta"):
+        shapes = {name: tuple(tensor.shape) for name, tensor in build_network(network).state_dict().items()}
+    return Model(OnnxRuntime(network, seeded_weights(shapes)), name=f"seeded {network}")
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        "vit_t",
+        "vit_b",
+        pytest.param("vit_l", marks=pytest.mark.long),
+        pytest.param("vit_h", marks=pytest.mark.long),
+        "efficientvit_sam_l0",
+        "efficientvit_sam_l1",
+        "efficientvit_sam_l2",
+    ],
+)
+def test_samplers_go_with_every_encoder(network: str, onnx_vit_t: Model) -> None:
+    model = onnx_vit_t if network == "vit_t" else seeded_model(network)
+    image = cat()
+    found = {
+        mask.objectness: mask for mask in model.everything(image, EverythingOptions.paper(), detector=Boxes())
+    }
+    assert sorted(found) == [0.8, 0.9]
+    prompts = [Prompt(box=list(box)) for box in Boxes.boxes]
+    for mask, wanted in zip(
+        (found[0.9], found[0.8]), model.segment(model.embed(image), prompts), strict=True
+    ):
+        np.testing.assert_array_equal(mask.mask, wanted.mask)
+        assert mask.predicted_iou == pytest.approx(float(wanted.predicted_iou[0]), abs=1e-4)
+    all_pass = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
+    hybrid = model.everything(image, EverythingOptions(max_prompts=8, **all_pass))  # pocket's own head
+    assert len(hybrid) > 0
