@@ -11,6 +11,7 @@ import pytest
 
 from mobilesam.predictor import Model
 from mobilesam.runtimes.base import Weights
+from tests.owl_networks import TinyOwl, make_owl
 from tests.seeded import seeded_weights
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -66,3 +67,10 @@ def pocket() -> Model:
     from mobilesam import load
 
     return load("pocket")
+
+
+@pytest.fixture(scope="session")
+def owls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TinyOwl]:
+    """Small text models with random weights, by their families."""
+    folder = tmp_path_factory.mktemp("owls")
+    return {kind: make_owl(kind, folder / kind) for kind in ("owlv2", "owlvit")}

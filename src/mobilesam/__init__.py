@@ -30,6 +30,10 @@ _WHERE = {
     "FoundMask": "mobilesam.core.types",
     "Rle": "mobilesam.core.rle",
     "Polygon": "mobilesam.core.polygons",
+    "load_text_model": "mobilesam.segment_text",
+    "TextDetector": "mobilesam.segment_text",
+    "TextOptions": "mobilesam.segment_text",
+    "TextMatches": "mobilesam.results",
     "read_image": "mobilesam.formats.image",
     "SamPredictor": "mobilesam.compat.segment_anything",
     "SamAutomaticMaskGenerator": "mobilesam.compat.segment_anything",
@@ -78,6 +82,10 @@ if TYPE_CHECKING:
     from mobilesam.results import Everything as Everything
     from mobilesam.results import Segmentation as Segmentation
     from mobilesam.results import SegmentedMask as SegmentedMask
+    from mobilesam.results import TextMatches as TextMatches
+    from mobilesam.segment_text import TextDetector as TextDetector
+    from mobilesam.segment_text import TextOptions as TextOptions
+    from mobilesam.segment_text import load_text_model as load_text_model
 
 
 def __getattr__(name: str) -> Any:

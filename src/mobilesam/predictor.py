@@ -24,7 +24,7 @@ from mobilesam.core.preprocess import preprocess
 from mobilesam.core.prompts import ValidPrompt, names_with, validate_prompt
 from mobilesam.core.types import SAM_THRESHOLDS, Embedding, MaskThresholds, Prompt
 from mobilesam.formats.image import MAX_PIXELS, read_image
-from mobilesam.results import Everything, Segmentation
+from mobilesam.results import Everything, Segmentation, TextMatches
 from mobilesam.runtimes.base import Runtime
 from mobilesam.runtimes.load import load_runtime
 from mobilesam.weights import DEFAULT_MODEL, entry_of
@@ -32,6 +32,7 @@ from mobilesam.weights import DEFAULT_MODEL, entry_of
 if TYPE_CHECKING:
     from mobilesam.everything.options import EverythingOptions
     from mobilesam.segment_everything import Detector
+    from mobilesam.segment_text import TextDetector, TextOptions
 
 
 def load(
@@ -309,6 +310,61 @@ class Model:
             detector=detector,
             max_pixels=max_pixels,
             progress=progress,
+        )
+
+    def segment_text(
+        self,
+        embedding: Embedding,
+        texts: str | Sequence[str],
+        *,
+        text_model: str | Path | TextDetector | None = None,
+        options: TextOptions | None = None,
+        memory: int | None = None,
+    ) -> TextMatches:
+        """Segment the objects that texts name: a text model finds their boxes, this one their masks.
+
+        Args:
+            embedding: from :meth:`embed` of this model.
+            texts: one phrase or several, such as ``["a dog", "leash"]``; taken literally.
+            text_model: what finds boxes: from :func:`mobilesam.load_text_model`, which is worth
+                keeping; a folder for it; or an object of your own with ``find(image, texts)``, see
+                :class:`mobilesam.TextDetector`. Where None, the text model in the folder of the weights.
+            options: which boxes are believed.
+            memory: as :meth:`segment` takes it.
+
+        Returns:
+            A segmentation of one mask for each object, with ``label`` and ``text_score``, best first;
+            none if there is no such object.
+
+        Raises:
+            PromptError: names the text that is wrong and what is allowed.
+            LimitError: for too many or too long texts, or a ``memory`` too small for one object.
+            ConfigError: if the embedding is another model's, or for a text model that is none.
+            MissingExtraError: if ``mobilesam[text]`` is not installed.
+            WeightsError: if the text model is missing, damaged or another network.
+            DeadlineError: if it takes too long.
+
+        Warns:
+            PromptWarning: for texts of which not all is read, or that may not be understood; also in
+                the result's ``remarks``.
+
+        Example:
+            >>> import numpy as np, mobilesam
+            >>> class Whole:
+            ...     def find(self, image, texts):
+            ...         height, width = image.shape[:2]
+            ...         return np.array([[0, 0, width, height]]), np.array([0.9]), np.array([1])
+            >>> model = mobilesam.load("pocket")
+            >>> embedding = model.embed(np.zeros((60, 80, 3), np.uint8))
+            >>> found = model.segment_text(embedding, ["a dog", "a wall"], text_model=Whole())
+            >>> [(result.label, result.text_score, result.mask.shape) for result in found]
+            [('a wall', 0.9, (60, 80))]
+        """
+        from mobilesam.segment_text import TextOptions, segment_text
+
+        self._check(embedding, "embedding", None)
+        return segment_text(
+            self, embedding, texts, text_model=text_model, options=options or TextOptions(), memory=memory
         )
 
     def _embedding(self, arrays: NamedArrays, rgb: Image, remarks: Sequence[str]) -> Embedding:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from mobilesam.core.arrays import Image, Logits, Mask, Masks
+from mobilesam.core.arrays import Image, Logits, Mask, Masks, Size
 from mobilesam.core.boxes import mask_to_box
 from mobilesam.core.errors import LimitError
+from mobilesam.core.phrases import number_texts
 from mobilesam.core.polygons import Polygon, mask_to_polygons
 from mobilesam.core.postprocess import MASK_THRESHOLD, enlarge_logits, stability_scores, visible_part
 from mobilesam.core.prompts import ValidPrompt
@@ -74,12 +75,16 @@ class Segmentation:
         predicted_iou: (M,) estimated IoU of each mask.
         embedding: of the image.
         prompt: as the validator left it.
+        label: the text that named the object; None where it was not found by text.
+        text_score: how well the text fits, 0..1, as whoever found the box says; None without a label.
     """
 
     low_res_masks: Logits = field(repr=False)
     predicted_iou: np.ndarray
     embedding: Embedding = field(repr=False)
     prompt: ValidPrompt
+    label: str | None = None
+    text_score: float | None = None
 
     def __len__(self) -> int:
         return len(self.predicted_iou)
@@ -164,13 +169,93 @@ class Segmentation:
         """The best mask as polygons with holes."""
         return self.best.polygons(tolerance=tolerance)
 
+    @property
+    def caption(self) -> str:
+        """The label with its score, for pictures and lists; empty without a label."""
+        return "" if self.label is None else f"{self.label} {self.text_score:.2f}"
+
     def overlay(self) -> np.ndarray:
-        """The image (H, W, 3) with the best mask and the prompt drawn over it."""
-        return draw_overlay(self.embedding.image, [self.mask], prompts=[self.prompt])
+        """The image (H, W, 3) with the best mask, the prompt and the label drawn over it."""
+        return draw_results(self.embedding.image, [self])
 
     def cutout(self, *, crop: bool = True) -> np.ndarray:
         """The object alone (h, w, 4) RGBA, with a soft edge."""
         return cut_out(self.embedding.image, self.mask, crop=crop)
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the overlay."""
+        return image_to_png(self.overlay())
+
+
+def draw_results(image: Image, results: Sequence[Segmentation]) -> Image:
+    """Return an image (H, W, 3) with the best masks, the prompts and the labels of results drawn over it."""
+    masks, prompts = [result.mask for result in results], [result.prompt for result in results]
+    return draw_overlay(image, masks, prompts=prompts, captions=[result.caption for result in results])
+
+
+def results_to_coco(
+    results: Sequence[Segmentation], size: Size, *, file_name: str = "", texts: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return a COCO instance document of the best masks of results in one image (height, width).
+
+    Args:
+        results: what was found.
+        size: of the image.
+        file_name: of the image.
+        texts: that were asked for: each is a category, in their order, so that the documents of
+            several images agree.
+    """
+    masks = [result.best for result in results]
+    if not texts:
+        return masks_to_coco(masks, size, file_name=file_name)
+    numbers = number_texts(texts)
+    document = masks_to_coco(
+        masks,
+        size,
+        file_name=file_name,
+        categories=list(numbers),
+        category_of=[numbers[str(result.label)] for result in results],
+    )
+    for record, result in zip(document["annotations"], results, strict=True):
+        record["text_score"] = round(float(result.text_score or 0), 4)
+    return document
+
+
+@dataclass(frozen=True, eq=False)
+class TextMatches:
+    """The objects in an image that texts name, best first; a sequence of :class:`Segmentation`.
+
+    It is empty where nothing is found: there is no best wrong mask.
+
+    Attributes:
+        image: (H, W, 3).
+        segmentations: what was found, each with its ``label`` and ``text_score``.
+        texts: what was asked for.
+        remarks: what of the texts was not read, or may not be understood.
+    """
+
+    image: Image = field(repr=False)
+    segmentations: tuple[Segmentation, ...]
+    texts: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.segmentations)
+
+    def __iter__(self) -> Iterator[Segmentation]:
+        return iter(self.segmentations)
+
+    def __getitem__(self, index: int) -> Segmentation:
+        return self.segmentations[index]
+
+    def overlay(self) -> Image:
+        """The image with every mask tinted and outlined, its box and its label."""
+        return draw_results(self.image, self.segmentations)
+
+    def to_coco(self, *, file_name: str = "") -> dict[str, Any]:
+        """A COCO instance document of the image; the texts are its categories, from 1."""
+        size = self.image.shape[:2]
+        return results_to_coco(self.segmentations, size, file_name=file_name, texts=self.texts)
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows: the overlay."""

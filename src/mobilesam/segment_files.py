@@ -9,24 +9,23 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from mobilesam.core.arrays import Size
+from mobilesam.core.arrays import Image, Size
 from mobilesam.core.errors import ConfigError, ImageError, MobileSamError, OutputError
 from mobilesam.core.text import printable
-from mobilesam.core.types import Prompt
-from mobilesam.formats.coco import masks_to_coco
+from mobilesam.core.types import Embedding, Prompt
 from mobilesam.formats.image import MAX_PIXELS, image_to_png, read_image
 from mobilesam.formats.image_folder import FoundImage, find_images, resolved
-from mobilesam.formats.overlay import draw_overlay
 from mobilesam.formats.prompt_file import prompt_to_record
 from mobilesam.predictor import Model
-from mobilesam.results import Segmentation
+from mobilesam.results import Segmentation, draw_results, results_to_coco
+from mobilesam.segment_text import TextDetector, TextOptions, segment_text
 from mobilesam.storage.atomic import write_bytes
 
 KINDS = ("mask", "overlay", "cutout", "coco", "polygons", "npz")
@@ -67,6 +66,75 @@ class Prompting(Protocol):
     def __call__(self, size: Size) -> tuple[Sequence[Prompt], Sequence[str]]:
         """Return prompts for an image of (height, width), and what messages call each of them."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What was found in one image.
+
+    Attributes:
+        image: (H, W, 3).
+        results: one for each object.
+        texts: that were asked for, if any.
+        remarks: on the image's prompts as a whole.
+    """
+
+    image: Image
+    results: tuple[Segmentation, ...]
+    texts: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+class Question(Protocol):
+    """What is asked of each image."""
+
+    def objects(self, size: Size) -> int:
+        """Return how many objects an image of (height, width) will have, as far as that is known before the work."""
+        ...
+
+    def ask(self, model: Model, embedding: Embedding) -> Answer:
+        """Segment what is asked for."""
+        ...
+
+
+@dataclass(frozen=True)
+class ByPrompts:
+    """The objects that prompts point at."""
+
+    prompting: Prompting
+
+    def objects(self, size: Size) -> int:
+        """See :class:`Question`."""
+        return len(self.prompting(size)[0])
+
+    def ask(self, model: Model, embedding: Embedding) -> Answer:
+        """See :class:`Question`."""
+        prompts, prefixes = self.prompting(embedding.original_size)
+        return Answer(embedding.image, model.segment(embedding, prompts, prefixes=prefixes))
+
+
+@dataclass(frozen=True)
+class ByText:
+    """The objects that texts name."""
+
+    text_model: TextDetector
+    texts: tuple[str, ...]
+    options: TextOptions
+
+    def objects(self, size: Size) -> int:
+        """See :class:`Question`; there may be any number, so the first one's outputs stand for all."""
+        return 1
+
+    def ask(self, model: Model, embedding: Embedding) -> Answer:
+        """See :class:`Question`."""
+        found = segment_text(model, embedding, self.texts, text_model=self.text_model, options=self.options)
+        nothing = (
+            f"nothing was found that fits a text with a score of {self.options.threshold:g} or more; "
+            "lower the threshold, or use other words"
+        )
+        return Answer(
+            found.image, found.segmentations, found.texts, found.remarks + (() if len(found) else (nothing,))
+        )
 
 
 @dataclass(frozen=True)
@@ -147,10 +215,10 @@ def _stem(name: Path) -> str:
 
 
 def segment_each(
-    model: Model, sources: Iterable[Source], prompting: Prompting, settings: Settings
+    model: Model, sources: Iterable[Source], question: Question, settings: Settings
 ) -> Iterator[Outcome]:
     """Segment image after image; see :func:`each_outcome`."""
-    return each_outcome(sources, lambda source: segment_file(model, source, prompting, settings))
+    return each_outcome(sources, lambda source: segment_file(model, source, question, settings))
 
 
 def each_outcome(sources: Iterable[Source], work: Callable[[Source], dict[str, Any]]) -> Iterator[Outcome]:
@@ -171,7 +239,7 @@ def each_outcome(sources: Iterable[Source], work: Callable[[Source], dict[str, A
             yield Outcome(source, error=error)
 
 
-def segment_file(model: Model, source: Source, prompting: Prompting, settings: Settings) -> dict[str, Any]:
+def segment_file(model: Model, source: Source, question: Question, settings: Settings) -> dict[str, Any]:
     """Segment one image, write what is asked for, and return the image's record.
 
     Raises:
@@ -179,16 +247,15 @@ def segment_file(model: Model, source: Source, prompting: Prompting, settings: S
     """
     remarks: list[str] = []
     image = read_image(source.content, max_pixels=settings.max_pixels, name=source.name, remarks=remarks)
-    prompts, prefixes = prompting(image.shape[:2])
-    outputs = [path for _, _, path in outputs_of(source, len(prompts), settings)]
-    check_free(outputs, overwrite=settings.overwrite)
+    check_outputs(source, question.objects(image.shape[:2]), settings)
     start = time.perf_counter()
     embedding = model.embed(image, max_pixels=settings.max_pixels)
     embedded = time.perf_counter()
-    results = model.segment(embedding, prompts, prefixes=prefixes)
-    masks = [result.mask for result in results]
+    answer = question.ask(model, embedding)
+    masks = [result.mask for result in answer.results]
     segmented = time.perf_counter()
-    files = write_outputs(results, source, settings)
+    check_outputs(source, len(masks), settings)
+    files = write_outputs(answer, source, settings)
     names = [f"object {i}: " if len(masks) > 1 else "" for i in range(1, len(masks) + 1)]
     return {
         "file": source.name,
@@ -198,10 +265,11 @@ def segment_file(model: Model, source: Source, prompting: Prompting, settings: S
             "embed": round((embedded - start) * 1000, 1),
             "segment": round((segmented - embedded) * 1000, 1),
         },
-        "objects": [segmentation_to_record(r, files.pop(i, {})) for i, r in enumerate(results)],
+        "objects": [segmentation_to_record(r, files.pop(i, {})) for i, r in enumerate(answer.results)],
         "files": files.pop(None, {}),
         "warnings": remarks
-        + [f"{n}{remark}" for n, r in zip(names, results, strict=True) for remark in r.remarks],
+        + list(answer.remarks)
+        + [f"{n}{remark}" for n, r in zip(names, answer.results, strict=True) for remark in r.remarks],
     }
 
 
@@ -222,7 +290,9 @@ def outcomes_to_document(model: Model, outcomes: Iterable[Outcome]) -> dict[str,
 
 def segmentation_to_record(result: Segmentation, files: dict[str, str]) -> dict[str, Any]:
     """Return one object's record: its prompt, every mask with its scores, and the chosen one's files."""
+    named = {} if result.label is None else {"label": result.label, "text_score": _score_of(result)}
     return {
+        **named,
         "prompt": prompt_to_record(result.prompt),
         "chosen": result.choice,
         "masks": [
@@ -252,6 +322,11 @@ def outputs_of(source: Source, objects: int, settings: Settings) -> Iterator[tup
             yield kind, number, output_path(source, kind, number, settings.out)
 
 
+def check_outputs(source: Source, objects: int, settings: Settings) -> None:
+    """Refuse what could not be written, see :func:`check_free`."""
+    check_free([path for _, _, path in outputs_of(source, objects, settings)], overwrite=settings.overwrite)
+
+
 def check_free(outputs: Iterable[Path], *, overwrite: bool) -> None:
     """Refuse before any work what could not be written afterwards.
 
@@ -267,42 +342,52 @@ def check_free(outputs: Iterable[Path], *, overwrite: bool) -> None:
             raise OutputError(f"{printable(path)}: exists already; pass --overwrite or another --out")
 
 
-def write_outputs(
-    results: Sequence[Segmentation], source: Source, settings: Settings
-) -> dict[int | None, dict[str, str]]:
+def write_outputs(answer: Answer, source: Source, settings: Settings) -> dict[int | None, dict[str, str]]:
     """Write the outputs; return their paths by object number, those of the whole image under None."""
     files: dict[int | None, dict[str, str]] = {}
-    for kind, number, path in outputs_of(source, len(results), settings):
-        chosen = results if number is None else results[number : number + 1]
+    for kind, number, path in outputs_of(source, len(answer.results), settings):
+        chosen = answer if number is None else replace(answer, results=answer.results[number : number + 1])
         write_bytes(path, encode(kind, chosen, source), overwrite=settings.overwrite)
         files.setdefault(number, {})[kind] = str(path)
     return files
 
 
-def encode(kind: str, results: Sequence[Segmentation], source: Source) -> bytes:
+def encode(kind: str, answer: Answer, source: Source) -> bytes:
     """Return the bytes of one output."""
+    results = answer.results
     if kind == "mask":
         return image_to_png(results[0].mask)
     if kind == "cutout":
         return image_to_png(results[0].cutout())
     if kind == "overlay":
-        image = results[0].embedding.image
-        masks, prompts = [r.mask for r in results], [r.prompt for r in results]
-        return image_to_png(draw_overlay(image, masks, prompts=prompts))
+        return image_to_png(draw_results(answer.image, results))
     if kind == "npz":
         buffer = io.BytesIO()
-        np.savez_compressed(
-            buffer,
-            masks=np.stack([r.mask for r in results]),
-            predicted_iou=np.array([r.best.predicted_iou for r in results], np.float32),
-            stability_score=np.array([r.best.stability_score for r in results], np.float32),
-            low_res_masks=np.stack([r.low_res_masks[r.choice] for r in results]),
-        )
+        arrays: dict[str, Any] = results_to_arrays(answer)
+        np.savez_compressed(buffer, **arrays)
         return buffer.getvalue()
     if kind == "coco":
-        size, name = results[0].embedding.original_size, Path(source.name).name
-        return document_to_bytes(masks_to_coco([r.best for r in results], size, file_name=name))
+        size, name = answer.image.shape[:2], Path(source.name).name
+        return document_to_bytes(results_to_coco(results, size, file_name=name, texts=answer.texts))
     return document_to_bytes(results_to_geojson(results))
+
+
+def results_to_arrays(answer: Answer) -> dict[str, np.ndarray]:
+    """Return the best masks and their scores as arrays by their names in a .npz file."""
+    results = answer.results
+    size = answer.image.shape[:2]
+    low_res = [r.low_res_masks[r.choice] for r in results]
+    named = {
+        "label": np.array([str(r.label) for r in results], np.str_),
+        "text_score": np.array([r.text_score for r in results], np.float32),
+    }
+    return {
+        "masks": np.stack([r.mask for r in results]) if results else np.zeros((0, *size), bool),
+        "predicted_iou": np.array([r.best.predicted_iou for r in results], np.float32),
+        "stability_score": np.array([r.best.stability_score for r in results], np.float32),
+        "low_res_masks": np.stack(low_res) if results else np.zeros((0, 0, 0), np.float32),
+        **(named if answer.texts else {}),
+    }
 
 
 def document_to_bytes(document: dict[str, Any]) -> bytes:
@@ -316,14 +401,21 @@ def results_to_geojson(results: Sequence[Segmentation]) -> dict[str, Any]:
     for number, result in enumerate(results, start=1):
         polygons = result.polygons(tolerance=POLYGON_TOLERANCE)
         rings = [[_ring(p.exterior), *(_ring(hole) for hole in p.holes)] for p in polygons]
+        properties: dict[str, Any] = {"object": number, "predicted_iou": round(result.best.predicted_iou, 4)}
+        if result.label is not None:
+            properties |= {"label": result.label, "text_score": _score_of(result)}
         features.append(
             {
                 "type": "Feature",
                 "geometry": {"type": "MultiPolygon", "coordinates": rings},
-                "properties": {"object": number, "predicted_iou": round(result.best.predicted_iou, 4)},
+                "properties": properties,
             }
         )
     return {"type": "FeatureCollection", "features": features}
+
+
+def _score_of(result: Segmentation) -> float:
+    return round(float(result.text_score or 0), 4)
 
 
 def _ring(points: np.ndarray) -> list[list[float]]:

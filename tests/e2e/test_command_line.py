@@ -21,6 +21,7 @@ from pycocotools import mask as coco_mask
 from mobilesam.cli.main import cli, run
 from mobilesam.core.metrics import mask_iou
 from mobilesam.formats.image import image_to_png, read_mask
+from tests.owl_networks import TinyOwl
 from tests.photographs import cat, jpeg, write_set
 
 ROOT = Path(__file__).parents[2]
@@ -99,6 +100,82 @@ def test_every_kind_of_output_says_the_same(photo: Path) -> None:
         assert (cutout[..., 3] > 0).sum() == mask.sum()
         assert opaque.sum() > 0.85 * mask.sum()
         assert cutout.shape[:2] == (y1 - y0, x1 - x0)
+
+
+def test_texts_give_labelled_objects(photo: Path, owls: dict[str, TinyOwl]) -> None:
+    prompts = {"version": 1, "texts": ["a cat", "a dog on a leash"]}
+    (photo.parent / "prompts.json").write_text(json.dumps(prompts))
+    jsonschema.validate(prompts, json.loads((REFERENCE / "prompts.schema.json").read_text()))
+    given = ["--text-model", str(owls["owlv2"].folder), "--text-threshold", "0.5", "--json"]
+    save = ["--save", "mask,overlay,cutout,coco,polygons,npz", "--out"]
+    by_options = mobilesam(
+        "segment",
+        "cat.jpg",
+        "--text",
+        "a cat",
+        "--text",
+        "a dog on a leash",
+        *given,
+        *save,
+        "a",
+        cwd=photo.parent,
+    )
+    by_file = mobilesam(
+        "segment", "cat.jpg", "--prompts", "prompts.json", *given, *save, "b", cwd=photo.parent
+    )
+    assert by_options.returncode == by_file.returncode == 0, by_options.stderr.decode()
+    assert b"warning: " in by_options.stderr
+    assert b"model.onnx: an ONNX file of unknown origin" in by_options.stderr
+    document = json.loads(by_options.stdout)
+    jsonschema.validate(document, json.loads((REFERENCE / "results.schema.json").read_text()))
+    (image,) = document["images"]
+    objects = image["objects"]
+    labels, scores = [entry["label"] for entry in objects], [entry["text_score"] for entry in objects]
+    assert len(objects) >= 2
+    assert set(labels) <= set(prompts["texts"])
+    assert scores == sorted(scores, reverse=True)
+    assert min(scores) >= 0.5
+    coco = json.loads((photo.parent / "a/cat_coco.json").read_text())
+    assert [category["name"] for category in coco["categories"]] == prompts["texts"]
+    assert [prompts["texts"][one["category_id"] - 1] for one in coco["annotations"]] == labels
+    assert [one["text_score"] for one in coco["annotations"]] == scores
+    shapes = json.loads((photo.parent / "a/cat_polygons.json").read_text())["features"]
+    assert [shape["properties"]["label"] for shape in shapes] == labels
+    with np.load(photo.parent / "a/cat_masks.npz") as arrays:
+        assert arrays["label"].tolist() == labels
+        np.testing.assert_allclose(arrays["text_score"], scores, atol=1e-4)
+        for entry, mask in zip(objects, arrays["masks"], strict=True):
+            np.testing.assert_array_equal(read_mask(photo.parent / entry["files"]["mask"]), mask)
+    for path in (photo.parent / "a").iterdir():
+        if path.suffix != ".npz":  # a zip file holds the time
+            assert path.read_bytes() == (photo.parent / "b" / path.name).read_bytes()
+
+
+def test_texts_to_standard_output(photo: Path, owls: dict[str, TinyOwl]) -> None:
+    given = ["--text", "a cat", "--text-model", str(owls["owlv2"].folder), "--out", "-"]
+    done = mobilesam("segment", "cat.jpg", *given, "--save", "coco", cwd=photo.parent)
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout)["annotations"]
+    done = mobilesam(
+        "segment", "cat.jpg", *given, "--save", "mask", "--text-threshold", "0.3", cwd=photo.parent
+    )
+    assert done.returncode == 2
+    assert b"objects have" in done.stderr
+    assert not done.stdout
+
+
+def test_text_outputs_that_are_there_are_not_replaced(photo: Path, owls: dict[str, TinyOwl]) -> None:
+    out = photo.parent / "mobilesam-out"
+    out.mkdir()
+    given = ["--text", "a cat", "--text-model", str(owls["owlv2"].folder), "--text-threshold", "0.3"]
+    for name in ("cat_1_mask.png", "cat_2_mask.png"):  # one is looked for before the work, one after
+        (out / name).write_bytes(b"mine")
+        done = mobilesam("segment", "cat.jpg", *given, cwd=photo.parent)
+        assert done.returncode == 6, done.stderr.decode()
+        assert name.encode() in done.stderr
+        assert [path.name for path in out.iterdir()] == [name]
+        assert (out / name).read_bytes() == b"mine"
+        (out / name).unlink()
 
 
 def test_per_cent_is_the_same_as_pixels(photo: Path) -> None:

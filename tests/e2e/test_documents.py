@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ import torch
 
 import mobilesam
 from mobilesam.cli.main import run
+from mobilesam.weights.folders import HOME_VARIABLE, TEXT_MODEL
 from tests.onnx_detectors import constant_detector, layout_outputs
+from tests.owl_networks import TinyOwl
 from tests.photographs import cat, jpeg
 
 EXAMPLES = ("tutorial/first-steps.md", "how-to/many-images.md", "how-to/everything.md")
@@ -47,8 +50,10 @@ def documented() -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owls: dict[str, TinyOwl]) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
+    shutil.copytree(owls["owlv2"].folder, tmp_path / "home" / TEXT_MODEL)
     (tmp_path / "shots").mkdir()
     for name in ("photo.jpg", "shots/a.jpg"):
         (tmp_path / name).write_bytes(jpeg(cat()))
@@ -77,6 +82,16 @@ def test_python_examples_run(here: Path, page: Path) -> None:
     for block in blocks:
         exec(compile(block, page.name, "exec"), namespace)
     assert namespace["model"].name == "pocket-3"
+
+
+@pytest.mark.filterwarnings("ignore::mobilesam.WeightsWarning")  # of the network that stands in for OWLv2
+def test_text_page_runs(here: Path) -> None:
+    page = ROOT / "docs/how-to/text.md"
+    namespace: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.S):
+        exec(compile(block, page.name, "exec"), namespace)
+    found = namespace["found"]  # of the example's own detector
+    assert {result.label for result in found} == {"orange", "grey"}
 
 
 def test_segment_anything_page_runs(here: Path, vit_t_weights: dict) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+from tests.owl_networks import TinyOwl
 
 USE = """
 import sys
@@ -26,18 +29,24 @@ assert "vit_t" in mobilesam.sam_model_registry
 sam = SAM("pocket")
 (found,) = sam(np.zeros((60, 80, 3), np.uint8), points=[[40, 30], [20, 20]], conf=0)
 found.masks.data, found.masks.xy, found.boxes.xywhn, found.to_csv(), found.plot(), sam.info(verbose=False)
+class Whole:
+    def find(self, image, texts):
+        return np.array([[0, 0, 80, 60]]), np.array([0.9]), np.array([0])
+assert model.segment_text(embedding, "a wall", text_model=Whole())[0].overlay().shape == (60, 80, 3)
 from mobilesam.cli.main import run
 assert run(["info", "mobile_sam"]) == 0
 assert run(["info", "detector_nano"]) == 0
 """
 CHECK = """
-heavy = {name.partition(".")[0] for name in sys.modules} & {"torch", "onnx", "scipy", "matplotlib", "skimage", "av", "pandas"}
+heavy = {name.partition(".")[0] for name in sys.modules}
+heavy &= {"torch", "onnx", "scipy", "matplotlib", "skimage", "av", "pandas", "transformers"}
 assert not heavy, f"loaded: {sorted(heavy)}"
 """
 
 
-def run_fresh(code: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+def run_fresh(code: str, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def test_light_path_loads_nothing_heavy() -> None:
@@ -49,6 +58,35 @@ def test_the_check_can_fail() -> None:
     done = run_fresh(USE + "import torch\n" + CHECK)
     assert done.returncode != 0
     assert "loaded: ['torch'" in done.stderr
+
+
+TEXT = """
+import sys
+from pathlib import Path
+import numpy as np
+from PIL import Image
+folder, out = sys.argv[1:]
+Image.fromarray(np.zeros((60, 80, 3), np.uint8)).save(Path(out) / "i.png")
+from mobilesam.cli.main import run
+asked = ["--text", "a dog", "--text-model", folder, "--text-threshold", "0", "--save", "mask,cutout,overlay,coco"]
+assert run(["segment", str(Path(out) / "i.png"), *asked, "--out", out]) == 0
+assert (Path(out) / "i_overlay.png").exists()
+"""
+
+
+def test_text_loads_nothing_heavy(owls: dict[str, TinyOwl], tmp_path: Path) -> None:
+    done = run_fresh(TEXT + CHECK, str(owls["owlv2"].folder), str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "a dog 0." in done.stdout
+
+
+def test_missing_tokenizers_give_the_install_line(owls: dict[str, TinyOwl], tmp_path: Path) -> None:
+    hidden = TEXT.replace("import sys\n", "import sys\nsys.modules['tokenizers'] = None\n", 1)
+    done = run_fresh(hidden, str(owls["owlv2"].folder), str(tmp_path))
+    assert (
+        "error[U]: text prompts: needs packages that are not installed; pip install 'mobilesam[text]'\n"
+        in done.stderr
+    )
 
 
 SEGMENT_ANYTHING = """

@@ -24,7 +24,7 @@ from mobilesam.core.rle import Rle, dict_to_rle, mask_to_rle, rle_intersections,
 from mobilesam.core.text import printable
 from mobilesam.core.types import Embedding, Prompt
 from mobilesam.formats.image import array_to_rgb, read_image
-from mobilesam.formats.prompt_file import parse_prompts
+from mobilesam.formats.prompt_file import PromptFile, parse_prompts
 from mobilesam.predictor import Model
 from tests.seeded import seeded_image
 
@@ -170,7 +170,7 @@ def test_any_array_is_an_image_or_an_image_error(array: np.ndarray) -> None:
 @given(st.text(max_size=60) | anything.map(lambda value: json.dumps(value, default=str)))
 def test_any_text_is_prompts_or_an_error(text: str) -> None:
     with pytest.raises(MobileSamError):
-        if parse_prompts(text, name="p.json", folder=Path()):
+        if parse_prompts(text, name="p.json", folder=Path()) != PromptFile():
             raise PromptError("none of these is a prompt file, or else the strategy found one")
 
 

@@ -1,4 +1,4 @@
-"""``mobilesam segment``: masks of the objects that are pointed at."""
+"""``mobilesam segment``: masks of the objects that are pointed at or named."""
 
 from __future__ import annotations
 
@@ -19,38 +19,50 @@ from mobilesam.cli.images import (
     result_options,
     tell,
 )
-from mobilesam.cli.options import BoxType, Coordinate, PointType, load_model, model_options
+from mobilesam.cli.options import BoxType, Coordinate, NumberType, PointType, load_model, model_options
 from mobilesam.core.arrays import Image, Size
 from mobilesam.core.errors import ImageError, LimitError, PromptError
+from mobilesam.core.phrases import check_texts
 from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
 from mobilesam.formats.image import MAX_PIXELS, image_to_png, read_image, read_mask
 from mobilesam.formats.image_bytes import shown
 from mobilesam.formats.overlay import draw_ruler
-from mobilesam.formats.prompt_file import read_prompts
+from mobilesam.formats.prompt_file import PromptFile, read_prompts
 from mobilesam.predictor import Model
 from mobilesam.segment_files import (
     KINDS,
     PER_OBJECT,
+    ByPrompts,
+    ByText,
     Outcome,
+    Question,
     Settings,
     Source,
     encode,
     outcomes_to_document,
     segment_each,
 )
+from mobilesam.segment_text import TextOptions, load_text_model
 from mobilesam.storage.atomic import write_bytes
 
 DEFAULT_SAVE = "mask,overlay"
 
 
-@click.command(short_help="Segment objects in images by points, boxes or masks.")
+@click.command(short_help="Segment objects in images by points, boxes, masks or text.")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option(
     "--point", "points", multiple=True, type=PointType(), help="A point on the object; LABEL 0: beside it."
 )
 @click.option("--box", "boxes", multiple=True, type=BoxType(), help="A box around an object.")
 @click.option("--mask", metavar="FILE", help="A coarse mask of the object, as an image of the same size.")
+@click.option("--text", "texts", multiple=True, metavar="WORDS", help="What objects are called: 'a dog'.")
+@click.option("--text-model", metavar="FOLDER", help="What finds them.  [default: see docs/how-to/text.md]")
+@click.option(
+    "--text-threshold",
+    type=NumberType(),
+    help=f"Least score of what is found.  [default: {TextOptions().threshold}]",
+)
 @click.option("--prompts", "prompt_file", metavar="FILE.json", help="Prompts for one or more objects.")
 @click.option("--ruler", is_flag=True, help="Only write the picture with a coordinate grid.")
 @result_options(KINDS, DEFAULT_SAVE)
@@ -60,6 +72,9 @@ def segment(
     points: tuple,
     boxes: tuple,
     mask: str | None,
+    texts: tuple[str, ...],
+    text_model: str | None,
+    text_threshold: float | None,
     prompt_file: str | None,
     ruler: bool,
     out: str,
@@ -74,17 +89,19 @@ def segment(
     device: str | None,
     dtype: str | None,
 ) -> int:
-    """Segment objects in images by points, boxes or masks.
+    """Segment objects in images by points, boxes, masks or text.
 
     IMAGE is a file, a folder, a pattern such as 'shots/*.jpg', or - for standard input.
     Coordinates are pixels of the upright picture, or per cent of its sides. All --point
     belong to one object; each --box is an object of its own; one --box with --point and
-    --mask describes one object together.
+    --mask describes one object together. Each --text stands for all objects that are called
+    so; it needs a text model, see docs/how-to/text.md.
 
     \b
     mobilesam segment photo.jpg --box 120,40,380,300
     mobilesam segment photo.jpg --point 50%,40% --point 10%,10%,0 --save mask,cutout
     mobilesam segment shots/ --box 10%,10%,90%,90% --out masks --save coco --json
+    mobilesam segment photo.jpg --text "a dog" --text leash
     mobilesam segment photo.jpg --ruler
     cat photo.jpg | mobilesam segment - --point 50%,50% --out - --save mask > mask.png
 
@@ -101,26 +118,60 @@ def segment(
     sources = find_images(images, None if to_stdout else Path(out), follow_symlinks=follow_symlinks)
     if ruler:
         return _write_rulers(sources, out, overwrite=overwrite, max_pixels=limit)
-    prompting = _Prompting(points, boxes, mask, prompt_file)
+    question = _question(points, boxes, mask, texts, text_model, text_threshold, prompt_file)
     loaded = load_model(model, checkpoint, runtime, device, dtype)
     if to_stdout:
-        _segment_to_stdout(loaded, sources, prompting, kinds, limit)
+        _segment_to_stdout(loaded, sources, question, kinds, limit)
         return 0
     settings = Settings(Path(out), kinds, overwrite, limit)
-    return _segment_all(loaded, sources, prompting, settings, as_json=as_json)
+    return _segment_all(loaded, sources, question, settings, as_json=as_json)
+
+
+def _question(
+    points: Sequence,
+    boxes: Sequence,
+    mask: str | None,
+    texts: Sequence[str],
+    text_model: str | None,
+    text_threshold: float | None,
+    prompt_file: str | None,
+) -> Question:
+    """Return what the prompt options ask for, or say why they cannot be meant."""
+    if texts and (points or boxes or mask or prompt_file is not None):
+        raise PromptError(
+            "--text: cannot be joined with --point, --box, --mask or --prompts; its objects are found by themselves",
+            code="U",
+        )
+    if prompt_file is not None and (points or boxes or mask):
+        raise PromptError(
+            "--prompts: cannot be joined with --point, --box or --mask; put all into the file", code="U"
+        )
+    file = PromptFile() if prompt_file is None else read_prompts(prompt_file)
+    asked = texts or file.texts
+    if asked:
+        checked = check_texts(asked)
+        options = TextOptions() if text_threshold is None else TextOptions(threshold=text_threshold)
+        return ByText(load_text_model(text_model), checked, options)
+    if text_model is not None or text_threshold is not None:
+        raise PromptError("--text-model, --text-threshold: are for texts; give --text as well", code="U")
+    return ByPrompts(_Prompting(points, boxes, mask, file.prompts, prompt_file))
 
 
 class _Prompting:
     """The prompt options; called with an image's size, it gives the prompts."""
 
-    def __init__(self, points: Sequence, boxes: Sequence, mask: str | None, prompt_file: str | None) -> None:
-        if prompt_file is not None and (points or boxes or mask):
+    def __init__(
+        self,
+        points: Sequence,
+        boxes: Sequence,
+        mask: str | None,
+        prompts: Sequence[Prompt],
+        prompt_file: str | None,
+    ) -> None:
+        if not (points or boxes or mask or prompts):
             raise PromptError(
-                "--prompts: cannot be joined with --point, --box or --mask; put all into the file", code="U"
-            )
-        if not (points or boxes or mask or prompt_file):
-            raise PromptError(
-                "no prompt: give --point, --box, --mask or --prompts; --ruler shows the picture's coordinates"
+                "no prompt: give --point, --box, --mask, --text or --prompts; "
+                "--ruler shows the picture's coordinates"
             )
         if len(boxes) > 1 and (points or mask):
             raise PromptError(
@@ -130,11 +181,10 @@ class _Prompting:
             )
         self.points, self.boxes = points, boxes
         self.mask = None if mask is None else read_mask(mask)
-        self.prompts = None if prompt_file is None else read_prompts(prompt_file)
-        self.file = prompt_file
+        self.prompts, self.file = prompts, prompt_file
 
-    def __call__(self, size: Size) -> tuple[list[Prompt], list[str]]:
-        if self.prompts is not None:
+    def __call__(self, size: Size) -> tuple[Sequence[Prompt], list[str]]:
+        if self.prompts:
             return self.prompts, [f"{self.file}: objects[{i}]." for i in range(len(self.prompts))]
         points = [_place(x, y, size) for x, y, _ in self.points] or None
         labels = [label for _, _, label in self.points] or None
@@ -149,13 +199,13 @@ def _place(x: Coordinate, y: Coordinate, size: Size) -> list[float]:
 
 
 def _segment_all(
-    model: Model, sources: Sequence[Source], prompting: _Prompting, settings: Settings, *, as_json: bool
+    model: Model, sources: Sequence[Source], question: Question, settings: Settings, *, as_json: bool
 ) -> int:
     """Segment every image, tell what happens, and return the exit code."""
     many = len(sources) > 1
     outcomes: list[Outcome] = []
     bar = click.progressbar(
-        segment_each(model, sources, prompting, settings),
+        segment_each(model, sources, question, settings),
         length=len(sources),
         label="segmenting",
         file=sys.stderr if many else io.StringIO(),
@@ -186,8 +236,9 @@ def _print_record(record: dict[str, Any]) -> None:
     for number, entry in enumerate(record["objects"], start=1):
         best = entry["masks"][entry["chosen"]]
         box = ",".join(str(v) for v in best["box"])
+        named = f"{entry['label']} {entry['text_score']:.2f}, " if "label" in entry else ""
         click.echo(
-            f"  object {number}: {best['area']} pixels, box {box}, predicted IoU {best['predicted_iou']:.2f}"
+            f"  object {number}: {printable(named)}{best['area']} pixels, box {box}, predicted IoU {best['predicted_iou']:.2f}"
         )
         for kind, path in entry["files"].items():
             click.echo(f"    {kind}: {printable(path)}")
@@ -196,20 +247,28 @@ def _print_record(record: dict[str, Any]) -> None:
 
 
 def _segment_to_stdout(
-    model: Model, sources: Sequence[Source], prompting: _Prompting, kinds: Sequence[str], max_pixels: int
+    model: Model, sources: Sequence[Source], question: Question, kinds: Sequence[str], max_pixels: int
 ) -> None:
     """Write the one output asked for to standard output."""
     if len(sources) != 1 or len(kinds) != 1:
         raise click.UsageError("--out -: takes one image and one kind, such as --save mask")
     source = sources[0]
     image = _read(source, max_pixels)
-    prompts, prefixes = prompting(image.shape[:2])
-    if len(prompts) > 1 and kinds[0] in PER_OBJECT:
-        raise click.UsageError(f"--out -: {len(prompts)} objects have {len(prompts)} files; give a folder")
-    results = model.segment(model.embed(image, max_pixels=max_pixels), prompts, prefixes=prefixes)
-    for remark in (remark for result in results for remark in result.remarks):
+    single = kinds[0] in PER_OBJECT
+    if single:
+        _check_single(question.objects(image.shape[:2]))
+    answer = question.ask(model, model.embed(image, max_pixels=max_pixels))
+    if single:
+        _check_single(len(answer.results))
+    remarks = [*answer.remarks, *(remark for result in answer.results for remark in result.remarks)]
+    for remark in remarks:
         click.echo(f"warning: {shown(source.name)}: {printable(remark)}", err=True)
-    click.echo(encode(kinds[0], results, source), nl=False)
+    click.echo(encode(kinds[0], answer, source), nl=False)
+
+
+def _check_single(objects: int) -> None:
+    if objects != 1:
+        raise click.UsageError(f"--out -: {objects} objects have {objects} files; give a folder")
 
 
 def _read(source: Source, max_pixels: int) -> Image:

@@ -10,6 +10,8 @@ import PIL.Image
 
 from mobilesam.core.arrays import Image, Size
 
+GAUSSIAN_REACH = 4.0  # deviations
+
 
 def resize_image(image: Image, size: Size) -> Image:
     """Resize to (height, width) as SAM does: Pillow's bilinear filter with antialiasing."""
@@ -72,6 +74,11 @@ class Taps:
         """Return the map to some of the outputs, of an input that begins at ``start``."""
         return Taps(self.index[outputs] - start, self.weight[outputs])
 
+    def within(self, length: int) -> Taps:
+        """Return the map of an input of which only the first ``length`` are given; the rest are 0."""
+        given = self.index < length
+        return Taps(np.where(given, self.index, 0), np.where(given, self.weight, np.float32(0)))
+
     def span(self, outputs: slice) -> slice:
         """Return the inputs that some of the outputs read."""
         index = self.index[outputs]
@@ -83,6 +90,33 @@ def matrix_to_taps(matrix: np.ndarray) -> Taps:
     taps = max(1, int(np.count_nonzero(matrix, axis=1).max()))
     index = np.sort(np.argpartition(-np.abs(matrix), taps - 1, axis=1)[:, :taps], axis=1)
     return Taps(index, np.take_along_axis(matrix, index, axis=1).astype(np.float32))
+
+
+def smooth_taps(length: int, new_length: int) -> Taps:
+    """Return the map of bilinear resampling behind a Gaussian blur along one axis, as scikit-image's ``resize`` does it.
+
+    The blur's deviation is half of by how much the axis shrinks; none where it grows. Beyond
+    its ends the axis goes on as in a mirror that stands in its last value.
+    """
+    factor = length / new_length
+    kernel = _gaussian(max(0.0, (factor - 1) / 2))
+    position = (np.arange(new_length) + 0.5) * factor - 0.5
+    low = np.floor(position).astype(np.int64)
+    part = (position - low)[:, None]
+    weight = (1 - part) * np.append(kernel, 0) + part * np.append(0, kernel)  # (N, K)
+    index = low[:, None] + np.arange(len(kernel) + 1) - len(kernel) // 2
+    period = max(2 * (length - 1), 1)
+    index = np.abs(index) % period
+    return Taps(np.where(index < length, index, period - index), weight.astype(np.float32))
+
+
+def _gaussian(sigma: float) -> np.ndarray:
+    """Return a kernel (2 r + 1,) that adds up to 1, cut off at ``GAUSSIAN_REACH`` deviations."""
+    radius = int(GAUSSIAN_REACH * sigma + 0.5)
+    if not radius:
+        return np.ones(1)
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    return kernel / kernel.sum()
 
 
 @lru_cache(maxsize=16)

@@ -21,7 +21,7 @@ from mobilesam.core.geometry import to_input_frame
 from mobilesam.core.grids import build_point_grid, spread_order
 from mobilesam.core.postprocess import MASK_THRESHOLD, visible_part
 from mobilesam.core.prompts import BOX_CORNERS
-from mobilesam.core.types import MULTIMASK, SINGLE_MASK, DecoderInputs, Embedding, FoundMask
+from mobilesam.core.types import MULTIMASK, SINGLE_MASK, DecoderInputs, Embedding
 from mobilesam.everything.masks import SLOTS, Batch, decode_good, point_inputs
 from mobilesam.everything.options import Clock, EverythingOptions
 from mobilesam.predictor import Model
@@ -44,8 +44,8 @@ class Found:
         self._areas: list[int] = []
         self.explained: Mask | None = None
 
-    def offer(self, mask: FoundMask, low_res: Logits) -> bool:
-        """Take a mask, unless it repeats one that is there; say whether it was taken."""
+    def offer(self, low_res: Logits) -> bool:
+        """Take a mask by its visible logits (h, w), unless it repeats one that is there; say whether it was taken."""
         inside = low_res > MASK_THRESHOLD
         bits, area = np.packbits(inside), int(inside.sum())
         if self._repeats(bits, area):
@@ -109,7 +109,7 @@ def decode_boxes(
     for number, mask, low_res in good:
         x, y = corners[number].mean(0)
         mask = replace(mask, point=(float(x), float(y)), objectness=float(proposals.objectness[number]))
-        if found.offer(mask, visible_part(low_res, embedding.image_size, embedding.input_size)):
+        if found.offer(visible_part(low_res, embedding.image_size, embedding.input_size)):
             masks.append(mask)
     return Batch(tuple(masks), len(coords))
 
@@ -154,6 +154,6 @@ def decode_gaps(
     for number, mask, low_res in sorted(good, key=lambda entry: -entry[1].predicted_iou):
         place = (float(places[number, 0]), float(places[number, 1]))
         mask = replace(mask, point=place, objectness=POINT_OBJECTNESS)
-        if found.offer(mask, visible_part(low_res, embedding.image_size, embedding.input_size)):
+        if found.offer(visible_part(low_res, embedding.image_size, embedding.input_size)):
             masks.append(mask)
     return Batch(tuple(masks), len(points))

@@ -140,16 +140,32 @@ class ScoredMask(Protocol):
     def stability_score(self) -> float: ...  # noqa: D102
 
 
-def masks_to_coco(masks: Sequence[ScoredMask], size: Size, *, file_name: str) -> dict[str, Any]:
-    """Return a COCO instance document of one image (height, width), its masks numbered from 1."""
+def masks_to_coco(
+    masks: Sequence[ScoredMask],
+    size: Size,
+    *,
+    file_name: str,
+    categories: Sequence[str] = ("object",),
+    category_of: Sequence[int] | None = None,
+) -> dict[str, Any]:
+    """Return a COCO instance document of one image (height, width), its masks and categories numbered from 1.
+
+    Args:
+        masks: of the image.
+        size: of the image.
+        file_name: of the image.
+        categories: names of what masks can be of.
+        category_of: which of them each mask is of, from 0; all of the first where None.
+    """
     height, width = size
+    numbers = [0] * len(masks) if category_of is None else category_of
     return {
         "images": [{"id": 1, "file_name": file_name, "width": width, "height": height}],
         "annotations": [
             {
                 "id": i,
                 "image_id": 1,
-                "category_id": 1,
+                "category_id": number + 1,
                 "segmentation": mask.rle.to_dict(),
                 "bbox": list(xyxy_to_xywh(mask.box)),
                 "area": mask.area,
@@ -157,7 +173,7 @@ def masks_to_coco(masks: Sequence[ScoredMask], size: Size, *, file_name: str) ->
                 "predicted_iou": round(mask.predicted_iou, 4),
                 "stability_score": round(mask.stability_score, 4),
             }
-            for i, mask in enumerate(masks, start=1)
+            for i, (mask, number) in enumerate(zip(masks, numbers, strict=True), start=1)
         ],
-        "categories": [{"id": 1, "name": "object"}],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(categories, start=1)],
     }

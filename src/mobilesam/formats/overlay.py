@@ -14,6 +14,7 @@ from mobilesam.core.boxes import mask_to_box
 from mobilesam.core.prompts import FOREGROUND, ValidPrompt
 from mobilesam.core.regions import central_pixel
 from mobilesam.core.rle import Rle, rle_to_mask
+from mobilesam.core.text import printable
 
 # Colours that differ in lightness as well as in hue (after Okabe and Ito).
 COLOURS = (
@@ -28,6 +29,7 @@ COLOURS = (
 OPACITY = 0.5
 FOREGROUND_COLOUR, BACKGROUND_COLOUR = (40, 220, 60), (240, 40, 40)
 LABEL_CELLS = 48  # a mask's longer side is thinned out to, to find the place of its number
+CAPTION = 40  # characters that are drawn of one
 RULER_LINES = 10  # about so many along the longer side
 
 
@@ -36,6 +38,7 @@ def draw_overlay(
     masks: Sequence[Mask],
     *,
     prompts: Sequence[ValidPrompt] = (),
+    captions: Sequence[str] = (),
     colours: Sequence[tuple[int, int, int]] = COLOURS,
 ) -> Image:
     """Return the image with each mask tinted and outlined, and the prompts drawn in.
@@ -44,6 +47,7 @@ def draw_overlay(
         image: (H, W, 3).
         masks: (H, W) each, in the order of the colours.
         prompts: points as dots, boxes as rectangles.
+        captions: of the prompts' boxes, written at their upper left corners; empty for none.
         colours: red, green, blue; from the first again where there are more masks.
     """
     out = image.astype(np.float32)
@@ -56,7 +60,22 @@ def draw_overlay(
     draw = ImageDraw.Draw(picture)
     for i, prompt in enumerate(prompts):
         _draw_prompt(draw, prompt, colours[i % len(colours)], width)
+    font = ImageFont.load_default(max(10, max(image.shape[:2]) // 60))
+    for prompt, caption in zip(prompts, captions, strict=False):
+        if caption and prompt.box is not None:
+            text = short(caption)
+            x, y = prompt.box[:2].tolist()
+            x = min(x + width + 2, max(0, picture.width - draw.textlength(text, font=font) - 1))
+            _label(draw, (x, y + width + 1), text, font)
     return np.asarray(picture)
+
+
+def short(caption: str) -> str:
+    """Return a caption that can be drawn: in one line, without invisible characters, its end kept."""
+    caption = printable(caption)
+    if len(caption) <= CAPTION:
+        return caption
+    return f"{caption[: CAPTION - 10]}...{caption[-7:]}"
 
 
 def draw_numbered(image: Image, masks: Sequence[Rle]) -> Image:

@@ -5,18 +5,22 @@
         {"box": [120, 40, 380, 300]},
         {"mask": "coarse.png"}]}
 
+    {"version": 1, "texts": ["a dog", "leash"]}
+
 Coordinates are pixels of the upright image. A mask is the name of an image file beside the
-prompt file, or a COCO run-length code.
+prompt file, or a COCO run-length code. Texts name objects, of which there may be any number.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from mobilesam.core.errors import LimitError, PromptError
+from mobilesam.core.phrases import check_texts
 from mobilesam.core.prompts import MAX_PROMPTS, ValidPrompt
 from mobilesam.core.rle import dict_to_rle, rle_to_mask
 from mobilesam.core.text import printable
@@ -24,17 +28,30 @@ from mobilesam.core.types import Prompt
 from mobilesam.formats.image import MAX_PIXELS, read_mask
 
 VERSION = 1
-FILE_KEYS = ("version", "objects")
+FILE_KEYS = ("version", "objects", "texts")
 OBJECT_KEYS = ("points", "labels", "box", "mask")
 MAX_FILE_BYTES = 64 * 2**20
 
 
-def read_prompts(path: str | Path) -> list[Prompt]:
+@dataclass(frozen=True)
+class PromptFile:
+    """What a prompt file holds: either of the two.
+
+    Attributes:
+        prompts: one for each object.
+        texts: phrases that name objects.
+    """
+
+    prompts: tuple[Prompt, ...] = ()
+    texts: tuple[str, ...] = ()
+
+
+def read_prompts(path: str | Path) -> PromptFile:
     """Read a prompt file; its numbers are checked later, against each image.
 
     Raises:
         PromptError: if the file is missing, is not such JSON, or has unknown fields.
-        LimitError: if it is too large or has too many objects.
+        LimitError: if it is too large or has too many objects or texts.
     """
     path = Path(path)
     try:
@@ -50,7 +67,7 @@ def read_prompts(path: str | Path) -> list[Prompt]:
     return parse_prompts(text, name=printable(path), folder=path.parent)
 
 
-def parse_prompts(text: str, *, name: str, folder: Path) -> list[Prompt]:
+def parse_prompts(text: str, *, name: str, folder: Path) -> PromptFile:
     """Read prompts from JSON text; mask files are looked for in ``folder``."""
 
     def refuse_constant(constant: str) -> NoReturn:
@@ -77,6 +94,10 @@ def parse_prompts(text: str, *, name: str, folder: Path) -> list[Prompt]:
     if type(version) is not int or version != VERSION:
         found = printable(str(version)[:20])
         raise PromptError(f"{name}: version {found}; this program reads version {VERSION}", code="U")
+    if "texts" in content:
+        if "objects" in content:
+            raise PromptError(f"{name}: has objects and texts; write them into two files", code="U")
+        return PromptFile(texts=check_texts(content["texts"], f"{name}: texts"))
     objects = content.get("objects")
     if not isinstance(objects, list):
         raise PromptError(f"{name}: objects: must be a list", code="U")
@@ -84,7 +105,8 @@ def parse_prompts(text: str, *, name: str, folder: Path) -> list[Prompt]:
         raise PromptError(f"{name}: objects: is empty; give at least one")
     if len(objects) > MAX_PROMPTS:
         raise LimitError(f"{name}: {len(objects)} objects; at most {MAX_PROMPTS} are allowed")
-    return [_object_to_prompt(record, f"{name}: objects[{i}]", folder) for i, record in enumerate(objects)]
+    prompts = (_object_to_prompt(record, f"{name}: objects[{i}]", folder) for i, record in enumerate(objects))
+    return PromptFile(tuple(prompts))
 
 
 def prompt_to_record(prompt: ValidPrompt) -> dict[str, Any]:

@@ -5,6 +5,8 @@ Nothing here touches the network but ``transfer``, which only ``store.pull`` use
 
 from mobilesam.weights.folders import HOME_VARIABLE as HOME_VARIABLE
 from mobilesam.weights.folders import how_to_get as how_to_get
+from mobilesam.weights.folders import how_to_get_text_model as how_to_get_text_model
+from mobilesam.weights.folders import text_model_folder as text_model_folder
 from mobilesam.weights.folders import weights_home as weights_home
 from mobilesam.weights.folders import weights_path as weights_path
 from mobilesam.weights.reading import check_tensors as check_tensors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -12,6 +13,9 @@ HOME_VARIABLE = "MOBILESAM_HOME"
 OFFLINE_FOLDER_VARIABLE = "MOBILESAM_OFFLINE_DIR"
 FOLDER_DIGITS = 12
 SHIPPED = Path(__file__).parents[1] / "shipped"
+TEXT_MODEL = "owlv2-base-patch16-ensemble"  # the folder of the network that finds what texts name
+TEXT_MODEL_SOURCE = f"Xenova/{TEXT_MODEL}"  # on the Hugging Face Hub; Apache-2.0
+TEXT_MODEL_FILES = ("tokenizer.json", "preprocessor_config.json", "onnx/model.onnx")
 
 
 def weights_home() -> Path:
@@ -54,3 +58,22 @@ def how_to_get(entry: WeightsEntry) -> str:
     if weights_path(entry) != cached_path(entry):
         return f"{OFFLINE_FOLDER_VARIABLE} names this folder; put the published file there"
     return f"run: mobilesam weights pull {entry.name}"
+
+
+def text_model_folder() -> Path:
+    """Return where the network that finds what texts name lies, or would lie.
+
+    As for weights, the folder that ``MOBILESAM_OFFLINE_DIR`` names comes before the cache.
+    """
+    offline = os.environ.get(OFFLINE_FOLDER_VARIABLE)
+    if offline and (Path(offline) / TEXT_MODEL).is_dir():
+        return Path(offline) / TEXT_MODEL
+    return weights_home() / TEXT_MODEL
+
+
+def how_to_get_text_model(folder: Path) -> str:
+    """Return the command that puts such a network into a folder. This package never runs it."""
+    return (
+        f"run: hf download {TEXT_MODEL_SOURCE} {' '.join(TEXT_MODEL_FILES)} "
+        f"--local-dir {shlex.quote(str(folder))}"
+    )
