@@ -222,7 +222,6 @@ def seeded_model(network: str) -> Model:
         pytest.param("vit_l", marks=pytest.mark.long),
         pytest.param("vit_h", marks=pytest.mark.long),
         "efficientvit_sam_l0",
-        "efficientvit_sam_l1",
         "efficientvit_sam_l2",
     ],
 )
