@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from mobilesam import ConfigError, Prompt, WeightsError, load
 from mobilesam.cli.main import run
 from mobilesam.core.metrics import mask_iou
+from mobilesam.core.rle import rle_to_mask
 from mobilesam.train.checkpoint import read_metadata
 from mobilesam.train.data import Samples, flip_padded, reduce_mask, split_sets
 from mobilesam.train.finish import FORMAT_SINCE
@@ -153,6 +154,73 @@ def test_samples_show_the_boxes_of_their_objects(data: Path) -> None:
                 around = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) * 2.0
                 assert (boxes - around).abs().amax(1).min() <= 4
         assert (sample["boxes"][:, -1] == 0).all()
+
+
+def test_backgrounds_are_what_no_object_covers(data: Path) -> None:
+    recipe = dataclasses.replace(read_recipe(data / "recipe.toml"), background=1.0)
+    photographs, _ = split_sets(recipe, data)
+    samples = Samples(photographs, recipe, recipe.stages[0], 0)
+    photograph = photographs[0].photograph
+    crop = (10, 20, photograph.width, photograph.height - 5)
+    objects = [rle_to_mask(instance.segmentation) for instance in photograph.instances]
+    targets = [np.zeros((32, 32), np.float32)] * 2
+    number = samples._put_background(targets, photograph.instances, crop, np.random.default_rng(0))
+    assert number in (0, 1)
+    rest = ~np.any(objects, 0)[20:-5, 10:]
+    np.testing.assert_array_equal(targets[number], reduce_mask(rest, 32))
+    assert targets[1 - number].sum() == 0
+
+
+def test_backgrounds_are_asked_for_by_boxes(data: Path) -> None:
+    recipe = dataclasses.replace(read_recipe(data / "recipe.toml"), background=1.0)
+    stage = dataclasses.replace(recipe.stages[0], objects=1)  # so that the background is the only one
+    photographs, _ = split_sets(recipe, data)
+    samples = Samples(photographs, recipe, stage, 0)
+    found = 0
+    for number in range(20):
+        sample = samples[number]
+        labels = sample["point_labels"]
+        for target, label in zip(sample["targets"], labels, strict=True):
+            if target.mean() > 0.3 and (labels != -1).any():  # larger than any disc
+                found += 1
+                assert (label == 2).sum() == (label == 3).sum() == 1
+    assert found > 10
+    partial = Samples([dataclasses.replace(drawn, partial=True) for drawn in photographs], recipe, stage, 0)
+    plain = Samples(photographs, dataclasses.replace(recipe, background=0.0), stage, 0)
+    for number in range(5):
+        assert torch.equal(partial[number]["targets"], plain[number]["targets"])
+
+
+def test_pasted_objects_are_seen_where_their_target_is(data: Path) -> None:
+    recipe = read_recipe(data / "recipe.toml")
+    photographs, _ = split_sets(recipe, data)
+    samples = Samples(photographs, dataclasses.replace(recipe, copy_paste=1.0), recipe.stages[0], 0)
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    behind = np.zeros((32, 32), np.float32)
+    behind[:, :8] = 1
+    for seed in range(60):
+        image, targets = samples._paste(grey, [behind], 0, np.random.default_rng(seed))
+        if len(targets) == 1:
+            assert (image == grey).all()
+            continue
+        left, pasted = targets
+        assert (grey == 128).all()
+        changed = (image != 128).any(2).reshape(32, 2, 32, 2).mean((1, 3))
+        assert changed[pasted == 0].max() == 0
+        assert changed[pasted == 1].mean() > 0.9
+        np.testing.assert_allclose(left, behind * (1 - pasted))
+        return
+    pytest.fail("nothing was pasted in 60 tries")
+
+
+def test_an_edge_counts_more_where_it_is_asked_to() -> None:
+    target = torch.from_numpy(disc())[None]
+    logits = (target * 2 - 1) * 9
+    near, far = logits.clone(), logits.clone()
+    near[0, 20, 29], far[0, 60, 5] = -9, 9  # a pixel at the disc's edge, and one far outside it
+    for mistake, more in ((near, True), (far, False)):
+        plain, weighted = (mask_losses(mistake[:, None], target, boundary) for boundary in (0.0, 4.0))
+        assert (weighted > 1.5 * plain).item() == more
 
 
 def test_sets_without_a_large_object_are_refused(data: Path) -> None:

@@ -33,6 +33,10 @@ SMALLEST_CROP = 0.35  # of a side
 MOST_BOXES = 64  # of a sample
 LEAST_BOX_SIDE = 4.0  # of an object that the head for objects learns, in pixels of the input
 SEEN = 0.25  # of an object that a crop must show
+BACKGROUND = (0.1, 0.9)  # least and greatest part of a crop that a background is
+PASTED = (0.15, 0.6)  # least and greatest longer side of a pasted object, in sides of the input
+LEAST_PASTED = 0.01  # part of its photograph that a pasted object covers there
+LEAST_PASTED_SIDE = 12  # pixels of the input
 KEPT_BYTES = 3 * 2**30  # of decoded photographs, in each worker
 
 # Slots of a step's prompts, and how often: SAM pads a prompt without a box, so a box,
@@ -136,14 +140,23 @@ class Samples(Dataset):
             if targets:
                 break
         image = crop_pixels(self._read(photograph), crop, size)
+        background = None  # number of the target that is one
+        if self.recipe.background and not drawn.partial and rng.random() < self.recipe.background:
+            background = self._put_background(targets, photograph.instances, crop, rng)
+        if self.recipe.copy_paste and not self.stage.boxes and rng.random() < self.recipe.copy_paste:
+            image, targets = self._paste(image, targets, background, rng)
         image = recolour(image, rng)
         boxes = crop_boxes(photograph.instances, crop, size) if self.stage.boxes else np.zeros((0, 4))
         if rng.random() < 0.5:
             image, boxes = flip(image, boxes)
             width = image.shape[1]
             targets = [flip_padded(target, width * target.shape[0] / size) for target in targets]
-        chosen = [targets[i % len(targets)] for i in range(n)]
-        prompts = [draw_prompt(target, draw_kind(slots, rng), slots, size, rng) for target in chosen]
+        numbers = [i % len(targets) for i in range(n)]
+        chosen = [targets[number] for number in numbers]
+        prompts = [
+            draw_prompt(target, draw_kind(slots, rng, boxed=number == background), slots, size, rng)
+            for number, target in zip(numbers, chosen, strict=True)
+        ]
         sample = {
             "pixels": normalise(image, size),
             "targets": np.stack(chosen),
@@ -179,6 +192,67 @@ class Samples(Dataset):
                 break
         return targets
 
+    def _put_background(
+        self,
+        targets: list[np.ndarray],
+        instances: tuple[Instance, ...],
+        crop: tuple[int, int, int, int],
+        rng: np.random.Generator,
+    ) -> int | None:
+        """Put what no object of the crop covers in a target's place; return which, if there is enough of it."""
+        x0, y0, x1, y1 = crop
+        rest = np.ones((y1 - y0, x1 - x0), bool)
+        for instance in instances:
+            if not is_outside(instance.bbox, crop):
+                rest &= ~rle_to_mask(instance.segmentation)[y0:y1, x0:x1]
+        if not BACKGROUND[0] < rest.mean() < BACKGROUND[1]:
+            return None
+        number = int(rng.integers(len(targets)))
+        targets[number] = reduce_mask(rest, self.low_res)
+        return number
+
+    def _paste(
+        self, image: np.ndarray, targets: list[np.ndarray], kept: int | None, rng: np.random.Generator
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Paste another photograph's object in, and put it in a target's place, or after them.
+
+        Nothing is done where it is too small or too large, or would hide a target.
+
+        Args:
+            image: (h, w, 3), the input without its padding.
+            targets: (s, s) each.
+            kept: number of a target whose place is not taken.
+            rng: source of all draws.
+        """
+        drawn = self._draw(rng).photograph
+        least = LEAST_PASTED * drawn.width * drawn.height
+        large = [instance for instance in drawn.instances if instance.segmentation.area >= least]
+        places = [i for i in range(len(targets)) if i != kept]
+        if len(targets) < self.stage.objects:
+            places = [len(targets)]
+        if not (large and places):
+            return image, targets
+        instance = large[rng.integers(len(large))]
+        size = self.stage.image_size
+        alpha, pasted = cut_out(instance, self._read(drawn), int(size * rng.uniform(*PASTED)))
+        room = np.subtract(image.shape[:2], alpha.shape)
+        if min(alpha.shape) < LEAST_PASTED_SIDE or room.min() <= 0:
+            return image, targets
+        y, x = rng.integers(room)
+        cover = np.zeros((size, size), np.float32)
+        cover[y : y + alpha.shape[0], x : x + alpha.shape[1]] = alpha
+        cells = size // self.low_res
+        small = cover.reshape(self.low_res, cells, self.low_res, cells).mean((1, 3))
+        left = [target * (1 - small) for target in targets]
+        if any(target.mean() < self.recipe.smallest_object for target in left):
+            return image, targets
+        place = int(rng.choice(places))
+        left[place : place + 1] = [small]
+        image = image.copy()
+        window = image[y : y + alpha.shape[0], x : x + alpha.shape[1]]
+        window[:] = window * (1 - alpha[..., None]) + pasted * alpha[..., None]
+        return image, left
+
     def _draw(self, rng: np.random.Generator) -> Drawn:
         return self.photographs[rng.choice(len(self.photographs), p=self.chances)]
 
@@ -209,13 +283,13 @@ class BoxSamples(Samples):
         return {"pixels": normalise(image, size), **box_arrays(boxes, partial=drawn.partial)}
 
 
-def draw_kind(slots: int, rng: np.random.Generator) -> str:
-    """Choose what an object's prompt of so many slots is."""
+def draw_kind(slots: int, rng: np.random.Generator, *, boxed: bool = False) -> str:
+    """Choose what an object's prompt of so many slots is; with ``boxed``, one that has a box if it can."""
     if slots == 0:
         return "mask"
     if slots == 2:
-        return "box" if rng.random() < BOXES else "point"
-    return "box_and_points" if rng.random() < 0.4 else "points"
+        return "box" if rng.random() < BOXES or boxed else "point"
+    return "box_and_points" if rng.random() < 0.4 or boxed else "points"
 
 
 def draw_crop(photograph: Photograph, rng: np.random.Generator) -> tuple[int, int, int, int]:
@@ -234,6 +308,15 @@ def crop_pixels(image: np.ndarray, crop: tuple[int, int, int, int], size: int) -
     """Cut out and resize so that the longer side is ``size``."""
     x0, y0, x1, y1 = crop
     return resize_image(image[y0:y1, x0:x1], input_size_of((y1 - y0, x1 - x0), size))
+
+
+def cut_out(instance: Instance, image: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cut an object out of its photograph, its longer side ``side`` pixels: the part of each that is object, pixels."""
+    mask = rle_to_mask(instance.segmentation)
+    x0, y0, x1, y1 = mask_to_box(mask)
+    pixels = crop_pixels(image, (x0, y0, x1, y1), side)
+    height, width = pixels.shape[:2]
+    return reduce_mask(mask[y0:y1, x0:x1], side)[:height, :width], pixels
 
 
 def is_outside(bbox: tuple[float, float, float, float], crop: tuple[int, int, int, int]) -> bool:

@@ -9,19 +9,32 @@ from torch.nn import functional as F
 FOCAL_WEIGHT = 20.0  # SAM's proportion of focal to dice
 FOCUS = 2.0  # exponent of the focal loss
 SECONDARY = 0.3  # weight of the mask tokens that a prompt is not meant for
+EDGE = 7  # cells; an edge is where the mean of so many a side differs from the middle one by EDGE_STEP
+EDGE_STEP = 0.02
 
 
-def mask_losses(logits: Tensor, target: Tensor) -> Tensor:
-    """Return focal + dice loss (B, M) of logits (B, M, s, s) against parts of pixels (B, s, s)."""
-    target = target[:, None].expand_as(logits)
+def mask_losses(logits: Tensor, target: Tensor, boundary: float = 0.0) -> Tensor:
+    """Return focal + dice loss (B, M) of logits (B, M, s, s) against parts of pixels (B, s, s).
+
+    ``boundary`` is how much more the focal loss of a pixel near the target's edge counts.
+    """
+    target = target[:, None]
+    weight = 1 + boundary * edges(target) if boundary else 1.0
+    target = target.expand_as(logits)
     probability = logits.sigmoid()
     focus = (probability - target).abs().pow(FOCUS)
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    focal = (focus * entropy).mean((-2, -1))
+    focal = (weight * focus * entropy).mean((-2, -1))
     overlap = (probability * target).sum((-2, -1))
     total = probability.sum((-2, -1)) + target.sum((-2, -1))
     dice = 1 - (2 * overlap + 1) / (total + 1)
     return FOCAL_WEIGHT * focal + dice
+
+
+def edges(target: Tensor) -> Tensor:
+    """Return 1 where an edge of a target (B, 1, s, s) is near, 0 elsewhere."""
+    mean = F.avg_pool2d(target, EDGE, stride=1, padding=EDGE // 2, count_include_pad=False)
+    return ((mean - target).abs() > EDGE_STEP).to(target.dtype)
 
 
 @torch.no_grad()
@@ -33,7 +46,9 @@ def mask_ious(logits: Tensor, target: Tensor) -> Tensor:
     return overlap / union.clamp(min=1)
 
 
-def prompt_loss(logits: Tensor, iou_predictions: Tensor, target: Tensor, ambiguous: Tensor) -> Tensor:
+def prompt_loss(
+    logits: Tensor, iou_predictions: Tensor, target: Tensor, ambiguous: Tensor, boundary: float = 0.0
+) -> Tensor:
     """Return the mean loss of a batch of prompts.
 
     One point is ambiguous: it trains the best of the three masks. Any other prompt
@@ -45,8 +60,9 @@ def prompt_loss(logits: Tensor, iou_predictions: Tensor, target: Tensor, ambiguo
         iou_predictions: (B, 4).
         target: (B, s, s).
         ambiguous: (B,) whether the prompt is one point.
+        boundary: see :func:`mask_losses`.
     """
-    losses = mask_losses(logits, target)  # (B, 4)
+    losses = mask_losses(logits, target, boundary)  # (B, 4)
     single, best = losses[:, 0], losses[:, 1:].amin(1)
     mask = torch.where(ambiguous, best + SECONDARY * single, single + SECONDARY * best)
     quality = (iou_predictions - mask_ious(logits, target)).square().mean(1)

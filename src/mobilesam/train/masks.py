@@ -72,7 +72,7 @@ def mask_loss(
         coords, labels = torch.cat([click, coords], 1), torch.cat([label, labels], 1)
     with mixed_precision(device):
         logits, quality = network.decode(embedding, coords, labels, masks, mask_tokens=ALL_MASKS)
-    return prompt_loss(logits.float(), quality.float(), targets, one_point(labels))
+    return prompt_loss(logits.float(), quality.float(), targets, one_point(labels), recipe.boundary)
 
 
 def box_loss(network: Sam, embedding: dict[str, Tensor], batch: dict[str, Tensor], device: str) -> Tensor:

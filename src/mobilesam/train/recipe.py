@@ -79,6 +79,10 @@ class Recipe:
         held_out: part of each set's photographs that is only scored, never trained on.
         correct: chance that a step corrects its prompts with a click, and the mask so far as mask prompt,
             before it trains; once more with the same chance after each.
+        background: chance that one of a photograph's objects is what none of them covers, asked for by a
+            box. Without it a box around a background means the thing in front.
+        copy_paste: chance that an object of another photograph is pasted in; not where boxes are trained.
+        boundary: how much more the focal loss of pixels near an object's edge counts.
         smallest_object: least part of the input that an object must cover.
         clip_norm: largest norm of the gradient.
     """
@@ -95,6 +99,9 @@ class Recipe:
     ema_decay: float = 0.999
     held_out: float = 0.03
     correct: float = 0.4
+    background: float = 0.0
+    copy_paste: float = 0.0
+    boundary: float = 0.0
     smallest_object: float = 0.0012
     clip_norm: float = 1.0
 
