@@ -147,7 +147,7 @@ def test_every_public_name_is_documented() -> None:
 def test_every_long_series_has_its_result() -> None:
     page = (ROOT / "docs/explanation/long-series.md").read_text()
     told = set(re.findall(r"^\| `(test_\w+)`", page, re.M))
-    marked = r"pytest\.mark\.long\b[\s\S]*?\ndef (test_\w+)"  # a whole test, or some of its parameters
+    marked = r"pytest\.mark\.long\b[\s\S]*?\n *def (test_\w+)"  # a whole test, or some of its parameters
     assert told == {
         n for path in (ROOT / "tests").rglob("*.py") for n in re.findall(marked, path.read_text())
     }
