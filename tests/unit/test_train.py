@@ -20,10 +20,12 @@ from mobilesam import ConfigError, Prompt, WeightsError, load
 from mobilesam.cli.main import run
 from mobilesam.core.metrics import mask_iou
 from mobilesam.core.rle import rle_to_mask
+from mobilesam.networks.build import build_network
 from mobilesam.train.checkpoint import read_metadata
 from mobilesam.train.data import Samples, flip_padded, reduce_mask, split_sets
 from mobilesam.train.finish import FORMAT_SINCE
 from mobilesam.train.losses import mask_ious, mask_losses, prompt_loss
+from mobilesam.train.masks import score_held_out
 from mobilesam.train.prompts import corrective_click, draw_coarse_mask, draw_prompt
 from mobilesam.train.recipe import Recipe, SourceSet, Stage, read_recipe
 from mobilesam.weights.reading import NEEDS_KEY
@@ -189,6 +191,15 @@ def test_backgrounds_are_asked_for_by_boxes(data: Path) -> None:
     plain = Samples(photographs, dataclasses.replace(recipe, background=0.0), stage, 0)
     for number in range(5):
         assert torch.equal(partial[number]["targets"], plain[number]["targets"])
+
+
+def test_held_out_photographs_are_scored_as_they_are(data: Path) -> None:
+    recipe = read_recipe(data / "recipe.toml")
+    _, held_out = split_sets(recipe, data)
+    changed = dataclasses.replace(recipe, background=1.0, copy_paste=1.0)
+    network = build_network("pocket")
+    scores = [score_held_out(network, one, recipe.stages[0], held_out, "cpu") for one in (recipe, changed)]
+    assert scores[0] == scores[1]
 
 
 def test_pasted_objects_are_seen_where_their_target_is(data: Path) -> None:

@@ -9,6 +9,7 @@ alone. The steps follow each other in :mod:`~mobilesam.train.loop`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,12 +121,13 @@ def repeat(embedding: dict[str, Tensor], prompts: int) -> dict[str, Tensor]:
 def score_held_out(
     network: Sam, recipe: Recipe, stage: Stage, held_out: list[Drawn], device: str
 ) -> dict[str, float]:
-    """Score a network on the held-out photographs, the same prompts every time.
+    """Score a network on the held-out photographs as they are, the same prompts every time.
 
     Mean IoU at the resolution of the logits: of the single mask for a box, of the
     model's own choice and of the best of three for one point.
     """
-    samples = Samples(held_out, recipe, stage, recipe.steps)
+    plain = replace(recipe, background=0.0, copy_paste=0.0)
+    samples = Samples(held_out, plain, stage, recipe.steps)
     found: dict[str, list[Tensor]] = {"box": [], "point_choice": [], "point_best": []}
     recalls: list[Tensor] = []
     for number in range(HELD_OUT_STEPS * 4):
