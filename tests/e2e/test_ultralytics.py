@@ -424,7 +424,7 @@ class TestWeights:
             ("sam_l.pt", "sam_vit_l"),
             ("sam_h.pt", "sam_vit_h"),
             ("vit_t", "mobile_sam"),
-            ("pocket", "pocket-3"),
+            ("pocket", "pocket-4"),
             ("efficientvit_sam_l2.pt", "efficientvit_sam_l2"),
         ],
     )

@@ -18,11 +18,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from mobilesam import ConfigError, DeadlineError, OutputError, WeightsError, WeightsWarning, load
 from mobilesam.cli.main import run
 from mobilesam.cli.progress import describe
-from mobilesam.weights import ENTRIES, entry_of, store, weights_path
+from mobilesam.weights import (
+    ENTRIES,
+    average_weights,
+    entry_of,
+    read_tensors,
+    read_weights,
+    store,
+    weights_path,
+)
 from mobilesam.weights.transfer import TransferError, check_address
 from tests.known_weights import CONTENT, KNOWN, names_in
 from tests.lying_server import PIECE, PIECE_SECONDS, Server, serving
@@ -317,7 +327,7 @@ def test_commands_from_fetching_to_removing(server: Server, home: Path, tmp_path
         (("verify",), 0, r"(.*: is the published file\n){2}", ""),
         (("remove", "known"), 0, r"removed .*known\.safetensors", ""),
         (("remove", "pocket"), 2, "", "is part of the package"),
-        (("pull", "pocket"), 0, r"pocket-3\.safetensors", ""),
+        (("pull", "pocket"), 0, r"pocket-4\.safetensors", ""),
         (("pull", "object_aware_model"), 2, "", "AGPL-3.0"),
         (("pull", "nothing"), 2, "", "unknown; choose one of"),
     ]:  # fmt: skip
@@ -333,11 +343,11 @@ def test_commands_from_fetching_to_removing(server: Server, home: Path, tmp_path
 def test_import_recognises_a_file_by_its_sum(home: Path, tmp_path: Path, registered: None, capsys) -> None:
     (tmp_path / "download(1).bin").write_bytes(CONTENT)
     # The package's own file has the same sum, and comes first in the registry.
-    pocket = ENTRIES.pop("pocket-3")
+    pocket = ENTRIES.pop("pocket-4")
     try:
         assert run(["weights", "import", str(tmp_path / "download(1).bin")]) == 0
     finally:
-        ENTRIES["pocket-3"] = pocket
+        ENTRIES["pocket-4"] = pocket
     assert (home / KNOWN.file).read_bytes() == CONTENT
     assert names_in(home) == [KNOWN.file]
     assert run(["weights", "import", str(tmp_path / "download(1).bin")]) == 0
@@ -409,7 +419,7 @@ def test_W52_a_name_in_the_registry_that_leads_elsewhere(file: str) -> None:
 
 
 def test_W53_import_of_a_file_with_the_longest_name(home: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setitem(ENTRIES, "pocket-3", KNOWN)
+    monkeypatch.setitem(ENTRIES, "pocket-4", KNOWN)
     (tmp_path / ("家" * 85)).write_bytes(CONTENT)
     assert store.import_file(tmp_path / ("家" * 85)) == (KNOWN, home / KNOWN.file)
 
@@ -574,7 +584,7 @@ def test_W45_W46_a_full_disk_is_told_with_its_bytes(server: Server, tmp_path: Pa
             pull_from(server, "honest", monkeypatch)
         assert server.requests == []  # told before the first byte
         (tmp_path / "got.bin").write_bytes(CONTENT)
-        monkeypatch.setitem(ENTRIES, "pocket-3", KNOWN)
+        monkeypatch.setitem(ENTRIES, "pocket-4", KNOWN)
         with pytest.raises(OutputError, match=said):
             store.import_file(tmp_path / "got.bin")
         place = disk / "home" / KNOWN.sha256[:12]
@@ -672,3 +682,52 @@ def test_W48_eight_threads_at_once(server: Server, home: Path, monkeypatch) -> N
     assert len(server.requests) == 1
     assert "known: another process is at it; waiting" in remarks
     assert names_in(home) == [KNOWN.file]
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """Weights of pocket's network that are a little larger than pocket's."""
+    tensors = {
+        name: np.asarray(t * 1.5).astype(t.dtype) for name, t in read_weights(entry_of("pocket")).items()
+    }
+    save_file(tensors, tmp_path / "own.safetensors")
+    return tmp_path / "own.safetensors"
+
+
+def test_an_average_lies_between_its_weights(own: Path, tmp_path: Path, capfd) -> None:
+    out = tmp_path / "both.safetensors"
+    command = ["weights", "average", "pocket", str(own), "--parts", "1,3", "--out", str(out)]
+    assert run(command) == 0
+    assert str(out) in capfd.readouterr().out
+    pocket, both = read_weights(entry_of("pocket")), read_tensors(out)
+    assert pocket.keys() == both.keys()
+    for name, tensor in pocket.items():
+        wanted = tensor * 1.375 if tensor.dtype.kind == "f" else tensor
+        np.testing.assert_allclose(both[name], wanted, rtol=1e-5, atol=1e-7, err_msg=name)
+    with safe_open(out, "np") as file:
+        assert file.metadata()["averaged_from"] == "pocket 0.25, own.safetensors 0.75"
+    assert load("pocket", checkpoint=out).name
+    assert run(command) == 6
+    assert "exists already; pass --overwrite" in capfd.readouterr().err
+    assert run([*command, "--overwrite"]) == 0
+
+
+def test_an_average_of_what_does_not_fit_is_refused(own: Path, tmp_path: Path) -> None:
+    out = tmp_path / "both.safetensors"
+    for sources, parts, kind, message in (
+        ([own], [], ConfigError, "1 given; an average needs at least two"),
+        ([own, own], [1], ConfigError, "parts: 1 for 2 weights"),
+        ([own, own], [1, 0], ConfigError, "parts: 1, 0; each must be above 0"),
+        ([own, own], [1, float("nan")], ConfigError, "each must be above 0"),
+        (["pocket", tmp_path / "none.pt"], [], WeightsError, r"none\.pt: not found"),
+        (["pocket", "detector_nano"], [], ConfigError, "is no whole model"),
+    ):
+        with pytest.raises(kind, match=message):
+            average_weights(sources, out, parts=parts)
+        assert not out.exists()
+    tensors = read_tensors(own)
+    tensors.pop(next(iter(tensors)))
+    save_file(tensors, tmp_path / "part.safetensors")
+    with pytest.raises(WeightsError, match=r"part\.safetensors: not the weights of this network: lacks"):
+        average_weights([own, tmp_path / "part.safetensors"], out)
+    assert run(["weights", "average", "pocket", str(own), "--parts", "1;3", "--out", str(out)]) == 2

@@ -21,6 +21,7 @@ from mobilesam.cli.main import run
 from mobilesam.core.metrics import mask_iou
 from mobilesam.core.rle import rle_to_mask
 from mobilesam.networks.build import build_network
+from mobilesam.networks.pocket_decoder import MaskEvidence
 from mobilesam.train.checkpoint import read_metadata
 from mobilesam.train.data import Samples, flip_padded, reduce_mask, split_sets
 from mobilesam.train.finish import FORMAT_SINCE
@@ -159,7 +160,7 @@ def test_samples_show_the_boxes_of_their_objects(data: Path) -> None:
 
 
 def test_backgrounds_are_what_no_object_covers(data: Path) -> None:
-    recipe = dataclasses.replace(read_recipe(data / "recipe.toml"), background=1.0)
+    recipe = read_recipe(data / "recipe.toml")
     photographs, _ = split_sets(recipe, data)
     samples = Samples(photographs, recipe, recipe.stages[0], 0)
     photograph = photographs[0].photograph
@@ -174,8 +175,9 @@ def test_backgrounds_are_what_no_object_covers(data: Path) -> None:
 
 
 def test_backgrounds_are_asked_for_by_boxes(data: Path) -> None:
-    recipe = dataclasses.replace(read_recipe(data / "recipe.toml"), background=1.0)
-    stage = dataclasses.replace(recipe.stages[0], objects=1)  # so that the background is the only one
+    recipe = read_recipe(data / "recipe.toml")
+    # One object, so that the background is the only one.
+    stage = dataclasses.replace(recipe.stages[0], objects=1, background=1.0)
     photographs, _ = split_sets(recipe, data)
     samples = Samples(photographs, recipe, stage, 0)
     found = 0
@@ -188,7 +190,7 @@ def test_backgrounds_are_asked_for_by_boxes(data: Path) -> None:
                 assert (label == 2).sum() == (label == 3).sum() == 1
     assert found > 10
     partial = Samples([dataclasses.replace(drawn, partial=True) for drawn in photographs], recipe, stage, 0)
-    plain = Samples(photographs, dataclasses.replace(recipe, background=0.0), stage, 0)
+    plain = Samples(photographs, recipe, dataclasses.replace(stage, background=0.0), 0)
     for number in range(5):
         assert torch.equal(partial[number]["targets"], plain[number]["targets"])
 
@@ -196,16 +198,17 @@ def test_backgrounds_are_asked_for_by_boxes(data: Path) -> None:
 def test_held_out_photographs_are_scored_as_they_are(data: Path) -> None:
     recipe = read_recipe(data / "recipe.toml")
     _, held_out = split_sets(recipe, data)
-    changed = dataclasses.replace(recipe, background=1.0, copy_paste=1.0)
+    stage = recipe.stages[0]
+    changed = dataclasses.replace(stage, background=1.0, copy_paste=1.0)
     network = build_network("pocket")
-    scores = [score_held_out(network, one, recipe.stages[0], held_out, "cpu") for one in (recipe, changed)]
+    scores = [score_held_out(network, recipe, one, held_out, "cpu") for one in (stage, changed)]
     assert scores[0] == scores[1]
 
 
 def test_pasted_objects_are_seen_where_their_target_is(data: Path) -> None:
     recipe = read_recipe(data / "recipe.toml")
     photographs, _ = split_sets(recipe, data)
-    samples = Samples(photographs, dataclasses.replace(recipe, copy_paste=1.0), recipe.stages[0], 0)
+    samples = Samples(photographs, recipe, dataclasses.replace(recipe.stages[0], copy_paste=1.0), 0)
     grey = np.full((64, 64, 3), 128, np.uint8)
     behind = np.zeros((32, 32), np.float32)
     behind[:, :8] = 1
@@ -253,6 +256,10 @@ def test_recipes_are_checked(tmp_path: Path) -> None:
         (good.replace('"pocket"', '"nope"'), "network must be one of"),
         (good.replace("warm_up = 4", "masks = 1"), "masks is 1; give a value of type bool"),
         (good.replace('path = "set"', 'path = "set"\npartial = "x"'), "partial is 'x'; give a value of type"),
+        (
+            good.replace("warm_up = 4", "masks = false"),
+            "stage 1 trains nothing; give it masks, scores or boxes",
+        ),
         ("nonsense", "not a TOML file"),
     ]:
         (tmp_path / "r.toml").write_text(text)
@@ -261,7 +268,7 @@ def test_recipes_are_checked(tmp_path: Path) -> None:
 
 
 def test_the_shipped_recipe_reads() -> None:
-    recipe = read_recipe(ROOT / "recipes" / "pocket-3.toml")
+    recipe = read_recipe(ROOT / "recipes" / "pocket-4.toml")
     assert all(source.terms for source in recipe.sets)
     assert recipe.network == "pocket"
     assert recipe.steps == sum(stage.steps for stage in recipe.stages)
@@ -324,7 +331,7 @@ def test_a_run_starts_from_the_published_trunks(shared: Path) -> None:
     from mobilesam.train.loop import make_optimizer
     from mobilesam.train.start import start_network
 
-    recipe = read_recipe(ROOT / "recipes" / "pocket-3.toml")
+    recipe = read_recipe(ROOT / "recipes" / "pocket-4.toml")
     network = start_network(recipe, shared)
     frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
     assert "image_encoder.trunk.stem.conv.weight" in frozen
@@ -443,6 +450,79 @@ def test_learning_happens(data: Path) -> None:
         report=lambda p: losses.append(p.loss),
     )
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_stage_trains_what_it_says(data: Path) -> None:
+    from mobilesam.train.masks import train_masks
+
+    parts = {
+        "scores": ("mask_decoder.iou_prediction_head.", "mask_decoder.evidence."),
+        "boxes": ("proposal_head.",),
+    }
+    one = Stage(image_size=64, steps=3, images=2, objects=2, learning_rate=1e-3, warm_up=1, masks=False)
+    for changes, trained in (
+        ({"scores": True}, parts["scores"]),
+        ({"boxes": 0.1}, parts["boxes"]),
+        ({"scores": True, "boxes": 0.1}, parts["scores"] + parts["boxes"]),
+    ):
+        recipe = Recipe(
+            network="pocket",
+            sets=(SourceSet("set"),),
+            stages=(dataclasses.replace(one, **changes),),
+            held_out=0.0,
+        )
+        out = data / "-".join(changes)
+        train_masks(recipe, data, out, workers=0, save_every=1)
+        after = load_file(newest(out))
+        torch.manual_seed(recipe.seed)
+        for name, value in build_network("pocket").state_dict().items():
+            moved = not np.array_equal(after[f"weights/{name}"], value.numpy())
+            assert not moved or name.startswith(trained), name
+        for part in trained:
+            names = [n for n in after if n.startswith(f"weights/{part}")]
+            assert any((after[n] != after[n.replace("weights", "average", 1)]).any() for n in names), part
+
+
+def test_a_stage_starts_from_the_average_of_the_one_before(data: Path) -> None:
+    from mobilesam.train.masks import train_masks
+
+    one = Stage(image_size=64, steps=4, images=2, objects=2, learning_rate=1e-3, warm_up=1)
+    recipe = Recipe(
+        network="pocket",
+        sets=(SourceSet("set"),),
+        stages=(one, dataclasses.replace(one, masks=False, boxes=0.1)),
+        held_out=0.0,
+    )
+    train_masks(recipe, data, data / "run", workers=0, save_every=4)
+    first, second = (load_file(data / "run" / f"step-0000000{step}.safetensors") for step in (4, 8))
+    name = "mask_decoder.pointwise.weight"
+    assert (first[f"weights/{name}"] != first[f"average/{name}"]).any()
+    for kind in ("weights", "average"):
+        np.testing.assert_array_equal(second[f"{kind}/{name}"], first[f"average/{name}"])
+
+
+def test_a_mask_is_judged_by_itself() -> None:
+    torch.manual_seed(0)
+    evidence = MaskEvidence()
+    logits, predictions = torch.randn(2, 4, 16, 16) * 3, torch.rand(2, 4)
+    torch.nn.init.normal_(evidence.narrow.weight)
+    every = evidence(predictions, logits, torch.arange(4))
+    for tokens in ([0], [1, 2, 3], [2]):
+        some = evidence(predictions, logits[:, tokens], torch.tensor(tokens))
+        torch.testing.assert_close(some, every[:, tokens])
+    logits.requires_grad_()
+    evidence(predictions, logits, torch.arange(4)).sum().backward()
+    assert logits.grad is None
+
+
+def test_the_more_certain_mask_is_the_better_one_at_first() -> None:
+    evidence = MaskEvidence()
+    mask = torch.from_numpy(disc())[None, None] * 2 - 1
+    logits = torch.cat([mask * 3, mask, mask * 4, mask * 2], 1)
+    found = evidence(torch.rand(1, 4), logits, torch.arange(4))
+    assert found[0, 1:].argsort().tolist() == [0, 2, 1]
+    empty = evidence(torch.rand(1, 4), torch.full_like(logits, -5.0), torch.arange(4))
+    assert torch.isfinite(empty).all()
 
 
 def test_the_published_architecture_trains_too(data: Path) -> None:

@@ -1,4 +1,4 @@
-"""``mobilesam weights``: fetch, import, check and remove published weights."""
+"""``mobilesam weights``: fetch, import, check, average and remove weights."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ from pathlib import Path
 import click
 
 from mobilesam.cli.progress import TransferProgress
-from mobilesam.core.errors import WeightsError
+from mobilesam.core.errors import ConfigError, WeightsError
 from mobilesam.core.text import printable
-from mobilesam.weights import ENTRIES, NOT_OFFERED, WeightsEntry, entry_of, store, weights_path
+from mobilesam.weights import (
+    ENTRIES,
+    NOT_OFFERED,
+    WeightsEntry,
+    average_weights,
+    entry_of,
+    store,
+    weights_path,
+)
 
 
 @click.group()
 def weights() -> None:
-    """Fetch, import, check and remove published weights.
+    """Fetch, import, check, average and remove weights.
 
     \b
     mobilesam weights list
@@ -115,6 +123,28 @@ def remove(name: str) -> None:
     """
     for removed in store.remove(entry_of(name)):
         click.echo(f"removed {printable(removed)}")
+
+
+@weights.command()
+@click.argument("sources", nargs=-1, metavar="WEIGHTS...")
+@click.option("--out", required=True, metavar="FILE", type=click.Path(path_type=Path), help="File to write.")
+@click.option("--parts", metavar="A,B,...", help="How much of each; all the same without.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+def average(sources: tuple[str, ...], out: Path, parts: str | None, overwrite: bool) -> None:
+    """Average WEIGHTS of one network, models by name or files, into one file.
+
+    Weights that were trained further, averaged with those they started from, keep more of what these could do.
+
+    \b
+    mobilesam weights average pocket runs/own/weights.safetensors --parts 1,3 --out both.safetensors
+    mobilesam segment photo.jpg --point 50%,50% --checkpoint both.safetensors
+    """
+    try:
+        shares = [float(part) for part in parts.split(",")] if parts is not None else []
+    except ValueError:
+        raise ConfigError(f"parts: {parts!r}; give numbers with commas between them, such as 1,3") from None
+    path = average_weights(sources, out, parts=shares, overwrite=overwrite)
+    click.echo(f"written: {printable(path)}")
 
 
 def state_of(entry: WeightsEntry) -> str:

@@ -62,5 +62,10 @@ def score_held_out(
 
 
 BOXES = Task(
-    samples=BoxSamples, start=start_detector, build=build_detector, step_loss=step_loss, score=score_held_out
+    samples=BoxSamples,
+    start=start_detector,
+    build=build_detector,
+    trained=lambda network, stage: [p for p in network.parameters() if p.requires_grad],
+    step_loss=step_loss,
+    score=score_held_out,
 )

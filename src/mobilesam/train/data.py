@@ -141,9 +141,9 @@ class Samples(Dataset):
                 break
         image = crop_pixels(self._read(photograph), crop, size)
         background = None  # number of the target that is one
-        if self.recipe.background and not drawn.partial and rng.random() < self.recipe.background:
+        if self.stage.background and not drawn.partial and rng.random() < self.stage.background:
             background = self._put_background(targets, photograph.instances, crop, rng)
-        if self.recipe.copy_paste and not self.stage.boxes and rng.random() < self.recipe.copy_paste:
+        if self.stage.copy_paste and not self.stage.boxes and rng.random() < self.stage.copy_paste:
             image, targets = self._paste(image, targets, background, rng)
         image = recolour(image, rng)
         boxes = crop_boxes(photograph.instances, crop, size) if self.stage.boxes else np.zeros((0, 4))

@@ -1,7 +1,7 @@
 """The loop that every training run goes through, on one screen.
 
 A step takes a batch, the loss that its task gives it, and moves the weights. What is kept is a
-running average of them. A run is stopped at any moment and goes on bit for bit: the state is in
+running average of them, from which the next stage starts. A run is stopped at any moment and goes on bit for bit: the state is in
 :mod:`~mobilesam.train.checkpoint`, the batches depend on their number alone.
 """
 
@@ -27,7 +27,7 @@ from mobilesam.train.data import Samples, batches, split_sets
 from mobilesam.train.recipe import Recipe, Stage
 
 LAST_RATE = 0.01  # what the cosine leaves of the learning rate
-AVERAGE_RAMP = 10  # the average forgets its start faster: decay min(d, (1 + t) / (RAMP + t))
+AVERAGE_RAMP = 10  # the average forgets a stage's start faster: decay min(d, (1 + t) / (RAMP + t))
 TAUGHT = {"trunk": "trunk", "detector": "detector", "features": "detector"}  # module -> the recipe's key
 
 
@@ -39,6 +39,7 @@ class Task:
         samples: makes the batches.
         start: from the recipe and the data folder to the network with its starting weights.
         build: from a network's name to such a network, untrained.
+        trained: from the network and a stage to the parameters that the stage trains.
         step_loss: from the network, a batch, the recipe, the stage, the step and the device to the loss.
         score: from a network, the recipe, the stage, the held-out photographs and the device to scores by name.
     """
@@ -46,6 +47,7 @@ class Task:
     samples: type[Samples]
     start: Callable[[Recipe, Path], nn.Module]
     build: Callable[[str], nn.Module]
+    trained: Callable[..., list[nn.Parameter]]
     step_loss: Callable[..., Tensor]
     score: Callable[..., dict[str, float]]
 
@@ -127,6 +129,8 @@ def train(
 
     while step < recipe.steps:
         stage, done = recipe.stage_at(step)
+        if done == 0:
+            network.load_state_dict(average)
         samples = task.samples(photographs, recipe, stage, step - done)
         for batch in batches(samples, done, workers):
             set_rates(optimizer, stage, step - samples.first_step)
@@ -135,7 +139,7 @@ def train(
                 raise TrainingDiverged(
                     f"step {step}: the loss is {loss}; take a lower learning_rate, the state of {newest} stays"
                 )
-            update_average(average, network, recipe.ema_decay, step)
+            update_average(average, network, recipe.ema_decay, step - samples.first_step)
             losses.append(loss)
             step += 1
             late = time.monotonic() - started > stop_after
@@ -200,7 +204,7 @@ def take_step(
     batch = {key: value.to(device) for key, value in batch.items()}
     loss = task.step_loss(network, batch, recipe, stage, step, device)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward(inputs=task.trained(network, stage))
     torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
     optimizer.step()
     return loss.item()
@@ -224,9 +228,9 @@ def mixed_precision(device: str) -> AbstractContextManager:
 
 
 @torch.no_grad()
-def update_average(average: dict[str, Tensor], network: nn.Module, decay: float, step: int) -> None:
-    """Move the averaged weights towards the network's."""
-    decay = min(decay, (1 + step) / (AVERAGE_RAMP + step))
+def update_average(average: dict[str, Tensor], network: nn.Module, decay: float, done: int) -> None:
+    """Move the averaged weights towards the network's after step ``done`` of a stage."""
+    decay = min(decay, (1 + done) / (AVERAGE_RAMP + done))
     for name, value in network.state_dict().items():
         if value.is_floating_point():
             average[name].lerp_(value, 1 - decay)

@@ -65,5 +65,14 @@ def prompt_loss(
     losses = mask_losses(logits, target, boundary)  # (B, 4)
     single, best = losses[:, 0], losses[:, 1:].amin(1)
     mask = torch.where(ambiguous, best + SECONDARY * single, single + SECONDARY * best)
-    quality = (iou_predictions - mask_ious(logits, target)).square().mean(1)
-    return (mask + quality).mean()
+    return mask.mean() + score_loss(logits, iou_predictions, target, ambiguous)
+
+
+def score_loss(logits: Tensor, iou_predictions: Tensor, target: Tensor, ambiguous: Tensor) -> Tensor:
+    """Return the mean squared error of predicted IoUs, of the masks that a prompt is meant for most of all.
+
+    The arguments are those of :func:`prompt_loss`.
+    """
+    errors = (iou_predictions - mask_ious(logits, target)).square()
+    single, three = errors[:, 0], errors[:, 1:].mean(1)
+    return torch.where(ambiguous, three + SECONDARY * single, single + SECONDARY * three).mean()

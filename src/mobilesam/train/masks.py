@@ -3,8 +3,8 @@
 A step draws photographs, objects and prompts (:mod:`~mobilesam.train.data`), decodes all four
 masks, and takes the loss of :mod:`~mobilesam.train.losses`; some steps first decode without
 gradient, once or several times, click where that mask is wrong and train on the corrected prompt. A
-stage may train the head for objects (:mod:`~mobilesam.train.objectness`) along with the masks, or
-alone. The steps follow each other in :mod:`~mobilesam.train.loop`.
+stage may train the head for objects (:mod:`~mobilesam.train.objectness`) along with the masks, or that
+head and the masks' scores without the masks. The steps follow each other in :mod:`~mobilesam.train.loop`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mobilesam.core.errors import ConfigError
 from mobilesam.networks.build import build_network
 from mobilesam.networks.sam import Sam
 from mobilesam.train.data import Drawn, Samples
 from mobilesam.train.loop import Task, channels_last, mixed_precision, train
-from mobilesam.train.losses import mask_ious, prompt_loss
+from mobilesam.train.losses import mask_ious, prompt_loss, score_loss
 from mobilesam.train.objectness import head_loss, proposal_recalls
 from mobilesam.train.prompts import corrective_click
 from mobilesam.train.recipe import Recipe, Stage
@@ -30,6 +30,8 @@ from mobilesam.train.start import start_network
 ALL_MASKS = (0, 1, 2, 3)
 MOST_CLICKS = 4  # corrections of a step's prompts before it trains
 HELD_OUT_STEPS = 12  # batches that are scored
+SCORE_PARTS = ("mask_decoder.iou_prediction_head.", "mask_decoder.evidence.")
+OBJECT_PARTS = ("proposal_head.",)
 
 
 def train_masks(recipe: Recipe, data: Path, out: Path, **options: Any) -> Path:
@@ -45,8 +47,8 @@ def step_loss(
     with mixed_precision(device), torch.set_grad_enabled(stage.masks):
         embedding = network.encode(channels_last(batch["pixels"]))
     loss = torch.zeros((), device=device)
-    if stage.masks:
-        loss = loss + mask_loss(network, embedding, batch, recipe, generator, device)
+    if stage.masks or stage.scores:
+        loss = loss + mask_loss(network, embedding, batch, recipe, stage, generator, device)
     if stage.boxes:
         loss = loss + stage.boxes * box_loss(network, embedding, batch, device)
     return loss
@@ -57,6 +59,7 @@ def mask_loss(
     embedding: dict[str, Tensor],
     batch: dict[str, Tensor],
     recipe: Recipe,
+    stage: Stage,
     generator: torch.Generator,
     device: str,
 ) -> Tensor:
@@ -73,7 +76,19 @@ def mask_loss(
         coords, labels = torch.cat([click, coords], 1), torch.cat([label, labels], 1)
     with mixed_precision(device):
         logits, quality = network.decode(embedding, coords, labels, masks, mask_tokens=ALL_MASKS)
-    return prompt_loss(logits.float(), quality.float(), targets, one_point(labels), recipe.boundary)
+    if not stage.masks:
+        return score_loss(logits.float(), quality.float(), targets, one_point(labels))
+    return prompt_loss(logits.float(), quality.float(), targets, one_point(labels), stage.boundary)
+
+
+def trained(network: Sam, stage: Stage) -> list[nn.Parameter]:
+    """Return what a stage trains: everything, or only the parts that judge masks and find objects."""
+    parts = SCORE_PARTS * stage.scores + OBJECT_PARTS * bool(stage.boxes)
+    return [
+        parameter
+        for name, parameter in network.named_parameters()
+        if parameter.requires_grad and (stage.masks or name.startswith(parts))
+    ]
 
 
 def box_loss(network: Sam, embedding: dict[str, Tensor], batch: dict[str, Tensor], device: str) -> Tensor:
@@ -126,8 +141,8 @@ def score_held_out(
     Mean IoU at the resolution of the logits: of the single mask for a box, of the
     model's own choice and of the best of three for one point.
     """
-    plain = replace(recipe, background=0.0, copy_paste=0.0)
-    samples = Samples(held_out, plain, stage, recipe.steps)
+    plain = replace(stage, background=0.0, copy_paste=0.0)
+    samples = Samples(held_out, recipe, plain, recipe.steps)
     found: dict[str, list[Tensor]] = {"box": [], "point_choice": [], "point_best": []}
     recalls: list[Tensor] = []
     for number in range(HELD_OUT_STEPS * 4):
@@ -156,5 +171,10 @@ def score_held_out(
 
 
 MASKS = Task(
-    samples=Samples, start=start_network, build=build_network, step_loss=step_loss, score=score_held_out
+    samples=Samples,
+    start=start_network,
+    build=build_network,
+    trained=trained,
+    step_loss=step_loss,
+    score=score_held_out,
 )

@@ -47,8 +47,13 @@ class Stage:
         objects: prompts a photograph.
         learning_rate: peak; falls as a cosine to a hundredth over the stage.
         warm_up: steps over which it rises.
-        masks: whether masks are trained; if not, only the head for objects is.
-        boxes: weight of that head's loss; without one, it is left as it is.
+        masks: whether everything that makes masks is trained, their predicted IoU included.
+        scores: whether, where masks are not, what predicts their IoU is trained on the masks as they are.
+        boxes: weight of the loss of the head for objects; without one, it is left as it is.
+        background: chance that one of a photograph's objects is what none of them covers, asked for by a
+            box. Without it a box around a background means the thing in front.
+        copy_paste: chance that an object of another photograph is pasted in; not where boxes are trained.
+        boundary: how much more the focal loss of pixels near an object's edge counts.
     """
 
     image_size: int
@@ -58,7 +63,11 @@ class Stage:
     learning_rate: float = 6e-4
     warm_up: int = 200
     masks: bool = True
+    scores: bool = False
     boxes: float = 0.0
+    background: float = 0.0
+    copy_paste: float = 0.0
+    boundary: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -79,10 +88,6 @@ class Recipe:
         held_out: part of each set's photographs that is only scored, never trained on.
         correct: chance that a step corrects its prompts with a click, and the mask so far as mask prompt,
             before it trains; once more with the same chance after each.
-        background: chance that one of a photograph's objects is what none of them covers, asked for by a
-            box. Without it a box around a background means the thing in front.
-        copy_paste: chance that an object of another photograph is pasted in; not where boxes are trained.
-        boundary: how much more the focal loss of pixels near an object's edge counts.
         smallest_object: least part of the input that an object must cover.
         clip_norm: largest norm of the gradient.
     """
@@ -99,9 +104,6 @@ class Recipe:
     ema_decay: float = 0.999
     held_out: float = 0.03
     correct: float = 0.4
-    background: float = 0.0
-    copy_paste: float = 0.0
-    boundary: float = 0.0
     smallest_object: float = 0.0012
     clip_norm: float = 1.0
 
@@ -134,6 +136,9 @@ def read_recipe(path: str | Path) -> Recipe:
         raise ConfigError(f"{path}: not a TOML file ({error})") from error
     sets = tuple(_build(path, SourceSet, entry) for entry in _tables(path, content, "sets"))
     stages = tuple(_build(path, Stage, entry) for entry in _tables(path, content, "stages"))
+    for number, stage in enumerate(stages, start=1):
+        if not (stage.masks or stage.scores or stage.boxes):
+            raise ConfigError(f"{path}: stage {number} trains nothing; give it masks, scores or boxes")
     known = {*NETWORKS, *DETECTORS}
     if content.get("network") not in known:
         raise ConfigError(f"{path}: network must be one of {', '.join(sorted(known))}")

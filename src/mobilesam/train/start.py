@@ -26,7 +26,8 @@ FROZEN = (
     "detector.backbone.stem",
     "detector.backbone.dark2",
 )
-HEAD = "proposal_head."
+# Parts that a network's older weights may lack: they start as if there had been no others.
+NEWER = ("proposal_head.", "mask_decoder.evidence.")
 
 
 def start_network(recipe: Recipe, data: Path) -> Sam:
@@ -54,8 +55,9 @@ def start_network(recipe: Recipe, data: Path) -> Sam:
         network.proposal_head.load_state_dict(read_yolox_head(data / recipe.detector))
     if recipe.start:
         start = read_start(recipe.start, data)
-        if not any(name.startswith(HEAD) for name in start):  # weights from before there was one
-            start |= {name: t.numpy() for name, t in network.state_dict().items() if name.startswith(HEAD)}
+        for part in NEWER:
+            if not any(name.startswith(part) for name in start):
+                start |= {n: t.numpy() for n, t in network.state_dict().items() if n.startswith(part)}
         load_tensors(network, start, f"{recipe.start}, the recipe's start,")
     return network
 

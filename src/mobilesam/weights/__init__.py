@@ -3,6 +3,7 @@
 Nothing here touches the network but ``transfer``, which only ``store.pull`` uses.
 """
 
+from mobilesam.weights.averaging import average_weights as average_weights
 from mobilesam.weights.folders import HOME_VARIABLE as HOME_VARIABLE
 from mobilesam.weights.folders import how_to_get as how_to_get
 from mobilesam.weights.folders import how_to_get_text_model as how_to_get_text_model

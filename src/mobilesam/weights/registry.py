@@ -106,10 +106,10 @@ ENTRIES = {
     entry.name: entry
     for entry in (
         WeightsEntry(
-            name="pocket-3",
+            name="pocket-4",
             network="pocket",
-            file="pocket-3.safetensors",
-            sha256="6bd628db579689a02fa401b39c3c558337eb98fd536e7670d3a1362ae5903c55",
+            file="pocket-4.safetensors",
+            sha256="345b8c91daab7de801de58ea16159da2a9ce08a5ef68ef9ce1cd98cf110d62c2",
             licence="CC BY 4.0 for the weights; see the model card for the terms of what they were trained on",
             about="small model trained by this project from human masks; no part of it is SAM's or MobileSAM's weights",
             thresholds=MaskThresholds(predicted_iou=0.3, stability_score=0.2),  # by bench/thresholds.py
@@ -175,7 +175,7 @@ ENTRIES = {
     )
 }
 ALIASES = {
-    "pocket": "pocket-3",
+    "pocket": "pocket-4",
     "vit_t": "mobile_sam",
     "vit_b": "sam_vit_b",
     "vit_l": "sam_vit_l",

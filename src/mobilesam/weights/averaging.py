@@ -1,0 +1,74 @@
+"""Average several weights of one network into one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save
+
+from mobilesam.core.errors import ConfigError
+from mobilesam.storage.atomic import refuse_existing, write_bytes
+from mobilesam.weights.reading import NEEDS_KEY, check_tensors, read_tensors, read_weights
+from mobilesam.weights.registry import ALIASES, ENTRIES, entry_of
+
+NEEDS = "0.1"  # the version of this package that first reads what is written here
+
+
+def average_weights(
+    sources: Sequence[str | Path], out: str | Path, *, parts: Sequence[float] = (), overwrite: bool = False
+) -> Path:
+    """Average weights of one network, tensor by tensor, and write them as float32 safetensors.
+
+    Weights that went on from others and these others, averaged, mostly keep what the first could do
+    while they gain what the second learnt (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
+
+    Args:
+        sources: names of models, or ``.pt`` and ``.safetensors`` files; two or more.
+        out: the file to write.
+        parts: of each source, in any unit; all the same if there are none.
+        overwrite: whether a file that is there is replaced.
+
+    Raises:
+        ConfigError: for fewer than two sources, or parts that are not as many positive numbers.
+        OutputError: if ``out`` is there, or cannot be written.
+        WeightsError: if a file cannot be read, or its tensors are not those of the first.
+    """
+    if len(sources) < 2:
+        raise ConfigError(f"sources: {len(sources)} given; an average needs at least two weights")
+    shares = [1.0] * len(sources) if len(parts) == 0 else [float(part) for part in parts]
+    if len(shares) != len(sources):
+        raise ConfigError(f"parts: {len(shares)} for {len(sources)} weights; give one for each")
+    if not all(part > 0 and math.isfinite(part) for part in shares):
+        raise ConfigError(f"parts: {', '.join(f'{part:g}' for part in shares)}; each must be above 0")
+    out = Path(out)
+    refuse_existing(out, overwrite=overwrite)
+    shares = [share / sum(shares) for share in shares]
+    mean: dict[str, np.ndarray] = {}
+    for source, share in zip(sources, shares, strict=True):
+        tensors = _read(source)
+        if not mean:
+            shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+            mean = {name: tensor * share if counts(tensor) else tensor for name, tensor in tensors.items()}
+            continue
+        check_tensors(tensors, shapes, str(source))
+        for name, tensor in tensors.items():
+            if counts(tensor):
+                mean[name] += tensor * np.float32(share)
+    made_of = ", ".join(f"{Path(s).name} {share:.3g}" for s, share in zip(sources, shares, strict=True))
+    arrays = {name: np.asarray(tensor) for name, tensor in mean.items()}
+    write_bytes(out, save(arrays, {NEEDS_KEY: NEEDS, "averaged_from": made_of}), overwrite=overwrite)
+    return out
+
+
+def counts(tensor: np.ndarray) -> bool:
+    """Whether a tensor is averaged: whole numbers, such as a count of batches, are the first weights'."""
+    return tensor.dtype.kind == "f"
+
+
+def _read(source: str | Path) -> dict[str, np.ndarray]:
+    if str(source) in ENTRIES or str(source) in ALIASES:
+        return read_weights(entry_of(str(source)))
+    return read_tensors(source)
