@@ -21,7 +21,7 @@ from mobilesam.core.rle import rle_to_mask
 from mobilesam.formats.coco import Photograph, read_instances, read_photograph
 
 PREDICTED_IOUS = (0.2, 0.3, 0.35, 0.4, 0.5, 0.6)
-STABILITIES = (0.2, 0.3, 0.4, 0.5, 0.6)
+STABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5)
 BOX_NMS = 0.7
 IOUS = np.arange(0.5, 1, 0.05)
 

@@ -148,7 +148,8 @@ class MaskEvidence(nn.Module):
         area = torch.log(count / (inside.shape[-2] * inside.shape[-1]))
         means, spreads = expected.new_tensor(self.MEANS), expected.new_tensor(self.SPREADS)
         seen = (torch.stack([expected, certainty, area], dim=-1) - means) / spreads
-        return expected + certainty - self.MEANS[1] + self.narrow(F.relu(self.widen(seen)))[..., 0]
+        found = expected + certainty - self.MEANS[1] + self.narrow(F.relu(self.widen(seen)))[..., 0]
+        return found + (found.clamp(0, 1) - found).detach()  # 0..1, and still a gradient beyond
 
 
 class PocketDecoder(nn.Module):

@@ -112,7 +112,7 @@ ENTRIES = {
             sha256="345b8c91daab7de801de58ea16159da2a9ce08a5ef68ef9ce1cd98cf110d62c2",
             licence="CC BY 4.0 for the weights; see the model card for the terms of what they were trained on",
             about="small model trained by this project from human masks; no part of it is SAM's or MobileSAM's weights",
-            thresholds=MaskThresholds(predicted_iou=0.3, stability_score=0.2),  # by bench/thresholds.py
+            thresholds=MaskThresholds(predicted_iou=0.3, stability_score=0.1),  # by bench/thresholds.py
         ),
         WeightsEntry(
             name="mobile_sam",
