@@ -36,7 +36,7 @@ class SamAutomaticMaskGenerator:
     ``points_per_side``, which becomes ``point_grids``.
 
     The thresholds are SAM's, whatever the model. ``pocket`` is less sure of itself: of its
-    masks hardly one passes them; give it ``pred_iou_thresh=0.3, stability_score_thresh=0.2``,
+    masks hardly one passes them; give it ``pred_iou_thresh=0.3, stability_score_thresh=0.1``,
     which :meth:`mobilesam.Model.everything` takes by itself.
 
     Args:
