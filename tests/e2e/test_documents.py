@@ -16,6 +16,7 @@ import torch
 
 import mobilesam
 from mobilesam.cli.main import run
+from mobilesam.weights import entry_of, weights_path
 from mobilesam.weights.folders import HOME_VARIABLE, TEXT_MODEL
 from tests.onnx_detectors import constant_detector, layout_outputs
 from tests.owl_networks import TinyOwl
@@ -54,6 +55,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owls: dict[str, TinyOw
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
     shutil.copytree(owls["owlv2"].folder, tmp_path / "home" / TEXT_MODEL)
+    (tmp_path / "runs" / "own").mkdir(parents=True)
+    shutil.copy(weights_path(entry_of("pocket")), tmp_path / "runs" / "own" / "weights.safetensors")
     (tmp_path / "shots").mkdir()
     for name in ("photo.jpg", "shots/a.jpg"):
         (tmp_path / name).write_bytes(jpeg(cat()))
