@@ -720,7 +720,12 @@ def test_an_average_of_what_does_not_fit_is_refused(own: Path, tmp_path: Path) -
         ([own, own], [1, 0], ConfigError, "parts: 1, 0; each must be above 0"),
         ([own, own], [1, float("nan")], ConfigError, "each must be above 0"),
         (["pocket", tmp_path / "none.pt"], [], WeightsError, r"none\.pt: not found"),
-        (["pocket", "detector_nano"], [], ConfigError, "is no whole model"),
+        (
+            ["pocket", "detector_nano"],
+            [],
+            WeightsError,
+            "detector_nano: holds an object detector, not pocket",
+        ),
     ):
         with pytest.raises(kind, match=message):
             average_weights(sources, out, parts=parts)

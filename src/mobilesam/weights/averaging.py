@@ -11,7 +11,7 @@ from safetensors.numpy import save
 
 from mobilesam.core.errors import ConfigError
 from mobilesam.storage.atomic import refuse_existing, write_bytes
-from mobilesam.weights.reading import NEEDS_KEY, check_tensors, read_tensors, read_weights
+from mobilesam.weights.reading import NEEDS_KEY, check_tensors, read_detector, read_tensors, read_weights
 from mobilesam.weights.registry import ALIASES, ENTRIES, entry_of
 
 NEEDS = "0.1"  # the version of this package that first reads what is written here
@@ -51,11 +51,13 @@ def average_weights(
         tensors = _read(source)
         if not mean:
             shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-            mean = {name: tensor * share if counts(tensor) else tensor for name, tensor in tensors.items()}
+            mean = {
+                name: tensor * share if is_averaged(tensor) else tensor for name, tensor in tensors.items()
+            }
             continue
         check_tensors(tensors, shapes, str(source))
         for name, tensor in tensors.items():
-            if counts(tensor):
+            if is_averaged(tensor):
                 mean[name] += tensor * np.float32(share)
     made_of = ", ".join(f"{Path(s).name} {share:.3g}" for s, share in zip(sources, shares, strict=True))
     arrays = {name: np.asarray(tensor) for name, tensor in mean.items()}
@@ -63,12 +65,13 @@ def average_weights(
     return out
 
 
-def counts(tensor: np.ndarray) -> bool:
+def is_averaged(tensor: np.ndarray) -> bool:
     """Whether a tensor is averaged: whole numbers, such as a count of batches, are the first weights'."""
     return tensor.dtype.kind == "f"
 
 
 def _read(source: str | Path) -> dict[str, np.ndarray]:
     if str(source) in ENTRIES or str(source) in ALIASES:
-        return read_weights(entry_of(str(source)))
+        entry = entry_of(str(source))
+        return read_detector(entry) if entry.detector else read_weights(entry)
     return read_tensors(source)
