@@ -524,7 +524,7 @@ class TestOtherMethods:
         write_set(tmp_path / "set")
         recipe = tmp_path / "recipe.toml"
         recipe.write_text(
-            'network = "pocket"\nheld_out = 0\n[[sets]]\npath = "set"\n'
+            'network = "pocket"\nstart = "pocket"\nheld_out = 0\n[[sets]]\npath = "set"\n'
             "[[stages]]\nimage_size = 64\nsteps = 2\nimages = 2\nobjects = 2\n"
         )
         weights = sam.train(recipe, data=tmp_path, out=tmp_path / "run", device="cpu", workers=0)

@@ -519,8 +519,9 @@ def test_the_more_certain_mask_is_the_better_one_at_first() -> None:
     evidence = MaskEvidence()
     mask = torch.from_numpy(disc())[None, None] * 2 - 1
     logits = torch.cat([mask * 3, mask, mask * 4, mask * 2], 1)
-    found = evidence(torch.rand(1, 4), logits, torch.arange(4))
+    found = evidence(torch.tensor([[0.9, 0.2, 0.5, 0.3]]), logits, torch.arange(4))
     assert found[0, 1:].argsort().tolist() == [0, 2, 1]
+    assert found.max() <= 1
     empty = evidence(torch.rand(1, 4), torch.full_like(logits, -5.0), torch.arange(4))
     assert torch.isfinite(empty).all()
 
