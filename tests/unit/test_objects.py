@@ -13,7 +13,7 @@ from mobilesam import ConfigError, EverythingOptions, Model, WeightsError, load
 from mobilesam.core.boxes import box_ious, clip_boxes, non_maximum_suppression
 from mobilesam.core.errors import PromptError
 from mobilesam.core.types import Embedding
-from mobilesam.everything.objects import POINT_OBJECTNESS, gap_grids
+from mobilesam.everything.objects import POINT_OBJECTNESS, Found, gap_grids
 from mobilesam.proposals import DetectorProposer, HeadProposer, proposer_for, select_proposals
 from mobilesam.runtimes.detectors import LAYOUTS, open_detector
 from mobilesam.segment_everything import segment_everything, stream_everything
@@ -115,7 +115,8 @@ def test_no_mask_comes_twice(pocket: Model) -> None:
     assert len(every) > 1
 
 
-def test_the_hybrid_goes_on_where_no_mask_lies(pocket: Model) -> None:
+def test_the_hybrid_goes_on_where_no_mask_lies(pocket: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mobilesam.everything.objects.LARGEST", 1.0)  # the face is large
     image = cat()
     options = EverythingOptions(sampler="hybrid", max_prompts=64, points_per_side=16, **LOOSE)
     objects = pocket.everything(image, EverythingOptions(sampler="objects", **LOOSE), detector=Fixed([FACE]))
@@ -281,3 +282,17 @@ def test_cells_answer_for_the_object_that_they_fit() -> None:
     assert told < blamed / 2
     empty = objectness_loss(boxes[None], right, middles, truth[None] * 0, torch.tensor([0]), whole)
     assert torch.isfinite(empty)
+
+
+def test_a_large_mask_explains_no_place() -> None:
+    found = Found(mask_nms_thresh=0.8)
+    centre = np.array([[0.5, 0.5], [0.1, 0.1]])
+    assert not found.explains(centre).any()
+    large, small = np.full((64, 64), -1.0, np.float32), np.full((64, 64), -1.0, np.float32)
+    large[10:60, 10:60] = 1
+    small[26:38, 26:38] = 1
+    assert found.offer(large)
+    assert not found.explains(centre).any()
+    assert not found.offer(large)  # it is still there
+    assert found.offer(small)
+    assert found.explains(centre).tolist() == [True, False]

@@ -28,6 +28,7 @@ from mobilesam.predictor import Model
 from mobilesam.proposals import Proposals, Proposer, select_proposals
 
 POINT_OBJECTNESS = 0.1  # of a point: how likely boxes are that rank with it; measured for pocket, on COCO
+LARGEST = 0.1  # part of the image; what lies in a larger mask may still be something of its own
 COARSEST = 4  # points per side of the first look at what no mask explains
 
 
@@ -52,7 +53,8 @@ class Found:
             return False
         self._bits.append(bits)
         self._areas.append(area)
-        self.explained = inside if self.explained is None else self.explained | inside
+        if area <= LARGEST * inside.size:
+            self.explained = inside if self.explained is None else self.explained | inside
         return True
 
     def _repeats(self, bits: np.ndarray, area: int) -> bool:
@@ -63,7 +65,7 @@ class Found:
         return bool((overlap > self._threshold * union).any())
 
     def explains(self, points: Points) -> np.ndarray:
-        """Whether a mask lies at each point (N, 2) in 0..1 of the image."""
+        """Whether a mask that is not too large lies at each point (N, 2) in 0..1 of the image."""
         if self.explained is None:
             return np.zeros(len(points), bool)
         height, width = self.explained.shape
