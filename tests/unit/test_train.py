@@ -24,12 +24,11 @@ from mobilesam.networks.build import build_network
 from mobilesam.networks.pocket_decoder import MaskEvidence
 from mobilesam.train.checkpoint import read_metadata
 from mobilesam.train.data import Samples, flip_padded, reduce_mask, split_sets
-from mobilesam.train.finish import FORMAT_SINCE
 from mobilesam.train.losses import mask_ious, mask_losses, prompt_loss
 from mobilesam.train.masks import score_held_out
 from mobilesam.train.prompts import corrective_click, draw_coarse_mask, draw_prompt
 from mobilesam.train.recipe import Recipe, SourceSet, Stage, read_recipe
-from mobilesam.weights.reading import NEEDS_KEY
+from mobilesam.weights.reading import FORMAT_SINCE, NEEDS_KEY
 from tests.photographs import cat, write_set
 
 ROOT = Path(__file__).parents[2]

@@ -13,9 +13,7 @@ from safetensors.numpy import load, save
 from mobilesam.storage.atomic import write_bytes
 from mobilesam.train.checkpoint import fingerprint, read_metadata
 from mobilesam.train.recipe import Recipe
-from mobilesam.weights.reading import NEEDS_KEY
-
-FORMAT_SINCE = "0.1"  # the version of this package that first reads what is written here
+from mobilesam.weights.reading import FORMAT_SINCE, NEEDS_KEY
 
 # What the log has where held-out photographs were scored, and what the picture calls it.
 SCORES = {

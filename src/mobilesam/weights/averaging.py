@@ -11,10 +11,15 @@ from safetensors.numpy import save
 
 from mobilesam.core.errors import ConfigError
 from mobilesam.storage.atomic import refuse_existing, write_bytes
-from mobilesam.weights.reading import NEEDS_KEY, check_tensors, read_detector, read_tensors, read_weights
+from mobilesam.weights.reading import (
+    FORMAT_SINCE,
+    NEEDS_KEY,
+    check_tensors,
+    read_detector,
+    read_tensors,
+    read_weights,
+)
 from mobilesam.weights.registry import ALIASES, ENTRIES, entry_of
-
-NEEDS = "0.1"  # the version of this package that first reads what is written here
 
 
 def average_weights(
@@ -61,7 +66,7 @@ def average_weights(
                 mean[name] += tensor * np.float32(share)
     made_of = ", ".join(f"{Path(s).name} {share:.3g}" for s, share in zip(sources, shares, strict=True))
     arrays = {name: np.asarray(tensor) for name, tensor in mean.items()}
-    write_bytes(out, save(arrays, {NEEDS_KEY: NEEDS, "averaged_from": made_of}), overwrite=overwrite)
+    write_bytes(out, save(arrays, {NEEDS_KEY: FORMAT_SINCE, "averaged_from": made_of}), overwrite=overwrite)
     return out
 
 

@@ -31,6 +31,7 @@ DECODER_PARTS = {"PromtEncoder": "prompt_encoder", "MaskDecoder": "mask_decoder"
 START = 512  # bytes that tell a file's form
 LISTED, MAX_LIST = 5, 110  # tensors that a message names at most, and its characters for them
 NEEDS_KEY = "mobilesam_needs"  # in a safetensors file's metadata: the first version that can read it
+FORMAT_SINCE = "0.1"  # the version of this package that first reads what it writes now
 VERSION_PARTS = re.compile(r"(\d{1,6})\.(\d{1,6})")
 
 
