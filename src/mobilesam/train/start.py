@@ -26,7 +26,7 @@ FROZEN = (
     "detector.backbone.stem",
     "detector.backbone.dark2",
 )
-# Parts that a network's older weights may lack: they start as if there had been no others.
+# Parts that a network's older weights may lack: these start as the network is built.
 NEWER = ("proposal_head.", "mask_decoder.evidence.")
 
 
