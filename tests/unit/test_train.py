@@ -20,14 +20,16 @@ from mobilesam import ConfigError, Prompt, WeightsError, load
 from mobilesam.cli.main import run
 from mobilesam.core.metrics import mask_iou
 from mobilesam.core.rle import rle_to_mask
+from mobilesam.formats.coco import Photograph
 from mobilesam.networks.build import build_network
-from mobilesam.networks.pocket_decoder import MaskEvidence
+from mobilesam.networks.pocket_decoder import MaskEvidence, weigh
 from mobilesam.train.checkpoint import read_metadata
-from mobilesam.train.data import Samples, flip_padded, reduce_mask, split_sets
+from mobilesam.train.data import Samples, draw_crop, flip_padded, reduce_mask, split_sets
 from mobilesam.train.losses import mask_ious, mask_losses, prompt_loss
 from mobilesam.train.masks import score_held_out
 from mobilesam.train.prompts import corrective_click, draw_coarse_mask, draw_prompt
 from mobilesam.train.recipe import Recipe, SourceSet, Stage, read_recipe
+from mobilesam.train.start import start_network
 from mobilesam.weights.reading import FORMAT_SINCE, NEEDS_KEY
 from tests.photographs import cat, write_set
 
@@ -198,7 +200,7 @@ def test_held_out_photographs_are_scored_as_they_are(data: Path) -> None:
     recipe = read_recipe(data / "recipe.toml")
     _, held_out = split_sets(recipe, data)
     stage = recipe.stages[0]
-    changed = dataclasses.replace(stage, background=1.0, copy_paste=1.0)
+    changed = dataclasses.replace(stage, background=1.0, copy_paste=1.0, smallest_crop=0.1, whole=1.0)
     network = build_network("pocket")
     scores = [score_held_out(network, recipe, one, held_out, "cpu") for one in (stage, changed)]
     assert scores[0] == scores[1]
@@ -252,6 +254,7 @@ def test_recipes_are_checked(tmp_path: Path) -> None:
         (good.replace("[[sets]]", "[[stes]]"), "needs at least one"),
         (good.replace("[[sets]]", 'sets = ["a"]\n[[x]]'), "needs at least one"),
         (good.replace("steps = 1\n", "steps = 0\n"), "steps is 0; must be 1 or more"),
+        (good.replace("warm_up = 4", "copy_paste = 1.5"), "copy_paste is 1.5; must be from 0 to 1"),
         (good.replace('"pocket"', '"nope"'), "network must be one of"),
         (good.replace("warm_up = 4", "masks = 1"), "masks is 1; give a value of type bool"),
         (good.replace('path = "set"', 'path = "set"\npartial = "x"'), "partial is 'x'; give a value of type"),
@@ -328,7 +331,6 @@ def test_the_head_starts_as_yoloxs(shared: Path) -> None:
 
 def test_a_run_starts_from_the_published_trunks(shared: Path) -> None:
     from mobilesam.train.loop import make_optimizer
-    from mobilesam.train.start import start_network
 
     recipe = read_recipe(ROOT / "recipes" / "pocket-4.toml")
     network = start_network(recipe, shared)
@@ -343,8 +345,6 @@ def test_a_run_starts_from_the_published_trunks(shared: Path) -> None:
 
 
 def test_a_run_starts_from_other_weights(data: Path) -> None:
-    from mobilesam.networks.build import build_network
-    from mobilesam.train.start import start_network
     from mobilesam.weights import entry_of, read_weights
 
     recipe = dataclasses.replace(read_recipe(data / "recipe.toml"), start="pocket")
@@ -359,6 +359,27 @@ def test_a_run_starts_from_other_weights(data: Path) -> None:
         start_network(dataclasses.replace(recipe, start="none.safetensors"), data)
     with pytest.raises(WeightsError, match="pocket, the recipe's start,"):
         start_network(dataclasses.replace(recipe, network="vit_t"), data)
+
+
+def test_an_images_prompts_weigh_its_maps_together() -> None:
+    weights, maps = torch.randn(6, 3, 5), torch.randn(2, 5, 4, 7)
+    expected = torch.einsum("bmc,bchw->bmhw", weights, maps.repeat_interleave(3, 0))
+    torch.testing.assert_close(weigh(weights, maps), expected)
+    one = maps[:1].expand(6, -1, -1, -1)
+    torch.testing.assert_close(weigh(weights, maps[:1]), torch.einsum("bmc,bchw->bmhw", weights, one))
+
+
+def test_crops_are_as_small_and_as_often_whole_as_the_stage_says() -> None:
+    photograph = Photograph(Path("a.jpg"), 1000, 800, ())
+    for smallest, whole in ((0.15, 0.0), (0.15, 0.8), (0.6, 0.2)):
+        rng = np.random.default_rng(0)
+        stage = Stage(image_size=64, steps=1, smallest_crop=smallest, whole=whole)
+        crops = np.array([draw_crop(photograph, stage, rng) for _ in range(500)])
+        assert (crops[:, :2] >= 0).all()
+        assert (crops[:, 2:] <= [1000, 800]).all()
+        areas = np.prod(crops[:, 2:] - crops[:, :2], axis=1) / 800_000
+        assert smallest**2 - 1e-3 < areas.min() < smallest**2 * 1.3
+        assert (areas == 1).mean() == pytest.approx(whole, abs=0.06)
 
 
 def test_corrections_are_drawn_with_their_chance() -> None:

@@ -155,12 +155,17 @@ class MaskEvidence(nn.Module):
 class PocketDecoder(nn.Module):
     """Predict one mask (token 0) and three masks (tokens 1 to 3) with their IoU.
 
+    Attributes:
+        PER_IMAGE: the arrays that need no copy for each prompt.
+
     Args:
         heads: of the attention.
         mlp_dim: hidden width of the transformer's perceptrons.
         dense_dim: channels of the dense prompt embedding.
         num_multimask_outputs: masks beside the single one.
     """
+
+    PER_IMAGE = ("skip_stride2",)
 
     def __init__(
         self, *, heads: int = 4, mlp_dim: int = 512, dense_dim: int = 32, num_multimask_outputs: int = 3
@@ -201,7 +206,8 @@ class PocketDecoder(nn.Module):
         """Return low-resolution logits (B, M, 4h, 4w) and IoU predictions (B, M).
 
         Args:
-            embedding: the arrays of ``pocket``'s encoder, each (B or 1, ...).
+            embedding: the arrays of ``pocket``'s encoder, each (B or 1, ...); those in ``PER_IMAGE`` may
+                also be (I, ...), of I images with equally many prompts, which follow each other.
             image_pe: (1, C, h, w).
             sparse_prompt_embeddings: (B, N, C).
             dense_prompt_embeddings: (B, dense_dim, h, w).
@@ -226,7 +232,7 @@ class PocketDecoder(nn.Module):
             [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )[:, mask_tokens]
         of_prompt, of_image = hyper.split(self.widths, dim=-1)  # (B, M, 32 and 16)
-        edges = embedding["skip_stride2"]  # (B or 1, 16, 4h, 4w)
+        edges = embedding["skip_stride2"]  # (B, I or 1, 16, 4h, 4w)
         masks = twice(weigh(of_prompt, x)) + weigh(of_image, edges)
         return masks, self.evidence(self.iou_prediction_head(tokens[:, 0]), masks, mask_tokens)
 
@@ -247,5 +253,6 @@ class PocketDecoder(nn.Module):
 
 
 def weigh(weights: Tensor, maps: Tensor) -> Tensor:
-    """Sum maps (B or 1, C, h, w) with weights (B, M, C): (B, M, h, w)."""
-    return (weights @ maps.flatten(2)).unflatten(-1, maps.shape[-2:])
+    """Sum maps (I, C, h, w) of I images with weights (B, M, C): (B, M, h, w); an image's B / I follow each other."""
+    masks = weights.reshape(maps.shape[0], -1, weights.shape[-1]) @ maps.flatten(2)
+    return masks.reshape(*weights.shape[:2], *maps.shape[-2:])

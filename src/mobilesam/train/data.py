@@ -28,8 +28,6 @@ from mobilesam.networks.build import encoder_stride
 from mobilesam.train.prompts import draw_coarse_mask, draw_prompt
 from mobilesam.train.recipe import Recipe, Stage
 
-WHOLE = 0.3  # part of the samples that show the whole photograph
-SMALLEST_CROP = 0.35  # of a side
 MOST_BOXES = 64  # of a sample
 LEAST_BOX_SIDE = 4.0  # of an object that the head for objects learns, in pixels of the input
 SEEN = 0.25  # of an object that a crop must show
@@ -135,7 +133,7 @@ class Samples(Dataset):
         while True:
             drawn = self._draw(rng)
             photograph = drawn.photograph
-            crop = draw_crop(photograph, rng)
+            crop = draw_crop(photograph, self.stage, rng)
             targets = self._targets(photograph.instances, crop, n, rng)
             if targets:
                 break
@@ -273,7 +271,7 @@ class BoxSamples(Samples):
         size = self.stage.image_size
         while True:
             drawn = self._draw(rng)
-            crop = draw_crop(drawn.photograph, rng)
+            crop = draw_crop(drawn.photograph, self.stage, rng)
             boxes = crop_boxes(drawn.photograph.instances, crop, size)
             if len(boxes):
                 break
@@ -292,12 +290,12 @@ def draw_kind(slots: int, rng: np.random.Generator, *, boxed: bool = False) -> s
     return "box_and_points" if rng.random() < 0.4 or boxed else "points"
 
 
-def draw_crop(photograph: Photograph, rng: np.random.Generator) -> tuple[int, int, int, int]:
+def draw_crop(photograph: Photograph, stage: Stage, rng: np.random.Generator) -> tuple[int, int, int, int]:
     """Choose the part (x0, y0, x1, y1) of a photograph that is shown."""
     w, h = photograph.width, photograph.height
-    if rng.random() < WHOLE:
+    if rng.random() < stage.whole:
         return 0, 0, w, h
-    scale, aspect = rng.uniform(SMALLEST_CROP, 1.0), np.exp(rng.uniform(-0.25, 0.25))
+    scale, aspect = rng.uniform(stage.smallest_crop, 1.0), np.exp(rng.uniform(-0.25, 0.25))
     cw = int(np.clip(w * scale * aspect, 32, w))
     ch = int(np.clip(h * scale / aspect, 32, h))
     x0, y0 = int(rng.integers(0, w - cw + 1)), int(rng.integers(0, h - ch + 1))

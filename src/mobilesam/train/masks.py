@@ -67,7 +67,7 @@ def mask_loss(
     targets = batch["targets"]
     image_size = batch["pixels"].shape[-1]
     coords, labels, masks = batch["point_coords"], batch["point_labels"], batch.get("mask_input")
-    embedding = repeat(for_decoder(network, embedding), len(targets))
+    embedding = for_prompts(network, embedding, len(targets))
     for _ in range(draw_clicks(recipe.correct, generator) if masks is None else 0):
         with torch.no_grad(), mixed_precision(device):
             logits, quality = network.decode(embedding, coords, labels, masks, mask_tokens=ALL_MASKS)
@@ -121,15 +121,15 @@ def chosen_logits(logits: Tensor, quality: Tensor, ambiguous: Tensor) -> Tensor:
     return logits[torch.arange(len(logits)), token][:, None]
 
 
-def for_decoder(network: Sam, embedding: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Leave out the arrays that only the head for objects reads."""
+def for_prompts(network: Sam, embedding: dict[str, Tensor], prompts: int) -> dict[str, Tensor]:
+    """Repeat each image's arrays for each of its prompts, without those that only the head for objects reads."""
     others = network.proposal_head.inputs if network.proposal_head else ()
-    return {name: array for name, array in embedding.items() if name not in others}
-
-
-def repeat(embedding: dict[str, Tensor], prompts: int) -> dict[str, Tensor]:
-    """Repeat each image's arrays for each of its prompts."""
-    return {name: array.repeat_interleave(prompts // len(array), 0) for name, array in embedding.items()}
+    once = getattr(network.mask_decoder, "PER_IMAGE", ())
+    return {
+        name: array if name in once else array.repeat_interleave(prompts // len(array), 0)
+        for name, array in embedding.items()
+        if name not in others
+    }
 
 
 @torch.no_grad()
@@ -141,7 +141,9 @@ def score_held_out(
     Mean IoU at the resolution of the logits: of the single mask for a box, of the
     model's own choice and of the best of three for one point.
     """
-    plain = replace(stage, background=0.0, copy_paste=0.0)
+    plain = replace(
+        stage, background=0.0, copy_paste=0.0, whole=Stage.whole, smallest_crop=Stage.smallest_crop
+    )
     samples = Samples(held_out, recipe, plain, recipe.steps)
     found: dict[str, list[Tensor]] = {"box": [], "point_choice": [], "point_best": []}
     recalls: list[Tensor] = []
@@ -154,7 +156,7 @@ def score_held_out(
             embedding = network.encode(channels_last(batch["pixels"]))
             if stage.boxes:
                 recalls += proposal_recalls(*network.propose(embedding), batch)
-            embedding = repeat(for_decoder(network, embedding), len(batch["targets"]))
+            embedding = for_prompts(network, embedding, len(batch["targets"]))
             logits, quality = network.decode(
                 embedding, batch["point_coords"], batch["point_labels"], mask_tokens=ALL_MASKS
             )

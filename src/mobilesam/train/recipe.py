@@ -12,6 +12,7 @@ from mobilesam.core.errors import ConfigError
 from mobilesam.networks.configs import DETECTORS, NETWORKS
 
 POSITIVE = ("image_size", "steps", "images", "objects")
+PARTS = ("held_out", "correct", "background", "copy_paste", "whole", "smallest_crop")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ class Stage:
             box. Without it a box around a background means the thing in front.
         copy_paste: chance that an object of another photograph is pasted in; not where boxes are trained.
         boundary: how much more the focal loss of pixels near an object's edge counts.
+        whole: part of the samples that show a whole photograph; the others show a part of it.
+        smallest_crop: the least part of a photograph's sides that such a part has; smaller ones show small
+            objects large.
     """
 
     image_size: int
@@ -68,6 +72,8 @@ class Stage:
     background: float = 0.0
     copy_paste: float = 0.0
     boundary: float = 0.0
+    whole: float = 0.3
+    smallest_crop: float = 0.35
 
 
 @dataclass(frozen=True)
@@ -176,5 +182,7 @@ def _check(path: Path, key: str, value: Any, kind: str) -> None:
         raise ConfigError(f"{path}: {key} is {value!r}; give a value of type {kind}")
     if kind in ("int", "float") and not 0 <= value < float("inf"):
         raise ConfigError(f"{path}: {key} is {value!r}; must be 0 or more")
+    if key in PARTS and value > 1:
+        raise ConfigError(f"{path}: {key} is {value!r}; must be from 0 to 1")
     if key in POSITIVE and value == 0:
         raise ConfigError(f"{path}: {key} is 0; must be 1 or more")
