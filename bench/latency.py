@@ -72,10 +72,17 @@ def actions_of(model: mobilesam.Model, image: np.ndarray, name: str) -> dict[str
     height, width = image.shape[:2]
     box = mobilesam.Prompt(box=[width * 0.1, height * 0.1, width * 0.9, height * 0.9])
     point = mobilesam.Prompt(points=[width * 0.5, height * 0.5])
+    places = [(x, y) for x in (0.1, 0.3, 0.6, 0.8) for y in (0.2, 0.7)]
+    small = [
+        mobilesam.Prompt(box=[width * x, height * y, width * (x + 0.1), height * (y + 0.1)])
+        for x, y in places
+    ]
     return {
         f"{name} embed": lambda: model.embed(image),
         f"{name} box, 1": lambda: model.segment(embedding, box).mask,
         f"{name} point, 1": lambda: model.segment(embedding, point).mask,
+        f"{name} small box, 1": lambda: model.segment(embedding, small[0]).mask,
+        f"{name} small boxes, 8 at once": lambda: [r.mask for r in model.segment(embedding, small)],
         f"{name} box, 8 at once": lambda: [r.mask for r in model.segment(embedding, [box] * 8)],
     }
 
@@ -98,11 +105,11 @@ def main() -> None:
     machine = f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     rows = {n: {"median": statistics.median(t), "min": min(t), "max": max(t)} for n, t in times.items()}
     if options.json:
-        print(json.dumps({"machine": machine, "model": "pocket-4", "image": list(image.shape), "ms": rows}))
+        print(json.dumps({"machine": machine, "model": "pocket-5", "image": list(image.shape), "ms": rows}))
         return
-    print(f"pocket-4, {image.shape[1]} x {image.shape[0]} photograph, {machine}")
+    print(f"pocket-5, {image.shape[1]} x {image.shape[0]} photograph, {machine}")
     for name, row in rows.items():
-        print(f"{name:<26}{row['median']:8.1f} ms   ({row['min']:.1f} to {row['max']:.1f})")
+        print(f"{name:<30}{row['median']:8.1f} ms   ({row['min']:.1f} to {row['max']:.1f})")
 
 
 if __name__ == "__main__":

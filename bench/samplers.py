@@ -148,7 +148,8 @@ def measure_head(runs: int) -> None:
     """Print the shared head's time beside its encoder's."""
     model = mobilesam.load("pocket")
     embedding = model.embed(photograph())
-    pixels = np.random.default_rng(0).standard_normal((1, 3, 512, 512)).astype(np.float32)
+    side = model.runtime.image_size
+    pixels = np.random.default_rng(0).standard_normal((1, 3, side, side)).astype(np.float32)
     actions: dict[str, Callable] = {
         "encoder": lambda: model.runtime.encode(pixels),
         "head": lambda: model.runtime.propose(embedding.arrays),

@@ -38,7 +38,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_exported_pocket_is_the_runtimes(exported: Path, pocket: Model) -> None:
     from mobilesam.core.preprocess import preprocess
 
-    pixels = preprocess(cat(), 512)
+    pixels = preprocess(cat(), pocket.runtime.image_size)
     encoder = ort.InferenceSession(exported / "pocket-encoder.onnx")
     names = [output.name for output in encoder.get_outputs()]
     arrays = dict(zip(names, encoder.run(None, {"pixels": pixels}), strict=True))
@@ -55,12 +55,15 @@ def test_exported_pocket_is_the_runtimes(exported: Path, pocket: Model) -> None:
     our_boxes, our_objectness = pocket.runtime.propose(arrays)
     np.testing.assert_allclose(boxes[0], our_boxes, atol=1e-3)
     np.testing.assert_allclose(objectness[0], our_objectness, atol=1e-4)
-    feed = {name: array for name, array in arrays.items() if name not in maps} | {
-        "point_coords": inputs.point_coords,
+    decoder = ort.InferenceSession(exported / "pocket-decoder.onnx")
+    whole = {name: arrays.get(f"whole_{name}", array) for name, array in arrays.items()}
+    read = {value.name for value in decoder.get_inputs()}
+    feed = {name: array for name, array in whole.items() if name in read} | {
+        "point_coords": (inputs.point_coords + 0.5) * np.float32(512 / 768) - np.float32(0.5),
         "point_labels": inputs.point_labels,
         "mask_tokens": np.array([1, 2, 3]),
     }
-    masks, ious = ort.InferenceSession(exported / "pocket-decoder.onnx").run(None, feed)
+    masks, ious = decoder.run(None, feed)
     wanted, quality = pocket.runtime.decode(arrays, inputs, (1, 2, 3))
     np.testing.assert_allclose(masks, wanted, atol=1e-3)
     np.testing.assert_allclose(ious, quality, atol=1e-4)

@@ -259,7 +259,7 @@ class TestSources:
     def test_results_can_be_sent_to_another_process(self, sam: SAM) -> None:
         (result,) = sam(BGR, bboxes=[BOX, OTHER_BOX], conf=0.0)
         content = pickle.dumps(result)
-        assert len(content) < BGR.nbytes + 2 * 4 * 256 * 256 + 10_000  # the image and two masks' logits
+        assert len(content) < BGR.nbytes + 2 * 4 * 384 * 384 + 10_000  # the image and two masks' logits
         copy = pickle.loads(content)
         np.testing.assert_array_equal(data_of(copy), data_of(result))
         np.testing.assert_array_equal(copy.boxes.data, result.boxes.data)
@@ -312,8 +312,8 @@ class TestArguments:
     def test_mistakes_are_told_before_a_stream_begins(self, sam: SAM) -> None:
         for options, error, message in (
             ({"iou_thres": 0.5}, ConfigError, "iou_thres: is no argument of predict; there are conf, imgsz"),
-            ({"imgsz": 1024}, ConfigError, "imgsz: is 1024; this model's input is 512"),
-            ({"imgsz": (512, 640)}, ConfigError, "this model's input is 512"),
+            ({"imgsz": 1024}, ConfigError, "imgsz: is 1024; this model's input is 768"),
+            ({"imgsz": (768, 640)}, ConfigError, "this model's input is 768"),
             ({"device": [0, 1]}, ConfigError, "one device at a time"),
             ({"bboxes": [BOX, BOX], "points": POINT}, PromptError, "bboxes of 2 objects, points of 1"),
         ):
@@ -339,7 +339,7 @@ class TestArguments:
         assert len(sam(BGR, bboxes=BOX, iou=0.9)[0]) == 1
 
     def test_what_is_accepted(self, sam: SAM) -> None:
-        for options in ({"imgsz": 512}, {"imgsz": [512, 512]}, {"retina_masks": False}, {"device": "cpu"}):
+        for options in ({"imgsz": 768}, {"imgsz": [768, 768]}, {"retina_masks": False}, {"device": "cpu"}):
             assert len(sam(BGR, bboxes=BOX, **options)[0]) == 1
 
     def test_prompts_are_checked_with_the_image(self, sam: SAM) -> None:
@@ -424,7 +424,7 @@ class TestWeights:
             ("sam_l.pt", "sam_vit_l"),
             ("sam_h.pt", "sam_vit_h"),
             ("vit_t", "mobile_sam"),
-            ("pocket", "pocket-4"),
+            ("pocket", "pocket-5"),
             ("efficientvit_sam_l2.pt", "efficientvit_sam_l2"),
         ],
     )

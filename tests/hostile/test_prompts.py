@@ -83,9 +83,9 @@ REFUSED = [
     ("Q31-far-larger", {"box": [-1e6, -1e6, 1e6, 1e6]}, "S", "more than an image beyond"),
     ("Q34-two-boxes-and-a-point", {"points": [[3, 3]], "box": [[1, 2, 3, 4], [5, 6, 7, 8]]}, "U", r"box: has shape \(2, 4\)"),
     *((f"Q35-mask-{h}x{w}", {"mask": np.ones((h, w), bool)}, "S", rf"mask: has shape \({h}, {w}\); must be a boolean mask of \(48, 64\)") for h, w in ((255, 255), (480, 640), (1024, 1024))),
-    ("Q35-logits-480x640", {"mask": np.ones((480, 640), np.float32)}, "S", r"must be .*\(256, 256\)"),
-    ("Q36-nan", {"mask": np.full((256, 256), NAN, np.float32)}, "S", "NaN or infinite"),
-    ("Q36-inf", {"mask": np.full((256, 256), INF, np.float32)}, "S", "NaN or infinite"),
+    ("Q35-logits-480x640", {"mask": np.ones((480, 640), np.float32)}, "S", r"must be .*\(384, 384\)"),
+    ("Q36-nan", {"mask": np.full((384, 384), NAN, np.float32)}, "S", "NaN or infinite"),
+    ("Q36-inf", {"mask": np.full((384, 384), INF, np.float32)}, "S", "NaN or infinite"),
     ("Q38-sevens", {"mask": np.full((HEIGHT, WIDTH), 7, np.uint8)}, "S", "other than 0, 1 and 255"),
     ("Q38-text", {"mask": "mask.png"}, "U", "mask: is a str"),
     ("Q38-complex", {"mask": np.ones((HEIGHT, WIDTH), complex)}, "U", "complex"),
@@ -115,7 +115,7 @@ ACCEPTED = [
     ("Q30-box-of-1-4", {"box": np.array([[1, 2, 30, 40]])}),
     ("Q31-whole-image", {"box": [0, 0, 64, 48]}),
     ("Q35-mask-of-the-image", {"mask": SOME}),
-    ("Q35-logits", {"mask": np.zeros((1, 256, 256), np.float32)}),
+    ("Q35-logits", {"mask": np.zeros((1, 384, 384), np.float32)}),
     ("Q38-0-and-255", {"mask": SOME.astype(np.uint8) * 255}),
     ("Q38-0-and-1", {"mask": SOME.astype(np.int64)}),
     ("Q63-point-box-and-mask", {"points": [[15, 15], [60, 40]], "labels": [1, 0], "box": [8, 8, 42, 32], "mask": SOME}),
@@ -358,7 +358,7 @@ class TestSamPredictor:
         with pytest.raises(RuntimeError, match="set_image"):
             predictor.predict(box=[1, 2, 3, 4])
         other = Model(pocket.runtime, name="another")
-        with pytest.raises(ConfigError, match="was made by pocket-4, this model is another"):
+        with pytest.raises(ConfigError, match="was made by pocket-5, this model is another"):
             other.segment(embedding, Prompt(points=[1, 2]))
 
     @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ class TestSamPredictor:
             ({"box": np.array([40, 10, 20, 30])}, "x0 > x1"),
             ({"point_coords": np.array([[99, 2]]), "point_labels": np.array([1])}, r"^point_coords\[0\]\.x"),
             ({"box": np.array([1, 2, 3, 4]), "multimask_output": "no"}, "multimask_output"),
-            ({"mask_input": np.full((1, 256, 256), NAN, np.float32)}, "NaN"),
+            ({"mask_input": np.full((1, 384, 384), NAN, np.float32)}, "NaN"),
             ({}, "is empty"),
         ],
     )

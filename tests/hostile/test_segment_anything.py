@@ -12,10 +12,10 @@ from mobilesam import ConfigError, ImageError, LimitError, PromptError, SamPredi
 from mobilesam.predictor import Model
 
 HEIGHT, WIDTH = 48, 64
-SCALE = 8  # from this image to pocket's input
+SCALE = 12  # from this image to pocket's input
 NAN, INF = float("nan"), float("inf")
 POINT, LABEL = [[20.0, 20.0]], [1]
-LOGITS = np.zeros((1, 256, 256), np.float32)
+LOGITS = np.zeros((1, 384, 384), np.float32)
 
 
 def point(x: float, y: float) -> dict:
@@ -100,7 +100,7 @@ def test_a_right_prompt_is_none_of_them(predictor: SamPredictor) -> None:
 
 
 COORDS, LABELS = torch.tensor([[[20.0, 20.0]]]), torch.tensor([[1]])
-BOX, MASK = torch.tensor([[80.0, 80, 300, 200]]), torch.zeros(1, 1, 256, 256)
+BOX, MASK = torch.tensor([[80.0, 80, 300, 200]]), torch.zeros(1, 1, 384, 384)
 
 
 @pytest.mark.parametrize(
@@ -114,18 +114,18 @@ BOX, MASK = torch.tensor([[80.0, 80, 300, 200]]), torch.zeros(1, 1, 256, 256)
         ((COORDS, -LABELS), r"point_labels\[0\]: holds pads \(-1\) only"),
         ((None, None, BOX[:0]), "boxes: is empty"),
         ((None, None, BOX[0]), r"boxes: has shape \(4,\); must be \(B, 4\)"),
-        ((None, None, None, MASK[0]), r"mask_input: has shape \(1, 256, 256\)"),
+        ((None, None, None, MASK[0]), r"mask_input: has shape \(1, 384, 384\)"),
         ((None, None, None, MASK[:0]), "mask_input: has shape"),
         ((None, None, None, MASK.bool()), "mask_input: has type bool"),
         (("a", LABELS), "point_coords: is a str"),
         ((COORDS, LABELS > 0), "point_labels: is a Tensor of bool"),
-        ((COORDS * 30, LABELS), r"point_coords\[0, 0\].x: is 600; must be in \[0, 512\]"),
+        ((COORDS * 40, LABELS), r"point_coords\[0, 0\].x: is 800; must be in \[0, 768\]"),
         ((COORDS * NAN, -LABELS), r"point_coords\[0, 0\].x: is nan"),
         (
             (COORDS.double() * 1e300, -LABELS),
-            r"point_coords\[0, 0\].x: is 2e\+301; must be in \[-512, 1024\]",
+            r"point_coords\[0, 0\].x: is 2e\+301; must be in \[-768, 1536\]",
         ),
-        ((COORDS * -30, LABELS * 2), r"point_coords\[0, 0\].x: is -600; must be in \[-512, 1024\]"),
+        ((COORDS * -40, LABELS * 2), r"point_coords\[0, 0\].x: is -800; must be in \[-768, 1536\]"),
         ((None, None, None, MASK.double() + 1e300), "mask_input: holds NaN or infinite logits"),
         ((COORDS, LABELS, None, None, 1), "multimask_output: is 1; must be True or False"),
     ],
@@ -162,13 +162,13 @@ def test_what_was_an_assertion_still_is_one(predictor: SamPredictor, pocket: Mod
         ImageError: tuple(
             lambda image=image: SamPredictor(pocket).set_torch_image(image, (HEIGHT, WIDTH))
             for image in (
-                torch.zeros(3, 384, 512),
-                torch.zeros(1, 384, 512, 3),
-                torch.zeros(2, 3, 384, 512),
-                torch.zeros(1, 3, 383, 511),
-                torch.zeros(1, 3, 0, 512),
-                torch.full((1, 3, 384, 512), NAN),
-                np.zeros((1, 3, 384, 512)),
+                torch.zeros(3, 576, 768),
+                torch.zeros(1, 576, 768, 3),
+                torch.zeros(2, 3, 576, 768),
+                torch.zeros(1, 3, 575, 767),
+                torch.zeros(1, 3, 0, 768),
+                torch.full((1, 3, 576, 768), NAN),
+                np.zeros((1, 3, 576, 768)),
             )
         ),
         ConfigError: (lambda: SamPredictor(pocket).set_image(np.zeros((4, 4, 3), np.uint8), "GBR"),),
@@ -195,7 +195,7 @@ def test_no_image_is_a_runtime_error(pocket: Model) -> None:
         predictor.set_torch_image(torch.zeros(1), (HEIGHT, WIDTH))
     for size in ((HEIGHT,), (0, WIDTH), (4.5, 2), "ab", None):
         with pytest.raises(ConfigError, match="original_image_size"):
-            predictor.set_torch_image(torch.zeros(1, 3, 384, 512), size)
+            predictor.set_torch_image(torch.zeros(1, 3, 576, 768), size)
     for use in uses:  # a failed image leaves none
         with pytest.raises(RuntimeError, match="set_image"):
             use()

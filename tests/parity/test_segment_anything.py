@@ -168,12 +168,14 @@ def test_forward_of_every_kind_of_network(pocket: Model) -> None:
     """``pocket`` reads several arrays of an image; its forward is its predictor's."""
     network = mobilesam.load("pocket", runtime="torch", device="cpu").runtime.network
     image = seeded_image(90, 120)
-    small = torch.as_tensor(ResizeLongestSide(512).apply_image(image)).permute(2, 0, 1)
-    record = {"image": small, "original_size": (90, 120), "boxes": torch.tensor([[80.0, 80, 400, 300]] * 2)}
+    small = torch.as_tensor(ResizeLongestSide(768).apply_image(image)).permute(2, 0, 1)
+    record = {"image": small, "original_size": (90, 120), "boxes": torch.tensor([[120.0, 120, 600, 450]] * 2)}
     twice = network([record, record], multimask_output=False)
     predictor = SamPredictor(pocket)
     predictor.set_image(image)
-    _, ious, low_res = predictor.predict(box=np.array([80, 80, 400, 300]) * 120 / 512, multimask_output=False)
+    _, ious, low_res = predictor.predict(
+        box=np.array([120, 120, 600, 450]) * 120 / 768, multimask_output=False
+    )
     for out in twice:
         assert out["masks"].shape == (2, 1, 90, 120)
         np.testing.assert_allclose(out["low_res_logits"][1], low_res, atol=2e-3)

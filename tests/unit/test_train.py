@@ -196,6 +196,62 @@ def test_backgrounds_are_asked_for_by_boxes(data: Path) -> None:
         assert torch.equal(partial[number]["targets"], plain[number]["targets"])
 
 
+@pytest.mark.parametrize("windows", [0, 1])
+def test_small_objects_are_shown_in_windows(data: Path, windows: int) -> None:
+    """Target, prompt and pixels lie in the same place of a view, which is a window or the whole."""
+    recipe = read_recipe(data / "recipe.toml")
+    stage = dataclasses.replace(recipe.stages[0], image_size=768, windows=windows, whole=1.0)
+    photographs, _ = split_sets(recipe, data)
+    samples = Samples(photographs, recipe, stage, 0)
+    views = samples.views
+    assert views is not None
+    spreads, boxes, points = [], 0, 0
+    for number in range(10):
+        sample = {name: array.numpy() for name, array in samples[number].items()}
+        assert (sample["views"] > 0).all() if windows else (sample["views"] == 0).all()
+        side = 256 if windows else 384
+        assert sample["targets"].shape[1:] == (side, side)
+        if "mask_input" in sample:
+            assert sample["mask_input"].shape[1:] == (1, side, side)
+        for i, (target, view) in enumerate(zip(sample["targets"], sample["views"], strict=True)):
+            inside = (target > 0.99).repeat(2, 0).repeat(2, 1)
+            pixels = views.cut(sample["pixels"][i // 2], int(view))
+            spreads.append([pixels[:, there].std(1).mean() for there in (inside, np.roll(inside, 30, 1))])
+            rows, columns = np.nonzero(target > 0)
+            around = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+            longer = max(around[2:] - around[:2])
+            coords, labels = sample["point_coords"][i], sample["point_labels"][i]
+            if (labels == 2).any():
+                boxes += 1
+                box = np.concatenate([coords[labels == 2], coords[labels == 3]], axis=None)
+                assert np.abs(box - around * 512 / side).max() <= 0.16 * longer * 512 / side + 4
+                assert (longer <= 128) == windows
+            elif (labels == 1).any():
+                points += 1
+                x, y = ((coords[labels == 1][0] + 0.5) * side / 512).astype(int)
+                assert target[y, x] > 0 and not windows
+    here, beside = np.median(spreads, axis=0)
+    assert here < 0.25 < 0.4 < beside  # a disc has one colour
+    assert boxes > 0 if windows else points > 0
+
+
+def test_a_smaller_stage_shows_everything_at_once(data: Path) -> None:
+    recipe = read_recipe(data / "recipe.toml")
+    assert "views" not in Samples(split_sets(recipe, data)[0], recipe, recipe.stages[0], 0)[0]
+
+
+def test_sets_without_a_small_object_are_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = read_recipe(data / "recipe.toml")
+    stage = dataclasses.replace(recipe.stages[0], image_size=768, windows=1.0)
+    samples = Samples(split_sets(recipe, data)[0], recipe, stage, 0)
+    monkeypatch.setattr("mobilesam.train.data.LARGEST", 0.01)
+    monkeypatch.setattr("mobilesam.train.data.DRAWS", 20)
+    with pytest.raises(
+        ConfigError, match="none shows an object small enough for a window; write windows = 0"
+    ):
+        samples[0]
+
+
 def test_held_out_photographs_are_scored_as_they_are(data: Path) -> None:
     recipe = read_recipe(data / "recipe.toml")
     _, held_out = split_sets(recipe, data)
@@ -234,8 +290,21 @@ def test_an_edge_counts_more_where_it_is_asked_to() -> None:
     near, far = logits.clone(), logits.clone()
     near[0, 20, 29], far[0, 60, 5] = -9, 9  # a pixel at the disc's edge, and one far outside it
     for mistake, more in ((near, True), (far, False)):
-        plain, weighted = (mask_losses(mistake[:, None], target, boundary) for boundary in (0.0, 4.0))
+        plain, weighted = (
+            mask_losses(mistake[:, None], target, boundary=boundary) for boundary in (0.0, 4.0)
+        )
         assert (weighted > 1.5 * plain).item() == more
+
+
+def test_a_sharp_dice_loss_sees_sides_and_not_certainty() -> None:
+    target = torch.from_numpy(disc())[None]
+    right, sure = (target * 2 - 1)[:, None] * 0.2, (target * 2 - 1)[:, None] * 9
+    soft, sharp = (mask_losses(right, target, focal=0.0, sharpness=k).item() for k in (1.0, 100.0))
+    assert soft > 0.3 and sharp < 1e-3
+    assert mask_losses(-right, target, focal=0.0, sharpness=100.0).item() > 0.99
+    assert mask_losses(sure, target, focal=0.0).item() < 1e-3
+    plain, double = (mask_losses(right, target, focal=weight).item() for weight in (20.0, 40.0))
+    assert double - plain == pytest.approx(plain - soft)
 
 
 def test_sets_without_a_large_object_are_refused(data: Path) -> None:
@@ -270,7 +339,7 @@ def test_recipes_are_checked(tmp_path: Path) -> None:
 
 
 def test_the_shipped_recipe_reads() -> None:
-    recipe = read_recipe(ROOT / "recipes" / "pocket-4.toml")
+    recipe = read_recipe(ROOT / "recipes" / "pocket-5.toml")
     assert all(source.terms for source in recipe.sets)
     assert recipe.network == "pocket"
     assert recipe.steps == sum(stage.steps for stage in recipe.stages)
@@ -332,7 +401,7 @@ def test_the_head_starts_as_yoloxs(shared: Path) -> None:
 def test_a_run_starts_from_the_published_trunks(shared: Path) -> None:
     from mobilesam.train.loop import make_optimizer
 
-    recipe = read_recipe(ROOT / "recipes" / "pocket-4.toml")
+    recipe = read_recipe(ROOT / "recipes" / "pocket-5.toml")
     network = start_network(recipe, shared)
     frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
     assert "image_encoder.trunk.stem.conv.weight" in frozen

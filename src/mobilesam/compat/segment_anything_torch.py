@@ -156,14 +156,8 @@ def decode_batch(
     step = prompts_at_once(inner, inputs.point_coords.shape[1])
     parts: list[tuple[Any, ...]] = []
     for start in range(0, len(inputs.point_coords), step):
-        batch = some_of(inputs, slice(start, start + step))
+        batch = inputs.take(slice(start, start + step))
         low_res, ious = (torch.as_tensor(array) for array in runtime.decode(arrays, batch, mask_tokens))
         parts.append((enlarger(low_res), ious, low_res))
     masks, ious, low_res = (torch.cat(part) for part in zip(*parts, strict=True))
     return masks, ious, low_res
-
-
-def some_of(inputs: DecoderInputs, numbers: slice) -> DecoderInputs:
-    """Return some of a batch's prompts."""
-    masks = None if inputs.mask_input is None else inputs.mask_input[numbers]
-    return DecoderInputs(inputs.point_coords[numbers], inputs.point_labels[numbers], masks)

@@ -62,6 +62,11 @@ class DecoderInputs:
     point_labels: PointLabels
     mask_input: MaskInput | None = None
 
+    def take(self, numbers: np.ndarray | slice) -> DecoderInputs:
+        """Return some of the prompts, by their numbers."""
+        masks = None if self.mask_input is None else self.mask_input[numbers]
+        return DecoderInputs(self.point_coords[numbers], self.point_labels[numbers], masks)
+
 
 @dataclass(frozen=True, eq=False)
 class Embedding:

@@ -9,11 +9,12 @@ use elsewhere.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -23,7 +24,9 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from mobilesam.core.prompts import LOW_RES_PER_GRID
 from mobilesam.core.version import __version__
+from mobilesam.core.views import WHOLE
 from mobilesam.networks.build import build_detector, build_network
 from mobilesam.networks.configs import DETECTORS, NETWORKS
 from mobilesam.networks.detector import ObjectDetector
@@ -79,7 +82,7 @@ class Decode(nn.Module):
         *arrays: Tensor,
     ) -> tuple[Tensor, Tensor]:
         embedding = dict(zip(self.names, arrays, strict=True))
-        return self.network.decode(
+        return self.network.decode_view(
             embedding, point_coords, point_labels, mask_input, mask_tokens=mask_tokens, fold=True
         )
 
@@ -129,6 +132,8 @@ def write_graphs(name: str, folder: Path, *, overwrite: bool = False) -> list[Pa
         "parts": parts,
         "files": files,
     }
+    if views := getattr(network, "views", None):
+        index["views"] = dataclasses.asdict(views)
     paths.append(folder / f"{name}.json")
     write_bytes(paths[-1], (json.dumps(index) + "\n").encode(), overwrite=overwrite)
     return paths
@@ -139,7 +144,7 @@ def export_onnx(name: str, weights: Weights, folder: Path, *, overwrite: bool = 
 
     ``encoder``: ``pixels`` (1, 3, S, S) to the embedding's arrays. ``prepare``, where the
     network has one: what the decoder makes once per image. ``decoder`` and ``decoder_mask``:
-    those arrays with ``mask_tokens`` (M,), ``point_coords`` (B, N, 2), ``point_labels`` (B, N)
+    those arrays, or a view's (:mod:`mobilesam.core.views`), with ``mask_tokens`` (M,), ``point_coords`` (B, N, 2), ``point_labels`` (B, N)
     and, for the second, ``mask_input`` (B, 1, 4h, 4w), to ``low_res_masks`` (B, M, 4h, 4w)
     and ``iou_predictions`` (B, M). B, N and M are dynamic. ``proposals``, where the network
     has a head for objects: its maps to ``boxes`` (1, P, 4) and ``objectness`` (1, P); a detector
@@ -203,25 +208,35 @@ def trace_parts(network: Sam | ObjectDetector) -> dict[str, onnx.ModelProto]:
     if maps:
         parts["proposals"] = _trace(Propose(network, list(maps)), maps, ["boxes", "objectness"])
     embedding = {name: array for name, array in embedding.items() if name not in maps}
+    if network.views is not None:
+        embedding = network.views.arrays(embedding, WHOLE)
 
     b, n = EXAMPLE_PROMPTS, EXAMPLE_POINTS
-    h, w = embedding["image_embedding"].shape[-2:]
+    low_res = LOW_RES_PER_GRID * network.image_size // network.image_encoder.stride
     prompts = {
         "mask_tokens": torch.tensor([1, 2, 3]),
         "point_coords": torch.rand(b, n, 2) * network.prompt_size,
         "point_labels": torch.ones(b, n),
-        "mask_input": torch.zeros(b, 1, 4 * h, 4 * w),
+        "mask_input": torch.zeros(b, 1, low_res, low_res),
     }
     outputs = ["low_res_masks", "iou_predictions"]
+    finer = () if network.views is None else network.mask_decoder.PER_IMAGE
     arrays = embedding | prepared
     without_mask = prompts | {"mask_input": None}
-    parts["decoder"] = _trace(Decode(network, list(arrays)), without_mask | arrays, outputs)
-    parts["decoder_mask"] = _trace(Decode(network, list(embedding)), prompts | embedding, outputs)
+    parts["decoder"] = _trace(Decode(network, list(arrays)), without_mask | arrays, outputs, finer)
+    parts["decoder_mask"] = _trace(Decode(network, list(embedding)), prompts | embedding, outputs, finer)
     return parts
 
 
-def _trace(module: nn.Module, inputs: Mapping[str, Tensor | None], outputs: list[str]) -> onnx.ModelProto:
+def _trace(
+    module: nn.Module,
+    inputs: Mapping[str, Tensor | None],
+    outputs: list[str],
+    finer: Sequence[str] = (),
+) -> onnx.ModelProto:
     """Export ``module`` with its weights as inputs, then make those external initializers.
+
+    The inputs ``finer``, and a mask prompt beside them, are of any height and width.
 
     As inputs, the weights keep their names and shapes: no optimisation can fold them.
     """
@@ -235,11 +250,14 @@ def _trace(module: nn.Module, inputs: Mapping[str, Tensor | None], outputs: list
             return torch.func.functional_call(module, state, tuple(inputs))
 
     prompts, points, tokens = Dim("prompts", min=2), Dim("points", min=2), Dim("tokens", min=2)
+    # A view of the whole input is as fine at its edges, and in its mask prompts, as a window is.
+    fine = {2: Dim("height", min=2), 3: Dim("width", min=2)} if finer else {}
     dynamic = {
         "mask_tokens": {0: tokens},
         "point_coords": {0: prompts, 1: points},
         "point_labels": {0: prompts, 1: points},
-        "mask_input": {0: prompts},
+        "mask_input": {0: prompts, **fine},
+        **{name: fine for name in finer},
     }
     shapes = [None if value is None else dynamic.get(key, {}) for key, value in inputs.items()]
     with _quiet(), sdpa_kernel(SDPBackend.MATH):

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from mobilesam.core.arrays import NamedArrays
 from mobilesam.core.errors import WeightsError, WeightsWarning
-from mobilesam.core.types import MULTIMASK
+from mobilesam.core.types import MULTIMASK, DecoderInputs
+from mobilesam.core.views import Views
 from mobilesam.export.onnx import SUM_KEY, file_of, parts_of
 from mobilesam.networks.build import build_network
 from mobilesam.networks.checkpoints import load_tensors
@@ -92,10 +93,7 @@ def verify_onnx(
             objectness = float(np.abs(network.propose(embedding)[1].numpy() - found).max())
         for prompt in random_prompts(network, embedding, prompts, rng):
             ours = _decode(network, embedding, prompt)
-            part = "decoder_mask" if "mask_input" in prompt else "decoder"
-            theirs = _run(files, part, arrays | prompt | {"mask_tokens": np.array(MULTIMASK)})[
-                "low_res_masks"
-            ]
+            theirs = _decode_files(files, network.views, arrays, prompt)
             differences.append(float(np.abs(ours - theirs).max()))
             ious.append(_smallest_iou(ours > 0, theirs > 0))
     return Parity(prompts, max(differences), min(ious), objectness)
@@ -130,6 +128,21 @@ def _decode(network: Sam, embedding: dict[str, Tensor], prompt: NamedArrays) -> 
     inputs = {name: torch.from_numpy(array) for name, array in prompt.items()}
     masks, _ = network.decode(embedding, mask_tokens=MULTIMASK, fold=False, **inputs)
     return masks.numpy()
+
+
+def _decode_files(
+    files: dict[str, OnnxFile], views: Views | None, arrays: NamedArrays, prompt: NamedArrays
+) -> np.ndarray:
+    def decode_view(shown: NamedArrays, inputs: DecoderInputs) -> tuple[np.ndarray, np.ndarray]:
+        named = {name: array for name, array in vars(inputs).items() if array is not None}
+        part = "decoder_mask" if "mask_input" in named else "decoder"
+        out = _run(files, part, shown | named | {"mask_tokens": np.array(MULTIMASK)})
+        return out["low_res_masks"], out["iou_predictions"]
+
+    inputs = DecoderInputs(**prompt)
+    if views is None:
+        return decode_view(arrays, inputs)[0]
+    return views.decode(arrays, inputs, decode_view, np.full)[0]
 
 
 def _run(files: dict[str, OnnxFile], part: str, arrays: NamedArrays) -> NamedArrays:

@@ -7,6 +7,7 @@ import dataclasses
 import torch
 
 from mobilesam.core.errors import ConfigError
+from mobilesam.core.views import Views
 from mobilesam.networks.configs import DETECTORS, NETWORKS
 from mobilesam.networks.detector import ObjectDetector
 from mobilesam.networks.efficientvit import EfficientViTSamImageEncoder
@@ -46,6 +47,7 @@ def build_network(name: str) -> Sam:
         name=name,
         image_size=config.image_size,
         prompt_size=config.prompt_size or config.image_size,
+        views=config.views,
     ).eval()
 
 
@@ -80,6 +82,12 @@ PROPOSAL_HEADS = {"pocket": lambda: ObjectnessHead(OBJECT_MAPS)}
 def encoder_stride(name: str) -> int:
     """Return how many pixels of the input's side make one cell of the image embedding."""
     return ENCODERS[NETWORKS[name].encoder].stride
+
+
+def views_at(name: str, image_size: int) -> Views | None:
+    """Return the views of the network's inputs of that size; None where its decoder reads all of them."""
+    config = NETWORKS.get(name)  # a detector has none
+    return config.views if config is not None and image_size == config.image_size else None
 
 
 def build_meta(name: str) -> Sam:

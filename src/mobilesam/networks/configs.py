@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from mobilesam.core.views import Views
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -14,6 +16,8 @@ class NetworkConfig:
         encoder: name of the image encoder's class in ``build.ENCODERS``.
         image_size: side of the square model input, in pixels.
         prompt_size: side of the square whose pixels prompts are given in; the input's where 0.
+        view_size: side of what the decoder reads at once, in pixels of the input (see
+            :mod:`mobilesam.core.views`); everything where 0.
         decoder: name of the prompt encoder and mask decoder in ``build.DECODERS``.
         proposal_head: name of the head for objects in ``build.PROPOSAL_HEADS``, or empty.
         encoder_options: keywords of the image encoder.
@@ -22,9 +26,15 @@ class NetworkConfig:
     encoder: str
     image_size: int
     prompt_size: int = 0
+    view_size: int = 0
     decoder: str = "sam"
     proposal_head: str = ""
     encoder_options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def views(self) -> Views | None:
+        """What the decoder reads of an input, or None where that is everything."""
+        return Views(self.image_size, self.view_size) if self.view_size else None
 
 
 NETWORKS = {
@@ -77,7 +87,9 @@ NETWORKS = {
         prompt_size=1024,
         encoder_options={"depth_list": (1, 2, 2, 8, 8), "head_depth": 12},
     ),
-    "pocket": NetworkConfig(encoder="pocket", decoder="pocket", proposal_head="pocket", image_size=512),
+    "pocket": NetworkConfig(
+        encoder="pocket", decoder="pocket", proposal_head="pocket", image_size=768, view_size=512
+    ),
 }
 
 

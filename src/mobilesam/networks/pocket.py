@@ -3,8 +3,8 @@
 Two trunks look at the pixels: MobileNetV2 (Sandler et al. 2018), taught by ImageNet what
 things look like, and YOLOX-nano (:mod:`~mobilesam.networks.yolox`), taught by boxes where
 one ends and the next begins. Their features are merged top-down into maps of strides 16
-and 8, so a 512 x 512 input gives the 64 x 64 grid that SAM's decoder has at 1024; finer
-ones go along for the masks' edges. :mod:`~mobilesam.networks.pocket_decoder` reads them. YOLOX-nano's
+and 8; finer ones go along for the masks' edges. A 768 x 768 input gives a grid of 96 x 96,
+of which a view is the 64 x 64 that SAM's decoder has at 1024 (:mod:`mobilesam.core.views`). :mod:`~mobilesam.networks.pocket_decoder` reads them. YOLOX-nano's
 own maps go along for :mod:`~mobilesam.networks.objectness`.
 """
 
@@ -173,3 +173,8 @@ class PocketEncoder(nn.Module):
 def twice(x: Tensor) -> Tensor:
     """Enlarge a map bilinearly to twice its height and width."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize a map bilinearly to (height, width)."""
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)

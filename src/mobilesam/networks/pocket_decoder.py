@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobilesam.networks.mask_decoder import MLP
-from mobilesam.networks.pocket import EMBEDDING, twice
+from mobilesam.networks.pocket import EMBEDDING, resize, twice
 from mobilesam.networks.prompt_encoder import grid_centres
 from mobilesam.networks.two_way_transformer import FOLD_LIMIT, FirstLayer, TwoWayTransformer, grid, rows
 
@@ -156,7 +156,8 @@ class PocketDecoder(nn.Module):
     """Predict one mask (token 0) and three masks (tokens 1 to 3) with their IoU.
 
     Attributes:
-        PER_IMAGE: the arrays that need no copy for each prompt.
+        PER_PROMPT: the arrays that prompts are laid over, of four sizes to each other.
+        PER_IMAGE: those that need no copy for each prompt; they may be finer.
 
     Args:
         heads: of the attention.
@@ -165,6 +166,7 @@ class PocketDecoder(nn.Module):
         num_multimask_outputs: masks beside the single one.
     """
 
+    PER_PROMPT = ("coarse_embedding", "image_embedding", "skip_stride4")
     PER_IMAGE = ("skip_stride2",)
 
     def __init__(
@@ -203,7 +205,7 @@ class PocketDecoder(nn.Module):
         *,
         fold: bool | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return low-resolution logits (B, M, 4h, 4w) and IoU predictions (B, M).
+        """Return logits (B, M, ...) of the finest array's size and IoU predictions (B, M).
 
         Args:
             embedding: the arrays of ``pocket``'s encoder, each (B or 1, ...); those in ``PER_IMAGE`` may
@@ -232,8 +234,8 @@ class PocketDecoder(nn.Module):
             [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )[:, mask_tokens]
         of_prompt, of_image = hyper.split(self.widths, dim=-1)  # (B, M, 32 and 16)
-        edges = embedding["skip_stride2"]  # (B, I or 1, 16, 4h, 4w)
-        masks = twice(weigh(of_prompt, x)) + weigh(of_image, edges)
+        edges = embedding["skip_stride2"]  # (I or 1, 16, 4h, 4w), or finer
+        masks = resize(weigh(of_prompt, x), edges.shape[-2:]) + weigh(of_image, edges)
         return masks, self.evidence(self.iou_prediction_head(tokens[:, 0]), masks, mask_tokens)
 
     def join(

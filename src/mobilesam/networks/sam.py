@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,11 +13,13 @@ from torch.nn import functional as F
 from mobilesam.core.arrays import Size
 from mobilesam.core.postprocess import MASK_THRESHOLD
 from mobilesam.core.preprocess import PIXEL_MEAN, PIXEL_STD
-from mobilesam.core.prompts import mask_tokens_of
-from mobilesam.core.types import MULTIMASK
+from mobilesam.core.prompts import LOW_RES_PER_GRID, mask_tokens_of
+from mobilesam.core.types import MULTIMASK, DecoderInputs
+from mobilesam.core.views import REDUCED, Views
 from mobilesam.networks.batched_input import check_batched_input
 from mobilesam.networks.mask_decoder import MaskDecoder
 from mobilesam.networks.objectness import ObjectnessHead
+from mobilesam.networks.pocket import resize
 from mobilesam.networks.prompt_encoder import PromptEncoder
 from mobilesam.networks.two_way_transformer import FirstLayer
 
@@ -38,6 +41,7 @@ class Sam(nn.Module):
         image_size: side of the square input that the weights are meant for; the network
             itself takes every size that its encoder takes.
         prompt_size: side of the square whose pixels prompts are given in, for such an input.
+        views: what the decoder reads of such an input at once, if that is not everything.
     """
 
     mask_threshold = MASK_THRESHOLD
@@ -53,11 +57,13 @@ class Sam(nn.Module):
         name: str,
         image_size: int,
         prompt_size: int,
+        views: Views | None = None,
     ) -> None:
         super().__init__()
         self.name = name
         self.image_size = image_size
         self.prompt_size = prompt_size
+        self.views = views
         self.image_encoder = image_encoder
         self.image_encoder.img_size = image_size  # where segment_anything's users look for it
         self.prompt_encoder = prompt_encoder
@@ -69,7 +75,18 @@ class Sam(nn.Module):
     def encode(self, pixels: Tensor) -> dict[str, Tensor]:
         """Turn normalised, padded pixels (B, 3, S, S) into named arrays."""
         encoded = self.image_encoder(pixels)
-        return encoded if isinstance(encoded, dict) else {"image_embedding": encoded}
+        encoded = encoded if isinstance(encoded, dict) else {"image_embedding": encoded}
+        return encoded | self.reduce(encoded, pixels.shape[-1])
+
+    def reduce(self, encoded: Mapping[str, Tensor], image_size: int) -> dict[str, Tensor]:
+        """Make the arrays that the view of a whole input has of its own, where there are views."""
+        if self.views is None or image_size != self.views.image_size:
+            return {}
+        part = self.views.size / image_size
+        return {
+            REDUCED + name: resize(encoded[name], [round(side * part) for side in encoded[name].shape[-2:]])
+            for name in self.mask_decoder.PER_PROMPT
+        }
 
     def prepare(self, image_embedding: Tensor) -> dict[str, Tensor]:
         """Make the first layer's image side for each image (B, C, h, w): named arrays.
@@ -99,17 +116,54 @@ class Sam(nn.Module):
         """Return low-resolution logits (B, M, 4h, 4w) and IoU predictions (B, M).
 
         Args:
-            embedding: from :meth:`encode`, for one image or one per prompt, and, for one
-                image, from :meth:`prepare`, whose arrays serve prompts without a mask.
+            embedding: from :meth:`encode`, for one image or, where the decoder reads all of it, one per
+                prompt; and, for one image, from :meth:`prepare`, whose arrays serve prompts without a mask.
             point_coords: (B, N, 2) x and y in the pixels of ``prompt_size``.
             point_labels: (B, N) 1 foreground, 0 background, 2 and 3 box corners, -1 pad.
             mask_input: (B, 1, 4h, 4w) logits, or None.
             mask_tokens: numbers of the masks asked for, ``SINGLE_MASK`` or ``MULTIMASK``.
             fold: see :class:`~mobilesam.networks.two_way_transformer.TwoWayTransformer`.
         """
+        if self.views is None or not any(name.startswith(REDUCED) for name in embedding):
+            return self.decode_view(
+                embedding, point_coords, point_labels, mask_input, mask_tokens=mask_tokens, fold=fold
+            )
+        device = point_coords.device
+
+        def decode_view(arrays: dict[str, Tensor], inputs: DecoderInputs) -> tuple[Tensor, Tensor]:
+            parts = (inputs.point_coords, inputs.point_labels, inputs.mask_input)
+            tensors = [None if part is None else torch.from_numpy(part).to(device) for part in parts]
+            return self.decode_view(arrays, *tensors, mask_tokens=mask_tokens)
+
+        parts = (point_coords, point_labels, mask_input)
+        inputs = DecoderInputs(*(None if part is None else part.detach().cpu().numpy() for part in parts))
+        return self.views.decode(embedding, inputs, decode_view, partial(torch.full, device=device))
+
+    def decode_view(
+        self,
+        embedding: Mapping[str, Tensor],
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor | None = None,
+        *,
+        mask_tokens: Sequence[int] | Tensor = MULTIMASK,
+        fold: bool | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """:meth:`decode` for what the decoder reads at once.
+
+        Args:
+            embedding: arrays of one view, or one per prompt.
+            point_coords: (B, N, 2) x and y in the view's pixels.
+            point_labels: (B, N).
+            mask_input: logits (B, 1, 4h, 4w) or, in a view of arrays that were reduced, finer.
+            mask_tokens: as in :meth:`decode`.
+            fold: likewise.
+        """
         image_embedding = embedding["image_embedding"]
         h, w = image_embedding.shape[-2:]
         stride = self.image_encoder.stride * self.prompt_size // self.image_size  # of prompts
+        if mask_input is not None and self.views is not None:
+            mask_input = resize(mask_input, (LOW_RES_PER_GRID * h, LOW_RES_PER_GRID * w))
         sparse, dense = self.prompt_encoder(
             point_coords,
             point_labels,

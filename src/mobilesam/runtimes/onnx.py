@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import onnxruntime as ort
 from mobilesam.core.arrays import Logits, NamedArrays, Pixels
 from mobilesam.core.errors import ConfigError, LimitError
 from mobilesam.core.types import DecoderInputs
+from mobilesam.core.views import Views
 from mobilesam.runtimes.base import Weights
 from mobilesam.runtimes.working_set import WORKING_SETS
 from mobilesam.weights import check_tensors
@@ -39,6 +40,7 @@ class GraphIndex:
     Attributes:
         image_size: side of the square input.
         prompt_size: side of the square whose pixels prompts are given in.
+        views: what the decoder reads of an input at once, or None where that is everything.
         parameters: shape of each trained tensor of the checkpoint.
         buffers: shape of each of its other tensors.
         parts: for each graph, the names of the tensors that it reads.
@@ -47,6 +49,7 @@ class GraphIndex:
 
     image_size: int
     prompt_size: int
+    views: Views | None
     parameters: dict[str, tuple[int, ...]]
     buffers: dict[str, tuple[int, ...]]
     parts: dict[str, tuple[str, ...]]
@@ -77,6 +80,7 @@ def graph_index(network: str) -> GraphIndex:
     return GraphIndex(
         image_size=content["image_size"],
         prompt_size=content["prompt_size"],
+        views=Views(**content["views"]) if "views" in content else None,
         parts={part: tuple(names) for part, names in content["parts"].items()},
         files=content["files"],
         **shapes,
@@ -207,6 +211,17 @@ class OnnxRuntime(OnnxGraphs):
         return arrays
 
     def decode(
+        self, arrays: NamedArrays, inputs: DecoderInputs, mask_tokens: Sequence[int]
+    ) -> tuple[Logits, np.ndarray]:
+        def decode_view(shown: NamedArrays, inputs: DecoderInputs) -> tuple[Logits, np.ndarray]:
+            return self._decode_view(shown, inputs, mask_tokens)
+
+        views = self._index.views
+        if views is None:
+            return decode_view(arrays, inputs)
+        return views.decode(arrays, inputs, decode_view, partial(np.full, dtype=np.float32))
+
+    def _decode_view(
         self, arrays: NamedArrays, inputs: DecoderInputs, mask_tokens: Sequence[int]
     ) -> tuple[Logits, np.ndarray]:
         feed = arrays | {

@@ -29,7 +29,7 @@ class WorkingSet:
 MB = 1_000_000
 SAM_DECODER = {"prompt": 40 * MB, "slot": 300_000}
 WORKING_SETS = {
-    "pocket": WorkingSet(130 * MB, prompt=14 * MB, slot=100_000),
+    "pocket": WorkingSet(260 * MB, prompt=15 * MB, slot=100_000),
     "vit_t": WorkingSet(400 * MB, **SAM_DECODER),
     "vit_b": WorkingSet(3_300 * MB, **SAM_DECODER),
     "vit_l": WorkingSet(4_400 * MB, **SAM_DECODER),

@@ -23,12 +23,15 @@ from mobilesam.core.preprocess import normalise
 from mobilesam.core.prompts import LOW_RES_PER_GRID
 from mobilesam.core.resize import resize_image
 from mobilesam.core.rle import rle_to_mask
+from mobilesam.core.types import DecoderInputs
+from mobilesam.core.views import LARGEST, WHOLE, extents
 from mobilesam.formats.coco import Instance, Photograph, read_instances, read_photograph
-from mobilesam.networks.build import encoder_stride
+from mobilesam.networks.build import encoder_stride, views_at
 from mobilesam.train.prompts import draw_coarse_mask, draw_prompt
 from mobilesam.train.recipe import Recipe, Stage
 
 MOST_BOXES = 64  # of a sample
+DRAWS = 1000  # of crops, before a sample with an object is given up
 LEAST_BOX_SIDE = 4.0  # of an object that the head for objects learns, in pixels of the input
 SEEN = 0.25  # of an object that a crop must show
 BACKGROUND = (0.1, 0.9)  # least and greatest part of a crop that a background is
@@ -41,6 +44,7 @@ KEPT_BYTES = 3 * 2**30  # of decoded photographs, in each worker
 # and a point with its pad, both take two. All prompts of a step have the same number.
 SLOTS = {2: 0.62, 3: 0.2, 4: 0.08, 6: 0.05, 0: 0.05}
 BOXES = 0.62  # part of the prompts of two slots that are boxes; the others are points
+BOXES_WITH_POINTS = 0.4  # part of those of more slots that have one; the others are points alone
 
 
 @dataclass(frozen=True)
@@ -108,12 +112,13 @@ class Samples(Dataset):
         self.recipe = recipe
         self.stage = stage
         self.first_step = first_step
+        self.views = views_at(recipe.network, stage.image_size)
         self._pixels: dict[Path, np.ndarray] = {}
         self._kept = 0
 
     @property
     def low_res(self) -> int:
-        """Side of the masks that are trained on."""
+        """Side of the masks of a whole input."""
         return self.stage.image_size // encoder_stride(self.recipe.network) * LOW_RES_PER_GRID
 
     def __len__(self) -> int:
@@ -123,26 +128,33 @@ class Samples(Dataset):
         """Return the whole batch of a step."""
         rng = np.random.default_rng([self.recipe.seed, self.first_step + step])
         slots = int(rng.choice(list(SLOTS), p=list(SLOTS.values())))
-        samples = [self._sample(slots, rng) for _ in range(self.stage.images)]
+        windows = self.views is not None and rng.random() < self.stage.windows
+        samples = [self._sample(slots, rng, windows=windows) for _ in range(self.stage.images)]
         return {
             key: torch.from_numpy(np.concatenate([sample[key] for sample in samples])) for key in samples[0]
         }
 
-    def _sample(self, slots: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def _sample(self, slots: int, rng: np.random.Generator, *, windows: bool) -> dict[str, np.ndarray]:
         size, n = self.stage.image_size, self.stage.objects
-        while True:
+        for _ in range(DRAWS):
             drawn = self._draw(rng)
             photograph = drawn.photograph
             crop = draw_crop(photograph, self.stage, rng)
             targets = self._targets(photograph.instances, crop, n, rng)
+            if windows:
+                targets = [target for target in targets if self._is_small(target)]
             if targets:
                 break
+        else:
+            small = " small enough for a window; write windows = 0" if windows else " large enough"
+            raise ConfigError(f"sets: among {DRAWS} crops none shows an object{small}")
         image = crop_pixels(self._read(photograph), crop, size)
         background = None  # number of the target that is one
-        if self.stage.background and not drawn.partial and rng.random() < self.stage.background:
+        chance = 0 if windows or drawn.partial else self.stage.background
+        if chance and rng.random() < chance:
             background = self._put_background(targets, photograph.instances, crop, rng)
         if self.stage.copy_paste and not self.stage.boxes and rng.random() < self.stage.copy_paste:
-            image, targets = self._paste(image, targets, background, rng)
+            image, targets = self._paste(image, targets, background, rng, small=windows)
         image = recolour(image, rng)
         boxes = crop_boxes(photograph.instances, crop, size) if self.stage.boxes else np.zeros((0, 4))
         if rng.random() < 0.5:
@@ -151,21 +163,44 @@ class Samples(Dataset):
             targets = [flip_padded(target, width * target.shape[0] / size) for target in targets]
         numbers = [i % len(targets) for i in range(n)]
         chosen = [targets[number] for number in numbers]
-        prompts = [
-            draw_prompt(target, draw_kind(slots, rng, boxed=number == background), slots, size, rng)
-            for number, target in zip(numbers, chosen, strict=True)
-        ]
-        sample = {
-            "pixels": normalise(image, size),
-            "targets": np.stack(chosen),
-            "point_coords": np.stack([coords for coords, _ in prompts]),
-            "point_labels": np.stack([labels for _, labels in prompts]),
-        }
+        prompts = []
+        for number, target in zip(numbers, chosen, strict=True):
+            boxed = True if windows or number == background else False if self._is_small(target) else None
+            prompts.append(draw_prompt(target, draw_kind(slots, rng, boxed=boxed), slots, size, rng))
+        inputs = DecoderInputs(
+            np.stack([coords for coords, _ in prompts]),
+            np.stack([labels for _, labels in prompts]),
+            np.stack([draw_coarse_mask(t, rng) for t in chosen])[:, None] if slots == 0 else None,
+        )
+        sample = {"pixels": normalise(image, size)}
+        sample |= self._shown(np.stack(chosen), inputs, windows=windows)
         if self.stage.boxes:
             sample |= box_arrays(boxes, partial=drawn.partial)
-        if slots == 0:
-            sample["mask_input"] = np.stack([draw_coarse_mask(t, rng) for t in chosen])[:, None]
         return sample
+
+    def _is_small(self, target: np.ndarray) -> bool:
+        """Whether there are views, and an object belongs in a window as soon as its extent is known."""
+        if self.views is None:
+            return False
+        x0, y0, x1, y1 = mask_to_box(target > 0)
+        return max(x1 - x0, y1 - y0) * self.stage.image_size <= LARGEST * self.views.size * target.shape[0]
+
+    def _shown(self, targets: np.ndarray, inputs: DecoderInputs, *, windows: bool) -> dict[str, np.ndarray]:
+        """Return targets (n, s, s) and prompts of an input as the decoder is shown them, by name."""
+        sample = {}
+        if self.views is not None:
+            view = self.views.window_of(*extents(inputs, self.views.image_size)) if windows else WHOLE
+            sample["views"] = np.broadcast_to(view, len(targets)).astype(np.int64)
+            targets = np.stack(
+                [self.views.cut(t, v) for t, v in zip(targets, sample["views"].tolist(), strict=True)]
+            )
+            inputs = self.views.inputs(inputs, sample["views"])
+        sample |= {
+            "targets": targets,
+            "point_coords": inputs.point_coords,
+            "point_labels": inputs.point_labels,
+        }
+        return sample if inputs.mask_input is None else sample | {"mask_input": inputs.mask_input}
 
     def _targets(
         self,
@@ -210,7 +245,13 @@ class Samples(Dataset):
         return number
 
     def _paste(
-        self, image: np.ndarray, targets: list[np.ndarray], kept: int | None, rng: np.random.Generator
+        self,
+        image: np.ndarray,
+        targets: list[np.ndarray],
+        kept: int | None,
+        rng: np.random.Generator,
+        *,
+        small: bool = False,
     ) -> tuple[np.ndarray, list[np.ndarray]]:
         """Paste another photograph's object in, and put it in a target's place, or after them.
 
@@ -221,10 +262,11 @@ class Samples(Dataset):
             targets: (s, s) each.
             kept: number of a target whose place is not taken.
             rng: source of all draws.
+            small: whether it must belong in a window.
         """
         drawn = self._draw(rng).photograph
-        least = LEAST_PASTED * drawn.width * drawn.height
-        large = [instance for instance in drawn.instances if instance.segmentation.area >= least]
+        area = LEAST_PASTED * drawn.width * drawn.height
+        large = [instance for instance in drawn.instances if instance.segmentation.area >= area]
         places = [i for i in range(len(targets)) if i != kept]
         if len(targets) < self.stage.objects:
             places = [len(targets)]
@@ -232,7 +274,10 @@ class Samples(Dataset):
             return image, targets
         instance = large[rng.integers(len(large))]
         size = self.stage.image_size
-        alpha, pasted = cut_out(instance, self._read(drawn), int(size * rng.uniform(*PASTED)))
+        least, most = PASTED
+        if small and self.views is not None:
+            most = LARGEST * self.views.size / size
+        alpha, pasted = cut_out(instance, self._read(drawn), int(size * rng.uniform(least, most)))
         room = np.subtract(image.shape[:2], alpha.shape)
         if min(alpha.shape) < LEAST_PASTED_SIDE or room.min() <= 0:
             return image, targets
@@ -267,7 +312,7 @@ class Samples(Dataset):
 class BoxSamples(Samples):
     """Samples of boxes alone, for a network that has no masks."""
 
-    def _sample(self, slots: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def _sample(self, slots: int, rng: np.random.Generator, *, windows: bool) -> dict[str, np.ndarray]:
         size = self.stage.image_size
         while True:
             drawn = self._draw(rng)
@@ -281,13 +326,15 @@ class BoxSamples(Samples):
         return {"pixels": normalise(image, size), **box_arrays(boxes, partial=drawn.partial)}
 
 
-def draw_kind(slots: int, rng: np.random.Generator, *, boxed: bool = False) -> str:
-    """Choose what an object's prompt of so many slots is; with ``boxed``, one that has a box if it can."""
+def draw_kind(slots: int, rng: np.random.Generator, *, boxed: bool | None = None) -> str:
+    """Choose what an object's prompt of so many slots is; with ``boxed``, whether it has a box if it can."""
     if slots == 0:
         return "mask"
+    box = rng.random() < (BOXES if slots == 2 else BOXES_WITH_POINTS)
+    box = box if boxed is None else boxed
     if slots == 2:
-        return "box" if rng.random() < BOXES or boxed else "point"
-    return "box_and_points" if rng.random() < 0.4 or boxed else "points"
+        return "box" if box else "point"
+    return "box_and_points" if box else "points"
 
 
 def draw_crop(photograph: Photograph, stage: Stage, rng: np.random.Generator) -> tuple[int, int, int, int]:

@@ -6,17 +6,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-FOCAL_WEIGHT = 20.0  # SAM's proportion of focal to dice
 FOCUS = 2.0  # exponent of the focal loss
 SECONDARY = 0.3  # weight of the mask tokens that a prompt is not meant for
 EDGE = 7  # cells; an edge is where the mean of so many a side differs from the middle one by EDGE_STEP
 EDGE_STEP = 0.02
 
 
-def mask_losses(logits: Tensor, target: Tensor, boundary: float = 0.0) -> Tensor:
+def mask_losses(
+    logits: Tensor, target: Tensor, focal: float = 20.0, boundary: float = 0.0, sharpness: float = 1.0
+) -> Tensor:
     """Return focal + dice loss (B, M) of logits (B, M, s, s) against parts of pixels (B, s, s).
 
-    ``boundary`` is how much more the focal loss of a pixel near the target's edge counts.
+    Args:
+        logits: of M masks.
+        target: what each of them should be.
+        focal: weight of the focal loss.
+        boundary: how much more the focal loss of a pixel near the target's edge counts.
+        sharpness: of the sigmoid whose overlap with the target the dice loss is; at 1 a pixel counts by its
+            probability, above that more and more by its side of the threshold.
     """
     target = target[:, None]
     weight = 1 + boundary * edges(target) if boundary else 1.0
@@ -24,11 +31,12 @@ def mask_losses(logits: Tensor, target: Tensor, boundary: float = 0.0) -> Tensor
     probability = logits.sigmoid()
     focus = (probability - target).abs().pow(FOCUS)
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    focal = (weight * focus * entropy).mean((-2, -1))
-    overlap = (probability * target).sum((-2, -1))
-    total = probability.sum((-2, -1)) + target.sum((-2, -1))
+    each = (weight * focus * entropy).mean((-2, -1))
+    inside = (sharpness * logits).sigmoid()
+    overlap = (inside * target).sum((-2, -1))
+    total = inside.sum((-2, -1)) + target.sum((-2, -1))
     dice = 1 - (2 * overlap + 1) / (total + 1)
-    return FOCAL_WEIGHT * focal + dice
+    return focal * each + dice
 
 
 def edges(target: Tensor) -> Tensor:
@@ -47,7 +55,13 @@ def mask_ious(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def prompt_loss(
-    logits: Tensor, iou_predictions: Tensor, target: Tensor, ambiguous: Tensor, boundary: float = 0.0
+    logits: Tensor,
+    iou_predictions: Tensor,
+    target: Tensor,
+    ambiguous: Tensor,
+    focal: float = 20.0,
+    boundary: float = 0.0,
+    sharpness: float = 1.0,
 ) -> Tensor:
     """Return the mean loss of a batch of prompts.
 
@@ -60,9 +74,11 @@ def prompt_loss(
         iou_predictions: (B, 4).
         target: (B, s, s).
         ambiguous: (B,) whether the prompt is one point.
-        boundary: see :func:`mask_losses`.
+        focal: see :func:`mask_losses`.
+        boundary: likewise.
+        sharpness: likewise.
     """
-    losses = mask_losses(logits, target, boundary)  # (B, 4)
+    losses = mask_losses(logits, target, focal, boundary, sharpness)  # (B, 4)
     single, best = losses[:, 0], losses[:, 1:].amin(1)
     mask = torch.where(ambiguous, best + SECONDARY * single, single + SECONDARY * best)
     return mask.mean() + score_loss(logits, iou_predictions, target, ambiguous)

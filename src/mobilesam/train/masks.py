@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mobilesam.core.errors import ConfigError
+from mobilesam.core.views import WHOLE, Views
 from mobilesam.networks.build import build_network
 from mobilesam.networks.sam import Sam
 from mobilesam.train.data import Drawn, Samples
@@ -65,20 +66,28 @@ def mask_loss(
 ) -> Tensor:
     """Correct a batch's prompts as often as the generator says, and return the loss of the last masks."""
     targets = batch["targets"]
-    image_size = batch["pixels"].shape[-1]
     coords, labels, masks = batch["point_coords"], batch["point_labels"], batch.get("mask_input")
-    embedding = for_prompts(network, embedding, len(targets))
+    embedding = for_prompts(network, embedding, len(targets), batch.get("views"))
+    shown = side_shown(network, embedding)
     for _ in range(draw_clicks(recipe.correct, generator) if masks is None else 0):
         with torch.no_grad(), mixed_precision(device):
-            logits, quality = network.decode(embedding, coords, labels, masks, mask_tokens=ALL_MASKS)
+            logits, quality = network.decode_view(embedding, coords, labels, masks, mask_tokens=ALL_MASKS)
         masks = chosen_logits(logits.float(), quality.float(), one_point(labels))
-        click, label = corrective_click(masks[:, 0], targets, image_size, generator)
+        click, label = corrective_click(masks[:, 0], targets, shown, generator)
         coords, labels = torch.cat([click, coords], 1), torch.cat([label, labels], 1)
     with mixed_precision(device):
-        logits, quality = network.decode(embedding, coords, labels, masks, mask_tokens=ALL_MASKS)
+        logits, quality = network.decode_view(embedding, coords, labels, masks, mask_tokens=ALL_MASKS)
     if not stage.masks:
         return score_loss(logits.float(), quality.float(), targets, one_point(labels))
-    return prompt_loss(logits.float(), quality.float(), targets, one_point(labels), stage.boundary)
+    return prompt_loss(
+        logits.float(),
+        quality.float(),
+        targets,
+        one_point(labels),
+        stage.focal,
+        stage.boundary,
+        stage.sharpness,
+    )
 
 
 def trained(network: Sam, stage: Stage) -> list[nn.Parameter]:
@@ -121,15 +130,43 @@ def chosen_logits(logits: Tensor, quality: Tensor, ambiguous: Tensor) -> Tensor:
     return logits[torch.arange(len(logits)), token][:, None]
 
 
-def for_prompts(network: Sam, embedding: dict[str, Tensor], prompts: int) -> dict[str, Tensor]:
-    """Repeat each image's arrays for each of its prompts, without those that only the head for objects reads."""
+def for_prompts(
+    network: Sam, embedding: dict[str, Tensor], prompts: int, views: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Repeat each image's arrays for each of its prompts, without those that only the head for objects reads.
+
+    Args:
+        network: whose arrays these are.
+        embedding: arrays (I, ...) of the images.
+        prompts: how many there are; those of an image follow each other.
+        views: number of each prompt's view, all of the whole or all of windows; None where the decoder
+            reads all of the arrays.
+    """
     others = network.proposal_head.inputs if network.proposal_head else ()
+    embedding = {name: array for name, array in embedding.items() if name not in others}
+    if views is not None and network.views is not None:
+        if views.any():
+            return cut_windows(network.views, embedding, views.tolist())
+        embedding = network.views.arrays(embedding, WHOLE)
     once = getattr(network.mask_decoder, "PER_IMAGE", ())
     return {
         name: array if name in once else array.repeat_interleave(prompts // len(array), 0)
         for name, array in embedding.items()
-        if name not in others
     }
+
+
+def cut_windows(views: Views, embedding: dict[str, Tensor], chosen: list[int]) -> dict[str, Tensor]:
+    """Cut each prompt's window out of its image's arrays (I, ...)."""
+    each = [
+        views.arrays({name: array[i * len(array) // len(chosen)] for name, array in embedding.items()}, view)
+        for i, view in enumerate(chosen)
+    ]
+    return {name: torch.stack([arrays[name] for arrays in each]) for name in each[0]}
+
+
+def side_shown(network: Sam, embedding: dict[str, Tensor]) -> int:
+    """Return the side of what the decoder reads, in pixels of prompts."""
+    return embedding["image_embedding"].shape[-1] * network.image_encoder.stride
 
 
 @torch.no_grad()
@@ -156,8 +193,8 @@ def score_held_out(
             embedding = network.encode(channels_last(batch["pixels"]))
             if stage.boxes:
                 recalls += proposal_recalls(*network.propose(embedding), batch)
-            embedding = for_prompts(network, embedding, len(batch["targets"]))
-            logits, quality = network.decode(
+            embedding = for_prompts(network, embedding, len(batch["targets"]), batch.get("views"))
+            logits, quality = network.decode_view(
                 embedding, batch["point_coords"], batch["point_labels"], mask_tokens=ALL_MASKS
             )
         ious = mask_ious(logits.float(), batch["targets"])

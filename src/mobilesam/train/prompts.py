@@ -97,11 +97,11 @@ def corrective_click(
     Args:
         logits: (B, s, s) of the mask to correct.
         target: (B, s, s) part of each pixel that is object.
-        image_size: side of the model input.
+        image_size: side of what the masks show, in pixels of prompts.
         generator: source of the draws.
 
     Returns:
-        Coordinates (B, 1, 2) in pixels of the model input and labels (B, 1).
+        Coordinates (B, 1, 2) in these pixels and labels (B, 1).
     """
     b, s = logits.shape[0], logits.shape[-1]
     wrong = ((logits > 0) != (target > 0.5)).flatten(1)

@@ -12,7 +12,7 @@ from mobilesam.core.errors import ConfigError
 from mobilesam.networks.configs import DETECTORS, NETWORKS
 
 POSITIVE = ("image_size", "steps", "images", "objects")
-PARTS = ("held_out", "correct", "background", "copy_paste", "whole", "smallest_crop")
+PARTS = ("held_out", "correct", "background", "copy_paste", "whole", "smallest_crop", "windows")
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,16 @@ class Stage:
         background: chance that one of a photograph's objects is what none of them covers, asked for by a
             box. Without it a box around a background means the thing in front.
         copy_paste: chance that an object of another photograph is pasted in; not where boxes are trained.
+        focal: weight of the focal loss, to one of the dice loss; 20 is SAM's proportion.
         boundary: how much more the focal loss of pixels near an object's edge counts.
+        sharpness: of the sigmoid in the dice loss; above 1 it is less about how sure a pixel is, and more about
+            which side of the threshold it lies on.
         whole: part of the samples that show a whole photograph; the others show a part of it.
         smallest_crop: the least part of a photograph's sides that such a part has; smaller ones show small
             objects large.
+        windows: chance that a step shows small objects in windows, and not any in views of the whole, where
+            the image size is that of a network with views (:mod:`mobilesam.core.views`). At any other size
+            the decoder reads all of the input.
     """
 
     image_size: int
@@ -71,9 +77,12 @@ class Stage:
     boxes: float = 0.0
     background: float = 0.0
     copy_paste: float = 0.0
+    focal: float = 20.0
     boundary: float = 0.0
+    sharpness: float = 1.0
     whole: float = 0.3
     smallest_crop: float = 0.35
+    windows: float = 0.5
 
 
 @dataclass(frozen=True)

@@ -106,10 +106,10 @@ ENTRIES = {
     entry.name: entry
     for entry in (
         WeightsEntry(
-            name="pocket-4",
+            name="pocket-5",
             network="pocket",
-            file="pocket-4.safetensors",
-            sha256="345b8c91daab7de801de58ea16159da2a9ce08a5ef68ef9ce1cd98cf110d62c2",
+            file="pocket-5.safetensors",
+            sha256="f70f436e437ed70e3d63639e85f95aa7389e9299fffc658c21232369e40c5841",
             licence="CC BY 4.0 for the weights; see the model card for the terms of what they were trained on",
             about="small model trained by this project from human masks; no part of it is SAM's or MobileSAM's weights",
             thresholds=MaskThresholds(predicted_iou=0.3, stability_score=0.1),  # by bench/thresholds.py
@@ -175,7 +175,7 @@ ENTRIES = {
     )
 }
 ALIASES = {
-    "pocket": "pocket-4",
+    "pocket": "pocket-5",
     "vit_t": "mobile_sam",
     "vit_b": "sam_vit_b",
     "vit_l": "sam_vit_l",

@@ -59,7 +59,7 @@ class SamPredictor:
         >>> masks, scores, low_res = predictor.predict(
         ...     point_coords=np.array([[40, 30]]), point_labels=np.array([1]))
         >>> masks.shape, low_res.shape
-        ((3, 60, 80), (3, 256, 256))
+        ((3, 60, 80), (3, 384, 384))
     """
 
     def __init__(self, sam_model: Model | Sam) -> None:
@@ -191,12 +191,12 @@ class SamPredictor:
             point_coords: (N, 2) x and y in pixels of the image.
             point_labels: (N,) 1 foreground, 0 background.
             box: (4,) x0, y0, x1, y1.
-            mask_input: (1, 256, 256) logits, usually of an earlier prediction.
+            mask_input: (1, 256, 256) logits, ``pocket``'s (1, 384, 384), usually of an earlier prediction.
             multimask_output: three masks, or one.
             return_logits: logits instead of boolean masks.
 
         Returns:
-            Masks (C, H, W), IoU predictions (C,) and logits (C, 256, 256).
+            Masks (C, H, W), IoU predictions (C,) and logits (C, 256, 256), ``pocket``'s (C, 384, 384).
 
         Raises:
             NoImageError: before :meth:`set_image`.

@@ -15,7 +15,7 @@ GFLOPS = {
     "efficientvit_sam_l0": 69.550,
     "efficientvit_sam_l1": 97.961,
     "efficientvit_sam_l2": 137.109,
-    "pocket": 7.575,
+    "pocket": 17.043,
 }
 
 
