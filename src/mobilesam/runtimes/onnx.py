@@ -148,7 +148,7 @@ class OnnxGraphs:
     def _run_options(self, part: str) -> ort.RunOptions:
         """Let a large encoder give back what it worked in: it runs once, the decoder then many times.
 
-        A small one keeps it: taking it again for each image costs ``pocket`` a third of its time.
+        A small one keeps it: taking it again for each image costs ``pocket`` a fifth of its time.
         """
         options = ort.RunOptions()
         if part == "encoder" and self.device == "cpu" and self._encoder_bytes > KEPT_BYTES:
