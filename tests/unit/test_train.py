@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from mobilesam import ConfigError, Prompt, WeightsError, load
 from mobilesam.cli.main import run
+from mobilesam.core.boxes import mask_to_box
 from mobilesam.core.metrics import mask_iou
 from mobilesam.core.rle import rle_to_mask
 from mobilesam.formats.coco import Photograph
@@ -27,7 +28,7 @@ from mobilesam.train.checkpoint import read_metadata
 from mobilesam.train.data import Samples, draw_crop, flip_padded, reduce_mask, split_sets
 from mobilesam.train.losses import mask_ious, mask_losses, prompt_loss
 from mobilesam.train.masks import score_held_out
-from mobilesam.train.prompts import corrective_click, draw_coarse_mask, draw_prompt
+from mobilesam.train.prompts import corrective_click, draw_box, draw_coarse_mask, draw_prompt, tight_box
 from mobilesam.train.recipe import Recipe, SourceSet, Stage, read_recipe
 from mobilesam.train.start import start_network
 from mobilesam.weights.reading import FORMAT_SINCE, NEEDS_KEY
@@ -82,6 +83,19 @@ def test_drawn_prompts_fit_the_object(kind: str, slots: int) -> None:
             assert abs(y1 / 2 - 32) < 6
             assert x1 > x0
             assert y1 > y0
+
+
+def test_tight_boxes_are_finer_than_cells() -> None:
+    mask = np.zeros((256, 256), bool)
+    mask[42:131, 101:203] = True
+    np.testing.assert_allclose(tight_box(reduce_mask(mask, 64)) * 4, mask_to_box(mask), atol=0.05)
+    np.testing.assert_allclose(tight_box(np.full((8, 8), 0.01)), (0.99, 0.99, 7.01, 7.01), atol=1e-5)
+
+
+def test_as_many_boxes_are_loose_as_asked() -> None:
+    target, rng = disc(), np.random.default_rng(0)
+    loose = [(draw_box(target, rng, 0.25) != tight_box(target)).any() for _ in range(400)]
+    assert 0.2 < np.mean(loose) < 0.3
 
 
 def test_coarse_masks_are_near_the_object() -> None:

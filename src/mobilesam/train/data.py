@@ -166,7 +166,8 @@ class Samples(Dataset):
         prompts = []
         for number, target in zip(numbers, chosen, strict=True):
             boxed = True if windows or number == background else False if self._is_small(target) else None
-            prompts.append(draw_prompt(target, draw_kind(slots, rng, boxed=boxed), slots, size, rng))
+            kind = draw_kind(slots, rng, boxed=boxed)
+            prompts.append(draw_prompt(target, kind, slots, size, rng, self.stage.loose_boxes))
         inputs = DecoderInputs(
             np.stack([coords for coords, _ in prompts]),
             np.stack([labels for _, labels in prompts]),

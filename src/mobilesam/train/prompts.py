@@ -11,12 +11,18 @@ from mobilesam.core.prompts import MASK_LOGIT
 from mobilesam.core.regions import central_pixel
 
 BOX_JITTER = 0.06  # standard deviation of a corner, in sides of the box
+TOUCHED = 0.1  # least part of a cell that an object covers where its box begins
 COARSE_SHIFT = 0.02  # greatest shift of a drawn mask prompt, in sides of the input
 CENTRAL = 0.35  # part of the points that lie at the object's centre-most pixel
 
 
 def draw_prompt(
-    target: np.ndarray, kind: str, slots: int, image_size: int, rng: np.random.Generator
+    target: np.ndarray,
+    kind: str,
+    slots: int,
+    image_size: int,
+    rng: np.random.Generator,
+    loose_boxes: float = 0.5,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return ``slots`` decoder inputs, coordinates (slots, 2) and labels (slots,), for one object.
 
@@ -27,6 +33,7 @@ def draw_prompt(
         slots: number of slots.
         image_size: side of the model input that ``target`` shows.
         rng: source of all draws.
+        loose_boxes: part of the boxes whose corners are jittered; the others are tight.
     """
     coords = np.zeros((slots, 2), np.float32)
     labels = np.full(slots, -1, np.float32)
@@ -35,7 +42,7 @@ def draw_prompt(
     scale = image_size / target.shape[0]
     points = slots - 1
     if kind in ("box", "box_and_points"):
-        coords[:2] = draw_box(target, rng).reshape(2, 2) * scale
+        coords[:2] = draw_box(target, rng, loose_boxes).reshape(2, 2) * scale
         labels[:2] = 2, 3
         points = slots - 2
     first = slots - points - (0 if labels[0] == 2 else 1)
@@ -47,18 +54,28 @@ def draw_prompt(
     return coords, labels
 
 
-def draw_box(target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the object's box (x0, y0, x1, y1), half the time with jittered corners."""
-    inside = target > 0.5
-    if not inside.any():
-        inside = target >= target.max()
-    columns, rows = np.flatnonzero(inside.any(0)), np.flatnonzero(inside.any(1))
-    box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
-    if rng.random() < 0.5:
+def draw_box(target: np.ndarray, rng: np.random.Generator, loose: float) -> np.ndarray:
+    """Return the object's box (x0, y0, x1, y1), with chance ``loose`` of jittered corners."""
+    box = tight_box(target)
+    if rng.random() < loose:
         width, height = box[2] - box[0], box[3] - box[1]
         jitter = rng.normal(0, BOX_JITTER, 4).clip(-0.15, 0.15) * [width, height, width, height]
         box = (box + jitter).clip(0, target.shape[0])
     return box.astype(np.float32)
+
+
+def tight_box(target: np.ndarray) -> np.ndarray:
+    """Return an object's tight box, within its outermost cells as far out as they are covered.
+
+    A box of whole cells would be off by up to half of one, which is much of a small object.
+    """
+    ends = []
+    for covered in (target.max(0), target.max(1)):
+        cells = np.flatnonzero(covered >= min(TOUCHED, covered.max()))
+        first, last = cells[0], cells[-1]
+        ends.append((first + 1 - covered[first], last + covered[last]))
+    (x0, x1), (y0, y1) = ends
+    return np.array([x0, y0, x1, y1], np.float32)
 
 
 def draw_point(

@@ -12,7 +12,16 @@ from mobilesam.core.errors import ConfigError
 from mobilesam.networks.configs import DETECTORS, NETWORKS
 
 POSITIVE = ("image_size", "steps", "images", "objects")
-PARTS = ("held_out", "correct", "background", "copy_paste", "whole", "smallest_crop", "windows")
+PARTS = (
+    "held_out",
+    "correct",
+    "background",
+    "copy_paste",
+    "whole",
+    "smallest_crop",
+    "windows",
+    "loose_boxes",
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,7 @@ class Stage:
         windows: chance that a step shows small objects in windows, and not any in views of the whole, where
             the image size is that of a network with views (:mod:`mobilesam.core.views`). At any other size
             the decoder reads all of the input.
+        loose_boxes: part of the boxes whose corners are jittered, as people draw them; the others are tight.
     """
 
     image_size: int
@@ -83,6 +93,7 @@ class Stage:
     whole: float = 0.3
     smallest_crop: float = 0.35
     windows: float = 0.5
+    loose_boxes: float = 0.5
 
 
 @dataclass(frozen=True)
