@@ -207,7 +207,7 @@ def test_the_command_prints_json(folder: Path, capsys) -> None:
     arguments = ["--sampler", "grid", "--points-per-side", "2", "--limit", "1", "--json", *ALL_MASKS]
     assert run(["evaluate", "everything", str(folder), *arguments]) == 0
     document = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)  # no NaN
-    assert document["model"] == "pocket-5"
+    assert document["model"] == "pocket-6"
     (one,) = document["sets"]
     assert (one["name"], one["images"], one["objects"]["all"]) == ("set", 1, 2)
     search = one["searches"]["grid 2x2"]

@@ -48,7 +48,7 @@ def test_a_box_gives_mask_and_overlay(photo: Path) -> None:
     before = photo.read_bytes()
     done = mobilesam("segment", "cat.jpg", "--box", "5,0,370,295", cwd=photo.parent)
     assert done.returncode == 0, done.stderr.decode()
-    assert b"model: pocket-5" in done.stderr
+    assert b"model: pocket-6" in done.stderr
     assert b"mobilesam info mobile_sam" in done.stderr
     out = photo.parent / "mobilesam-out"
     assert sorted(p.name for p in out.iterdir()) == ["cat_1_mask.png", "cat_overlay.png"]

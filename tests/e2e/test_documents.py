@@ -84,7 +84,7 @@ def test_python_examples_run(here: Path, page: Path) -> None:
     namespace: dict = {}
     for block in blocks:
         exec(compile(block, page.name, "exec"), namespace)
-    assert namespace["model"].name == "pocket-5"
+    assert namespace["model"].name == "pocket-6"
 
 
 @pytest.mark.filterwarnings("ignore::mobilesam.WeightsWarning")  # of the network that stands in for OWLv2

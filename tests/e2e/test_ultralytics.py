@@ -424,7 +424,7 @@ class TestWeights:
             ("sam_l.pt", "sam_vit_l"),
             ("sam_h.pt", "sam_vit_h"),
             ("vit_t", "mobile_sam"),
-            ("pocket", "pocket-5"),
+            ("pocket", "pocket-6"),
             ("efficientvit_sam_l2.pt", "efficientvit_sam_l2"),
         ],
     )
