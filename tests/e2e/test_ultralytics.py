@@ -162,16 +162,16 @@ def test_nothing_found(sam: SAM) -> None:
 def test_everything(sam: SAM) -> None:
     cup = np.ascontiguousarray(coffee()[::2, ::2])
     bgr = cup[..., ::-1]
-    (result,) = sam(bgr, points_stride=6, conf_thres=0.4, stability_score_thresh=0.6)
+    (result,) = sam(bgr, points_stride=6, conf_thres=0.4, stability_score_thresh=0.4)
     options = EverythingOptions(
-        sampler="grid", points_per_side=6, pred_iou_thresh=0.4, stability_score_thresh=0.6
+        sampler="grid", points_per_side=6, pred_iou_thresh=0.4, stability_score_thresh=0.4
     )
     wanted = sam.model.everything(cup, options)
     assert len(result) == len(wanted) >= 2
     np.testing.assert_array_equal(data_of(result), np.stack([one.mask for one in wanted]))
     np.testing.assert_allclose(result.boxes.conf, [one.predicted_iou for one in wanted], rtol=1e-6)
     assert result.boxes.cls.tolist() == list(range(len(wanted)))
-    (fewer,) = sam(bgr, points_stride=6, conf_thres=0.4, stability_score_thresh=0.6, max_det=1)
+    (fewer,) = sam(bgr, points_stride=6, conf_thres=0.4, stability_score_thresh=0.4, max_det=1)
     assert fewer.boxes.conf.tolist() == [result.boxes.conf.max()]
 
 
