@@ -67,7 +67,7 @@ def disc(size: int = 64) -> np.ndarray:
 def test_drawn_prompts_fit_the_object(kind: str, slots: int) -> None:
     target = disc()
     for seed in range(20):
-        coords, labels = draw_prompt(target, kind, slots, 128, np.random.default_rng(seed))
+        coords, labels = draw_prompt(target, kind, slots, 128, np.random.default_rng(seed), 0.5)
         has_box = "box" in kind
         assert coords.shape == (slots, 2)
         assert (labels == 2).sum() == (labels == 3).sum() == has_box
@@ -90,6 +90,9 @@ def test_tight_boxes_are_finer_than_cells() -> None:
     mask[42:131, 101:203] = True
     np.testing.assert_allclose(tight_box(reduce_mask(mask, 64)) * 4, mask_to_box(mask), atol=0.05)
     np.testing.assert_allclose(tight_box(np.full((8, 8), 0.01)), (0.99, 0.99, 7.01, 7.01), atol=1e-5)
+    thin = np.zeros((8, 8))
+    thin[2:6, 3] = 0.25  # a pole, a quarter of a cell wide
+    np.testing.assert_allclose(tight_box(thin), (3, 2.75, 4, 5.25))
 
 
 def test_as_many_boxes_are_loose_as_asked() -> None:

@@ -22,7 +22,7 @@ def draw_prompt(
     slots: int,
     image_size: int,
     rng: np.random.Generator,
-    loose_boxes: float = 0.5,
+    loose_boxes: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return ``slots`` decoder inputs, coordinates (slots, 2) and labels (slots,), for one object.
 
@@ -73,7 +73,10 @@ def tight_box(target: np.ndarray) -> np.ndarray:
     for covered in (target.max(0), target.max(1)):
         cells = np.flatnonzero(covered >= min(TOUCHED, covered.max()))
         first, last = cells[0], cells[-1]
-        ends.append((first + 1 - covered[first], last + covered[last]))
+        if first == last:  # one cell does not tell where in it the object lies
+            ends.append((first, last + 1))
+        else:
+            ends.append((first + 1 - covered[first], last + covered[last]))
     (x0, x1), (y0, y1) = ends
     return np.array([x0, y0, x1, y1], np.float32)
 
