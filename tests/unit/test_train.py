@@ -26,6 +26,7 @@ from mobilesam.networks.build import build_network
 from mobilesam.networks.pocket_decoder import MaskEvidence, weigh
 from mobilesam.train.checkpoint import read_metadata
 from mobilesam.train.data import Samples, draw_crop, flip_padded, reduce_mask, split_sets
+from mobilesam.train.loop import mixed_precision, set_rates, update_average
 from mobilesam.train.losses import mask_ious, mask_losses, prompt_loss
 from mobilesam.train.masks import score_held_out
 from mobilesam.train.prompts import corrective_click, draw_box, draw_coarse_mask, draw_prompt, tight_box
@@ -341,6 +342,8 @@ def test_recipes_are_checked(tmp_path: Path) -> None:
         (good.replace("[[sets]]", 'sets = ["a"]\n[[x]]'), "needs at least one"),
         (good.replace("steps = 1\n", "steps = 0\n"), "steps is 0; must be 1 or more"),
         (good.replace("warm_up = 4", "copy_paste = 1.5"), "copy_paste is 1.5; must be from 0 to 1"),
+        (good.replace("warm_up = 4", "averaged = 0.0"), "averaged is 0.0; must be more"),
+        (good.replace("warm_up = 4", "last_rate = 2"), "last_rate is 2; must be from 0 to 1"),
         (good.replace('"pocket"', '"nope"'), "network must be one of"),
         (good.replace("warm_up = 4", "masks = 1"), "masks is 1; give a value of type bool"),
         (good.replace('path = "set"', 'path = "set"\npartial = "x"'), "partial is 'x'; give a value of type"),
@@ -605,6 +608,41 @@ def test_a_stage_starts_from_the_average_of_the_one_before(data: Path) -> None:
     assert (first[f"weights/{name}"] != first[f"average/{name}"]).any()
     for kind in ("weights", "average"):
         np.testing.assert_array_equal(second[f"{kind}/{name}"], first[f"average/{name}"])
+
+
+def test_the_average_covers_as_much_of_a_stage_as_asked() -> None:
+    network = torch.nn.Linear(1, 1)
+
+    def average_after(steps: int, averaged: float, most: float = 1.0) -> float:
+        """The average of weights that are 0 at first and then the step's number."""
+        stage = Stage(image_size=64, steps=steps, averaged=averaged)
+        average = {name: torch.zeros_like(value) for name, value in network.state_dict().items()}
+        for done in range(steps):
+            torch.nn.init.constant_(network.weight, done + 1)
+            update_average(average, network, most, stage, done)
+        return average["weight"].item()
+
+    assert average_after(100, averaged=1.0) == pytest.approx(50)  # of 0 to 100
+    assert average_after(100, averaged=1 / 9) == pytest.approx(91, abs=1)
+    assert average_after(100, averaged=1.0, most=0.0) == 100
+
+
+def test_the_learning_rate_falls_as_far_as_asked() -> None:
+    optimizer = torch.optim.AdamW([{"params": [torch.nn.Parameter(torch.zeros(1))], "scale": 0.5}])
+    rates = []
+    stage = Stage(image_size=64, steps=100, learning_rate=8.0, warm_up=10, last_rate=0.25)
+    for done in (0, 10, 99):
+        set_rates(optimizer, stage, done)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.4, 4, 1], rel=0.03)
+
+
+def test_bfloat16_is_used_where_it_is_native() -> None:
+    """A processor that emulates it takes many times as long for a step."""
+    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    with mixed_precision("cpu"):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if native else torch.float32)
 
 
 def test_a_mask_is_judged_by_itself() -> None:

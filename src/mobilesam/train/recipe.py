@@ -11,7 +11,7 @@ from typing import Any
 from mobilesam.core.errors import ConfigError
 from mobilesam.networks.configs import DETECTORS, NETWORKS
 
-POSITIVE = ("image_size", "steps", "images", "objects")
+POSITIVE = ("image_size", "steps", "images", "objects", "averaged")
 PARTS = (
     "held_out",
     "correct",
@@ -21,6 +21,8 @@ PARTS = (
     "smallest_crop",
     "windows",
     "loose_boxes",
+    "last_rate",
+    "averaged",
 )
 
 
@@ -55,8 +57,11 @@ class Stage:
         steps: optimiser steps.
         images: photographs a step.
         objects: prompts a photograph.
-        learning_rate: peak; falls as a cosine to a hundredth over the stage.
+        learning_rate: peak; falls as a cosine over the stage.
         warm_up: steps over which it rises.
+        last_rate: part of the learning rate that is left at the stage's end.
+        averaged: about which part of the steps so far, the latest of them, the averaged weights are the mean of:
+            1 for all alike, the start among them. ``ema_decay`` limits how many these may be.
         masks: whether everything that makes masks is trained, their predicted IoU included.
         scores: whether, where masks are not, what predicts their IoU is trained on the masks as they are.
         boxes: weight of the loss of the head for objects; without one, it is left as it is.
@@ -82,6 +87,8 @@ class Stage:
     objects: int = 6
     learning_rate: float = 6e-4
     warm_up: int = 200
+    last_rate: float = 0.01
+    averaged: float = 1 / 9
     masks: bool = True
     scores: bool = False
     boxes: float = 0.0
@@ -205,4 +212,4 @@ def _check(path: Path, key: str, value: Any, kind: str) -> None:
     if key in PARTS and value > 1:
         raise ConfigError(f"{path}: {key} is {value!r}; must be from 0 to 1")
     if key in POSITIVE and value == 0:
-        raise ConfigError(f"{path}: {key} is 0; must be 1 or more")
+        raise ConfigError(f"{path}: {key} is {value!r}; must be {'1 or more' if kind == 'int' else 'more'}")
