@@ -15,7 +15,7 @@ from mobilesam.core.boxes import mask_to_box
 from mobilesam.core.errors import LimitError
 from mobilesam.core.phrases import number_texts
 from mobilesam.core.polygons import Polygon, mask_to_polygons
-from mobilesam.core.postprocess import MASK_THRESHOLD, enlarge_logits, stability_scores, visible_part
+from mobilesam.core.postprocess import enlarge_logits, enlarge_masks, stability_scores, visible_part
 from mobilesam.core.prompts import ValidPrompt
 from mobilesam.core.rle import Rle, mask_to_rle
 from mobilesam.core.types import Embedding, FoundMask
@@ -95,7 +95,8 @@ class Segmentation:
     def __getitem__(self, index: int) -> SegmentedMask:
         index = self._number(index)
         if index not in self._enlarged:
-            mask = self.logits(index) > MASK_THRESHOLD
+            where, low_res = self.embedding, self.low_res_masks[index : index + 1]
+            mask = enlarge_masks(low_res, where.image_size, where.input_size, where.original_size)[0]
             mask.flags.writeable = False
             self._enlarged[index] = SegmentedMask(
                 mask, float(self.predicted_iou[index]), float(self.stability_score[index])

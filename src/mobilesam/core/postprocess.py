@@ -8,6 +8,7 @@ from mobilesam.core.arrays import Logits, Masks, Size
 from mobilesam.core.resize import enlarging_taps
 
 MASK_THRESHOLD = 0.0
+ROUNDING = 1e-3  # by how much less than a threshold, as a part of it, logits can be whose average is above
 STABILITY_OFFSET = 1.0  # SAM's: how far the threshold is moved either way
 
 
@@ -18,7 +19,8 @@ def enlarge_logits(low_res_masks: Logits, image_size: int, input_size: Size, ori
     )
     out = np.empty((len(low_res_masks), *original_size), np.float32)
     for large, low_res in zip(out, low_res_masks, strict=True):
-        large[:] = rows.apply(np.ascontiguousarray(columns.apply(low_res.T).T))
+        across = columns.apply(np.ascontiguousarray(low_res.T))
+        large[:] = rows.apply(np.ascontiguousarray(across.T))
     return out
 
 
@@ -58,12 +60,15 @@ def enlarge_masks(
     *,
     threshold: float = MASK_THRESHOLD,
 ) -> Masks:
-    """Enlarge logits (M, h, w) to boolean masks (M, H, W), one at a time to save memory."""
-    masks = np.empty((len(low_res_masks), *original_size), bool)
-    for mask, logits in zip(masks, low_res_masks, strict=True):
-        np.greater(
-            enlarge_logits(logits[None], image_size, input_size, original_size)[0], threshold, out=mask
-        )
+    """Enlarge logits (M, h, w) to boolean masks (M, H, W), each only where it can be above the threshold."""
+    masks = np.zeros((len(low_res_masks), *original_size), bool)
+    floor = threshold - abs(threshold) * ROUNDING
+    for mask, low_res in zip(masks, low_res_masks, strict=True):
+        enlarged = enlarge_window(low_res, floor, image_size, input_size, original_size)
+        if enlarged is not None:
+            logits, (x, y) = enlarged
+            height, width = logits.shape
+            np.greater(logits, threshold, out=mask[y : y + height, x : x + width])
     return masks
 
 

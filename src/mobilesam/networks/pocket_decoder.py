@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from mobilesam.networks.mask_decoder import MLP
 from mobilesam.networks.pocket import EMBEDDING, resize, twice
-from mobilesam.networks.prompt_encoder import grid_centres
+from mobilesam.networks.prompt_encoder import grid_axes
 from mobilesam.networks.two_way_transformer import FOLD_LIMIT, FirstLayer, TwoWayTransformer, grid, rows
 
 OUTSIDE = 4.0  # a squared distance, in sides of the image, that no two of its places have
@@ -51,48 +51,49 @@ class PromptMaps(nn.Module):
 
     def forward(self, positions: Tensor, labels: Tensor, grid_size: tuple[int, int]) -> Tensor:
         """Return (B, out_channels, h, w) for positions (B, N, 2) in 0..1 and labels (B, N)."""
-        centres = grid_centres(grid_size, positions)  # (h, w, 2)
+        axes = grid_axes(grid_size, positions)
         one_more = F.pad(positions, (0, 0, 0, 1))  # an unchosen point, so that there is always one
         maps = torch.cat(
             [
-                self._draw_points(one_more, F.pad(labels, (0, 1), value=-1) == 1, centres),
-                self._draw_points(one_more, F.pad(labels, (0, 1), value=-1) == 0, centres),
-                self._draw_box(positions, labels, centres),
+                self._draw_points(one_more, F.pad(labels, (0, 1), value=-1) == 1, *axes),
+                self._draw_points(one_more, F.pad(labels, (0, 1), value=-1) == 0, *axes),
+                self._draw_box(positions, labels, *axes),
             ],
             dim=1,
         )
         return self.project(F.relu(self.widen(maps)))
 
-    def _draw_points(self, positions: Tensor, chosen: Tensor, centres: Tensor) -> Tensor:
+    def _draw_points(self, positions: Tensor, chosen: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Two Gaussians, the log distance to the nearest point, and whether there is one: (B, 4, h, w)."""
-        offset = positions[:, :, None, None] - centres  # (B, N, h, w, 2)
-        far = torch.where(chosen, 0.0, OUTSIDE)[:, :, None, None]
-        squared = (offset.square().sum(-1) + far).amin(1).clamp(max=OUTSIDE)  # (B, h, w)
+        far = torch.where(chosen, 0.0, OUTSIDE)[..., None]
+        beside = (positions[..., :1] - x).square()[:, :, None]  # (B, N, 1, w)
+        above = ((positions[..., 1:] - y).square() + far)[..., None]  # (B, N, h, 1)
+        squared = (beside + above).amin(1).clamp(max=OUTSIDE)  # (B, h, w)
         gaussians = [torch.exp(-squared / (2 * sigma**2)) for sigma in self.SIGMAS]
         any_chosen = chosen.to(positions.dtype).amax(1)[:, None, None].expand_as(squared)
         log_distance = 0.5 * torch.log(squared + self.NEAREST**2)
         return torch.stack([*gaussians, 0.3 * log_distance * any_chosen, any_chosen], dim=1)
 
-    def _draw_box(self, positions: Tensor, labels: Tensor, centres: Tensor) -> Tensor:
+    def _draw_box(self, positions: Tensor, labels: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Inside, place inside, distance to the edge, and the box's size: (B, 6, h, w)."""
         dtype = positions.dtype
-        top_left = (positions * (labels == 2)[..., None].to(dtype)).sum(1)[:, None, None]
-        bottom_right = (positions * (labels == 3)[..., None].to(dtype)).sum(1)[:, None, None]
-        has_box = (labels == 2).to(dtype).sum(1)[:, None, None]  # (B, 1, 1)
-        size = (bottom_right - top_left).clamp(min=self.NEAREST)  # (B, 1, 1, 2)
-        place = (centres - (top_left + bottom_right) / 2) / (size / 2)  # -1..1 inside, (B, h, w, 2)
-        edge = 1 - place.abs().amax(-1)  # > 0 inside
-        inside = (edge > 0).to(dtype)
-        size = size.expand_as(place)
+        top_left = (positions * (labels == 2)[..., None].to(dtype)).sum(1)  # (B, 2)
+        bottom_right = (positions * (labels == 3)[..., None].to(dtype)).sum(1)
+        has_box = (labels == 2).to(dtype).sum(1)[:, None, None, None]
+        size = (bottom_right - top_left).clamp(min=self.NEAREST)
+        middle, half = ((top_left + bottom_right) / 2)[..., None], (size / 2)[..., None]
+        across = (x - middle[:, 0]) / half[:, 0]  # -1..1 inside, (B, w)
+        along = (y - middle[:, 1]) / half[:, 1]  # (B, h)
+        edge = 1 - torch.maximum(across.abs()[:, None], along.abs()[..., None])  # > 0 inside, (B, h, w)
         maps = [
-            inside,
-            place[..., 0].clamp(-2, 2),
-            place[..., 1].clamp(-2, 2),
+            (edge > 0).to(dtype),
+            across.clamp(-2, 2)[:, None].expand_as(edge),
+            along.clamp(-2, 2)[..., None].expand_as(edge),
             edge.clamp(-2, 1),
-            size[..., 0],
-            size[..., 1],
+            size[:, :1, None].expand_as(edge),
+            size[:, 1:, None].expand_as(edge),
         ]
-        return torch.stack(maps, dim=1) * has_box[:, None]
+        return torch.stack(maps, dim=1) * has_box
 
 
 class ConvBlock(nn.Module):
@@ -225,8 +226,8 @@ class PocketDecoder(nn.Module):
         coarse = embedding["coarse_embedding"] + self.coarse_prompt(dense_prompt_embeddings)
         tokens, coarse = self.join(tokens, coarse, image_pe, fold=fold)
 
-        x = embedding["image_embedding"] + self.fine_prompt(dense_prompt_embeddings)
-        x = self.fine_block(x + twice(self.coarse_to_fine(coarse)))
+        x = self.fine_prompt(dense_prompt_embeddings) + twice(self.coarse_to_fine(coarse))
+        x = self.fine_block(embedding["image_embedding"] + x)
         x = twice(self.fine_to_skip(x)) + embedding["skip_stride4"]
         x = F.relu(self.pointwise(F.relu(self.spatial(x))))  # (B, 32, 2h, 2w)
 

@@ -31,11 +31,18 @@ class PositionEmbeddingRandom(nn.Module):
         return self.encode(grid_centres(grid_size, self.positional_encoding_gaussian_matrix)).permute(2, 0, 1)
 
 
+def grid_axes(grid_size: tuple[int, int], like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the centres of a grid's columns and of its rows in 0..1, shapes (width,) and (height,)."""
+    height, width = grid_size
+    x = (torch.arange(width, device=like.device, dtype=like.dtype) + 0.5) / width
+    y = (torch.arange(height, device=like.device, dtype=like.dtype) + 0.5) / height
+    return x, y
+
+
 def grid_centres(grid_size: tuple[int, int], like: Tensor) -> Tensor:
     """Return the (x, y) centres of a grid's cells in 0..1, shape (height, width, 2)."""
     height, width = grid_size
-    y = (torch.arange(height, device=like.device, dtype=like.dtype) + 0.5) / height
-    x = (torch.arange(width, device=like.device, dtype=like.dtype) + 0.5) / width
+    x, y = grid_axes(grid_size, like)
     return torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1)
 
 
