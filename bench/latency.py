@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 import mobilesam
+from mobilesam.weights import ALIASES
 
 FIRST_MASK = """
 import sys, time
@@ -105,9 +106,9 @@ def main() -> None:
     machine = f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     rows = {n: {"median": statistics.median(t), "min": min(t), "max": max(t)} for n, t in times.items()}
     if options.json:
-        print(json.dumps({"machine": machine, "model": "pocket-6", "image": list(image.shape), "ms": rows}))
+        print(json.dumps({"machine": machine, "model": ALIASES["pocket"], "image": list(image.shape), "ms": rows}))
         return
-    print(f"pocket-6, {image.shape[1]} x {image.shape[0]} photograph, {machine}")
+    print(f"{ALIASES['pocket']}, {image.shape[1]} x {image.shape[0]} photograph, {machine}")
     for name, row in rows.items():
         print(f"{name:<30}{row['median']:8.1f} ms   ({row['min']:.1f} to {row['max']:.1f})")
 

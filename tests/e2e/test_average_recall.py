@@ -18,6 +18,7 @@ from mobilesam.evaluate.everything import EverythingScores, mean_recall, pool, s
 from mobilesam.evaluate.everything_report import draw_recall, worst_misses, write_sheets
 from mobilesam.formats.coco import read_instances
 from mobilesam.predictor import Model
+from mobilesam.weights import ALIASES
 from tests.coco_evaluation import coco_recall, our_recall
 from tests.photographs import write_set
 
@@ -207,7 +208,7 @@ def test_the_command_prints_json(folder: Path, capsys) -> None:
     arguments = ["--sampler", "grid", "--points-per-side", "2", "--limit", "1", "--json", *ALL_MASKS]
     assert run(["evaluate", "everything", str(folder), *arguments]) == 0
     document = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)  # no NaN
-    assert document["model"] == "pocket-6"
+    assert document["model"] == ALIASES["pocket"]
     (one,) = document["sets"]
     assert (one["name"], one["images"], one["objects"]["all"]) == ("set", 1, 2)
     search = one["searches"]["grid 2x2"]

@@ -16,7 +16,7 @@ import torch
 
 import mobilesam
 from mobilesam.cli.main import run
-from mobilesam.weights import entry_of, weights_path
+from mobilesam.weights import ALIASES, entry_of, weights_path
 from mobilesam.weights.folders import HOME_VARIABLE, TEXT_MODEL
 from tests.onnx_detectors import constant_detector, layout_outputs
 from tests.owl_networks import TinyOwl
@@ -84,7 +84,7 @@ def test_python_examples_run(here: Path, page: Path) -> None:
     namespace: dict = {}
     for block in blocks:
         exec(compile(block, page.name, "exec"), namespace)
-    assert namespace["model"].name == "pocket-6"
+    assert namespace["model"].name == ALIASES["pocket"]
 
 
 @pytest.mark.filterwarnings("ignore::mobilesam.WeightsWarning")  # of the network that stands in for OWLv2

@@ -40,7 +40,7 @@ from mobilesam.evaluate.prompted import score_prompted
 from mobilesam.networks.build import build_network
 from mobilesam.networks.configs import NETWORKS
 from mobilesam.runtimes.onnx import graph_index
-from mobilesam.weights import entry_of, weights_path
+from mobilesam.weights import ALIASES, entry_of, weights_path
 from tests.photographs import cat, jpeg, write_set
 from tests.videos import write_video
 
@@ -424,7 +424,7 @@ class TestWeights:
             ("sam_l.pt", "sam_vit_l"),
             ("sam_h.pt", "sam_vit_h"),
             ("vit_t", "mobile_sam"),
-            ("pocket", "pocket-6"),
+            ("pocket", ALIASES["pocket"]),
             ("efficientvit_sam_l2.pt", "efficientvit_sam_l2"),
         ],
     )

@@ -358,7 +358,7 @@ class TestSamPredictor:
         with pytest.raises(RuntimeError, match="set_image"):
             predictor.predict(box=[1, 2, 3, 4])
         other = Model(pocket.runtime, name="another")
-        with pytest.raises(ConfigError, match="was made by pocket-6, this model is another"):
+        with pytest.raises(ConfigError, match=f"was made by {pocket.name}, this model is another"):
             other.segment(embedding, Prompt(points=[1, 2]))
 
     @pytest.mark.parametrize(

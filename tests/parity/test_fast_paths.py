@@ -168,7 +168,7 @@ def test_lower_precision_is_near(dtype: str) -> None:
 
 def test_an_embedding_serves_its_model_only(pair: tuple[Model, Model], pocket: Model) -> None:
     embedding = pocket.embed(seeded_image(60, 80))
-    with pytest.raises(ValueError, match="was made by pocket-6"):
+    with pytest.raises(ValueError, match=f"was made by {pocket.name}"):
         pair[0].segment(embedding, Prompt(points=[1, 2]))
     with pytest.raises(ValueError, match=r"model\.embed"):
         pocket.segment(embedding.arrays, Prompt(points=[1, 2]))

@@ -359,7 +359,7 @@ def test_recipes_are_checked(tmp_path: Path) -> None:
 
 
 def test_the_shipped_recipe_reads() -> None:
-    recipe = read_recipe(ROOT / "recipes" / "pocket-6.toml")
+    recipe = read_recipe(ROOT / "recipes" / "pocket.toml")
     assert all(source.terms for source in recipe.sets)
     assert recipe.network == "pocket"
     assert recipe.steps == sum(stage.steps for stage in recipe.stages)
@@ -421,7 +421,7 @@ def test_the_head_starts_as_yoloxs(shared: Path) -> None:
 def test_a_run_starts_from_the_published_trunks(shared: Path) -> None:
     from mobilesam.train.loop import make_optimizer
 
-    recipe = read_recipe(ROOT / "recipes" / "pocket-6.toml")
+    recipe = read_recipe(ROOT / "recipes" / "pocket.toml")
     network = start_network(recipe, shared)
     frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
     assert "image_encoder.trunk.stem.conv.weight" in frozen

@@ -19,7 +19,7 @@ def train() -> None:
     """Train a network.
 
     \b
-    mobilesam train masks recipes/pocket-6.toml --data data --out runs/pocket
+    mobilesam train masks recipes/pocket.toml --data data --out runs/pocket
     mobilesam train boxes recipes/detector-nano.toml --data data --out runs/detector
     """
 
@@ -89,7 +89,7 @@ def masks(recipe: Path, data: Path, out: Path, **run: Any) -> None:
     weights.safetensors, for --checkpoint, log.jsonl and loss.png.
 
     \b
-    mobilesam train masks recipes/pocket-6.toml --data data --out runs/pocket --minutes 60
+    mobilesam train masks recipes/pocket.toml --data data --out runs/pocket --minutes 60
     mobilesam segment photo.jpg --point 50%,50% --checkpoint runs/pocket/weights.safetensors
     """
     run_to_end("masks", recipe, data, out, **run)
