@@ -30,12 +30,17 @@ class MLP(nn.Module):
 class MaskDecoder(nn.Module):
     """Predict one mask (token 0) and three masks (tokens 1 to 3) with their IoU.
 
+    Attributes:
+        ends_at_box: whether masks that nearly fit their box are made to; SAM's are not.
+
     Args:
         transformer: joins prompts and image.
         embed_dim: channels of the transformer.
         iou_head_hidden: hidden width of the IoU head.
         num_multimask_outputs: masks beside the single one.
     """
+
+    ends_at_box = False
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ gets some seeing of its own, made cheap enough for hundreds of prompts.
 - The finer maps of the image come in on the way up. At stride 2 there is no map for each
   prompt at all: a token weighs the image's own, and that is one product for all prompts.
 - The predicted IoU looks at the mask, too (:class:`MaskEvidence`).
+- A mask that fits its box ends there (:func:`end_at_box`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ from mobilesam.networks.pocket import EMBEDDING, resize, twice
 from mobilesam.networks.prompt_encoder import grid_axes
 from mobilesam.networks.two_way_transformer import FOLD_LIMIT, FirstLayer, TwoWayTransformer, grid, rows
 
+FITTING = (
+    0.03  # how far a fitting mask's sides lie from its box's, root of the mean square, in sides of the box
+)
+RAMP = 2.0  # logits per cell that a mask may rise from its box inwards
+UNBOUND = 1e4  # a logit that bounds none
 OUTSIDE = 4.0  # a squared distance, in sides of the image, that no two of its places have
 
 
@@ -159,6 +165,7 @@ class PocketDecoder(nn.Module):
     Attributes:
         PER_PROMPT: the arrays that prompts are laid over, of four sizes to each other.
         PER_IMAGE: those that need no copy for each prompt; they may be finer.
+        end_at_box: what is done with its masks of prompts with a box.
 
     Args:
         heads: of the attention.
@@ -169,6 +176,7 @@ class PocketDecoder(nn.Module):
 
     PER_PROMPT = ("coarse_embedding", "image_embedding", "skip_stride4")
     PER_IMAGE = ("skip_stride2",)
+    ends_at_box = True
 
     def __init__(
         self, *, heads: int = 4, mlp_dim: int = 512, dense_dim: int = 32, num_multimask_outputs: int = 3
@@ -253,6 +261,51 @@ class PocketDecoder(nn.Module):
             tokens, x = layer(tokens, rows(image), token_pe, place, None, fold=fold)
             image = block(grid(x, size))
         return self.transformer.last_look(tokens, token_pe, rows(image), place, fold=fold), image
+
+
+def end_at_box(masks: Tensor, positions: Tensor, labels: Tensor) -> Tensor:
+    """Let each mask whose sides are those of its prompt's box, nearly, end at the box.
+
+    A box drawn by hand says about where an object is, a tight one says where it ends, and nobody says which of
+    the two it is. The mask does: that it comes to the box on all four sides is no chance.
+
+    Args:
+        masks: logits (B, M, h, w) of a view.
+        positions: (B, N, 2) x and y of the prompt's points and corners, 0..1 in the view.
+        labels: (B, N); the masks of a prompt without corners stay as they are.
+
+    Returns:
+        Logits of the same shape.
+    """
+    top_left, bottom_right = ((positions * (labels == corner)[..., None]).sum(1) for corner in (2, 3))
+    apart_x, across = compare_sides(masks.amax(-2), top_left[:, :1], bottom_right[:, :1])
+    apart_y, down = compare_sides(masks.amax(-1), top_left[:, 1:], bottom_right[:, 1:])
+    ends = (apart_x + apart_y < 4 * FITTING**2) & (labels == 2).any(1, keepdim=True)  # (B, M)
+    across, down = (torch.where(ends[..., None], bound, UNBOUND) for bound in (across, down))
+    return torch.minimum(torch.minimum(masks, across[:, :, None]), down[..., None])
+
+
+def compare_sides(profile: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Compare where masks begin and end along one axis with where their box does.
+
+    Args:
+        profile: (B, M, s) greatest logit of each column, or of each row.
+        low: (B, 1) where the box begins, 0..1.
+        high: (B, 1) where it ends.
+
+    Returns:
+        How far the two sides are apart (B, M), squares added up, in sides of the box; and the greatest logits
+        (B, 1, s) of masks that end at the box.
+    """
+    cell = torch.arange(profile.shape[-1], device=profile.device, dtype=profile.dtype)
+    side = cell[-1] + 1  # a tensor: graphs take masks of several sizes
+    low, high = low * side, high * side
+    first = torch.where(profile > 0, cell, side).amin(-1)
+    last = torch.where(profile > 0, cell + 1, 0.0).amax(-1)
+    size = (high - low).clamp(min=1e-3)
+    apart = ((first - low) / size).square() + ((last - high) / size).square()
+    depth = torch.minimum(cell + 0.5 - low, high - cell - 0.5)  # (B, s)
+    return apart, RAMP * depth[:, None]
 
 
 def weigh(weights: Tensor, maps: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from mobilesam.networks.batched_input import check_batched_input
 from mobilesam.networks.mask_decoder import MaskDecoder
 from mobilesam.networks.objectness import ObjectnessHead
 from mobilesam.networks.pocket import resize
+from mobilesam.networks.pocket_decoder import end_at_box
 from mobilesam.networks.prompt_encoder import PromptEncoder
 from mobilesam.networks.two_way_transformer import FirstLayer
 
@@ -174,7 +175,7 @@ class Sam(nn.Module):
         first_layer = None
         if mask_input is None and "first_layer_key" in embedding:
             first_layer = FirstLayer(*(embedding[f"first_layer_{name}"] for name in FirstLayer._fields))
-        return self.mask_decoder(
+        masks, ious = self.mask_decoder(
             embedding,
             self.image_pe(image_embedding),
             sparse,
@@ -183,6 +184,10 @@ class Sam(nn.Module):
             first_layer,
             fold=fold,
         )
+        if self.mask_decoder.ends_at_box:
+            positions = (point_coords + 0.5) / point_coords.new_tensor([w * stride, h * stride])
+            masks = end_at_box(masks, positions, point_labels)
+        return masks, ious
 
     def propose(self, embedding: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return boxes (B, N, 4) xyxy in pixels of the input and their objectness (B, N) in 0..1."""
