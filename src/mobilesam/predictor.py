@@ -66,7 +66,7 @@ def load(
         >>> import mobilesam
         >>> model = mobilesam.load("pocket")
         >>> model.name
-        'pocket-6'
+        'pocket-7'
     """
     entry = entry_of(name)
     chosen = load_runtime(

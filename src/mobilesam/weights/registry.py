@@ -106,10 +106,10 @@ ENTRIES = {
     entry.name: entry
     for entry in (
         WeightsEntry(
-            name="pocket-6",
+            name="pocket-7",
             network="pocket",
-            file="pocket-6.safetensors",
-            sha256="ab2608819239c1c0738291022d207bf6999014f4e988d096b832fc575e0e2d30",
+            file="pocket-7.safetensors",
+            sha256="831832a9de83b70d09f7801797db4ad96147ccb81be0a362773ca7d20fee6a8c",
             licence="CC BY 4.0 for the weights; see the model card for the terms of what they were trained on",
             about="small model trained by this project from human masks; no part of it is SAM's or MobileSAM's weights",
             thresholds=MaskThresholds(predicted_iou=0.3, stability_score=0.1),  # by bench/thresholds.py
@@ -175,7 +175,7 @@ ENTRIES = {
     )
 }
 ALIASES = {
-    "pocket": "pocket-6",
+    "pocket": "pocket-7",
     "vit_t": "mobile_sam",
     "vit_b": "sam_vit_b",
     "vit_l": "sam_vit_l",
