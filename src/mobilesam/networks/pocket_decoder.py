@@ -26,9 +26,7 @@ from mobilesam.networks.pocket import EMBEDDING, resize, twice
 from mobilesam.networks.prompt_encoder import grid_axes
 from mobilesam.networks.two_way_transformer import FOLD_LIMIT, FirstLayer, TwoWayTransformer, grid, rows
 
-FITTING = (
-    0.03  # how far a fitting mask's sides lie from its box's, root of the mean square, in sides of the box
-)
+FITTING = 0.03  # root mean square of how far a fitting mask's sides lie from its box's, in sides of the box
 RAMP = 2.0  # logits per cell that a mask may rise from its box inwards
 UNBOUND = 1e4  # a logit that bounds none
 OUTSIDE = 4.0  # a squared distance, in sides of the image, that no two of its places have
@@ -165,7 +163,7 @@ class PocketDecoder(nn.Module):
     Attributes:
         PER_PROMPT: the arrays that prompts are laid over, of four sizes to each other.
         PER_IMAGE: those that need no copy for each prompt; they may be finer.
-        end_at_box: what is done with its masks of prompts with a box.
+        ends_at_box: whether :func:`end_at_box` follows.
 
     Args:
         heads: of the attention.
