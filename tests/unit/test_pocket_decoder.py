@@ -70,7 +70,7 @@ def test_a_mask_that_fits_its_box_ends_there() -> None:
     "box",
     [
         (10, 10, 50, 45),  # one side is off by 17 %: the box may be loose
-        (14, 14, 46, 46),  # a cell or more inside the mask on all sides
+        (14, 14, 46, 46),  # the mask reaches beyond all sides, by four cells and more
         (0, 0, 64, 64),
     ],
 )
