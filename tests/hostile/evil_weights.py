@@ -328,7 +328,7 @@ CASES = [
     Case("W20 a thousand copies of one storage", "a.pt",
          zipped({"a/data.pkl": state(*((f"t{i}", tensor((2**18,), (1,))) for i in range(1000))), "a/data/0": bytes(2**20)}), "tensors are larger than the file"),
     Case("W20 a thousand references to one bfloat16 storage", "a.pt",
-         zipped({"a/data.pkl": state(*((f"t{i}", reference("BFloat16Storage")) for i in range(1000))), "a/data/0": bytes(2**20)}), "every tensor is constant"),
+         zipped({"a/data.pkl": state(*((f"t{i}", reference("BFloat16Storage")) for i in range(1000))), "a/data/0": bytes(2**20)}), "entry 't0' is no tensor"),
     Case("W20 negative stride", "a.pt", one(tensor((4, 4), (4, -1))), "shape is not valid"),
     Case("W20 negative offset", "a.pt", one(tensor((4, 4), (4, 1), offset=-3)), "shape is not valid"),
     Case("W20 beyond the storage", "a.pt", one(tensor((4, 5), (5, 1))), "beyond its storage"),

@@ -53,6 +53,13 @@ class _Name:
     text: str
 
 
+@dataclass(frozen=True)
+class _Storage:
+    """The numbers that tensors refer to; by themselves they are no tensor."""
+
+    numbers: np.ndarray
+
+
 def read_tensor_pickle(pickled: bytes, read_storage: Callable[[str], bytes], max_bytes: int) -> Any:
     """Return what a pickle describes: dictionaries, lists and tuples of arrays, numbers and texts.
 
@@ -83,8 +90,8 @@ class _Machine:
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []  # the stacks under each mark
         self.memo: dict[int, Any] = {}
-        self.storages: dict[str, bytes] = {}
-        self.arrays: dict[tuple[str, str], np.ndarray] = {}
+        self.contents: dict[str, bytes] = {}
+        self.storages: dict[tuple[str, str], _Storage] = {}
 
     def pop(self, kind: type = object) -> Any:
         if not self.stack:
@@ -183,22 +190,22 @@ class _Machine:
         self.stack.append(self.pop(dict))
 
     def do_binpersid(self, _: None) -> None:
-        """Turn a reference to a storage into an array over its bytes."""
+        """Turn a reference to a storage into its numbers."""
         kind, storage_type, key, *_ = self.pop(tuple)
         if kind != "storage" or not isinstance(storage_type, _Name):
             raise PickleRefused("it refers to something that is not a tensor's storage")
         self.stack.append(self.storage(str(key), storage_type.text.removeprefix("torch.")))
 
-    def storage(self, key: str, class_name: str) -> np.ndarray:
-        """Return a storage's numbers; each is read once, however often it is referred to."""
-        if key not in self.storages:
-            self.storages[key] = self.read_storage(key)
-        if (key, class_name) not in self.arrays:
-            array = np.frombuffer(self.storages[key], STORAGES[class_name])
+    def storage(self, key: str, class_name: str) -> _Storage:
+        """Return a storage; each is read once, however often it is referred to."""
+        if key not in self.contents:
+            self.contents[key] = self.read_storage(key)
+        if (key, class_name) not in self.storages:
+            array = np.frombuffer(self.contents[key], STORAGES[class_name])
             if class_name == "BFloat16Storage":
                 array = (array.astype(np.uint32) << 16).view(np.float32)
-            self.arrays[key, class_name] = array
-        return self.arrays[key, class_name]
+            self.storages[key, class_name] = _Storage(array)
+        return self.storages[key, class_name]
 
     def do_reduce(self, _: None) -> None:
         """Make a dictionary, a tensor or a parameter: what may be named is all that can be made."""
@@ -214,23 +221,24 @@ class _Machine:
             raise PickleRefused(f"it calls {name}")
 
     def tensor(self, storage: Any, offset: Any, size: Any, stride: Any) -> np.ndarray:
-        if not isinstance(storage, np.ndarray):
+        if not isinstance(storage, _Storage):
             raise PickleRefused("it has a tensor without a storage")
+        numbers = storage.numbers
         if len(size) > MAX_DIMENSIONS or len(size) != len(stride):
             raise PickleRefused("a tensor's shape is not valid")
         if not all(isinstance(n, int) and 0 <= n < 2**63 for n in (offset, *size, *stride)):
             raise PickleRefused("a tensor's shape is not valid")
         if 0 in size:
-            return np.zeros(size, storage.dtype)
+            return np.zeros(size, numbers.dtype)
         last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-        if last >= len(storage) or math.prod(size) > len(storage):
+        if last >= len(numbers) or math.prod(size) > len(numbers):
             raise PickleRefused("a tensor reaches beyond its storage")
-        self.bytes_left -= math.prod(size) * storage.itemsize
+        self.bytes_left -= math.prod(size) * numbers.itemsize
         if self.bytes_left < 0:
             raise PickleRefused("its tensors are larger than the file")
         view = np.lib.stride_tricks.as_strided(
-            storage[offset:], size, [step * storage.itemsize for step in stride], writeable=False
+            numbers[offset:], size, [step * numbers.itemsize for step in stride], writeable=False
         )
         # Most tensors are all of their storage and need no second copy.
-        whole = view.size == len(storage) and view.flags.c_contiguous
+        whole = view.size == len(numbers) and view.flags.c_contiguous
         return view if whole else np.array(view, order="C")
