@@ -68,16 +68,22 @@ def _fitting(each: int, memory: int | None, what: str) -> int:
 
 
 def encode_images(runtime: Runtime, images: Sequence[Image], at_once: int) -> Iterator[NamedArrays]:
-    """Yield what depends on each image alone, in order, from calls with ``at_once`` images."""
+    """Yield what depends on each image alone, in order, from calls with up to ``at_once`` images of one shape."""
     for start in range(0, len(images), at_once):
-        batch = images[start : start + at_once]
-        pixels = np.concatenate([preprocess(image, runtime.image_size) for image in batch])
-        arrays = runtime.encode(pixels)
-        if len(batch) == 1:
-            yield arrays
-            continue
-        for i in range(len(batch)):  # copied, so that no image keeps the memory of its neighbours
-            yield {name: array[i : i + 1].copy() for name, array in arrays.items()}
+        batch = [
+            preprocess(image, runtime.image_size, runtime.padded_to)
+            for image in images[start : start + at_once]
+        ]
+        encoded: dict[int, NamedArrays] = {}
+        for shape in {pixels.shape for pixels in batch}:
+            numbers = [i for i, pixels in enumerate(batch) if pixels.shape == shape]
+            arrays = runtime.encode(np.concatenate([batch[i] for i in numbers]))
+            if len(numbers) == 1:
+                encoded[numbers[0]] = arrays
+                continue
+            for row, i in enumerate(numbers):  # copied, so that no image keeps the memory of its neighbours
+                encoded[i] = {name: array[row : row + 1].copy() for name, array in arrays.items()}
+        yield from (encoded[i] for i in range(len(batch)))
 
 
 def decode_prompts(

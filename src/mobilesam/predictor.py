@@ -132,7 +132,7 @@ class Model:
                 frame; also in the embedding's ``remarks``.
         """
         rgb, remarks = _read(image, None, max_pixels)
-        arrays = self.runtime.encode(preprocess(rgb, self.runtime.image_size))
+        arrays = self.runtime.encode(preprocess(rgb, self.runtime.image_size, self.runtime.padded_to))
         return self._embedding(arrays, rgb, remarks)
 
     def embed_batch(

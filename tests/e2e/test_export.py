@@ -38,7 +38,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_exported_pocket_is_the_runtimes(exported: Path, pocket: Model) -> None:
     from mobilesam.core.preprocess import preprocess
 
-    pixels = preprocess(cat(), pocket.runtime.image_size)
+    pixels = preprocess(cat(), pocket.runtime.image_size, pocket.runtime.padded_to)
     encoder = ort.InferenceSession(exported / "pocket-encoder.onnx")
     names = [output.name for output in encoder.get_outputs()]
     arrays = dict(zip(names, encoder.run(None, {"pixels": pixels}), strict=True))
@@ -65,7 +65,8 @@ def test_exported_pocket_is_the_runtimes(exported: Path, pocket: Model) -> None:
     }
     masks, ious = decoder.run(None, feed)
     wanted, quality = pocket.runtime.decode(arrays, inputs, (1, 2, 3))
-    np.testing.assert_allclose(masks, wanted, atol=1e-3)
+    assert masks.shape[2:] == (288, 384)  # a landscape: below it there is nothing to decode
+    np.testing.assert_allclose(masks, wanted[:, :, :288], atol=1e-3)
     np.testing.assert_allclose(ious, quality, atol=1e-4)
 
 
@@ -78,7 +79,7 @@ def test_exported_files_carry_their_weights(exported: Path) -> None:
 
 @pytest.mark.parametrize("what", ["file", "folder"])
 def test_W62_what_is_there_is_not_replaced_unasked(what: str, tmp_path: Path, capsys) -> None:
-    """Refused before the first minute of work, and before another file of the set is written."""
+    """Refused before another file of the set is written."""
     there = tmp_path / "pocket-decoder.onnx"
     there.write_bytes(b"mine") if what == "file" else there.mkdir()
     assert run(["export", "onnx", "--model", "pocket", "--out", str(tmp_path)]) == 6
@@ -89,17 +90,9 @@ def test_W62_what_is_there_is_not_replaced_unasked(what: str, tmp_path: Path, ca
         assert run(["export", "onnx", "--model", "pocket", "--out", str(tmp_path), "--overwrite"]) == 6
 
 
-# The package's graphs are what tracing makes (see test_shipped_graphs_are_up_to_date), and are read at once.
 EXPORT = """
 import os, resource, signal, sys
-import onnx
 from mobilesam.cli.main import run
-from mobilesam.export import onnx as export
-from mobilesam.runtimes.onnx import GRAPHS, graph_index
-
-def trace_parts(network):
-    files = graph_index("pocket").files.items()
-    return {part: onnx.load(GRAPHS / file, load_external_data=False) for part, file in files}
 
 def sync(file):
     global left
@@ -108,7 +101,6 @@ def sync(file):
         os.kill(os.getpid(), signal.SIGKILL)
     fsync(file)
 
-export.trace_parts = trace_parts
 left, most = int(sys.argv[2]), int(sys.argv[3])
 fsync, os.fsync = os.fsync, sync
 if most:
@@ -172,7 +164,7 @@ def test_W62_killed_at_every_step(tmp_path: Path) -> None:
         for path in folder.glob("*.onnx"):
             if path.read_bytes() != b"old":
                 onnx.checker.check_model(onnx.load(path))
-                assert path.stat().st_size > 400_000
+                assert path.stat().st_size > 300_000
                 whole += 1
         assert whole == moment // 2
     assert export_to(tmp_path / "3").returncode == 0
@@ -244,7 +236,8 @@ def test_W61_verify_wants_the_files(tmp_path: Path, capsys) -> None:
     assert "pocket-encoder.onnx: not found" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["pocket", "detector_nano"])
+# Tracing pocket takes minutes; that its graphs do what the network does is asked above, each time.
+@pytest.mark.parametrize("name", [pytest.param("pocket", marks=pytest.mark.long), "detector_nano"])
 def test_shipped_graphs_are_up_to_date(name: str, tmp_path: Path) -> None:
     assert run(["export", "onnx", "--graphs-only", "--model", name, "--out", str(tmp_path)]) == 0
     for path in tmp_path.iterdir():

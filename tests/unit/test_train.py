@@ -226,14 +226,14 @@ def test_small_objects_are_shown_in_windows(data: Path, windows: int) -> None:
     spreads, boxes, points = [], 0, 0
     for number in range(10):
         sample = {name: array.numpy() for name, array in samples[number].items()}
-        assert (sample["views"] > 0).all() if windows else (sample["views"] == 0).all()
+        assert (sample["windows"][:, 2:] == 512 * windows).all()
         side = 256 if windows else 384
         assert sample["targets"].shape[1:] == (side, side)
         if "mask_input" in sample:
             assert sample["mask_input"].shape[1:] == (1, side, side)
-        for i, (target, view) in enumerate(zip(sample["targets"], sample["views"], strict=True)):
+        for i, (target, window) in enumerate(zip(sample["targets"], sample["windows"], strict=True)):
             inside = (target > 0.99).repeat(2, 0).repeat(2, 1)
-            pixels = views.cut(sample["pixels"][i // 2], int(view))
+            pixels = views.cut(sample["pixels"][i // 2], window.tolist(), (768, 768))
             spreads.append([pixels[:, there].std(1).mean() for there in (inside, np.roll(inside, 30, 1))])
             rows, columns = np.nonzero(target > 0)
             around = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
@@ -255,7 +255,7 @@ def test_small_objects_are_shown_in_windows(data: Path, windows: int) -> None:
 
 def test_a_smaller_stage_shows_everything_at_once(data: Path) -> None:
     recipe = read_recipe(data / "recipe.toml")
-    assert "views" not in Samples(split_sets(recipe, data)[0], recipe, recipe.stages[0], 0)[0]
+    assert "windows" not in Samples(split_sets(recipe, data)[0], recipe, recipe.stages[0], 0)[0]
 
 
 def test_sets_without_a_small_object_are_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

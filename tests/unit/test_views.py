@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from mobilesam.core.types import MULTIMASK, DecoderInputs
 from mobilesam.core.views import BEYOND, WHOLE, Views
+from mobilesam.networks.pocket_decoder import end_at_box
 from mobilesam.networks.sam import Sam
 from mobilesam.train.masks import for_prompts
 from tests.parity.test_fast_paths import network_with
 
 VIEWS = Views(image_size=768, size=512)
-TOP_LEFT, TOP_RIGHT, BOTTOM_LEFT, BOTTOM_RIGHT = 1, 2, 3, 4
+SQUARE = (768, 768)
 
 
 def asked(*parts: tuple[float, float, int], mask: np.ndarray | None = None) -> DecoderInputs:
@@ -38,57 +39,79 @@ def mask_of(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
 
 
 PAD = (0, 0, -1)
+SMALL = box(20, 30, 100, 90)
 CHOICES = {
-    "a small box": (asked(*box(20, 30, 100, 90)), TOP_LEFT),
-    "on the right": (asked(*box(600, 30, 700, 90)), TOP_RIGHT),
-    "at the bottom": (asked(*box(20, 600, 100, 700)), BOTTOM_LEFT),
-    "in the last corner": (asked(*box(600, 600, 760, 760)), BOTTOM_RIGHT),
-    "most room": (asked(*box(260, 260, 300, 300)), TOP_LEFT),
-    "as large as may be, in the middle": (asked(*box(256, 256, 512, 512)), TOP_LEFT),
+    "a small box": (asked(*SMALL), (0, 0, 256, 256)),
+    "on the right": (asked(*box(600, 30, 700, 90)), (384, 0, 384, 384)),
+    "at the bottom": (asked(*box(20, 600, 100, 700)), (0, 384, 384, 384)),
+    "in the last corner": (asked(*box(600, 600, 760, 760)), (256, 256, 512, 512)),
+    "the smallest window": (asked(*box(260, 260, 300, 300)), (176, 176, 192, 192)),
+    "as large as may be, in the middle": (asked(*box(256, 256, 512, 512)), (128, 128, 512, 512)),
     "too large": (asked(*box(0, 0, 257, 20)), WHOLE),
     "one point": (asked((50, 50, 1), PAD), WHOLE),
     "points": (asked((50, 50, 1), (60, 60, 1), (400, 90, 0), PAD), WHOLE),
-    "a box and a point in it": (asked((30, 40, 1), *box(20, 30, 100, 90)), TOP_LEFT),
-    "a box and a point far away": (asked((700, 40, 1), *box(20, 30, 100, 90)), WHOLE),
-    "a box and a background point out of its window": (asked((700, 40, 0), *box(20, 30, 100, 90)), WHOLE),
-    "a small mask": (asked((30, 40, 1), PAD, mask=mask_of(20, 30, 100, 90)), TOP_LEFT),
-    "a mask alone": (asked(PAD, mask=mask_of(600, 30, 700, 90)), TOP_RIGHT),
+    "a box and a point in it": (asked((30, 40, 1), *SMALL), (0, 0, 256, 256)),
+    "a box and a point far away": (asked((700, 40, 1), *SMALL), WHOLE),
+    "a box and a background point that needs a larger window": (
+        asked((300, 40, 0), *SMALL),
+        (0, 0, 384, 384),
+    ),
+    "a box and a background point out of every window": (asked((700, 40, 0), *SMALL), WHOLE),
+    "a small mask": (asked((30, 40, 1), PAD, mask=mask_of(20, 30, 100, 90)), (0, 0, 256, 256)),
+    "a mask alone": (asked(PAD, mask=mask_of(600, 30, 700, 90)), (384, 0, 384, 384)),
     "a small mask and a point that makes it large": (
         asked((30, 400, 1), PAD, mask=mask_of(20, 30, 100, 90)),
         WHOLE,
     ),
     "a large mask": (asked((30, 40, 1), PAD, mask=mask_of(20, 30, 500, 90)), WHOLE),
     "an empty mask": (asked((30, 40, 1), PAD, mask=mask_of(0, 0, 0, 0)), WHOLE),
-    "a small box and a large mask": (
-        asked(*box(20, 30, 100, 90), mask=mask_of(20, 30, 500, 90)),
-        TOP_LEFT,
-    ),
+    "a small box and a large mask": (asked(*SMALL, mask=mask_of(20, 30, 500, 90)), (0, 0, 256, 256)),
 }
 
 
-@pytest.mark.parametrize(("inputs", "view"), CHOICES.values(), ids=CHOICES)
-def test_choice(inputs: DecoderInputs, view: int) -> None:
-    assert VIEWS.choose(inputs).tolist() == [view]
+@pytest.mark.parametrize(("inputs", "window"), CHOICES.values(), ids=CHOICES)
+def test_choice(inputs: DecoderInputs, window: tuple[int, int, int, int]) -> None:
+    assert VIEWS.choose(inputs, SQUARE).tolist() == [list(window)]
+
+
+def test_a_window_ends_with_a_low_picture() -> None:
+    assert VIEWS.choose(asked(*box(300, 20, 340, 60)), (96, 768)).tolist() == [[224, 0, 192, 96]]
 
 
 # Of a side of exactly 256, rounding a corner to float32 decides.
-@given(st.tuples(*[st.floats(0, 512)] * 2), st.tuples(*[st.floats(1, 255.9)] * 2))
-def test_every_small_box_has_a_window(corner: tuple[float, float], size: tuple[float, float]) -> None:
-    x, y = corner
-    inputs = asked(*box(x, y, x + size[0], y + size[1]))
-    (view,) = VIEWS.choose(inputs)
-    assert view != WHOLE
-    shown = VIEWS.coords(inputs.point_coords, np.array([view]))
-    assert shown.min() >= 0 and shown.max() <= VIEWS.size
+@given(
+    st.tuples(*[st.floats(0, 511)] * 2),
+    st.tuples(*[st.floats(1, 255.9)] * 2),
+    st.sampled_from([(768, 768), (768, 576), (480, 768), (96, 768)]),
+)
+def test_every_small_box_has_a_window(
+    corner: tuple[float, float], size: tuple[float, float], shape: tuple[int, int]
+) -> None:
+    height, width = shape
+    x0, y0 = min(corner[0], width - 1), min(corner[1], height - 1)
+    x1, y1 = min(x0 + size[0], width), min(y0 + size[1], height)
+    inputs = asked(*box(x0, y0, x1, y1))
+    (window,) = VIEWS.choose(inputs, shape).tolist()
+    assert window != list(WHOLE)
+    x, y, w, h = window
+    assert 0 <= x and x + w <= width and 0 <= y and y + h <= height
+    assert not any(side % 16 for side in window)
+    shown = VIEWS.coords(inputs.point_coords, np.array([window]))
+    assert shown.min() >= 0 and (shown <= [w, h]).all()
 
 
 def test_a_window_shows_what_lies_there() -> None:
-    pixels = np.arange(768 * 768).reshape(768, 768)
-    for view in (TOP_LEFT, TOP_RIGHT, BOTTOM_LEFT, BOTTOM_RIGHT):
-        shown = VIEWS.cut(pixels, view)
-        assert shown.shape == (512, 512)
-        ((x, y),) = VIEWS.coords(np.array([[[300.0, 400.0]]]), np.array([view]))[0].astype(int)
+    pixels = np.arange(480 * 768).reshape(480, 768)
+    for window in ((0, 0, 512, 480), (288, 320, 192, 160)):
+        shown = VIEWS.cut(pixels, window, (480, 768))
+        assert shown.shape == (window[3], window[2])
+        ((x, y),) = VIEWS.coords(np.array([[[300.0, 400.0]]]), np.array([window]))[0].astype(int)
         assert shown[y, x] == pixels[400, 300]
+
+
+def test_the_whole_of_a_low_picture_is_the_upper_part_of_what_lies_on_its_square() -> None:
+    square = np.arange(384 * 384).reshape(384, 384)
+    np.testing.assert_array_equal(VIEWS.cut(square, WHOLE, (480, 768)), square[:240])
 
 
 def test_the_whole_is_shown_smaller_with_its_pixels_middles_where_they_were() -> None:
@@ -98,30 +121,52 @@ def test_the_whole_is_shown_smaller_with_its_pixels_middles_where_they_were() ->
     )
 
 
-def test_prompts_come_back_in_their_order_and_place() -> None:
+@pytest.mark.parametrize("shape", [(768, 768), (576, 768)])
+def test_prompts_come_back_in_their_order_and_place(shape: tuple[int, int]) -> None:
     """A decoder that returns the arrays it is given shows where each mask comes from."""
-    fine = np.arange(384 * 384, dtype=np.float32).reshape(1, 1, 384, 384)
-    embedding = {"fine": fine, "coarse": fine[..., ::2, ::2], "whole_coarse": np.zeros((1, 1, 128, 128))}
-    names = ("in the last corner", "one point", "a small box", "too large", "on the right")
-    inputs = [CHOICES[name][0] for name in names]
+    height, width = shape
+    fine = np.arange(height * width // 4, dtype=np.float32).reshape(1, 1, height // 2, width // 2)
+    embedding = {
+        "fine": fine,
+        "image_embedding": fine[..., ::4, ::4],
+        "whole_image_embedding": np.zeros((1, 1, height // 12, width // 12)),
+    }
+    asked_for = [
+        asked(*box(600, 400, 760, 500)),
+        asked((50, 50, 1), PAD),
+        asked(*SMALL),
+        asked(*box(0, 0, 257, 20)),
+        asked(*box(600, 30, 700, 90)),
+        asked(*box(210, 130, 290, 190)),
+    ]
     together = DecoderInputs(
-        np.concatenate([one.point_coords for one in inputs]),
-        np.concatenate([one.point_labels for one in inputs]),
+        np.concatenate([one.point_coords for one in asked_for]),
+        np.concatenate([one.point_labels for one in asked_for]),
     )
+    sizes = []
 
     def decode(arrays: dict, inputs: DecoderInputs) -> tuple[np.ndarray, np.ndarray]:
-        assert arrays["coarse"].shape[-1] == 128
         b = len(inputs.point_coords)
-        return np.repeat(arrays["fine"], b, axis=0), inputs.point_coords[:, :1, 0]
+        sizes.append((b, *arrays["image_embedding"].shape))
+        assert len(arrays["fine"]) == len(arrays["image_embedding"])
+        return np.repeat(arrays["fine"], b // len(arrays["fine"]), axis=0), inputs.point_coords[:, :1, 0]
 
-    masks, ious = VIEWS.decode(embedding, together, decode, np.full)
-    assert masks.shape == (5, 1, 384, 384)
-    for i, name in enumerate(names):
-        view = CHOICES[name][1]
+    masks, ious = VIEWS.decode(embedding, together, decode, np.full, np.concatenate)
+    assert sizes == [
+        (2, 1, 1, height // 12, 64),  # the whole is read once for all its prompts
+        (2, 2, 1, 32, 32),
+        (1, 1, 1, 48, 48),
+        (1, 1, 1, 64, 64),
+    ]
+    assert masks.shape == (6, 1, 384, 384)
+    square = np.full((384, 384), BEYOND)
+    square[: height // 2] = fine[0, 0]
+    for one, mask in zip(asked_for, masks, strict=True):
+        (window,) = VIEWS.choose(one, shape).tolist()
         wanted = np.full((384, 384), BEYOND)
-        VIEWS.cut(wanted, view)[:] = VIEWS.cut(fine[0, 0], view)
-        np.testing.assert_array_equal(masks[i, 0], wanted)
-    np.testing.assert_allclose(ious[:, 0], [344, 33 + 1 / 6, 20, -1 / 6, 344], atol=1e-4)
+        VIEWS.cut(wanted, window, shape)[:] = VIEWS.cut(square, window, shape)
+        np.testing.assert_array_equal(mask[0], wanted)
+    np.testing.assert_allclose(ious[:, 0], [344, 33 + 1 / 6, 20, -1 / 6, 216, 98], atol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -129,37 +174,74 @@ def pocket_network() -> Sam:
     return network_with("pocket", 0)
 
 
+CUT = (("coarse_embedding", 16), ("image_embedding", 8), ("skip_stride4", 4), ("skip_stride2", 2))
+
+
+def cut_by_hand(embedding: dict[str, torch.Tensor], x: int, y: int, side: int) -> dict[str, torch.Tensor]:
+    return {
+        name: embedding[name][..., y // stride : (y + side) // stride, x // stride : (x + side) // stride]
+        for name, stride in CUT
+    }
+
+
 @torch.inference_mode()
 def test_a_network_decodes_what_its_views_show(pocket_network: Sam) -> None:
-    """Each prompt of a batch, from arrays cut by hand; the same by the training's way to cut them."""
+    """Each prompt of a batch, from arrays cut by hand."""
     network, rng = pocket_network, torch.Generator().manual_seed(0)
     embedding = network.encode(torch.rand(1, 3, 768, 768, generator=rng))
-    coords = torch.tensor([[[520.0, 530.0], [600.0, 640.0]], [[600.0, 20.0], [700.0, 90.0]]])
+    coords = torch.tensor([[[520.0, 530.0], [600.0, 640.0]], [[600.0, 20.0], [700.0, 80.0]]])
     labels = torch.tensor([[2.0, 3.0]] * 2)
     masks, ious = network.decode(embedding, coords, labels)
     assert masks.shape == (2, 3, 384, 384)
-    windows = {}
-    for i, (view, (x, y)) in enumerate(((BOTTOM_RIGHT, (256, 256)), (TOP_RIGHT, (256, 0)))):
-        cut = {}
-        for name, stride in (
-            ("coarse_embedding", 16),
-            ("image_embedding", 8),
-            ("skip_stride4", 4),
-            ("skip_stride2", 2),
-        ):
-            rows, columns = (slice(o // stride, (o + 512) // stride) for o in (y, x))
-            cut[name] = embedding[name][..., rows, columns]
+    for i, (x, y, side) in enumerate(((368, 384, 384), (384, 0, 384))):
         shown, quality = network.decode_view(
-            cut, coords[i : i + 1] - torch.tensor([x, y]), labels[i : i + 1], mask_tokens=MULTIMASK
+            cut_by_hand(embedding, x, y, side),
+            coords[i : i + 1] - torch.tensor([x, y]),
+            labels[i : i + 1],
+            mask_tokens=MULTIMASK,
+            side=64,
         )
         wanted = torch.full((3, 384, 384), BEYOND)
-        wanted[:, y // 2 : (y + 512) // 2, x // 2 : (x + 512) // 2] = shown[0]
+        wanted[:, y // 2 : (y + side) // 2, x // 2 : (x + side) // 2] = shown[0]
         assert (masks[i] - wanted).abs().max() <= 1e-4
         assert (ious[i] - quality[0]).abs().max() <= 1e-5
-        windows[view] = cut
-    each = for_prompts(network, embedding, 2, torch.tensor([BOTTOM_RIGHT, TOP_RIGHT]))
-    for name, array in each.items():
-        assert torch.equal(array, torch.cat([windows[BOTTOM_RIGHT][name], windows[TOP_RIGHT][name]]))
+
+
+@torch.inference_mode()
+def test_a_part_of_a_square_is_decoded_as_such(pocket_network: Sam) -> None:
+    """Where a cell lies, and how large a mask is, does not depend on what else is shown."""
+    maps = pocket_network.prompt_encoder.prompt_maps
+    assert maps is not None
+    positions, labels = torch.rand(2, 3, 2), torch.tensor([[1.0, 0.0, -1.0], [1.0, 2.0, 3.0]])
+    whole, part = maps(positions, labels, (64, 64)), maps(positions, labels, (24, 40), 64)
+    assert torch.equal(part, whole[..., :24, :40])
+
+    evidence, tokens = pocket_network.mask_decoder.evidence, torch.tensor([1, 2, 3])
+    logits = torch.full((2, 3, 256, 256), -4.0)
+    logits[..., :40, :60] = 4 * torch.rand(2, 3, 40, 60)
+    expected = torch.rand(2, 4)
+    theirs = evidence(expected, logits[..., :96, :160], tokens, 256)
+    torch.testing.assert_close(theirs, evidence(expected, logits, tokens))
+
+    logits[..., 40:, :] = logits[..., :, 60:] = -4
+    corners = torch.tensor([[[1 / 256, 0.0], [59 / 256, 39 / 256]]]).expand(2, -1, -1)
+    ends = torch.tensor([[2.0, 3.0]] * 2)
+    ended = end_at_box(logits, corners, ends)
+    assert (ended != logits).any()
+    assert torch.equal(end_at_box(logits[..., :96, :160], corners, ends, 256), ended[..., :96, :160])
+
+
+@torch.inference_mode()
+def test_training_cuts_the_same_windows(pocket_network: Sam) -> None:
+    network, rng = pocket_network, torch.Generator().manual_seed(0)
+    embedding = network.encode(torch.rand(2, 3, 768, 768, generator=rng))
+    windows = torch.tensor([[256, 128, 512, 512], [0, 16, 512, 512]])
+    each = for_prompts(network, embedding, 2, windows)
+    for i, (x, y, side, _) in enumerate(windows.tolist()):
+        wanted = cut_by_hand({name: array[i] for name, array in embedding.items()}, x, y, side)
+        assert each.keys() == wanted.keys()
+        for name, array in wanted.items():
+            assert torch.equal(each[name][i], array)
 
 
 @torch.inference_mode()
@@ -168,13 +250,14 @@ def test_both_runtimes_arrays_give_the_same(pocket_network: Sam) -> None:
     views = pocket_network.views
     assert views is not None
     inputs = CHOICES["a small box"][0]
-    logits = np.ones((1, 2, 256, 256), np.float32)
-    arrays = {"fine": np.zeros((1, 1, 384, 384))}
-    ours, _ = views.decode(arrays, inputs, lambda *_: (logits, np.ones((1, 2))), np.full)
+    logits = np.ones((1, 2, 128, 128), np.float32)
+    arrays = {"image_embedding": np.zeros((1, 1, 96, 96))}
+    ours, _ = views.decode(arrays, inputs, lambda *_: (logits, np.ones((1, 2))), np.full, np.concatenate)
     theirs, _ = views.decode(
-        {"fine": torch.zeros(1, 1, 384, 384)},
+        {"image_embedding": torch.zeros(1, 1, 96, 96)},
         inputs,
         lambda *_: (torch.from_numpy(logits), torch.ones(1, 2)),
         partial(torch.full, device="cpu"),
+        torch.cat,
     )
     np.testing.assert_array_equal(ours, theirs.numpy())

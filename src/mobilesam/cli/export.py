@@ -50,8 +50,11 @@ def onnx(model: str | None, checkpoint: str | None, out: Path, graphs_only: bool
     mobilesam export onnx --model detector_nano
     """
     try:
-        from mobilesam.export.onnx import export_onnx, write_graphs
-        from mobilesam.networks.configs import DETECTORS
+        from mobilesam.export.onnx import export_onnx
+
+        if graphs_only:
+            from mobilesam.export.graphs import write_graphs
+            from mobilesam.networks.configs import DETECTORS
     except ModuleNotFoundError as error:
         raise missing_extra("export onnx", "export") from error
     if model is None and checkpoint is None:

@@ -15,7 +15,7 @@ from mobilesam.batches import prompts_at_once
 from mobilesam.compat.errors import ImageAssertionError
 from mobilesam.core.arrays import NamedArrays, Pixels, Size
 from mobilesam.core.errors import ConfigError
-from mobilesam.core.preprocess import PIXEL_MEAN, PIXEL_STD
+from mobilesam.core.preprocess import PIXEL_MEAN, PIXEL_STD, padded_size
 from mobilesam.core.types import DecoderInputs
 from mobilesam.networks.batched_input import check_size as check_size
 from mobilesam.networks.build import build_network
@@ -57,6 +57,7 @@ class TensorRuntime:
     def __init__(self, runtime: TorchRuntime) -> None:
         self.runtime = runtime
         self.image_size = runtime.image_size
+        self.padded_to = runtime.padded_to
         self.prompt_size = runtime.prompt_size
 
     @property
@@ -94,8 +95,8 @@ def model_to_tensor_runtime(model: Model) -> TensorRuntime:
     return TensorRuntime(model.runtime)
 
 
-def resized_to_pixels(image: Tensor, image_size: int) -> Tensor:
-    """Normalise and pad a resized image (1, 3, h, w): (1, 3, S, S).
+def resized_to_pixels(image: Tensor, image_size: int, padded_to: int = 0) -> Tensor:
+    """Normalise and pad a resized image (1, 3, h, w), as :func:`mobilesam.core.preprocess.preprocess` does.
 
     Raises:
         ImageAssertionError: for another shape, or values that are not finite.
@@ -119,7 +120,7 @@ def resized_to_pixels(image: Tensor, image_size: int) -> Tensor:
     mean, std = (
         torch.tensor(values, device=image.device)[:, None, None] for values in (PIXEL_MEAN, PIXEL_STD)
     )
-    return normalise(image, mean, std, image_size)
+    return normalise(image, mean, std, padded_size(image.shape[-2:], image_size, padded_to))
 
 
 @dataclass(frozen=True)

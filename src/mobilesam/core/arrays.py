@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Image = NDArray[np.uint8]  # (H, W, 3) RGB
-    Pixels = NDArray[np.float32]  # (B, 3, S, S) normalised and padded
+    Pixels = NDArray[np.float32]  # (B, 3, h, w) normalised and padded
     Mask = NDArray[np.bool_]  # (H, W)
     Masks = NDArray[np.bool_]  # (M, H, W)
     Logits = NDArray[np.float32]  # (..., h, w)
@@ -30,7 +30,7 @@ else:
 
         # "_" is any length: one call may see the same kind of array in two sizes.
         Image = UInt8[np.ndarray, "_ _ 3"]
-        Pixels = Float32[np.ndarray, "_ 3 S S"]
+        Pixels = Float32[np.ndarray, "_ 3 _ _"]
         Mask = Bool[np.ndarray, "_ _"]
         Masks = Bool[np.ndarray, "_ _ _"]
         Logits = Float32[np.ndarray, "*_ _ _"]

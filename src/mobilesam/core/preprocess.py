@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mobilesam.core.arrays import Image, Pixels
+from mobilesam.core.arrays import Image, Pixels, Size
 from mobilesam.core.geometry import input_size_of
 from mobilesam.core.resize import resize_image
 
@@ -12,22 +12,38 @@ PIXEL_MEAN = np.array([123.675, 116.28, 103.53], np.float32)  # ImageNet's, in 0
 PIXEL_STD = np.array([58.395, 57.12, 57.375], np.float32)
 
 
-def preprocess(image: Image, image_size: int) -> Pixels:
+def preprocess(image: Image, image_size: int, padded_to: int = 0) -> Pixels:
     """Resize an image so that its longer side is ``image_size``, normalise and pad it.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        image_size: side S of the model's square input.
+        image_size: longer side S of the model's input.
+        padded_to: see :func:`padded_size`.
 
     Returns:
-        Pixels (1, 3, S, S) float32, with zeros right of the image or below it.
+        Pixels (1, 3, S, S), or with one side shorter, float32, with zeros right of the image or below it.
     """
-    return normalise(resize_image(image, input_size_of(image.shape[:2], image_size)), image_size)
+    resized = resize_image(image, input_size_of(image.shape[:2], image_size))
+    return normalise(resized, image_size, padded_to)
 
 
-def normalise(image: Image, image_size: int) -> Pixels:
+def normalise(image: Image, image_size: int, padded_to: int = 0) -> Pixels:
     """Normalise a resized image (h, w, 3) and pad it with zeros, right and below."""
     h, w = image.shape[:2]
-    pixels = np.zeros((1, 3, image_size, image_size), np.float32)
+    pixels = np.zeros((1, 3, *padded_size((h, w), image_size, padded_to)), np.float32)
     pixels[0, :, :h, :w] = ((image - PIXEL_MEAN) / PIXEL_STD).transpose(2, 0, 1)
     return pixels
+
+
+def padded_size(size: Size, image_size: int, padded_to: int = 0) -> Size:
+    """Return (height, width) of the input that an image of a size (h, w) is padded to.
+
+    Args:
+        size: of the resized image.
+        image_size: side of the square input.
+        padded_to: what both sides become multiples of, for networks that need no square; of
+            ``image_size`` itself where 0.
+    """
+    step = padded_to or image_size
+    height, width = (min(image_size, -(-side // step) * step) for side in size)
+    return height, width

@@ -1,101 +1,128 @@
 """Views: from which part of an input a prompt is decoded, for networks that see more than they decode at once.
 
-``pocket``'s encoder gives a grid of 96 x 96 cells, and its decoder reads 64 x 64. View 0 is the whole input, its
-arrays reduced; views 1 to 4 are the windows in its corners, as fine as the encoder saw them. A prompt whose object
-is known to be small, by its box or its mask prompt, is decoded from a window: it gets more cells, and no prompt costs
-more. What lies outside its window is not the object.
+``pocket``'s encoder gives a grid of up to 96 x 96 cells, and its decoder reads up to 64 x 64. A prompt may mean
+anything as large as the input: it is decoded from the whole, whose arrays are reduced. But one whose object is known
+to be small, by its box or its mask prompt, is decoded from a window around it, as fine as the encoder saw it, and no
+larger than the object needs. What lies outside its window is not the object.
 
 Above the decoder nobody knows of views: prompts and logits are those of the whole input.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from mobilesam.core.arrays import Size
 from mobilesam.core.boxes import mask_to_box
-from mobilesam.core.prompts import BOX_CORNERS, FOREGROUND
+from mobilesam.core.prompts import BOX_CORNERS, FOREGROUND, PAD
 from mobilesam.core.types import DecoderInputs
 
-WHOLE = 0  # the view that shows everything
-LARGEST = 0.5  # longer side of an object that is decoded from a window, in sides of the window
-BEYOND = -10.0  # the logit of what a window does not show
-REDUCED = "whole_"  # what begins the names of the arrays that view 0 has of its own
+WHOLE = (0, 0, 0, 0)  # the window of a view that shows everything
+LARGEST = 0.5  # longer side of an object that is decoded from a window, in sides of the largest window
+AROUND = 1.0  # what a window shows beyond an object on each side, in the object's longer side,
+LEAST_AROUND = 1 / 8  # but at least this, in sides of the largest window
+SIDES = (3 / 8, 1 / 2, 3 / 4, 1.0)  # of windows, in sides of the largest: few, so that prompts go together
+STEP = 16  # pixels of the input; windows begin at multiples
+BEYOND = -10.0  # the logit of what a view does not show
+REDUCED = "whole_"  # what begins the names of the arrays that the view of the whole has of its own
 
 
 @dataclass(frozen=True)
 class Views:
     """The views of a network's input.
 
+    A window is given as (x, y, width, height) in pixels of the input; one without a width is the whole.
+
     Args:
-        image_size: side of the input.
-        size: side of a view, in the same pixels of the input for a window.
+        image_size: longer side of the input.
+        size: side of the largest window, and longer side of the whole as the decoder sees it.
     """
 
     image_size: int
     size: int
 
-    @property
-    def corners(self) -> np.ndarray:
-        """Top left corners (4, 2) of the windows, x and y in pixels of the input."""
-        far = self.image_size - self.size
-        return np.array([(0, 0), (far, 0), (0, far), (far, far)])
+    def choose(self, inputs: DecoderInputs, shape: Size) -> np.ndarray:
+        """Return the window (B, 4) of each prompt whose object is small, and of others the whole.
 
-    def choose(self, inputs: DecoderInputs) -> np.ndarray:
-        """Return the view (B,) of each prompt.
+        A window shows all points of its prompt, and its box or, without one, what its mask prompt holds.
 
-        A window shows all points of a prompt, and its box or, without one, what its mask prompt holds.
+        Args:
+            inputs: B prompts.
+            shape: (height, width) of the input.
         """
         low, high = extents(inputs, self.image_size)
-        small = (high - low).max(1) <= LARGEST * self.size
-        view = self.window_of(low, high)
-        shows = self.contains(view, inputs)
-        return np.where(small & shows, view, WHOLE)
+        least, most = reach(inputs, low, high)
+        windows = self.windows(inputs, shape)
+        corner, size = windows[:, :2], windows[:, 2:]
+        fits = (corner <= least) & (most <= corner + size) & (high - low <= LARGEST * self.size)
+        return np.where(fits.all(1, keepdims=True), windows, WHOLE)
 
-    def window_of(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        """Return the window (B,), from 1, that leaves most room around boxes of corners (B, 2) and (B, 2)."""
-        corners = self.corners  # (4, 2)
-        before = np.where(corners > 0, low[:, None] - corners, np.inf)
-        behind = np.where(corners == 0, corners + self.size - high[:, None], np.inf)
-        return 1 + np.minimum(before, behind).min(2).argmax(1)
+    def windows(self, inputs: DecoderInputs, shape: Size, sides: Sequence[float] = SIDES) -> np.ndarray:
+        """Return for each prompt the smallest window (B, 4) that shows enough, its object in the middle.
 
-    def contains(self, view: np.ndarray, inputs: DecoderInputs) -> np.ndarray:
-        """Whether all points and corners of each prompt lie in the window ``view`` (B,)."""
-        offset = inputs.point_coords - self.corners[view - 1][:, None]
-        inside = ((offset >= 0) & (offset <= self.size)).all(2)
-        return (inside | (inputs.point_labels < 0)).all(1)
+        Args:
+            inputs: B prompts.
+            shape: (height, width) of the input.
+            sides: of windows, in sides of the largest, from the smallest.
+        """
+        low, high = extents(inputs, self.image_size)
+        least, most = reach(inputs, low, high)
+        longer = (high - low).max(1)
+        around = np.maximum(AROUND * longer, LEAST_AROUND * self.size)
+        wanted = np.maximum(longer + 2 * around, (most - least).max(1) + STEP)
+        lengths = np.array(sides) * self.size
+        side = lengths[np.minimum(np.searchsorted(lengths, wanted), len(lengths) - 1)]
+        size = np.minimum(side[:, None], shape[::-1])
+        corner = np.clip((low + high - size) / 2, most - size, least)
+        corner = np.clip(np.floor(corner / STEP) * STEP, 0, shape[::-1] - size)
+        return np.concatenate([corner, size], 1).astype(np.int64)
 
-    def coords(self, point_coords: np.ndarray, views: np.ndarray) -> np.ndarray:
-        """Return points (B, N, 2) of the input in the pixels of their views (B,)."""
-        corners = np.concatenate([np.zeros((1, 2)), self.corners])[views]  # (B, 2)
-        scale = np.where(views == WHOLE, self.size / self.image_size, 1.0)[:, None, None]
-        return ((point_coords - corners[:, None] + 0.5) * scale - 0.5).astype(np.float32)
+    def shape_of(self, embedding: Mapping[str, Any]) -> Size:
+        """Return (height, width) of the input that arrays or tensors are of; its longer side is always full."""
+        height, width = embedding["image_embedding"].shape[-2:]
+        stride = self.image_size // max(height, width)
+        return height * stride, width * stride
 
-    def cut(self, array: Any, view: int) -> Any:
-        """Return the part (..., h', w') that a view shows of an array or tensor (..., h, w) of the input."""
-        if view == WHOLE:
-            return array
-        stride = self.image_size // array.shape[-1]
-        x, y = self.corners[view - 1] // stride
-        side = self.size // stride
-        return array[..., y : y + side, x : x + side]
+    def coords(self, point_coords: np.ndarray, windows: np.ndarray) -> np.ndarray:
+        """Return points (B, N, 2) of the input in the pixels of their views: windows (B, 4)."""
+        scale = np.where(windows[:, 2] > 0, 1.0, self.size / self.image_size)[:, None, None]
+        return ((point_coords - windows[:, None, :2] + 0.5) * scale - 0.5).astype(np.float32)
 
-    def arrays(self, embedding: Mapping[str, Any], view: int) -> dict[str, Any]:
+    def cut(self, array: Any, window: Sequence[int], shape: Size) -> Any:
+        """Return the part (..., h', w') that a view shows of an array or tensor (..., h, w) of an input.
+
+        Args:
+            array: of an input of that shape, or of the square that it is the upper left part of.
+            window: one of them.
+            shape: (height, width) of the input.
+        """
+        stride = self.image_size // max(array.shape[-2:])
+        x, y, width, height = window if window[2] else (0, 0, *shape[::-1])
+        rows, columns = (
+            slice(start // stride, (start + length) // stride) for start, length in ((y, height), (x, width))
+        )
+        return array[..., rows, columns]
+
+    def arrays(self, embedding: Mapping[str, Any], window: Sequence[int]) -> dict[str, Any]:
         """Return what the decoder reads of an image's arrays: those of the whole, or the parts in a window."""
         names = [name for name in embedding if not name.startswith(REDUCED)]
-        if view == WHOLE:
+        if not window[2]:
             return {name: embedding.get(REDUCED + name, embedding[name]) for name in names}
-        return {name: self.cut(embedding[name], view) for name in names}
+        shape = self.shape_of(embedding)
+        return {name: self.cut(embedding[name], window, shape) for name in names}
 
-    def inputs(self, inputs: DecoderInputs, views: np.ndarray) -> DecoderInputs:
-        """Return prompts (B) as the decoder is asked them in their views (B,): all of them windows, or none."""
+    def inputs(self, inputs: DecoderInputs, windows: np.ndarray, shape: Size) -> DecoderInputs:
+        """Return prompts (B) as the decoder is asked them in their views, which are all of one size."""
         mask = inputs.mask_input
         if mask is not None:
-            mask = np.stack([self.cut(one, view) for one, view in zip(mask, views.tolist(), strict=True)])
-        return DecoderInputs(self.coords(inputs.point_coords, views), inputs.point_labels, mask)
+            mask = np.stack(
+                [self.cut(one, window, shape) for one, window in zip(mask, windows.tolist(), strict=True)]
+            )
+        return DecoderInputs(self.coords(inputs.point_coords, windows), inputs.point_labels, mask)
 
     def decode(
         self,
@@ -103,30 +130,36 @@ class Views:
         inputs: DecoderInputs,
         decode_view: Callable[[dict[str, Any], DecoderInputs], tuple[Any, Any]],
         full: Callable[[tuple[int, ...], float], Any],
+        join: Callable[[list[Any]], Any],
     ) -> tuple[Any, Any]:
-        """Decode each prompt from its view, and return logits and IoU predictions of the whole input.
+        """Decode each prompt from its view, and return logits and IoU predictions of the whole, square input.
 
         Args:
             embedding: arrays or tensors of one image.
             inputs: B prompts.
-            decode_view: from a view's arrays and prompts to logits (b, M, h, w) and IoU predictions (b, M).
+            decode_view: from views' arrays (1 or b, ...) and their prompts to logits (b, M, h, w) and IoU
+                predictions (b, M).
             full: makes an array or tensor of a shape and a value.
+            join: concatenates arrays or tensors along their first side.
         """
-        views = self.choose(inputs)
+        shape = self.shape_of(embedding)
+        windows = self.choose(inputs, shape)
         masks = ious = None
-        for view in np.unique(views).tolist():
-            chosen = np.flatnonzero(views == view)
-            logits, quality = decode_view(
-                self.arrays(embedding, view), self.inputs(inputs.take(chosen), views[chosen])
-            )
-            if len(chosen) == len(views) and view == WHOLE:
-                return logits, quality
+        for size in np.unique(windows[:, 2:], axis=0):
+            chosen = np.flatnonzero((windows[:, 2:] == size).all(1))
+            arrays = self.arrays(embedding, WHOLE)
+            if size.any():
+                each = [self.arrays(embedding, window) for window in windows[chosen].tolist()]
+                arrays = {name: join([one[name] for one in each]) for name in arrays} if each[1:] else each[0]
+            logits, quality = decode_view(arrays, self.inputs(inputs.take(chosen), windows[chosen], shape))
             if masks is None or ious is None:
-                side = logits.shape[-1] * (self.image_size if view else self.size) // self.size
-                masks = full((len(views), logits.shape[1], side, side), BEYOND)
-                ious = full((len(views), logits.shape[1]), 0.0)
-            self.cut(masks, view)[chosen] = logits
-            ious[chosen] = quality
+                stride = (int(size[0]) or shape[1]) // logits.shape[-1]
+                side = self.image_size // stride
+                masks = full((len(windows), logits.shape[1], side, side), BEYOND)
+                ious = full((len(windows), logits.shape[1]), 0.0)
+            for number, mask, iou in zip(chosen.tolist(), logits, quality, strict=True):
+                self.cut(masks[number], windows[number].tolist(), shape)[:] = mask
+                ious[number] = iou
         return masks, ious
 
 
@@ -137,9 +170,7 @@ def extents(inputs: DecoderInputs, image_size: int) -> tuple[np.ndarray, np.ndar
     nor mask may mean anything, as large as the input.
     """
     coords, labels = inputs.point_coords.astype(np.float64), inputs.point_labels
-    of_object = np.isin(labels, (FOREGROUND, *BOX_CORNERS))[..., None]
-    low = np.where(of_object, coords, np.inf).min(1, initial=np.inf)
-    high = np.where(of_object, coords, -np.inf).max(1, initial=-np.inf)
+    low, high = bounds(coords, np.isin(labels, (FOREGROUND, *BOX_CORNERS)))
     unknown = ~(labels == BOX_CORNERS[0]).any(1)
     for i in np.flatnonzero(unknown):
         box = (0, 0, image_size, image_size)
@@ -147,4 +178,17 @@ def extents(inputs: DecoderInputs, image_size: int) -> tuple[np.ndarray, np.ndar
             box = np.array(mask_to_box(inside)) * (image_size / inside.shape[-1])
         low[i] = np.minimum(low[i], box[:2])
         high[i] = np.maximum(high[i], box[2:])
+    return low, high
+
+
+def reach(inputs: DecoderInputs, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the top left and bottom right (B, 2) of all points of each prompt and its object from ``low`` to ``high``."""
+    least, most = bounds(inputs.point_coords.astype(np.float64), inputs.point_labels != PAD)
+    return np.minimum(low, least), np.maximum(high, most)
+
+
+def bounds(coords: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the smallest and the greatest x and y (B, 2) of the chosen (B, N) of points (B, N, 2)."""
+    low = np.where(chosen[..., None], coords, np.inf).min(1, initial=np.inf)
+    high = np.where(chosen[..., None], coords, -np.inf).max(1, initial=-np.inf)
     return low, high

@@ -83,6 +83,8 @@ def verify_onnx(
         side = network.image_size
         noise = rng.standard_normal((1, 3, COARSE, COARSE)).astype(np.float32)
         pixels = np.kron(noise, np.ones((side // COARSE, side // COARSE), np.float32))
+        if network.padded_to:  # a landscape, so that the two sides are told apart
+            pixels = np.ascontiguousarray(pixels[:, :, : side // 2])
         embedding = network.encode(torch.from_numpy(pixels))
         arrays = _run(files, "encoder", {"pixels": pixels})
         if "prepare" in files:
@@ -142,7 +144,7 @@ def _decode_files(
     inputs = DecoderInputs(**prompt)
     if views is None:
         return decode_view(arrays, inputs)[0]
-    return views.decode(arrays, inputs, decode_view, np.full)[0]
+    return views.decode(arrays, inputs, decode_view, np.full, np.concatenate)[0]
 
 
 def _run(files: dict[str, OnnxFile], part: str, arrays: NamedArrays) -> NamedArrays:

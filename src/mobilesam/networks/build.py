@@ -47,6 +47,7 @@ def build_network(name: str) -> Sam:
         name=name,
         image_size=config.image_size,
         prompt_size=config.prompt_size or config.image_size,
+        padded_to=config.padded_to,
         views=config.views,
     ).eval()
 

@@ -16,6 +16,7 @@ class NetworkConfig:
         encoder: name of the image encoder's class in ``build.ENCODERS``.
         image_size: side of the square model input, in pixels.
         prompt_size: side of the square whose pixels prompts are given in; the input's where 0.
+        padded_to: an input's shorter side is padded to a multiple of this; to the longer one where 0.
         view_size: side of what the decoder reads at once, in pixels of the input (see
             :mod:`mobilesam.core.views`); everything where 0.
         decoder: name of the prompt encoder and mask decoder in ``build.DECODERS``.
@@ -26,6 +27,7 @@ class NetworkConfig:
     encoder: str
     image_size: int
     prompt_size: int = 0
+    padded_to: int = 0
     view_size: int = 0
     decoder: str = "sam"
     proposal_head: str = ""
@@ -88,7 +90,12 @@ NETWORKS = {
         encoder_options={"depth_list": (1, 2, 2, 8, 8), "head_depth": 12},
     ),
     "pocket": NetworkConfig(
-        encoder="pocket", decoder="pocket", proposal_head="pocket", image_size=768, view_size=512
+        encoder="pocket",
+        decoder="pocket",
+        proposal_head="pocket",
+        image_size=768,
+        padded_to=96,
+        view_size=512,
     ),
 }
 

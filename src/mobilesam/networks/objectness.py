@@ -68,4 +68,4 @@ def cells(size: tuple[int, int], like: Tensor) -> Tensor:
     """Return the column and row (h * w, 2) of each cell of a map, row by row."""
     rows = torch.arange(size[0], device=like.device, dtype=like.dtype)
     columns = torch.arange(size[1], device=like.device, dtype=like.dtype)
-    return torch.stack([columns.repeat(size[0]), rows.repeat_interleave(size[1])], -1)
+    return torch.stack([columns.expand(size), rows[:, None].expand(size)], -1).flatten(0, 1)

@@ -28,7 +28,7 @@ from mobilesam.networks.two_way_transformer import FOLD_LIMIT, FirstLayer, TwoWa
 
 FITTING = 0.03  # root mean square of how far a fitting mask's sides lie from its box's, in sides of the box
 RAMP = 2.0  # logits per cell that a mask may rise from its box inwards
-UNBOUND = 1e4  # a logit that bounds none
+UNBOUND = 1e4  # a logit that bounds none, and a column that no mask has
 OUTSIDE = 4.0  # a squared distance, in sides of the image, that no two of its places have
 
 
@@ -53,9 +53,18 @@ class PromptMaps(nn.Module):
         self.widen = nn.Conv2d(self.CHANNELS, hidden, 1)
         self.project = nn.Conv2d(hidden, out_channels, 1)
 
-    def forward(self, positions: Tensor, labels: Tensor, grid_size: tuple[int, int]) -> Tensor:
-        """Return (B, out_channels, h, w) for positions (B, N, 2) in 0..1 and labels (B, N)."""
-        axes = grid_axes(grid_size, positions)
+    def forward(
+        self, positions: Tensor, labels: Tensor, grid_size: tuple[int, int], side: int | None = None
+    ) -> Tensor:
+        """Return (B, out_channels, h, w) for positions (B, N, 2) in 0..1 and labels (B, N).
+
+        Args:
+            positions: x and y in a square.
+            labels: 1 foreground, 0 background, 2 and 3 box corners, -1 pad.
+            grid_size: (h, w) of the cells to draw on.
+            side: of the square in cells, if they are only its upper left part.
+        """
+        axes = grid_axes(grid_size, positions, side)
         one_more = F.pad(positions, (0, 0, 0, 1))  # an unchosen point, so that there is always one
         maps = torch.cat(
             [
@@ -136,21 +145,25 @@ class MaskEvidence(nn.Module):
         nn.init.zeros_(self.narrow.weight)  # at first the more certain mask is the better one, no more
         nn.init.zeros_(self.narrow.bias)
 
-    def forward(self, iou_predictions: Tensor, logits: Tensor, mask_tokens: Tensor) -> Tensor:
+    def forward(
+        self, iou_predictions: Tensor, logits: Tensor, mask_tokens: Tensor, side: int | None = None
+    ) -> Tensor:
         """Return predicted IoUs (B, M) of the masks that were asked for; nothing of this moves the masks.
 
         Args:
             iou_predictions: (B, 4) of all tokens, the single mask's first.
             logits: (B, M, h, w). Every second row and column tell as much.
             mask_tokens: (M,) numbers of the masks that these are.
+            side: of the square whose upper left part the logits are, if they are not all of it.
         """
+        side = side or logits.shape[-1]
         single, three = iou_predictions[:, :1], iou_predictions[:, 1:]
         expected = torch.cat([single, three.mean(1, keepdim=True).expand_as(three)], 1)[:, mask_tokens]
         logits = logits.detach()[..., ::2, ::2].to(expected.dtype)
         inside = (logits > 0).to(logits.dtype)
         count = inside.sum((-2, -1)).clamp(min=1)
         certainty = (logits.sigmoid() * inside).sum((-2, -1)) / count
-        area = torch.log(count / (inside.shape[-2] * inside.shape[-1]))
+        area = torch.log(4 * count / side**2)
         means, spreads = expected.new_tensor(self.MEANS), expected.new_tensor(self.SPREADS)
         seen = (torch.stack([expected, certainty, area], dim=-1) - means) / spreads
         found = expected + certainty - self.MEANS[1] + self.narrow(F.relu(self.widen(seen)))[..., 0]
@@ -217,7 +230,7 @@ class PocketDecoder(nn.Module):
         Args:
             embedding: the arrays of ``pocket``'s encoder, each (B or 1, ...); those in ``PER_IMAGE`` may
                 also be (I, ...), of I images with equally many prompts, which follow each other.
-            image_pe: (1, C, h, w).
+            image_pe: (1, C, s, s) of the square whose upper left part the arrays are.
             sparse_prompt_embeddings: (B, N, C).
             dense_prompt_embeddings: (B, dense_dim, h, w).
             mask_tokens: (M,) numbers of the mask tokens that are asked for: 0 the single mask.
@@ -243,7 +256,8 @@ class PocketDecoder(nn.Module):
         of_prompt, of_image = hyper.split(self.widths, dim=-1)  # (B, M, 32 and 16)
         edges = embedding["skip_stride2"]  # (I or 1, 16, 4h, 4w), or finer
         masks = resize(weigh(of_prompt, x), edges.shape[-2:]) + weigh(of_image, edges)
-        return masks, self.evidence(self.iou_prediction_head(tokens[:, 0]), masks, mask_tokens)
+        side = image_pe.shape[-1] * edges.shape[-1] // embedding["image_embedding"].shape[-1]
+        return masks, self.evidence(self.iou_prediction_head(tokens[:, 0]), masks, mask_tokens, side)
 
     def join(
         self, tokens: Tensor, image: Tensor, image_pe: Tensor, *, fold: bool | None
@@ -252,7 +266,7 @@ class PocketDecoder(nn.Module):
         if fold is None:
             fold = tokens.shape[1] <= FOLD_LIMIT
         size = image.shape[-2:]
-        place = rows(F.avg_pool2d(image_pe, 2)).to(image.dtype)
+        place = rows(F.avg_pool2d(image_pe, 2)[..., : size[0], : size[1]]).to(image.dtype)
         token_pe = tokens
         image = self.coarse_blocks[0](image)
         for layer, block in zip(self.transformer.layers, self.coarse_blocks[1:], strict=True):
@@ -261,7 +275,7 @@ class PocketDecoder(nn.Module):
         return self.transformer.last_look(tokens, token_pe, rows(image), place, fold=fold), image
 
 
-def end_at_box(masks: Tensor, positions: Tensor, labels: Tensor) -> Tensor:
+def end_at_box(masks: Tensor, positions: Tensor, labels: Tensor, side: int | None = None) -> Tensor:
     """Let each mask whose sides are those of its prompt's box, nearly, end at the box.
 
     A box drawn by hand says about where an object is, a tight one says where it ends, and nobody says which of
@@ -269,13 +283,15 @@ def end_at_box(masks: Tensor, positions: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         masks: logits (B, M, h, w) of a view.
-        positions: (B, N, 2) x and y of the prompt's points and corners, 0..1 in the view.
+        positions: (B, N, 2) x and y of the prompt's points and corners, 0..1 in a square.
         labels: (B, N); the masks of a prompt without corners stay as they are.
+        side: of the square whose upper left part the masks are, in their cells; their width where None.
 
     Returns:
         Logits of the same shape.
     """
-    top_left, bottom_right = ((positions * (labels == corner)[..., None]).sum(1) for corner in (2, 3))
+    cells = positions * (side or masks.shape[-1])
+    top_left, bottom_right = ((cells * (labels == corner)[..., None]).sum(1) for corner in (2, 3))
     apart_x, across = compare_sides(masks.amax(-2), top_left[:, :1], bottom_right[:, :1])
     apart_y, down = compare_sides(masks.amax(-1), top_left[:, 1:], bottom_right[:, 1:])
     ends = (apart_x + apart_y < 4 * FITTING**2) & (labels == 2).any(1, keepdim=True)  # (B, M)
@@ -288,7 +304,7 @@ def compare_sides(profile: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, T
 
     Args:
         profile: (B, M, s) greatest logit of each column, or of each row.
-        low: (B, 1) where the box begins, 0..1.
+        low: (B, 1) where the box begins, in columns or rows.
         high: (B, 1) where it ends.
 
     Returns:
@@ -296,9 +312,7 @@ def compare_sides(profile: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, T
         (B, 1, s) of masks that end at the box.
     """
     cell = torch.arange(profile.shape[-1], device=profile.device, dtype=profile.dtype)
-    side = cell[-1] + 1  # a tensor: graphs take masks of several sizes
-    low, high = low * side, high * side
-    first = torch.where(profile > 0, cell, side).amin(-1)
+    first = torch.where(profile > 0, cell, UNBOUND).amin(-1)
     last = torch.where(profile > 0, cell + 1, 0.0).amax(-1)
     size = (high - low).clamp(min=1e-3)
     apart = ((first - low) / size).square() + ((last - high) / size).square()
@@ -308,5 +322,10 @@ def compare_sides(profile: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, T
 
 def weigh(weights: Tensor, maps: Tensor) -> Tensor:
     """Sum maps (I, C, h, w) of I images with weights (B, M, C): (B, M, h, w); an image's B / I follow each other."""
-    masks = weights.reshape(maps.shape[0], -1, weights.shape[-1]) @ maps.flatten(2)
+    if (
+        torch.compiler.is_exporting()
+    ):  # a graph takes I as 1 or B; ONNX Runtime makes one product of the former
+        masks = weights @ maps.flatten(2)
+    else:
+        masks = weights.reshape(maps.shape[0], -1, weights.shape[-1]) @ maps.flatten(2)
     return masks.reshape(*weights.shape[:2], *maps.shape[-2:])

@@ -31,11 +31,17 @@ class PositionEmbeddingRandom(nn.Module):
         return self.encode(grid_centres(grid_size, self.positional_encoding_gaussian_matrix)).permute(2, 0, 1)
 
 
-def grid_axes(grid_size: tuple[int, int], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the centres of a grid's columns and of its rows in 0..1, shapes (width,) and (height,)."""
+def grid_axes(grid_size: tuple[int, int], like: Tensor, side: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return the centres of a grid's columns and of its rows in 0..1, shapes (width,) and (height,).
+
+    Args:
+        grid_size: (height, width) in cells.
+        like: tells device and type.
+        side: cells of the square whose upper left part the grid is; 0..1 are the grid's own sides where None.
+    """
     height, width = grid_size
-    x = (torch.arange(width, device=like.device, dtype=like.dtype) + 0.5) / width
-    y = (torch.arange(height, device=like.device, dtype=like.dtype) + 0.5) / height
+    x = (torch.arange(width, device=like.device, dtype=like.dtype) + 0.5) / (side or width)
+    y = (torch.arange(height, device=like.device, dtype=like.dtype) + 0.5) / (side or height)
     return x, y
 
 
@@ -107,6 +113,7 @@ class PromptEncoder(nn.Module):
         *,
         image_size: tuple[int, int],
         grid_size: tuple[int, int],
+        side: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return sparse (B, N, C) and dense (B or 1, dense_dim, h or 1, w or 1) prompt embeddings.
 
@@ -116,6 +123,7 @@ class PromptEncoder(nn.Module):
             mask_input: (B, 1, 4h, 4w) logits, or None.
             image_size: (height, width) of the model's input.
             grid_size: (h, w) of the image embedding.
+            side: of the square whose upper left part that is, in cells; ``image_size`` is then the square's.
         """
         height, width = image_size
         scale = torch.tensor([width, height], dtype=point_coords.dtype, device=point_coords.device)
@@ -123,5 +131,5 @@ class PromptEncoder(nn.Module):
         sparse = self.embed_points(positions, point_labels)
         dense = self.no_mask() if mask_input is None else self.embed_mask(mask_input)
         if self.prompt_maps is not None:
-            dense = dense + self.prompt_maps(positions, point_labels, grid_size)
+            dense = dense + self.prompt_maps(positions, point_labels, grid_size, side)
         return sparse, dense

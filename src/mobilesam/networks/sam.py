@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from mobilesam.core.arrays import Size
 from mobilesam.core.postprocess import MASK_THRESHOLD
-from mobilesam.core.preprocess import PIXEL_MEAN, PIXEL_STD
+from mobilesam.core.preprocess import PIXEL_MEAN, PIXEL_STD, padded_size
 from mobilesam.core.prompts import LOW_RES_PER_GRID, mask_tokens_of
 from mobilesam.core.types import MULTIMASK, DecoderInputs
 from mobilesam.core.views import REDUCED, Views
@@ -42,6 +42,7 @@ class Sam(nn.Module):
         image_size: side of the square input that the weights are meant for; the network
             itself takes every size that its encoder takes.
         prompt_size: side of the square whose pixels prompts are given in, for such an input.
+        padded_to: an input's shorter side is padded to a multiple of this; to the longer one where 0.
         views: what the decoder reads of such an input at once, if that is not everything.
     """
 
@@ -58,12 +59,14 @@ class Sam(nn.Module):
         name: str,
         image_size: int,
         prompt_size: int,
+        padded_to: int = 0,
         views: Views | None = None,
     ) -> None:
         super().__init__()
         self.name = name
         self.image_size = image_size
         self.prompt_size = prompt_size
+        self.padded_to = padded_to
         self.views = views
         self.image_encoder = image_encoder
         self.image_encoder.img_size = image_size  # where segment_anything's users look for it
@@ -73,19 +76,25 @@ class Sam(nn.Module):
         for name, values in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD)):  # in no checkpoint
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
 
-    def encode(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Turn normalised, padded pixels (B, 3, S, S) into named arrays."""
+    def encode(self, pixels: Tensor, *, of_full_size: bool | None = None) -> dict[str, Tensor]:
+        """Turn normalised, padded pixels into named arrays.
+
+        Args:
+            pixels: (B, 3, S, S) or, for a network with ``padded_to``, (B, 3, h, w).
+            of_full_size: whether the longer side is ``image_size``, so that there are views; found out where None.
+        """
         encoded = self.image_encoder(pixels)
         encoded = encoded if isinstance(encoded, dict) else {"image_embedding": encoded}
-        return encoded | self.reduce(encoded, pixels.shape[-1])
+        if of_full_size is None:
+            of_full_size = max(pixels.shape[-2:]) == self.image_size
+        return encoded | self.reduce(encoded, self.views) if self.views and of_full_size else encoded
 
-    def reduce(self, encoded: Mapping[str, Tensor], image_size: int) -> dict[str, Tensor]:
-        """Make the arrays that the view of a whole input has of its own, where there are views."""
-        if self.views is None or image_size != self.views.image_size:
-            return {}
-        part = self.views.size / image_size
+    def reduce(self, encoded: Mapping[str, Tensor], views: Views) -> dict[str, Tensor]:
+        """Make the arrays that the view of a whole input has of its own."""
         return {
-            REDUCED + name: resize(encoded[name], [round(side * part) for side in encoded[name].shape[-2:]])
+            REDUCED + name: resize(
+                encoded[name], [side * views.size // views.image_size for side in encoded[name].shape[-2:]]
+            )
             for name in self.mask_decoder.PER_PROMPT
         }
 
@@ -134,11 +143,18 @@ class Sam(nn.Module):
         def decode_view(arrays: dict[str, Tensor], inputs: DecoderInputs) -> tuple[Tensor, Tensor]:
             parts = (inputs.point_coords, inputs.point_labels, inputs.mask_input)
             tensors = [None if part is None else torch.from_numpy(part).to(device) for part in parts]
-            return self.decode_view(arrays, *tensors, mask_tokens=mask_tokens)
+            return self.decode_view(arrays, *tensors, mask_tokens=mask_tokens, side=self.side_of_view)
 
         parts = (point_coords, point_labels, mask_input)
         inputs = DecoderInputs(*(None if part is None else part.detach().cpu().numpy() for part in parts))
-        return self.views.decode(embedding, inputs, decode_view, partial(torch.full, device=device))
+        return self.views.decode(
+            embedding, inputs, decode_view, partial(torch.full, device=device), torch.cat
+        )
+
+    @property
+    def side_of_view(self) -> int | None:
+        """Cells of the square whose upper left part each view is; None where there are none."""
+        return None if self.views is None else self.views.size // self.image_encoder.stride
 
     def decode_view(
         self,
@@ -149,6 +165,7 @@ class Sam(nn.Module):
         *,
         mask_tokens: Sequence[int] | Tensor = MULTIMASK,
         fold: bool | None = None,
+        side: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """:meth:`decode` for what the decoder reads at once.
 
@@ -159,9 +176,11 @@ class Sam(nn.Module):
             mask_input: logits (B, 1, 4h, 4w) or, in a view of arrays that were reduced, finer.
             mask_tokens: as in :meth:`decode`.
             fold: likewise.
+            side: of the square whose upper left part the view is, in cells; the view's own side where None.
         """
         image_embedding = embedding["image_embedding"]
         h, w = image_embedding.shape[-2:]
+        side = side or w
         stride = self.image_encoder.stride * self.prompt_size // self.image_size  # of prompts
         if mask_input is not None and self.views is not None:
             mask_input = resize(mask_input, (LOW_RES_PER_GRID * h, LOW_RES_PER_GRID * w))
@@ -169,15 +188,16 @@ class Sam(nn.Module):
             point_coords,
             point_labels,
             mask_input,
-            image_size=(h * stride, w * stride),
+            image_size=(side * stride, side * stride),
             grid_size=(h, w),
+            side=side,
         )
         first_layer = None
         if mask_input is None and "first_layer_key" in embedding:
             first_layer = FirstLayer(*(embedding[f"first_layer_{name}"] for name in FirstLayer._fields))
         masks, ious = self.mask_decoder(
             embedding,
-            self.image_pe(image_embedding),
+            self.prompt_encoder.pe_layer((side, side))[None],
             sparse,
             dense,
             torch.as_tensor(mask_tokens, device=image_embedding.device),
@@ -185,8 +205,8 @@ class Sam(nn.Module):
             fold=fold,
         )
         if self.mask_decoder.ends_at_box:
-            positions = (point_coords + 0.5) / point_coords.new_tensor([w * stride, h * stride])
-            masks = end_at_box(masks, positions, point_labels)
+            positions = (point_coords + 0.5) / (side * stride)
+            masks = end_at_box(masks, positions, point_labels, side * masks.shape[-1] // w)
         return masks, ious
 
     def propose(self, embedding: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -223,7 +243,7 @@ class Sam(nn.Module):
             scale=self.prompt_size // self.image_size,
         )
         tokens = mask_tokens_of(multimask_output)
-        embeddings = self.encode(torch.stack([self.preprocess(record.image) for record in records]))
+        embeddings = self.encode(self._stack([record.image.to(self.device) for record in records]))
         outputs = []
         for i, record in enumerate(records):
             embedding = {name: array[i : i + 1] for name, array in embeddings.items()}
@@ -234,9 +254,18 @@ class Sam(nn.Module):
             )
         return outputs
 
+    def _stack(self, images: list[Tensor]) -> Tensor:
+        """Normalise resized images (3, h, w) and pad them to the smallest input that holds them all."""
+        sizes = [padded_size(image.shape[-2:], self.image_size, self.padded_to) for image in images]
+        height, width = (max(sides) for sides in zip(*sizes, strict=True))
+        return torch.stack(
+            [normalise(image, self.pixel_mean, self.pixel_std, (height, width)) for image in images]
+        )
+
     def preprocess(self, x: Tensor) -> Tensor:
         """Normalise resized pixels (..., 3, h, w) and pad them with zeros, right and below: (..., 3, S, S)."""
-        return normalise(x.to(self.device), self.pixel_mean, self.pixel_std, self.image_size)
+        square = (self.image_size, self.image_size)
+        return normalise(x.to(self.device), self.pixel_mean, self.pixel_std, square)
 
     def postprocess_masks(self, masks: Tensor, input_size: Size, original_size: Size) -> Tensor:
         """Enlarge logits (B, M, h, w) to the photograph's size, (B, M, H, W), on their device.
@@ -256,10 +285,10 @@ class Sam(nn.Module):
         return next(self.parameters()).device
 
 
-def normalise(pixels: Tensor, mean: Tensor, std: Tensor, image_size: int) -> Tensor:
-    """See :meth:`Sam.preprocess`; :func:`mobilesam.core.preprocess.normalise` does it for an image."""
+def normalise(pixels: Tensor, mean: Tensor, std: Tensor, size: Size) -> Tensor:
+    """Normalise pixels (..., 3, h, w) and pad them with zeros, right and below, to ``size`` (height, width)."""
     height, width = pixels.shape[-2:]
-    return F.pad((pixels - mean) / std, (0, image_size - width, 0, image_size - height))
+    return F.pad((pixels - mean) / std, (0, size[1] - width, 0, size[0] - height))
 
 
 def enlarge(masks: Tensor, image_size: int, input_size: Size, original_size: Size) -> Tensor:

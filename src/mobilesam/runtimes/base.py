@@ -21,6 +21,7 @@ class Runtime(Protocol):
         name: ``onnx`` or ``torch``.
         device: ``cpu``, ``cuda`` or ``mps``.
         image_size: side of the network's square input.
+        padded_to: an input's shorter side is padded to a multiple of this; to the longer one where 0.
         prompt_size: side of the square whose pixels prompts are given in; EfficientViT-SAM
             looks at 512 pixels and is asked in 1024.
         proposes: whether the network has a head for objects, so that ``propose`` works.
@@ -31,6 +32,7 @@ class Runtime(Protocol):
     name: str
     device: str
     image_size: int
+    padded_to: int
     prompt_size: int
     proposes: bool
     batches_images: bool

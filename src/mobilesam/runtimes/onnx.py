@@ -40,6 +40,7 @@ class GraphIndex:
 
     Attributes:
         image_size: side of the square input.
+        padded_to: an input's shorter side is padded to a multiple of this; to the longer one where 0.
         prompt_size: side of the square whose pixels prompts are given in.
         views: what the decoder reads of an input at once, or None where that is everything.
         parameters: shape of each trained tensor of the checkpoint.
@@ -49,6 +50,7 @@ class GraphIndex:
     """
 
     image_size: int
+    padded_to: int
     prompt_size: int
     views: Views | None
     parameters: dict[str, tuple[int, ...]]
@@ -80,6 +82,7 @@ def graph_index(network: str) -> GraphIndex:
     }
     return GraphIndex(
         image_size=content["image_size"],
+        padded_to=content.get("padded_to", 0),
         prompt_size=content["prompt_size"],
         views=Views(**content["views"]) if "views" in content else None,
         parts={part: tuple(names) for part, names in content["parts"].items()},
@@ -205,6 +208,7 @@ class OnnxRuntime(OnnxGraphs):
 
     def __init__(self, network: str, weights: Weights, **options: Any) -> None:
         super().__init__(network, weights, **options)
+        self.padded_to = self._index.padded_to
         self.prompt_size = self._index.prompt_size
         self.proposes = PROPOSALS in self._index.parts
         self.working_set = WORKING_SETS[network]
@@ -224,7 +228,7 @@ class OnnxRuntime(OnnxGraphs):
         views = self._index.views
         if views is None:
             return decode_view(arrays, inputs)
-        return views.decode(arrays, inputs, decode_view, partial(np.full, dtype=np.float32))
+        return views.decode(arrays, inputs, decode_view, partial(np.full, dtype=np.float32), np.concatenate)
 
     def _decode_view(
         self, arrays: NamedArrays, inputs: DecoderInputs, mask_tokens: Sequence[int]

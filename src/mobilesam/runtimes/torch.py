@@ -43,6 +43,7 @@ class TorchRuntime:
         self.network = network.eval()
         self.device = network.device.type
         self.image_size = network.image_size
+        self.padded_to = network.padded_to
         self.prompt_size = network.prompt_size
         self.proposes = network.proposal_head is not None
         self.working_set = WORKING_SETS[network.name]

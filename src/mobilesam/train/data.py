@@ -24,7 +24,7 @@ from mobilesam.core.prompts import LOW_RES_PER_GRID
 from mobilesam.core.resize import resize_image
 from mobilesam.core.rle import rle_to_mask
 from mobilesam.core.types import DecoderInputs
-from mobilesam.core.views import LARGEST, WHOLE, extents
+from mobilesam.core.views import LARGEST, WHOLE
 from mobilesam.formats.coco import Instance, Photograph, read_instances, read_photograph
 from mobilesam.networks.build import encoder_stride, views_at
 from mobilesam.train.prompts import draw_coarse_mask, draw_prompt
@@ -190,12 +190,14 @@ class Samples(Dataset):
         """Return targets (n, s, s) and prompts of an input as the decoder is shown them, by name."""
         sample = {}
         if self.views is not None:
-            view = self.views.window_of(*extents(inputs, self.views.image_size)) if windows else WHOLE
-            sample["views"] = np.broadcast_to(view, len(targets)).astype(np.int64)
+            square = (self.stage.image_size, self.stage.image_size)
+            shown = self.views.windows(inputs, square, sides=(1.0,)) if windows else np.array([WHOLE])
+            sample["windows"] = np.broadcast_to(shown, (len(targets), 4)).astype(np.int64)
+            places = sample["windows"].tolist()
             targets = np.stack(
-                [self.views.cut(t, v) for t, v in zip(targets, sample["views"].tolist(), strict=True)]
+                [self.views.cut(t, place, square) for t, place in zip(targets, places, strict=True)]
             )
-            inputs = self.views.inputs(inputs, sample["views"])
+            inputs = self.views.inputs(inputs, sample["windows"], square)
         sample |= {
             "targets": targets,
             "point_coords": inputs.point_coords,

@@ -67,7 +67,7 @@ def mask_loss(
     """Correct a batch's prompts as often as the generator says, and return the loss of the last masks."""
     targets = batch["targets"]
     coords, labels, masks = batch["point_coords"], batch["point_labels"], batch.get("mask_input")
-    embedding = for_prompts(network, embedding, len(targets), batch.get("views"))
+    embedding = for_prompts(network, embedding, len(targets), batch.get("windows"))
     shown = side_shown(network, embedding)
     for _ in range(draw_clicks(recipe.correct, generator) if masks is None else 0):
         with torch.no_grad(), mixed_precision(device):
@@ -131,7 +131,7 @@ def chosen_logits(logits: Tensor, quality: Tensor, ambiguous: Tensor) -> Tensor:
 
 
 def for_prompts(
-    network: Sam, embedding: dict[str, Tensor], prompts: int, views: Tensor | None = None
+    network: Sam, embedding: dict[str, Tensor], prompts: int, windows: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Repeat each image's arrays for each of its prompts, without those that only the head for objects reads.
 
@@ -139,14 +139,14 @@ def for_prompts(
         network: whose arrays these are.
         embedding: arrays (I, ...) of the images.
         prompts: how many there are; those of an image follow each other.
-        views: number of each prompt's view, all of the whole or all of windows; None where the decoder
+        windows: (B, 4) of the prompts' views, all of the whole or all of one size; None where the decoder
             reads all of the arrays.
     """
     others = network.proposal_head.inputs if network.proposal_head else ()
     embedding = {name: array for name, array in embedding.items() if name not in others}
-    if views is not None and network.views is not None:
-        if views.any():
-            return cut_windows(network.views, embedding, views.tolist())
+    if windows is not None and network.views is not None:
+        if windows.any():
+            return cut_windows(network.views, embedding, windows.tolist())
         embedding = network.views.arrays(embedding, WHOLE)
     once = getattr(network.mask_decoder, "PER_IMAGE", ())
     return {
@@ -155,11 +155,13 @@ def for_prompts(
     }
 
 
-def cut_windows(views: Views, embedding: dict[str, Tensor], chosen: list[int]) -> dict[str, Tensor]:
+def cut_windows(views: Views, embedding: dict[str, Tensor], chosen: list[list[int]]) -> dict[str, Tensor]:
     """Cut each prompt's window out of its image's arrays (I, ...)."""
     each = [
-        views.arrays({name: array[i * len(array) // len(chosen)] for name, array in embedding.items()}, view)
-        for i, view in enumerate(chosen)
+        views.arrays(
+            {name: array[i * len(array) // len(chosen)] for name, array in embedding.items()}, window
+        )
+        for i, window in enumerate(chosen)
     ]
     return {name: torch.stack([arrays[name] for arrays in each]) for name in each[0]}
 
@@ -193,7 +195,7 @@ def score_held_out(
             embedding = network.encode(channels_last(batch["pixels"]))
             if stage.boxes:
                 recalls += proposal_recalls(*network.propose(embedding), batch)
-            embedding = for_prompts(network, embedding, len(batch["targets"]), batch.get("views"))
+            embedding = for_prompts(network, embedding, len(batch["targets"]), batch.get("windows"))
             logits, quality = network.decode_view(
                 embedding, batch["point_coords"], batch["point_labels"], mask_tokens=ALL_MASKS
             )

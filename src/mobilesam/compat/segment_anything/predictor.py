@@ -147,7 +147,9 @@ class SamPredictor:
                 f"image: has shape {image.shape} and type {image.dtype}; must be (H, W, 3) uint8", code="U"
             )
         rgb = read_image(image if image_format == "RGB" else image[..., ::-1])
-        self._arrays = self._runtime.encode(preprocess(rgb, self._runtime.image_size))
+        self._arrays = self._runtime.encode(
+            preprocess(rgb, self._runtime.image_size, self._runtime.padded_to)
+        )
         self.original_size = rgb.shape[:2]
         self.input_size = input_size_of(self.original_size, self._runtime.prompt_size)
         self.is_image_set = True
@@ -168,7 +170,7 @@ class SamPredictor:
         torch_part = _torch_part("set_torch_image")
         torch_part.check_size(original_image_size, "original_image_size")
         runtime = self._runtime
-        pixels = torch_part.resized_to_pixels(transformed_image, runtime.image_size)
+        pixels = torch_part.resized_to_pixels(transformed_image, runtime.image_size, runtime.padded_to)
         self._arrays = runtime.encode(pixels if runtime.name == "torch" else to_numpy(pixels))
         height, width = transformed_image.shape[-2:]
         scale = runtime.prompt_size // runtime.image_size
