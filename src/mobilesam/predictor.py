@@ -389,7 +389,7 @@ class Model:
             validate_prompt(
                 prompt,
                 embedding.original_size,
-                grid=embedding.image_embedding.shape[-1],
+                grid=max(embedding.image_embedding.shape[-2:]),
                 input_size=embedding.input_size,
                 image_size=embedding.image_size,
                 names=names_with(prefix),

@@ -56,21 +56,35 @@ class Views:
         """
         low, high = extents(inputs, self.image_size)
         least, most = reach(inputs, low, high)
-        windows = self.windows(inputs, shape)
+        windows = self._around(low, high, least, most, shape, SIDES)
         corner, size = windows[:, :2], windows[:, 2:]
         fits = (corner <= least) & (most <= corner + size) & (high - low <= LARGEST * self.size)
         return np.where(fits.all(1, keepdims=True), windows, WHOLE)
 
-    def windows(self, inputs: DecoderInputs, shape: Size, sides: Sequence[float] = SIDES) -> np.ndarray:
-        """Return for each prompt the smallest window (B, 4) that shows enough, its object in the middle.
+    def largest_windows(self, inputs: DecoderInputs, shape: Size) -> np.ndarray:
+        """Return for each prompt, large or small, a window (B, 4) of the largest size; as :meth:`choose` otherwise."""
+        low, high = extents(inputs, self.image_size)
+        return self._around(low, high, *reach(inputs, low, high), shape, SIDES[-1:])
+
+    def _around(
+        self,
+        low: np.ndarray,
+        high: np.ndarray,
+        least: np.ndarray,
+        most: np.ndarray,
+        shape: Size,
+        sides: Sequence[float],
+    ) -> np.ndarray:
+        """Return the smallest windows (B, 4) that show enough, with the objects in their middle where they can be.
 
         Args:
-            inputs: B prompts.
+            low: top left corners (B, 2) of the objects.
+            high: their bottom right corners.
+            least: top left corners of all that the windows should show.
+            most: their bottom right corners.
             shape: (height, width) of the input.
             sides: of windows, in sides of the largest, from the smallest.
         """
-        low, high = extents(inputs, self.image_size)
-        least, most = reach(inputs, low, high)
         longer = (high - low).max(1)
         around = np.maximum(AROUND * longer, LEAST_AROUND * self.size)
         wanted = np.maximum(longer + 2 * around, (most - least).max(1) + STEP)

@@ -198,8 +198,9 @@ def dynamic_sides(network: Sam) -> DynamicShapes:
     if not network.padded_to:
         return {}
     rows, columns = Dim("rows", min=2, max=SIDES), Dim("columns", min=2, max=SIDES)
-    maps = network.proposal_head.inputs if network.proposal_head else ()
-    strides = {"pixels": 1} | dict(zip(maps, network.proposal_head.strides if maps else (), strict=True))
+    strides, head = {"pixels": 1}, network.proposal_head
+    if head is not None:
+        strides |= dict(zip(head.inputs, head.strides, strict=True))
     return {
         name: {2: network.padded_to // stride * rows, 3: network.padded_to // stride * columns}
         for name, stride in strides.items()

@@ -106,7 +106,7 @@ def random_prompts(
 ) -> Iterator[NamedArrays]:
     """Yield ``count`` prompts as the decoder's inputs: points, a box, both, and a box with a mask, in turn."""
     side = network.prompt_size
-    mask_side = 4 * embedding["image_embedding"].shape[-1]
+    mask_side = 4 * max(embedding["image_embedding"].shape[-2:])
     for number in range(count):
         points = rng.uniform(0, side, (int(rng.integers(1, 4)), 2))
         labels = rng.integers(0, 2, len(points))

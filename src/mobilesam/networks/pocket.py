@@ -4,8 +4,9 @@ Two trunks look at the pixels: MobileNetV2 (Sandler et al. 2018), taught by Imag
 things look like, and YOLOX-nano (:mod:`~mobilesam.networks.yolox`), taught by boxes where
 one ends and the next begins. Their features are merged top-down into maps of strides 16
 and 8; finer ones go along for the masks' edges. A 768 x 768 input gives a grid of 96 x 96,
-of which a view is the 64 x 64 that SAM's decoder has at 1024 (:mod:`mobilesam.core.views`). :mod:`~mobilesam.networks.pocket_decoder` reads them. YOLOX-nano's
-own maps go along for :mod:`~mobilesam.networks.objectness`.
+of which :mod:`~mobilesam.networks.pocket_decoder` reads views of up to the 64 x 64 that SAM's
+decoder has at 1024 (:mod:`mobilesam.core.views`). YOLOX-nano's own maps go along for
+:mod:`~mobilesam.networks.objectness`.
 """
 
 from __future__ import annotations
@@ -120,9 +121,9 @@ class NeckBlock(nn.Module):
 
 
 class PocketEncoder(nn.Module):
-    """Image encoder of ``pocket``: pixels (B, 3, S, S) -> the arrays of ``EMBEDDING`` and ``OBJECT_MAPS``.
+    """Image encoder of ``pocket``: pixels (B, 3, h, w) -> the arrays of ``EMBEDDING`` and ``OBJECT_MAPS``.
 
-    ``S`` must be divisible by 32.
+    Height and width must be divisible by 32.
 
     Args:
         width: channels of the neck at strides 32 and 16.

@@ -147,6 +147,8 @@ class Sam(nn.Module):
 
         parts = (point_coords, point_labels, mask_input)
         inputs = DecoderInputs(*(None if part is None else part.detach().cpu().numpy() for part in parts))
+        read = (*self.mask_decoder.PER_PROMPT, *self.mask_decoder.PER_IMAGE)
+        embedding = {name: array for name, array in embedding.items() if name.removeprefix(REDUCED) in read}
         return self.views.decode(
             embedding, inputs, decode_view, partial(torch.full, device=device), torch.cat
         )

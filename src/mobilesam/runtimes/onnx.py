@@ -20,7 +20,7 @@ import onnxruntime as ort
 from mobilesam.core.arrays import Logits, NamedArrays, Pixels
 from mobilesam.core.errors import ConfigError, LimitError
 from mobilesam.core.types import DecoderInputs
-from mobilesam.core.views import Views
+from mobilesam.core.views import REDUCED, Views
 from mobilesam.runtimes.base import Weights
 from mobilesam.runtimes.working_set import WORKING_SETS
 from mobilesam.weights import check_tensors
@@ -228,6 +228,8 @@ class OnnxRuntime(OnnxGraphs):
         views = self._index.views
         if views is None:
             return decode_view(arrays, inputs)
+        read = {value.name for value in self._session("decoder").get_inputs()}
+        arrays = {name: array for name, array in arrays.items() if name.removeprefix(REDUCED) in read}
         return views.decode(arrays, inputs, decode_view, partial(np.full, dtype=np.float32), np.concatenate)
 
     def _decode_view(

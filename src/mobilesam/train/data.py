@@ -191,7 +191,7 @@ class Samples(Dataset):
         sample = {}
         if self.views is not None:
             square = (self.stage.image_size, self.stage.image_size)
-            shown = self.views.windows(inputs, square, sides=(1.0,)) if windows else np.array([WHOLE])
+            shown = self.views.largest_windows(inputs, square) if windows else np.array([WHOLE])
             sample["windows"] = np.broadcast_to(shown, (len(targets), 4)).astype(np.int64)
             places = sample["windows"].tolist()
             targets = np.stack(

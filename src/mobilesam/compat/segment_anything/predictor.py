@@ -290,7 +290,7 @@ class SamPredictor:
     @property
     def _grid(self) -> int:
         """Side of the image embedding's grid."""
-        return int(self.features.shape[-1])
+        return int(max(self.features.shape[-2:]))
 
     @property
     def _threshold(self) -> float:
