@@ -50,6 +50,25 @@ def documented() -> list[tuple[str, str]]:
     ]
 
 
+def rows_of(page: Path) -> list[tuple[int, list[str]]]:
+    """Lines of a page's tables: number and cells."""
+    found, fenced = [], False
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        fenced ^= line.startswith("```")
+        if line.startswith("|") and not fenced:
+            found.append((number, re.split(r"(?<!\\)\|", line.strip())[1:-1]))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_have_as_many_cells_in_each_row(page: Path) -> None:
+    wanted: dict[int, int] = {}  # of the table that a line goes on with
+    for number, cells in rows_of(page):
+        width = wanted.get(number - 1, len(cells))
+        assert len(cells) == width, f"{page.name}:{number}: {len(cells)} cells under a head of {width}"
+        wanted[number] = width
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owls: dict[str, TinyOwl]) -> Path:
     monkeypatch.chdir(tmp_path)
