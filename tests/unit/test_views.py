@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mobilesam.core.preprocess import padded_size
 from mobilesam.core.types import MULTIMASK, DecoderInputs
 from mobilesam.core.views import BEYOND, WHOLE, Views
 from mobilesam.networks.pocket_decoder import end_at_box
@@ -36,6 +37,23 @@ def mask_of(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
     mask = np.full((384, 384), -4.0, np.float32)
     mask[y0 // 2 : y1 // 2, x0 // 2 : x1 // 2] = 4
     return mask
+
+
+@pytest.mark.parametrize(
+    ("size", "padded_to", "wanted"),
+    [
+        ((512, 768), 96, (576, 768)),
+        ((768, 432), 96, (768, 480)),
+        ((768, 768), 96, (768, 768)),
+        ((1, 768), 96, (96, 768)),
+        ((700, 768), 96, (768, 768)),
+        ((512, 768), 0, (768, 768)),
+    ],
+)
+def test_an_input_is_padded_no_further_than_it_must(
+    size: tuple[int, int], padded_to: int, wanted: tuple[int, int]
+) -> None:
+    assert padded_size(size, 768, padded_to) == wanted
 
 
 PAD = (0, 0, -1)
