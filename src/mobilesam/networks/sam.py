@@ -105,13 +105,13 @@ class Sam(nn.Module):
         """
         if self.prompt_encoder.prompt_maps is not None:
             return {}
-        image_pe = self.image_pe(image_embedding)
+        image_pe = self.image_pe(tuple(image_embedding.shape[-2:]))
         first = self.mask_decoder.project_image(image_embedding, image_pe, self.prompt_encoder.no_mask())
         return {f"first_layer_{name}": array for name, array in first._asdict().items()}
 
-    def image_pe(self, image_embedding: Tensor) -> Tensor:
-        """Position embedding (1, C, h, w) of an image embedding's grid."""
-        return self.prompt_encoder.pe_layer(tuple(image_embedding.shape[-2:]))[None]
+    def image_pe(self, grid_size: Size) -> Tensor:
+        """Position embedding (1, C, h, w) of a grid of (height, width) cells."""
+        return self.prompt_encoder.pe_layer(grid_size)[None]
 
     def decode(
         self,
@@ -199,7 +199,7 @@ class Sam(nn.Module):
             first_layer = FirstLayer(*(embedding[f"first_layer_{name}"] for name in FirstLayer._fields))
         masks, ious = self.mask_decoder(
             embedding,
-            self.prompt_encoder.pe_layer((side, side))[None],
+            self.image_pe((side, side)),
             sparse,
             dense,
             torch.as_tensor(mask_tokens, device=image_embedding.device),
