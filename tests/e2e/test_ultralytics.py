@@ -534,7 +534,6 @@ class TestOtherMethods:
         with pytest.raises(ConfigError, match="epochs: is no argument of train; there are recipe, data, out"):
             sam.train(data="coco8.yaml", epochs=3)
 
-    @pytest.mark.long
     def test_export(self, sam: SAM, tmp_path: Path) -> None:
         """The files themselves are what tests/e2e/test_export.py looks at."""
         assert sam.export(format="onnx", out=tmp_path) == str(tmp_path)

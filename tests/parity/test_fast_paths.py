@@ -84,7 +84,8 @@ def test_runtimes_agree(pair: tuple[Model, Model], portrait: bool) -> None:
         b = onnx_model.segment(theirs, prompts.values(), multimask=multimask)
         for name, one, two in zip(prompts, a, b, strict=True):
             assert np.abs(one.low_res_masks - two.low_res_masks).max() <= 2e-3, name
-            assert np.abs(one.predicted_iou - two.predicted_iou).max() <= 1e-4, name
+            allowed = 1e-3 if name in SMALL else 1e-4  # a mask of few cells has one more or less
+            assert np.abs(one.predicted_iou - two.predicted_iou).max() <= allowed, name
             union = (one.masks | two.masks).sum((1, 2))
             assert ((one.masks & two.masks).sum((1, 2)) >= 0.999 * union - 1).all(), name
     again = [Prompt(mask=result.low_res_masks[:1]) for result in b]  # logits as the next prompt
