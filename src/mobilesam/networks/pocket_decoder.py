@@ -322,9 +322,8 @@ def compare_sides(profile: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, T
 
 def weigh(weights: Tensor, maps: Tensor) -> Tensor:
     """Sum maps (I, C, h, w) of I images with weights (B, M, C): (B, M, h, w); an image's B / I follow each other."""
-    if (
-        torch.compiler.is_exporting()
-    ):  # a graph takes I as 1 or B; ONNX Runtime makes one product of the former
+    # In a graph, I is 1 or B as the arrays come; ONNX Runtime makes one product of it where it is 1.
+    if torch.compiler.is_exporting():
         masks = weights @ maps.flatten(2)
     else:
         masks = weights.reshape(maps.shape[0], -1, weights.shape[-1]) @ maps.flatten(2)

@@ -222,27 +222,28 @@ class OnnxRuntime(OnnxGraphs):
     def decode(
         self, arrays: NamedArrays, inputs: DecoderInputs, mask_tokens: Sequence[int]
     ) -> tuple[Logits, np.ndarray]:
+        part = "decoder" if inputs.mask_input is None else "decoder_mask"
+
         def decode_view(shown: NamedArrays, inputs: DecoderInputs) -> tuple[Logits, np.ndarray]:
-            return self._decode_view(shown, inputs, mask_tokens)
+            return self._decode_view(part, shown, inputs, mask_tokens)
 
         views = self._index.views
         if views is None:
             return decode_view(arrays, inputs)
-        read = {value.name for value in self._session("decoder").get_inputs()}
+        read = {value.name for value in self._session(part).get_inputs()}
         arrays = {name: array for name, array in arrays.items() if name.removeprefix(REDUCED) in read}
         return views.decode(arrays, inputs, decode_view, partial(np.full, dtype=np.float32), np.concatenate)
 
     def _decode_view(
-        self, arrays: NamedArrays, inputs: DecoderInputs, mask_tokens: Sequence[int]
+        self, part: str, arrays: NamedArrays, inputs: DecoderInputs, mask_tokens: Sequence[int]
     ) -> tuple[Logits, np.ndarray]:
         feed = arrays | {
             "point_coords": inputs.point_coords,
             "point_labels": inputs.point_labels,
             "mask_tokens": np.asarray(mask_tokens, np.int64),
         }
-        part = "decoder"
         if inputs.mask_input is not None:
-            part, feed["mask_input"] = "decoder_mask", inputs.mask_input
+            feed["mask_input"] = inputs.mask_input
         out = self._run(part, feed)
         return out["low_res_masks"], out["iou_predictions"]
 
