@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobilesam.core.preprocess import padded_size
-from mobilesam.core.types import MULTIMASK, DecoderInputs
+from mobilesam.core.types import MULTIMASK, DecoderInputs, Prompt
 from mobilesam.core.views import BEYOND, WHOLE, Views
 from mobilesam.networks.pocket_decoder import end_at_box
 from mobilesam.networks.sam import Sam
+from mobilesam.predictor import Model
 from mobilesam.train.masks import for_prompts
 from tests.parity.test_fast_paths import network_with
 
@@ -83,6 +84,10 @@ CHOICES = {
     ),
     "a large mask": (asked((30, 40, 1), PAD, mask=mask_of(20, 30, 500, 90)), WHOLE),
     "an empty mask": (asked((30, 40, 1), PAD, mask=mask_of(0, 0, 0, 0)), WHOLE),
+    "a mask that goes on below the picture": (
+        asked(PAD, mask=mask_of(600, 700, 700, 770)),
+        (384, 384, 384, 384),
+    ),
     "a small box and a large mask": (asked(*SMALL, mask=mask_of(20, 30, 500, 90)), (0, 0, 256, 256)),
 }
 
@@ -183,6 +188,9 @@ def test_prompts_come_back_in_their_order_and_place(shape: tuple[int, int]) -> N
         (window,) = VIEWS.choose(one, shape).tolist()
         wanted = np.full((384, 384), BEYOND)
         VIEWS.cut(wanted, window, shape)[:] = VIEWS.cut(square, window, shape)
+        wanted[height // 2 : height // 2 + 1] = wanted[
+            height // 2 - 1
+        ]  # what enlarging reads beyond the picture
         np.testing.assert_array_equal(mask[0], wanted)
     np.testing.assert_allclose(ious[:, 0], [344, 33 + 1 / 6, 20, -1 / 6, 216, 98], atol=1e-4)
 
@@ -260,6 +268,20 @@ def test_training_cuts_the_same_windows(pocket_network: Sam) -> None:
         assert each.keys() == wanted.keys()
         for name, array in wanted.items():
             assert torch.equal(each[name][i], array)
+
+
+@pytest.mark.parametrize("portrait", [False, True])
+def test_a_mask_reaches_the_end_of_a_picture_without_padding(pocket: Model, portrait: bool) -> None:
+    """Of 4:3 nothing is padded, so what lies below the picture was never decoded."""
+    image = np.full((1200, 1600, 3), (90, 140, 60), np.uint8)
+    image[700:, 500:1000] = 200, 60, 40
+    image ^= np.random.default_rng(0).integers(0, 8, image.shape, np.uint8)
+    x0, y0, x1, y1 = 500, 700, 1000, 1200
+    prompt = Prompt(box=[y0, x0, y1, x1] if portrait else [x0, y0, x1, y1])
+    image = np.ascontiguousarray(image.transpose(1, 0, 2)) if portrait else image
+    mask = pocket.segment(pocket.embed(image), prompt).mask
+    last = mask[:, -1] if portrait else mask[-1]
+    assert last.sum() >= 480
 
 
 @torch.inference_mode()

@@ -55,6 +55,7 @@ class Views:
             shape: (height, width) of the input.
         """
         low, high = extents(inputs, self.image_size)
+        high = np.minimum(high, shape[::-1])  # logits of an earlier mask go on below the picture
         least, most = reach(inputs, low, high)
         windows = self._around(low, high, least, most, shape, SIDES)
         corner, size = windows[:, :2], windows[:, 2:]
@@ -174,7 +175,14 @@ class Views:
             for number, mask, iou in zip(chosen.tolist(), logits, quality, strict=True):
                 self.cut(masks[number], windows[number].tolist(), shape)[:] = mask
                 ious[number] = iou
+        self._go_on_below(masks, shape)
         return masks, ious
+
+    def _go_on_below(self, masks: Any, shape: Size) -> None:
+        """Repeat the last row or column of logits once in the padding: enlarging looks one further than the picture."""
+        height, width = (side * masks.shape[-1] // self.image_size for side in shape)
+        masks[..., height : height + 1, :] = masks[..., height - 1 : height, :]
+        masks[..., width : width + 1] = masks[..., width - 1 : width]
 
 
 def extents(inputs: DecoderInputs, image_size: int) -> tuple[np.ndarray, np.ndarray]:
