@@ -4,6 +4,8 @@ PIP_ARGS ?=
 BIN := .venv/bin
 # The allocator keeps its pages: PyTorch on a processor is up to twice as fast.
 KEEP_PAGES := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184
+# Test files side by side, one thread each: processes with several threads would slow each other down.
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test test-long check graphs clean
 
@@ -12,7 +14,7 @@ demo: .venv/.demo
 
 test: .venv/.dev
 	$(BIN)/lint-imports --no-logo
-	$(KEEP_PAGES) $(BIN)/python -m pytest -m "not long"
+	OMP_NUM_THREADS=1 $(KEEP_PAGES) $(BIN)/python -m pytest -m "not long" $(SIDE_BY_SIDE)
 
 test-long: .venv/.dev
 	$(KEEP_PAGES) $(BIN)/python -m pytest

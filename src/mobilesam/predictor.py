@@ -55,7 +55,7 @@ def load(
         runtime: ``onnx`` (the default) or ``torch``.
         device: ``cpu``, ``cuda`` or, with torch, ``mps``.
         dtype: ``float32``; with torch also ``bfloat16`` and, on a GPU, ``float16``.
-        threads: processor threads of the onnx runtime.
+        threads: processor threads of the onnx runtime; ``OMP_NUM_THREADS`` or as many as cores where None.
 
     Raises:
         ConfigError: for an unknown name, runtime, device or dtype.

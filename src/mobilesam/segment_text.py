@@ -90,7 +90,7 @@ def load_text_model(
         folder: with ``tokenizer.json``, ``preprocessor_config.json`` and ``onnx/model.onnx``, as
             Hugging Face's tools write them; where None, ``owlv2-base-patch16-ensemble`` in the
             folder of the weights.
-        threads: processor threads; ONNX Runtime's default where None.
+        threads: processor threads; ``OMP_NUM_THREADS`` or as many as cores where None.
         seconds: after which it is given up, for each image.
 
     Raises:

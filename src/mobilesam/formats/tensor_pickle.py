@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-MAX_INSTRUCTIONS = 100_000  # a checkpoint of SAM ViT-H has 16,000
+MAX_INSTRUCTIONS = 64_000  # a checkpoint of SAM ViT-H has 16,000, one of ViT-L with its optimiser 48,000
+MAX_STACK = 10_000  # Python fills a dictionary by 1,000 names and values at a time
 MAX_DIMENSIONS = 32  # NumPy 1's own limit; it also keeps a shape's product a small number
 # Storage classes that a checkpoint may name. bfloat16 is widened below: NumPy has none.
 STORAGES: dict[str, np.dtype] = {
@@ -75,6 +76,8 @@ def read_tensor_pickle(pickled: bytes, read_storage: Callable[[str], bytes], max
     for count, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
         if count == MAX_INSTRUCTIONS:
             raise PickleRefused(f"its pickle has over {MAX_INSTRUCTIONS:,} instructions")
+        if len(machine.stack) > MAX_STACK:
+            raise PickleRefused(f"its pickle leaves over {MAX_STACK:,} values open")
         if opcode.name == "STOP":
             return machine.pop()
         machine.step(opcode.name, argument)
@@ -122,17 +125,16 @@ class _Machine:
         elif instruction in ("BINGET", "LONG_BINGET"):
             self.stack.append(self.memo[argument])
         elif instruction not in ("PROTO", "FRAME"):
-            getattr(self, f"do_{instruction.lower()}", self.refuse(instruction))(argument)
+            do = getattr(self, f"do_{instruction.lower()}", None)
+            if do is None:
+                raise PickleRefused(
+                    f"its pickle has the instruction {instruction}, which no state dict needs"
+                )
+            do(argument)
 
     def top(self) -> Any:
         self.stack.append(self.pop())
         return self.stack[-1]
-
-    def refuse(self, instruction: str) -> Callable[[Any], None]:
-        def refuse(argument: Any) -> None:
-            raise PickleRefused(f"its pickle has the instruction {instruction}, which no state dict needs")
-
-        return refuse
 
     def do_mark(self, _: None) -> None:
         self.below.append(self.stack)

@@ -22,6 +22,7 @@ from mobilesam.core.errors import ConfigError, LimitError
 from mobilesam.core.types import DecoderInputs
 from mobilesam.core.views import REDUCED, Views
 from mobilesam.runtimes.base import Weights
+from mobilesam.runtimes.threads import session_threads
 from mobilesam.runtimes.working_set import WORKING_SETS
 from mobilesam.weights import check_tensors
 
@@ -98,7 +99,7 @@ class OnnxGraphs:
         network: name of the graphs.
         weights: the checkpoint's tensors, float32.
         device: ``cpu``, or ``cuda`` with ONNX Runtime's GPU build.
-        threads: processor threads; ONNX Runtime's default where None.
+        threads: processor threads; ``OMP_NUM_THREADS`` or as many as cores where None.
         what: what messages call the weights.
 
     Raises:
@@ -119,8 +120,6 @@ class OnnxGraphs:
     ) -> None:
         if device not in PROVIDERS:
             raise ConfigError(f"device {device!r}: the onnx runtime has {', '.join(PROVIDERS)}")
-        if threads is not None and (not isinstance(threads, int) or threads < 1):
-            raise ConfigError(f"threads: is {threads!r}; must be a whole number from 1")
         if PROVIDERS[device] not in ort.get_available_providers():
             raise ConfigError(
                 f"device {device!r}: needs ONNX Runtime's GPU build; pip install onnxruntime-gpu"
@@ -131,7 +130,7 @@ class OnnxGraphs:
         self.image_size = index.image_size
         self._index = index
         self._encoder_bytes = WORKING_SETS[network].image if network in WORKING_SETS else 0
-        self._threads = threads
+        self._threads = session_threads(threads)
         self._weights = {name: tensor for name, tensor in weights.items() if tensor.dtype == np.float32}
         self._start_over()
 
@@ -188,8 +187,7 @@ class OnnxGraphs:
         options.enable_mem_pattern = False
         # A session's threads would go on spinning after a run, on the cores that the next one needs.
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        if self._threads is not None:
-            options.intra_op_num_threads = self._threads
+        options.intra_op_num_threads = self._threads
         names = list(self._index.parts[part])
         values = [ort.OrtValue.ortvalue_from_numpy(self._weights[name]) for name in names]
         options.add_external_initializers(names, values)

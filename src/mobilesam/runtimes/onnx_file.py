@@ -20,6 +20,7 @@ from mobilesam.core.errors import ConfigError, DeadlineError, LimitError, Weight
 from mobilesam.core.text import printable
 from mobilesam.formats.onnx_graph import OnnxDamaged, external_tensor
 from mobilesam.runtimes.onnx import OUT_OF_MEMORY, PROVIDERS, ort
+from mobilesam.runtimes.threads import session_threads
 from mobilesam.weights.reading import open_weights
 
 MAX_BYTES = 2**30  # of a file, before it is read; protobuf itself ends at twice that
@@ -125,7 +126,7 @@ def open_onnx_file(
         known: SHA-256 sums of files that are trusted. Any other gives a warning, is not
             evaluated before it is run, and is stopped after ``seconds``. None if the caller vouches for it.
         device: ``cpu``, or ``cuda`` with ONNX Runtime's GPU build.
-        threads: processor threads; ONNX Runtime's default where None.
+        threads: processor threads; ``OMP_NUM_THREADS`` or as many as cores where None.
         seconds: limit for a run of an unknown file.
 
     Raises:
@@ -145,8 +146,7 @@ def open_onnx_file(
     trusted = known is None or sha256 in known
     options = ort.SessionOptions()
     options.log_severity_level = SILENT
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    options.intra_op_num_threads = session_threads(threads)
     try:
         session = ort.InferenceSession(
             data,

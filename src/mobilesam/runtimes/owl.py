@@ -121,7 +121,7 @@ def open_owl(
     Args:
         folder: with ``tokenizer.json``, ``preprocessor_config.json``, and ``onnx/model.onnx`` or
             another of ``NETWORK_FILES``; where None, the one that ``docs/how-to/text.md`` names.
-        threads: processor threads; ONNX Runtime's default where None.
+        threads: processor threads; ``OMP_NUM_THREADS`` or as many as cores where None.
         seconds: limit for a run.
 
     Raises:

@@ -38,7 +38,7 @@ def open_own_detector(weights: WeightsEntry | str | Path, *, threads: int | None
 
     Args:
         weights: an entry of the registry, or a file, whose tensors say which detector it is.
-        threads: processor threads; ONNX Runtime's default where None.
+        threads: processor threads; ``OMP_NUM_THREADS`` or as many as cores where None.
 
     Raises:
         WeightsError: if the file is missing, damaged or no such detector's.
