@@ -189,6 +189,40 @@ def nested(depth: int) -> bytes:
     return b"\x80\x02" + b"}" + (plain("a") + b"}") * depth + b"s" * depth + b"."
 
 
+def doubling(levels: int) -> bytes:
+    """A storage's name that is a tuple of two tuples, each the same one of two: 2 ** levels texts."""
+    nest = plain("k") + b"q\x00"
+    for i in range(levels):
+        nest += b"h" + bytes([i]) + b"h" + bytes([i]) + b"\x86q" + bytes([i + 1])
+    return (
+        b"\x80\x02" + nest + b"(" + plain("storage") + b"ctorch\nFloatStorage\nh" + bytes([levels]) + b"tQ."
+    )
+
+
+def copied(value: bytes, copies: int) -> bytes:
+    """A dictionary of a list in which one value stands many times."""
+    return b"\x80\x02" + value + b"q\x00ccollections\nOrderedDict\n](" + b"h\x00" * copies + b"e\x85R."
+
+
+SHARED = b"\x63"  # a place in the memo that `plain`'s texts leave alone
+
+
+def dictionary(*names: str) -> bytes:
+    return b"}" + b"".join(plain(name) + b"Ns" for name in names)
+
+
+def tensors_in_one(count: int) -> bytes:
+    """A dictionary of one tensor under several names."""
+    first = plain("t") + tensor((4, 4), (4, 1)) + b"q" + SHARED + b"s"
+    return b"}" + first + b"".join(plain(f"t{i}") + b"h" + SHARED + b"s" for i in range(1, count))
+
+
+def under_each(inner: bytes, *names: str) -> bytes:
+    """One dictionary under several names."""
+    first = plain(names[0]) + inner + b"q" + SHARED + b"s"
+    return b"\x80\x02}" + first + b"".join(plain(n) + b"h" + SHARED + b"s" for n in names[1:]) + b"."
+
+
 ESCAPING = {f"../../{CANARY}": b"x", f"/tmp/{CANARY}-of-weights": b"x"}
 
 
@@ -279,7 +313,7 @@ CASES = [
     Case("W04 attributes for an allowed function", "a.pt",
          one(b"ctorch._utils\n_rebuild_tensor_v2\n}" + plain("__defaults__") + b")sb"), PLAIN_REFUSAL),
     Case("W04 state for an array", "a.pt", one(tensor((4, 4), (4, 1)) + b")b"), PLAIN_REFUSAL),
-    Case("W04 a dictionary of what is none", "a.pt", one(b"ccollections\nOrderedDict\n(K\x05tR"), "damaged"),
+    Case("W04 a dictionary of what is none", "a.pt", one(b"ccollections\nOrderedDict\n(K\x05tR"), "dictionary of a list"),
     Case("W04 instruction INST", "a.pt", one(b"(" + plain("x") + b"ios\nsystem\n"), "instruction INST"),
     Case("W04 instruction NEWOBJ", "a.pt", one(b"ccollections\nOrderedDict\n)\x81"), "instruction NEWOBJ"),
     Case("W04 instruction EXT1", "a.pt", one(b"\x82\x01"), "instruction EXT1"),
@@ -340,7 +374,11 @@ CASES = [
     Case("W22 half a million values", "a.pt", pickled(b"\x80\x02" + b"N" * 500_000 + b"."), "over 10,000 values open"),
     Case("W22 two hundred thousand instructions", "a.pt", pickled(b"\x80\x02}" + b"q\x00" * 200_000 + b"."), "over 64,000 instructions"),
     Case("W22 a million names", "a.pt", pickled(state(*((f"{i:06}", b"N") for i in range(10**6)))), "list of tensors is over"),
-    Case("W22 a number as a name", "a.pt", pickled(b"\x80\x02}K\x01" + tensor((4, 4), (4, 1)) + b"s."), "is no tensor"),
+    Case("W22 a storage's name of 2^40 texts", "a.pt", pickled(doubling(40)), "not a tensor's storage"),
+    Case("W22 a dictionary of one long text, three thousand times", "a.pt", pickled(copied(plain("a" * 200_000), 3000)), "dictionary of a list"),
+    Case("W22 a long name over ten thousand short ones", "a.pt", pickled(under_each(dictionary(*map(str, range(10_000))), "a" * 300_000)), "no text of up to 500"),
+    Case("W22 one dictionary under two hundred names", "a.pt", pickled(under_each(tensors_in_one(200), *map(str, range(200)))), "over 20,000 tensors"),
+    Case("W22 a number as a name", "a.pt", pickled(b"\x80\x02}K\x01" + tensor((4, 4), (4, 1)) + b"s."), "no text of up to 500"),
     Case("W22 a tuple as a name", "a.pt", pickled(b"\x80\x02})Ns."), "tuple as a name"),
     *(Case(f"W23 header of {n} bytes claimed", "a.safetensors", header(b'{"a":1}', length=n), "damaged")
       for n in (0, 1, 8, 99_000_000, 2**63, 2**64 - 1)),

@@ -194,9 +194,9 @@ class _Machine:
     def do_binpersid(self, _: None) -> None:
         """Turn a reference to a storage into its numbers."""
         kind, storage_type, key, *_ = self.pop(tuple)
-        if kind != "storage" or not isinstance(storage_type, _Name):
+        if kind != "storage" or not isinstance(storage_type, _Name) or not isinstance(key, str):
             raise PickleRefused("it refers to something that is not a tensor's storage")
-        self.stack.append(self.storage(str(key), storage_type.text.removeprefix("torch.")))
+        self.stack.append(self.storage(key, storage_type.text.removeprefix("torch.")))
 
     def storage(self, key: str, class_name: str) -> _Storage:
         """Return a storage; each is read once, however often it is referred to."""
@@ -213,8 +213,9 @@ class _Machine:
         """Make a dictionary, a tensor or a parameter: what may be named is all that can be made."""
         arguments, name = self.pop(tuple), self.pop(_Name).text
         if name == DICTIONARY:
+            if arguments:  # Python fills it afterwards; a list that is named often would be copied as often
+                raise PickleRefused("it makes a dictionary of a list")
             self.stack.append({})
-            self.update([part for pair in (arguments[0] if arguments else ()) for part in pair])
         elif name == TENSOR:
             self.stack.append(self.tensor(*arguments[:4]))
         elif name == PARAMETER:

@@ -19,6 +19,8 @@ from mobilesam.formats.tensor_pickle import PickleRefused, read_tensor_pickle
 MAX_BYTES = 4 * 2**30
 MAX_DIRECTORY = 2**20  # a checkpoint of SAM ViT-H has 60 KB
 MAX_PICKLE = 2**19  # a checkpoint of SAM ViT-H has 73 KB
+MAX_TENSORS = 20_000  # a checkpoint of SAM ViT-H has 594
+MAX_NAME = 500  # characters; dictionaries and names may be shared in a file, but joined names are not
 MAX_TIMES_FILE = 2  # tensors that share their storage are copied; together no more than this
 WRAPPERS = ("model", "state_dict", "model_state_dict")
 PICKLE_START = b"\x80"
@@ -65,14 +67,20 @@ def _state_dict(path: str | Path, content: Any) -> dict[str, np.ndarray]:
             content = content[wrapper]
     if not isinstance(content, dict) or not content:
         raise WeightsError(f"{path}: holds no state dict; give a file of named tensors")
-    tensors: dict[str, Any] = {}
-    for name, value in content.items():
-        inner = value.items() if isinstance(value, dict) else [("", value)]
-        tensors |= {f"{name}.{key}" if key else name: tensor for key, tensor in inner}
-    for name, value in tensors.items():
-        if not isinstance(name, str) or not isinstance(value, np.ndarray):
-            raise WeightsError(f"{path}: not a state dict; entry {str(name)[:60]!r} is no tensor")
-    return tensors
+    tensors: list[tuple[str, np.ndarray]] = []
+    for group, value in content.items():
+        for key, tensor in value.items() if isinstance(value, dict) else [("", value)]:
+            if not all(isinstance(name, str) and len(name) <= MAX_NAME for name in (group, key)):
+                raise WeightsError(
+                    f"{path}: not a state dict; a name in it is no text of up to {MAX_NAME} characters"
+                )
+            name = f"{group}.{key}" if key else group
+            if not isinstance(tensor, np.ndarray):
+                raise WeightsError(f"{path}: not a state dict; entry {name[:60]!r} is no tensor")
+            tensors.append((name, tensor))
+            if len(tensors) > MAX_TENSORS:
+                raise WeightsError(f"{path}: not a state dict; it has over {MAX_TENSORS:,} tensors")
+    return dict(tensors)
 
 
 class _Bounded:
