@@ -88,7 +88,8 @@ def _file_name(path: str | Path) -> str:
     """Return what tells a file of weights from others: its name, and the start of its sum."""
     if not Path(path).is_file():  # an entry's name
         return str(path)
-    return f"{Path(path).name} ({hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]})"
+    with Path(path).open("rb") as file:
+        return f"{Path(path).name} ({hashlib.file_digest(file, 'sha256').hexdigest()[:8]})"
 
 
 class Model:

@@ -30,6 +30,9 @@ print(len(os.listdir("/proc/self/task")) - before)
         ("many", None, AS_MANY_AS_CORES),
         ("-1", None, AS_MANY_AS_CORES),
         ("0", None, AS_MANY_AS_CORES),
+        ("1025", None, AS_MANY_AS_CORES),
+        ("9" * 5000, None, AS_MANY_AS_CORES),
+        ("", 1024, 1024),
     ],
 )
 def test_the_given_number_then_the_variable_then_the_cores(variable, given, wanted, monkeypatch) -> None:
@@ -37,9 +40,9 @@ def test_the_given_number_then_the_variable_then_the_cores(variable, given, want
     assert session_threads(given) == wanted
 
 
-@pytest.mark.parametrize("threads", [0, -1, "two", 1.5])
+@pytest.mark.parametrize("threads", [0, -1, "two", 1.5, True, 1025, 2**40])
 def test_no_number_of_threads(threads: object) -> None:
-    with pytest.raises(ConfigError, match=f"threads: is {threads!r}; must be a whole number from 1"):
+    with pytest.raises(ConfigError, match=f"threads: is {threads!r}; must be a whole number from 1 to 1024"):
         session_threads(threads)
 
 

@@ -54,9 +54,8 @@ class Views:
             inputs: B prompts.
             shape: (height, width) of the input.
         """
-        low, high = extents(inputs, self.image_size)
-        high = np.minimum(high, shape[::-1])  # logits of an earlier mask go on below the picture
-        least, most = reach(inputs, low, high)
+        low, high = extents(inputs, self.image_size, shape)
+        least, most = reach(inputs, low, high, shape)
         windows = self._around(low, high, least, most, shape, SIDES)
         corner, size = windows[:, :2], windows[:, 2:]
         fits = (corner <= least) & (most <= corner + size) & (high - low <= LARGEST * self.size)
@@ -64,8 +63,8 @@ class Views:
 
     def largest_windows(self, inputs: DecoderInputs, shape: Size) -> np.ndarray:
         """Return for each prompt, large or small, a window (B, 4) of the largest size; as :meth:`choose` otherwise."""
-        low, high = extents(inputs, self.image_size)
-        return self._around(low, high, *reach(inputs, low, high), shape, SIDES[-1:])
+        low, high = extents(inputs, self.image_size, shape)
+        return self._around(low, high, *reach(inputs, low, high, shape), shape, SIDES[-1:])
 
     def _around(
         self,
@@ -185,28 +184,39 @@ class Views:
         masks[..., width : width + 1] = masks[..., width - 1 : width]
 
 
-def extents(inputs: DecoderInputs, image_size: int) -> tuple[np.ndarray, np.ndarray]:
+def extents(inputs: DecoderInputs, image_size: int, shape: Size) -> tuple[np.ndarray, np.ndarray]:
     """Return the top left and bottom right (B, 2) of what each prompt says of its object, in pixels of the input.
 
-    That is its box or, without one, what its mask prompt holds, and its foreground points. A prompt with neither box
-    nor mask may mean anything, as large as the input.
+    That is its box or, without one, what its mask prompt holds, and its foreground points; of these what lies in
+    ``shape``, (height, width) of the input. A prompt with neither box nor mask may mean anything, as large as the
+    input.
     """
-    coords, labels = inputs.point_coords.astype(np.float64), inputs.point_labels
-    low, high = bounds(coords, np.isin(labels, (FOREGROUND, *BOX_CORNERS)))
-    unknown = ~(labels == BOX_CORNERS[0]).any(1)
-    for i in np.flatnonzero(unknown):
-        box = (0, 0, image_size, image_size)
-        if inputs.mask_input is not None and (inside := inputs.mask_input[i, 0] > 0).any():
-            box = np.array(mask_to_box(inside)) * (image_size / inside.shape[-1])
+    labels = inputs.point_labels
+    low, high = bounds(points_in(shape, inputs), np.isin(labels, (FOREGROUND, *BOX_CORNERS)))
+    boxed = np.stack([(labels == corner).any(1) for corner in BOX_CORNERS]).all(0)
+    for i in np.flatnonzero(~boxed):
+        box = np.array((0, 0, *shape[::-1]))
+        if inputs.mask_input is not None:
+            pixels = image_size / inputs.mask_input.shape[-1]  # of the input, to a logit
+            rows, columns = (int(side / pixels) for side in shape)
+            if (inside := inputs.mask_input[i, 0, :rows, :columns] > 0).any():
+                box = np.array(mask_to_box(inside)) * pixels
         low[i] = np.minimum(low[i], box[:2])
         high[i] = np.maximum(high[i], box[2:])
     return low, high
 
 
-def reach(inputs: DecoderInputs, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def reach(
+    inputs: DecoderInputs, low: np.ndarray, high: np.ndarray, shape: Size
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the top left and bottom right (B, 2) of all points of each prompt and its object from ``low`` to ``high``."""
-    least, most = bounds(inputs.point_coords.astype(np.float64), inputs.point_labels != PAD)
+    least, most = bounds(points_in(shape, inputs), inputs.point_labels != PAD)
     return np.minimum(low, least), np.maximum(high, most)
+
+
+def points_in(shape: Size, inputs: DecoderInputs) -> np.ndarray:
+    """Return the points (B, N, 2) of prompts, those beyond an input of (height, width) at its edge."""
+    return np.clip(inputs.point_coords.astype(np.float64), 0, shape[::-1])
 
 
 def bounds(coords: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -311,7 +311,8 @@ def compare_sides(profile: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, T
         How far the two sides are apart (B, M), squares added up, in sides of the box; and the greatest logits
         (B, 1, s) of masks that end at the box.
     """
-    cell = torch.arange(profile.shape[-1], device=profile.device, dtype=profile.dtype)
+    # As exact as the box: bfloat16 counts only to 256.
+    cell = torch.arange(profile.shape[-1], device=profile.device, dtype=low.dtype)
     first = torch.where(profile > 0, cell, UNBOUND).amin(-1)
     last = torch.where(profile > 0, cell + 1, 0.0).amax(-1)
     size = (high - low).clamp(min=1e-3)

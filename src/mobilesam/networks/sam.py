@@ -73,8 +73,8 @@ class Sam(nn.Module):
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
         self.proposal_head = proposal_head
-        for name, values in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD)):  # in no checkpoint
-            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
+        for buffer, values in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD)):  # in no checkpoint
+            self.register_buffer(buffer, torch.tensor(values)[:, None, None], persistent=False)
 
     def encode(self, pixels: Tensor, *, of_full_size: bool | None = None) -> dict[str, Tensor]:
         """Turn normalised, padded pixels into named arrays.
@@ -178,11 +178,11 @@ class Sam(nn.Module):
             mask_input: logits (B, 1, 4h, 4w) or, in a view of arrays that were reduced, finer.
             mask_tokens: as in :meth:`decode`.
             fold: likewise.
-            side: of the square whose upper left part the view is, in cells; the view's own side where None.
+            side: of the square whose upper left part the view is, in cells; the view's longer side where None.
         """
         image_embedding = embedding["image_embedding"]
         h, w = image_embedding.shape[-2:]
-        side = side or w
+        side = side or max(h, w)
         stride = self.image_encoder.stride * self.prompt_size // self.image_size  # of prompts
         if mask_input is not None and self.views is not None:
             mask_input = resize(mask_input, (LOW_RES_PER_GRID * h, LOW_RES_PER_GRID * w))
@@ -207,7 +207,7 @@ class Sam(nn.Module):
             fold=fold,
         )
         if self.mask_decoder.ends_at_box:
-            positions = (point_coords + 0.5) / (side * stride)
+            positions = (point_coords + 0.5) / (side * stride)  # of corners too, as SAM's prompts have it
             masks = end_at_box(masks, positions, point_labels, side * masks.shape[-1] // w)
         return masks, ious
 
@@ -257,9 +257,14 @@ class Sam(nn.Module):
         return outputs
 
     def _stack(self, images: list[Tensor]) -> Tensor:
-        """Normalise resized images (3, h, w) and pad them to the smallest input that holds them all."""
+        """Normalise resized images (3, h, w) and pad them to the smallest input that holds them all.
+
+        Its longer side is always full, so that masks are those of the square.
+        """
         sizes = [padded_size(image.shape[-2:], self.image_size, self.padded_to) for image in images]
         height, width = (max(sides) for sides in zip(*sizes, strict=True))
+        if max(height, width) < self.image_size:
+            height, width = (height, self.image_size) if width >= height else (self.image_size, width)
         return torch.stack(
             [normalise(image, self.pixel_mean, self.pixel_std, (height, width)) for image in images]
         )

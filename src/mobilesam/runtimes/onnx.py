@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -32,6 +33,7 @@ OUT_OF_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation")  # 
 PROPOSALS = "proposals"  # the graph that gives boxes of objects
 KEPT_BYTES = 300_000_000  # that an encoder may keep from one image to the next
 ERRORS_ONLY = 3  # ONNX Runtime's log level
+RUNNING: weakref.WeakSet[OnnxGraphs] = weakref.WeakSet()
 INHERITED: list[dict[str, ort.InferenceSession]] = []  # sessions of a parent process, never used nor ended
 
 
@@ -107,7 +109,7 @@ class OnnxGraphs:
         WeightsError: for tensors that are not the network's.
     """
 
-    _OF_THIS_PROCESS = ("_sessions", "_lock", "_process")
+    _OF_THIS_PROCESS = ("_sessions", "_lock")
 
     def __init__(
         self,
@@ -168,12 +170,14 @@ class OnnxGraphs:
     def _start_over(self) -> None:
         self._sessions: dict[str, ort.InferenceSession] = {}
         self._lock = threading.Lock()
-        self._process = os.getpid()
+        RUNNING.add(self)
+
+    def _after_fork(self) -> None:
+        """In the child: the sessions' threads stayed behind, and the lock may be held by one of them."""
+        INHERITED.append(self._sessions)  # ending them would wait for those threads
+        self._start_over()
 
     def _session(self, part: str) -> ort.InferenceSession:
-        if self._process != os.getpid():  # forked: the sessions' threads stayed behind
-            INHERITED.append(self._sessions)  # ending them here would wait for those threads
-            self._start_over()
         with self._lock:
             if part not in self._sessions:
                 self._sessions[part] = self._start(part)
@@ -196,6 +200,15 @@ class OnnxGraphs:
         if session.get_providers()[0] != PROVIDERS[self.device]:  # it falls back without a word
             raise ConfigError(f"device {self.device!r}: ONNX Runtime cannot use it here; check its driver")
         return session
+
+
+def _after_fork() -> None:
+    for graphs in list(RUNNING):
+        graphs._after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # where processes fork at all
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class OnnxRuntime(OnnxGraphs):
