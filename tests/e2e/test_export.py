@@ -16,11 +16,12 @@ import pytest
 from safetensors.numpy import save
 
 from mobilesam.cli.main import run
+from mobilesam.core.errors import LimitError
 from mobilesam.core.types import DecoderInputs
-from mobilesam.export.onnx import SUM_KEY
+from mobilesam.export.onnx import SUM_KEY, export_onnx
 from mobilesam.predictor import Model
 from mobilesam.runtimes.base import Weights
-from mobilesam.runtimes.onnx import GRAPHS
+from mobilesam.runtimes.onnx import GRAPHS, graph_index
 from mobilesam.weights import entry_of, read_weights
 from tests.known_weights import names_in
 from tests.photographs import cat
@@ -261,3 +262,14 @@ def test_shipped_graphs_carry_no_weights_and_no_machine() -> None:
         assert not [name for name in kept if name.endswith((".weight", ".bias"))]
         assert b"site-packages" not in data
         assert b"/src/" not in data
+
+
+def test_a_network_too_large_for_a_file_is_told(tmp_path: Path) -> None:
+    """SAM's ViT-H, its weights as views of one number, so that they take no memory."""
+    shapes = graph_index("vit_h").parameters | graph_index("vit_h").buffers
+    weights = {name: np.broadcast_to(np.float32(0.1), shape) for name, shape in shapes.items()}
+    with pytest.raises(
+        LimitError, match=r"vit_h: its encoder has 2\.5 GB of weights, and an ONNX file holds 2 GB"
+    ):
+        export_onnx("vit_h", weights, tmp_path)
+    assert not list(tmp_path.iterdir())

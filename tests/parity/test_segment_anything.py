@@ -19,6 +19,7 @@ from mobilesam.predictor import Model
 from mobilesam.weights import ENTRIES
 from tests.parity.test_everything import RUNS, check_records
 from tests.parity.test_golden import SIZES, as_predict, check_case, prompt_of, set_torch_image
+from tests.photographs import cat
 from tests.seeded import seeded_image
 
 
@@ -180,6 +181,28 @@ def test_forward_of_every_kind_of_network(pocket: Model) -> None:
         assert out["masks"].shape == (2, 1, 90, 120)
         np.testing.assert_allclose(out["low_res_logits"][1], low_res, atol=2e-3)
         np.testing.assert_allclose(out["iou_predictions"][1], ious, atol=1e-4)
+
+
+@pytest.mark.parametrize("portrait", [False, True])
+def test_forward_of_an_image_smaller_than_the_input(portrait: bool) -> None:
+    """As SAM has it, it lies in the upper left corner of the square, and its masks lie where they do there."""
+    network = mobilesam.load("pocket", runtime="torch", device="cpu").runtime.network
+    photograph = np.ascontiguousarray(cat().transpose(1, 0, 2)) if portrait else cat()
+    small = torch.as_tensor(ResizeLongestSide(384).apply_image(photograph)).permute(2, 0, 1)
+    height, width = small.shape[1:]
+    square = torch.empty(3, 768, 768)
+    square[:] = network.pixel_mean
+    square[:, :height, :width] = small
+    x0, y0, x1, y1 = 51, 0, 375, 255
+    box = torch.tensor([[y0, x0, y1, x1] if portrait else [x0, y0, x1, y1]])
+    ours, theirs = (
+        network([{"image": image, "original_size": image.shape[1:], "boxes": box}], multimask_output=False)[0]
+        for image in (small, square)
+    )
+    assert ours["masks"].shape == (1, 1, height, width)
+    assert ours["low_res_logits"].shape == theirs["low_res_logits"].shape == (1, 1, 384, 384)
+    wanted = theirs["masks"][..., :height, :width]
+    assert (ours["masks"] & wanted).sum() > 0.9 * (ours["masks"] | wanted).sum()
 
 
 def test_preprocess_pads_below_and_right(network: Sam) -> None:

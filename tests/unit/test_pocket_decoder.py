@@ -53,6 +53,16 @@ def blob(x0: int, y0: int, x1: int, y1: int) -> torch.Tensor:
     return logits
 
 
+def test_cells_are_counted_as_exactly_in_lower_precision() -> None:
+    """bfloat16 has no odd numbers above 256."""
+    masks = torch.full((1, 1, 384, 384), -3.0)
+    masks[..., 203:351, 301:377] = 3
+    corners = torch.tensor([[[301.0, 203.0], [377.0, 351.0]]]) / 384
+    labels = torch.tensor([[2.0, 3.0]])
+    exact, rough = (end_at_box(masks.to(dtype), corners, labels) for dtype in (torch.float32, torch.bfloat16))
+    assert torch.equal(exact, rough.float())
+
+
 def ended(masks: torch.Tensor, box: tuple[float, float, float, float]) -> torch.Tensor:
     """End masks at a box in cells."""
     corners = torch.tensor(box).reshape(1, 2, 2) / SIDE

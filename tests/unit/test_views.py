@@ -88,6 +88,9 @@ CHOICES = {
         asked(PAD, mask=mask_of(600, 700, 700, 770)),
         (384, 384, 384, 384),
     ),
+    "a box that ends beyond the picture": (asked(*box(600, 600, 769, 768.001)), (256, 256, 512, 512)),
+    "a box that begins before it": (asked(*box(-9, 30, 80, 90)), (0, 0, 256, 256)),
+    "a box's first corner alone": (asked((20, 30, 2)), WHOLE),
     "a small box and a large mask": (asked(*SMALL, mask=mask_of(20, 30, 500, 90)), (0, 0, 256, 256)),
 }
 
@@ -95,6 +98,14 @@ CHOICES = {
 @pytest.mark.parametrize(("inputs", "window"), CHOICES.values(), ids=CHOICES)
 def test_choice(inputs: DecoderInputs, window: tuple[int, int, int, int]) -> None:
     assert VIEWS.choose(inputs, SQUARE).tolist() == [list(window)]
+
+
+def test_what_a_mask_says_of_the_padding_is_nothing() -> None:
+    small, shape = mask_of(20, 30, 100, 90), (576, 768)
+    alone = VIEWS.choose(asked(PAD, mask=small), shape).tolist()
+    small[300:, 380] = 4
+    assert VIEWS.choose(asked(PAD, mask=small), shape).tolist() == alone == [[0, 0, 256, 256]]
+    assert VIEWS.choose(asked(PAD, mask=mask_of(660, 660, 700, 700)), shape).tolist() == [list(WHOLE)]
 
 
 def test_a_window_ends_with_a_low_picture() -> None:
@@ -144,10 +155,11 @@ def test_the_whole_is_shown_smaller_with_its_pixels_middles_where_they_were() ->
     )
 
 
-@pytest.mark.parametrize("shape", [(768, 768), (576, 768)])
+@pytest.mark.parametrize("shape", [(768, 768), (576, 768), (768, 576)])
 def test_prompts_come_back_in_their_order_and_place(shape: tuple[int, int]) -> None:
-    """A decoder that returns the arrays it is given shows where each mask comes from."""
+    """A decoder that returns the arrays it is given shows where each mask comes from. In a portrait, x and y change places."""
     height, width = shape
+    portrait = height > width
     fine = np.arange(height * width // 4, dtype=np.float32).reshape(1, 1, height // 2, width // 2)
     embedding = {
         "fine": fine,
@@ -162,6 +174,8 @@ def test_prompts_come_back_in_their_order_and_place(shape: tuple[int, int]) -> N
         asked(*box(600, 30, 700, 90)),
         asked(*box(210, 130, 290, 190)),
     ]
+    if portrait:
+        asked_for = [DecoderInputs(one.point_coords[..., ::-1], one.point_labels) for one in asked_for]
     together = DecoderInputs(
         np.concatenate([one.point_coords for one in asked_for]),
         np.concatenate([one.point_labels for one in asked_for]),
@@ -172,25 +186,26 @@ def test_prompts_come_back_in_their_order_and_place(shape: tuple[int, int]) -> N
         b = len(inputs.point_coords)
         sizes.append((b, *arrays["image_embedding"].shape))
         assert len(arrays["fine"]) == len(arrays["image_embedding"])
-        return np.repeat(arrays["fine"], b // len(arrays["fine"]), axis=0), inputs.point_coords[:, :1, 0]
+        first = inputs.point_coords[:, :1, int(portrait)]
+        return np.repeat(arrays["fine"], b // len(arrays["fine"]), axis=0), first
 
     masks, ious = VIEWS.decode(embedding, together, decode, np.full, np.concatenate)
     assert sizes == [
-        (2, 1, 1, height // 12, 64),  # the whole is read once for all its prompts
+        (2, 1, 1, height // 12, width // 12),  # the whole is read once for all its prompts
         (2, 2, 1, 32, 32),
         (1, 1, 1, 48, 48),
         (1, 1, 1, 64, 64),
     ]
     assert masks.shape == (6, 1, 384, 384)
     square = np.full((384, 384), BEYOND)
-    square[: height // 2] = fine[0, 0]
+    square[: height // 2, : width // 2] = fine[0, 0]
     for one, mask in zip(asked_for, masks, strict=True):
         (window,) = VIEWS.choose(one, shape).tolist()
         wanted = np.full((384, 384), BEYOND)
         VIEWS.cut(wanted, window, shape)[:] = VIEWS.cut(square, window, shape)
-        wanted[height // 2 : height // 2 + 1] = wanted[
-            height // 2 - 1
-        ]  # what enlarging reads beyond the picture
+        beyond = wanted.T if portrait else wanted  # what enlarging reads beyond the picture
+        last = min(shape) // 2
+        beyond[last : last + 1] = beyond[last - 1]
         np.testing.assert_array_equal(mask[0], wanted)
     np.testing.assert_allclose(ious[:, 0], [344, 33 + 1 / 6, 20, -1 / 6, 216, 98], atol=1e-4)
 

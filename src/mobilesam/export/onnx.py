@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, numpy_helper
 
+from mobilesam.core.errors import LimitError
 from mobilesam.core.version import __version__
 from mobilesam.runtimes.base import Weights
 from mobilesam.runtimes.onnx import GRAPHS, graph_index
@@ -14,6 +15,7 @@ from mobilesam.storage.atomic import refuse_existing, write_bytes
 from mobilesam.weights import check_tensors
 from mobilesam.weights.checksum import sum_of_tensors
 
+MAX_BYTES = 2 * 10**9  # of a file's weights: an ONNX file, as any of protobuf's, ends at 2 GiB
 # What an exported file says of itself.
 VERSION_KEY, NETWORK_KEY, SUM_KEY = "mobilesam.version", "mobilesam.network", "mobilesam.sha256_of_tensors"
 
@@ -33,11 +35,19 @@ def export_onnx(name: str, weights: Weights, folder: Path, *, overwrite: bool = 
 
     Raises:
         WeightsError: if these are not the network's tensors.
+        LimitError: if a part does not fit into one file (SAM's ViT-H encoder); then none is written.
         OutputError: if a file cannot be written, or one exists and ``overwrite`` is false; then none is written.
     """
     index = graph_index(name)
     check_tensors(weights, index.parameters | index.buffers, "weights")
     paths = {part: folder / file_of(name, part) for part in parts_of(name)}
+    for part in paths:
+        size = sum(weights[tensor].nbytes for tensor in index.parts[part])
+        if size > MAX_BYTES:
+            raise LimitError(
+                f"{name}: its {part} has {size / 1e9:.1f} GB of weights, and an ONNX file holds 2 GB; "
+                "use it in Python, where the package joins graph and weights in memory, or export a smaller network"
+            )
     for path in paths.values():  # so that no set of files is of two kinds
         refuse_existing(path, overwrite=overwrite)
     made_of = {VERSION_KEY: __version__, NETWORK_KEY: name, SUM_KEY: sum_of_tensors(weights)}
