@@ -275,6 +275,10 @@ class Everything:
     image: Image = field(repr=False)
     masks: tuple[FoundMask, ...]
 
+    def __repr__(self) -> str:
+        height, width = self.image.shape[:2]
+        return f"Everything({len(self)} masks of {width} x {height})"
+
     def __len__(self) -> int:
         return len(self.masks)
 

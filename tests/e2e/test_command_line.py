@@ -20,7 +20,9 @@ from pycocotools import mask as coco_mask
 
 from mobilesam.cli.main import cli, run
 from mobilesam.core.metrics import mask_iou
+from mobilesam.everything.options import EverythingOptions
 from mobilesam.formats.image import image_to_png, read_mask
+from mobilesam.predictor import Model
 from mobilesam.weights import ALIASES
 from tests.owl_networks import TinyOwl
 from tests.photographs import cat, jpeg, write_set
@@ -286,7 +288,13 @@ FAILURES = [
     (["segment", "cat.jpg", "--point", "1,2", "--out", "-", "--json"], 2, r"error\[U\]: --out -"),
     (["segment", "cat.jpg", "--mask", "cat.jpg"], 3, r"error\[I\]: cat.jpg: is a photograph, not a mask"),
     (["segment", "cat.jpg", "--mask", "none.png"], 3, r"error\[I\]: none.png: not found"),
-    (["sgement"], 2, r"error\[U\]: No such command"),
+    (["segment", "cat.jpg", "--point", "1", "2"], 2, r"'1' is no point; .* without spaces"),
+    (["segment", "https://example.com/cat.jpg", "--point", "1,2"], 2, r"error\[U\]: https://example.com/cat.jpg: is an address, and nothing is fetched"),
+    (["segment", "cat.jpg", "--point", "1,2", "--out", "cat.jpg"], 2, r"error\[U\]: --out: cat.jpg is a file; give a folder"),
+    (["segment", "cat.jpg", "--point", "1,2", "--checkpoint", "mobile_sam.pt"], 4, r"error\[W\]: mobile_sam.pt: not found; .* mobilesam weights pull mobile_sam"),
+    (["sgement"], 2, r"error\[U\]: 'sgement' is no command; did you mean segment\?; see mobilesam --help"),
+    (["cat.jpg"], 2, r"error\[U\]: 'cat.jpg' is no command; for a picture write mobilesam segment cat.jpg --point X,Y"),
+    (["xyz"], 2, r"error\[U\]: 'xyz' is no command; choose one of segment, everything"),
     (["info", "nothing"], 2, r"error\[U\]: model 'nothing': unknown"),
     (["evaluate", "masks", ".", "--kinds", "box,circle"], 2, r"error\[U\]: --kinds: 'circle' is unknown"),
     (["evaluate", "masks", "."], 2, r"error\[U\]: .*instances.json: not found"),
@@ -410,6 +418,39 @@ def test_sets_that_cannot_be_scored(tmp_path: Path, capsys) -> None:
     (folder / "images" / "1.jpg").unlink()
     assert run(["evaluate", "masks", str(folder)]) == 2
     assert "1 of its photographs are missing" in capsys.readouterr().err
+    content = json.loads((folder / "instances.json").read_text())
+    content["annotations"][2]["segmentation"] = [[1, 1, 20, 1, 20, 20]]
+    (folder / "instances.json").write_text(json.dumps(content))
+    assert run(["evaluate", "masks", str(folder)]) == 2
+    assert "(annotation 3 has polygons; pycocotools' COCO.annToRLE makes runs" in capsys.readouterr().err
+
+
+def test_what_would_keep_a_report_from_being_written_is_told_before_anything_is_scored(
+    tmp_path: Path, capsys, monkeypatch
+) -> None:
+    folder, report = write_set(tmp_path / "set", 2), tmp_path / "report"
+    arguments = ["evaluate", "masks", str(folder), "--kinds", "box", "--report", str(report)]
+    report.mkdir()
+    (report / "set-reliability.png").write_bytes(b"mine")
+    assert run(arguments) == 6
+    told = capsys.readouterr()
+    assert "set-reliability.png" in told.err and not told.out
+    assert [path.read_bytes() for path in report.iterdir()] == [b"mine"]
+    assert run([*arguments, "--overwrite"]) == 0
+    assert sorted(path.name for path in report.iterdir()) == ["set-box.png", "set-reliability.png"]
+    monkeypatch.setattr("mobilesam.evaluate.report.find_spec", lambda name: None)
+    capsys.readouterr()
+    assert run([*arguments, "--overwrite"]) == 2
+    told = capsys.readouterr()
+    assert "pip install 'mobilesam[train]'" in told.err and not told.out
+
+
+def test_what_a_prompt_line_shows_is_short(pocket: Model) -> None:
+    embedding = pocket.embed(cat())
+    everything = pocket.everything(cat(), EverythingOptions(max_prompts=4))
+    for shown in (embedding, everything, everything[0].rle):
+        assert len(repr(shown)) < 200
+    assert repr(everything) == f"Everything({len(everything)} masks of 451 x 300)"
 
 
 def test_names_that_are_hard_to_print(photo: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
 import sys
@@ -134,6 +135,11 @@ def masks(
     mobilesam evaluate masks data/eval/coco_val --report report
     mobilesam evaluate masks data/eval/coco_val data/eval/msrc_cow --kinds box,point --json
     """
+    if report:
+        from mobilesam.evaluate.report import check_report, report_paths, write_report
+
+        for folder in sets:
+            check_report(report_paths(report, folder.name, kinds).values(), overwrite=overwrite)
     loaded = load_model(**model)
     results = []
     for folder in sets:
@@ -148,8 +154,6 @@ def masks(
                     f"whole {nested.whole:.3f}, both found {nested.both:.0%}"
                 )
         if report:
-            from mobilesam.evaluate.report import write_report
-
             for path in write_report(scores, report, overwrite=overwrite):
                 click.echo(f"{path}: written", err=True)
     if as_json:
@@ -397,8 +401,9 @@ def _without_nan(recall: Recall) -> dict[str, dict[int, float | None]]:
 
 
 def _with_bar(folder: Path, score: Callable[..., Scores]) -> Scores:
-    """Score a set with a progress bar."""
-    with click.progressbar(length=1, label=folder.name, file=sys.stderr) as bar:
+    """Score a set with a progress bar; elsewhere than on a terminal nothing is shown."""
+    file = sys.stderr if sys.stderr.isatty() else io.StringIO()
+    with click.progressbar(length=1, label=folder.name, file=file) as bar:
 
         def advance(done: int, total: int) -> None:
             bar.length = total

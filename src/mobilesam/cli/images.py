@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from mobilesam.segment_files import Outcome, Source, find_sources
 
 PARTIAL_EXIT = 5
 STANDARD_STREAM = "-"
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 DEFAULT_OUT = "mobilesam-out"
 
 
@@ -69,8 +71,12 @@ def find_images(images: Sequence[str], out: Path | None, *, follow_symlinks: boo
         if len(images) > 1:
             raise click.UsageError("-: standard input is one image; give no others with it")
         return [Source("standard input", "stdin", read_limited(sys.stdin.buffer, "standard input"))]
+    if out is not None and out.is_file():
+        raise click.UsageError(f"--out: {out} is a file; give a folder, which is made if it is not there")
     paths: list[Path] = []
     for image in images:
+        if ADDRESS.match(image) and not Path(image).exists():
+            raise click.UsageError(f"{image}: is an address, and nothing is fetched; give a file")
         found = (
             sorted(glob.glob(image, recursive=True))
             if glob.has_magic(image) and not Path(image).exists()

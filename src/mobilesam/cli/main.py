@@ -11,7 +11,9 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from types import FrameType
 
 import click
@@ -41,6 +43,19 @@ class LazyGroup(click.Group):
         if cmd_name not in self.names:
             return None
         return getattr(import_module(f"mobilesam.cli.{cmd_name}"), cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; of what is none, say what may be meant."""
+        name = args[0]
+        if name not in self.names and not name.startswith("-"):
+            if Path(name).exists():
+                ctx.fail(f"{name!r} is no command; for a picture write mobilesam segment {name} --point X,Y")
+            near = get_close_matches(name, self.names, n=1)
+            meant = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(self.names)}"
+            ctx.fail(f"{name!r} is no command; {meant}")
+        return super().resolve_command(ctx, args)
 
 
 @click.command(

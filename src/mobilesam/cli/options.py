@@ -45,7 +45,9 @@ class PointType(click.ParamType):
             return parse_coordinate(parts[0]), parse_coordinate(parts[1]), label
         except ValueError:
             self.fail(
-                f"{value!r} is no point; write X,Y or X,Y,LABEL such as 210,140 or 50%,40%,1", param, ctx
+                f"{value!r} is no point; write X,Y or X,Y,LABEL such as 210,140 or 50%,40%,1, without spaces",
+                param,
+                ctx,
             )
 
 
@@ -63,7 +65,7 @@ class BoxType(click.ParamType):
             return corners
         except ValueError:
             self.fail(
-                f"{value!r} is no box; write X0,Y0,X1,Y1 such as 120,40,380,300 or 10%,10%,90%,90%",
+                f"{value!r} is no box; write X0,Y0,X1,Y1 such as 120,40,380,300 or 10%,10%,90%,90%, without spaces",
                 param,
                 ctx,
             )

@@ -208,7 +208,7 @@ def _segment_all(
         segment_each(model, sources, question, settings),
         length=len(sources),
         label="segmenting",
-        file=sys.stderr if many else io.StringIO(),
+        file=sys.stderr if many and sys.stderr.isatty() else io.StringIO(),
         show_pos=True,
     )
     try:

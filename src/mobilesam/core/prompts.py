@@ -202,7 +202,9 @@ def _check_box(box: ArrayLike, original_size: Size, name: str, remarks: list[str
         return array
     clipped = np.array([max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)])
     if (clipped != array).any():
-        remarks.append(f"{name}: {shown} reaches outside the image of {width} x {height} and is clipped")
+        remarks.append(
+            f"{name}: {shown} reaches outside the image of {width} x {height} and is clipped; the order is x0, y0, x1, y1"
+        )
     return clipped
 
 

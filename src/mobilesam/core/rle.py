@@ -8,7 +8,7 @@ each as its difference to the count before the last one, in groups of five bits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class Rle:
     """
 
     size: tuple[int, int]
-    counts: np.ndarray
+    counts: np.ndarray = field(repr=False)
 
     def __eq__(self, other: object) -> bool:
         return (

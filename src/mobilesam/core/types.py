@@ -83,7 +83,7 @@ class Embedding:
         remarks: what was read but may not be meant, such as an animation's first frame.
     """
 
-    arrays: NamedArrays
+    arrays: NamedArrays = field(repr=False)
     model: str
     image_size: int
     input_size: Size

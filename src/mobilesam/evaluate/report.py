@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -20,13 +21,31 @@ from mobilesam.evaluate.prompted import ObjectScore, PromptedScores
 from mobilesam.formats.coco import Photograph, read_photograph
 from mobilesam.formats.image import image_to_png
 from mobilesam.formats.overlay import draw_overlay, line_width, outline
-from mobilesam.storage.atomic import write_bytes
+from mobilesam.storage.atomic import refuse_existing, write_bytes
 
 COLUMNS = 8
 TILE = 240  # pixels, the longer side of a photograph
 CAPTION = 18  # pixels
 TRUTH_COLOUR = (255, 255, 255)
 ROWS = ("best", "median", "worst")
+
+
+def report_paths(folder: Path, name: str, kinds: Iterable[str]) -> dict[str, Path]:
+    """Return the files of a set's report, by kinds of prompt and ``reliability``."""
+    return {what: folder / f"{name}-{what}.png" for what in (*kinds, "reliability")}
+
+
+def check_report(paths: Iterable[Path], *, overwrite: bool = False) -> None:
+    """Say before anything is scored what would keep a report from being written.
+
+    Raises:
+        OutputError: if a file exists and ``overwrite`` is false.
+        MissingExtraError: if Matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise missing_extra("a reliability diagram", "train")
+    for path in paths:
+        refuse_existing(path, overwrite=overwrite)
 
 
 def write_report(scores: PromptedScores, folder: Path, *, overwrite: bool = False) -> list[Path]:
@@ -39,15 +58,12 @@ def write_report(scores: PromptedScores, folder: Path, *, overwrite: bool = Fals
         OutputError: if a file cannot be written, or exists and ``overwrite`` is false.
         MissingExtraError: if Matplotlib is not installed.
     """
-    diagram = draw_reliability(scores)
-    paths = []
+    paths = report_paths(folder, scores.name, scores.each)
+    check_report(paths.values(), overwrite=overwrite)
     for kind, each in scores.each.items():
-        path = folder / f"{scores.name}-{kind}.png"
-        write_bytes(path, image_to_png(draw_sheet(each, KINDS[kind].text)), overwrite=overwrite)
-        paths.append(path)
-    paths.append(folder / f"{scores.name}-reliability.png")
-    write_bytes(paths[-1], diagram, overwrite=overwrite)
-    return paths
+        write_bytes(paths[kind], image_to_png(draw_sheet(each, KINDS[kind].text)), overwrite=overwrite)
+    write_bytes(paths["reliability"], draw_reliability(scores), overwrite=overwrite)
+    return list(paths.values())
 
 
 def draw_sheet(scores: Sequence[ObjectScore], title: str) -> Image:
@@ -124,10 +140,8 @@ def draw_object(score: ObjectScore) -> Image:
 
 def draw_reliability(scores: PromptedScores) -> bytes:
     """Return a PNG: what IoU came out where the model predicted which, with how often it did."""
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise missing_extra("a reliability diagram", "train") from error
+    from matplotlib.figure import Figure
+
     each = [score for kind in scores.each.values() for score in kind]
     bins = reliability([s.predicted for s in each], [s.iou for s in each])
     figure = Figure(figsize=(5, 5), layout="constrained")

@@ -99,7 +99,15 @@ def check_sizes(path: Path, photograph: Photograph) -> None:
 
 
 def record_to_instance(record: dict) -> Instance:
-    """Turn COCO's record of an object into an instance."""
+    """Turn COCO's record of an object into an instance.
+
+    Raises:
+        ValueError: if its mask is not as runs.
+    """
+    if isinstance(record["segmentation"], list):
+        raise ValueError(
+            f"annotation {record.get('id')} has polygons; pycocotools' COCO.annToRLE makes runs of them"
+        )
     segmentation = dict_to_rle(record["segmentation"])
     x, y, width, height = map(float, record["bbox"])
     return Instance(

@@ -113,7 +113,13 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
         WeightsError: if the file is missing or damaged, would run code, or holds what no network has.
     """
     path = Path(path)
-    with open_weights(path, "give the path of a .pt or .safetensors file") as file:
+    advice = "give the path of a .pt or .safetensors file"
+    published = [entry.name for entry in ENTRIES.values() if entry.file == path.name and not entry.shipped]
+    if published:
+        advice += (
+            f", or fetch it: mobilesam weights pull {published[0]}, and mobilesam weights path {published[0]}"
+        )
+    with open_weights(path, advice) as file:
         return _tensors(path, file)
 
 
