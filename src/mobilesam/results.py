@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,9 @@ from mobilesam.core.phrases import number_texts
 from mobilesam.core.polygons import Polygon, mask_to_polygons
 from mobilesam.core.postprocess import enlarge_logits, enlarge_masks, stability_scores, visible_part
 from mobilesam.core.prompts import ValidPrompt
-from mobilesam.core.rle import Rle, mask_to_rle
+from mobilesam.core.ranges import check_whole_number
+from mobilesam.core.regions import remove_small_regions
+from mobilesam.core.rle import Rle, mask_to_rle, rle_to_mask
 from mobilesam.core.types import Embedding, FoundMask
 from mobilesam.formats.coco import masks_to_coco
 from mobilesam.formats.cutout import cut_out
@@ -77,6 +79,7 @@ class Segmentation:
         prompt: as the validator left it.
         label: the text that named the object; None where it was not found by text.
         text_score: how well the text fits, 0..1, as whoever found the box says; None without a label.
+        min_mask_region_area: see :meth:`cleaned`.
     """
 
     low_res_masks: Logits = field(repr=False)
@@ -85,6 +88,18 @@ class Segmentation:
     prompt: ValidPrompt
     label: str | None = None
     text_score: float | None = None
+    min_mask_region_area: int = 0
+
+    def cleaned(self, min_mask_region_area: int) -> Segmentation:
+        """Return the same with tidy masks: holes below so many pixels filled, and islands dropped.
+
+        If every island is small, the largest stays. Logits and scores are those of the masks as they were.
+
+        Raises:
+            PromptError: for what is no whole number from 0.
+        """
+        check_whole_number("min_mask_region_area", min_mask_region_area, 0)
+        return replace(self, min_mask_region_area=int(min_mask_region_area))
 
     def __len__(self) -> int:
         return len(self.predicted_iou)
@@ -97,6 +112,9 @@ class Segmentation:
         if index not in self._enlarged:
             where, low_res = self.embedding, self.low_res_masks[index : index + 1]
             mask = enlarge_masks(low_res, where.image_size, where.input_size, where.original_size)[0]
+            if self.min_mask_region_area:
+                rle, changed = remove_small_regions(mask_to_rle(mask), self.min_mask_region_area)
+                mask = rle_to_mask(rle) if changed else mask
             mask.flags.writeable = False
             self._enlarged[index] = SegmentedMask(
                 mask, float(self.predicted_iou[index]), float(self.stability_score[index])

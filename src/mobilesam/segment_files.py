@@ -84,6 +84,10 @@ class Answer:
     texts: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
+    def cleaned(self, min_mask_region_area: int) -> Answer:
+        """Return the same with tidy masks, see :meth:`Segmentation.cleaned`."""
+        return replace(self, results=tuple(result.cleaned(min_mask_region_area) for result in self.results))
+
 
 class Question(Protocol):
     """What is asked of each image."""
@@ -146,12 +150,14 @@ class Settings:
         save: some of ``KINDS``.
         overwrite: replace outputs that are there; otherwise nothing is computed if one is.
         max_pixels: limit on an image.
+        min_mask_region_area: holes and islands below so many pixels are filled and dropped.
     """
 
     out: Path
     save: tuple[str, ...]
     overwrite: bool = False
     max_pixels: int = MAX_PIXELS
+    min_mask_region_area: int = 0
 
 
 @dataclass(frozen=True)
@@ -251,7 +257,7 @@ def segment_file(model: Model, source: Source, question: Question, settings: Set
     start = time.perf_counter()
     embedding = model.embed(image, max_pixels=settings.max_pixels)
     embedded = time.perf_counter()
-    answer = question.ask(model, embedding)
+    answer = question.ask(model, embedding).cleaned(settings.min_mask_region_area)
     masks = [result.mask for result in answer.results]
     segmented = time.perf_counter()
     check_outputs(source, len(masks), settings)

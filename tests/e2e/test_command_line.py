@@ -18,8 +18,11 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+import mobilesam as mobilesam_package
 from mobilesam.cli.main import cli, run
 from mobilesam.core.metrics import mask_iou
+from mobilesam.core.regions import remove_small_regions
+from mobilesam.core.rle import rle_to_mask
 from mobilesam.everything.options import EverythingOptions
 from mobilesam.formats.image import image_to_png, read_mask
 from mobilesam.predictor import Model
@@ -188,6 +191,25 @@ def test_per_cent_is_the_same_as_pixels(photo: Path) -> None:
     assert a.read_bytes() == b.read_bytes()
 
 
+def test_small_regions_are_removed_from_every_output(photo: Path, pocket: Model) -> None:
+    prompt = mobilesam_package.Prompt(points=[230, 150])
+    rough = pocket.segment(pocket.embed(photo), prompt)
+    wanted = [rle_to_mask(remove_small_regions(one.rle, 200)[0]) for one in rough]
+    tidy = rough.cleaned(200)
+    assert any((one.mask != mask).any() for one, mask in zip(rough, wanted, strict=True))
+    np.testing.assert_array_equal(tidy.masks, wanted)
+    assert tidy.choice == rough.choice and rough.min_mask_region_area == 0
+    command = ["segment", "cat.jpg", "--point", "230,150", "--min-mask-region-area", "200"]
+    done = mobilesam(*command, "--json", cwd=photo.parent)
+    assert done.returncode == 0, done.stderr.decode()
+    (record,) = json.loads(done.stdout)["images"][0]["objects"]
+    assert [one["area"] for one in record["masks"]] == [int(mask.sum()) for mask in wanted]
+    written = read_mask(photo.parent / "mobilesam-out" / "cat_1_mask.png")
+    np.testing.assert_array_equal(written, tidy.mask)
+    streamed = mobilesam(*command, "--out", "-", "--save", "mask", cwd=photo.parent)
+    assert streamed.stdout == (photo.parent / "mobilesam-out" / "cat_1_mask.png").read_bytes()
+
+
 def test_standard_streams(photo: Path) -> None:
     done = mobilesam(
         "segment",
@@ -292,6 +314,7 @@ FAILURES = [
     (["segment", "https://example.com/cat.jpg", "--point", "1,2"], 2, r"error\[U\]: https://example.com/cat.jpg: is an address, and nothing is fetched"),
     (["segment", "cat.jpg", "--point", "1,2", "--out", "cat.jpg"], 2, r"error\[U\]: --out: cat.jpg is a file; give a folder"),
     (["segment", "cat.jpg", "--point", "1,2", "--checkpoint", "mobile_sam.pt"], 4, r"error\[W\]: mobile_sam.pt: not found; .* mobilesam weights pull mobile_sam"),
+    (["segment", "cat.jpg", "--point", "1,2", "--min-mask-region-area", "1.5"], 2, r"--min-mask-region-area: is 1.5; must be a whole number from 0"),
     (["sgement"], 2, r"error\[U\]: 'sgement' is no command; did you mean segment\?; see mobilesam --help"),
     (["cat.jpg"], 2, r"error\[U\]: 'cat.jpg' is no command; for a picture write mobilesam segment cat.jpg --point X,Y"),
     (["xyz"], 2, r"error\[U\]: 'xyz' is no command; choose one of segment, everything"),

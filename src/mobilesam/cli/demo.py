@@ -18,6 +18,7 @@ from mobilesam.storage.atomic import write_bytes
 # scikit-image's photographs: a cat (CC0, Stefan van der Walt), a cup of coffee (CC0, Rachel Michetti).
 POINT_PHOTOGRAPH, POINT = "chelsea", (230, 150)
 BOX_PHOTOGRAPH, BOX = "coffee", (325, 228, 408, 330)
+MIN_MASK_REGION_AREA = 200  # pixels
 
 
 @click.command()
@@ -41,6 +42,7 @@ def demo(out: Path) -> None:
     loading = time.perf_counter()
     model = load_model(None, None, None, None, None)
     loaded = time.perf_counter()
+    click.echo(f"holes and islands below {MIN_MASK_REGION_AREA} pixels are filled and dropped")
     click.echo(f"photographs read in {_ms(loading - start)}, model loaded in {_ms(loaded - loading)}")
     tasks = (
         (POINT_PHOTOGRAPH, f"point {POINT[0]},{POINT[1]}", Prompt(points=[POINT])),
@@ -50,7 +52,7 @@ def demo(out: Path) -> None:
         start = time.perf_counter()
         embedding = model.embed(photographs[name])
         embedded = time.perf_counter()
-        result = model.segment(embedding, prompt)
+        result = model.segment(embedding, prompt).cleaned(MIN_MASK_REGION_AREA)
         mask = result.mask
         done = time.perf_counter()
         click.echo(

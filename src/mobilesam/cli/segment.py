@@ -23,6 +23,7 @@ from mobilesam.cli.options import BoxType, Coordinate, NumberType, PointType, lo
 from mobilesam.core.arrays import Image, Size
 from mobilesam.core.errors import ImageError, LimitError, PromptError
 from mobilesam.core.phrases import check_texts
+from mobilesam.core.ranges import check_whole_number
 from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
 from mobilesam.formats.image import MAX_PIXELS, image_to_png, read_image, read_mask
@@ -64,6 +65,13 @@ DEFAULT_SAVE = "mask,overlay"
     help=f"Least score of what is found.  [default: {TextOptions().threshold}]",
 )
 @click.option("--prompts", "prompt_file", metavar="FILE.json", help="Prompts for one or more objects.")
+@click.option(
+    "--min-mask-region-area",
+    type=NumberType(),
+    default=0,
+    show_default=True,
+    help="Fill holes and drop islands below so many pixels.",
+)
 @click.option("--ruler", is_flag=True, help="Only write the picture with a coordinate grid.")
 @result_options(KINDS, DEFAULT_SAVE)
 @model_options
@@ -76,6 +84,7 @@ def segment(
     text_model: str | None,
     text_threshold: float | None,
     prompt_file: str | None,
+    min_mask_region_area: Any,
     ruler: bool,
     out: str,
     save: str,
@@ -119,11 +128,12 @@ def segment(
     if ruler:
         return _write_rulers(sources, out, overwrite=overwrite, max_pixels=limit)
     question = _question(points, boxes, mask, texts, text_model, text_threshold, prompt_file)
+    check_whole_number("--min-mask-region-area", min_mask_region_area, 0)
     loaded = load_model(model, checkpoint, runtime, device, dtype)
     if to_stdout:
-        _segment_to_stdout(loaded, sources, question, kinds, limit)
+        _segment_to_stdout(loaded, sources, question, kinds, limit, min_mask_region_area)
         return 0
-    settings = Settings(Path(out), kinds, overwrite, limit)
+    settings = Settings(Path(out), kinds, overwrite, limit, min_mask_region_area)
     return _segment_all(loaded, sources, question, settings, as_json=as_json)
 
 
@@ -247,7 +257,12 @@ def _print_record(record: dict[str, Any]) -> None:
 
 
 def _segment_to_stdout(
-    model: Model, sources: Sequence[Source], question: Question, kinds: Sequence[str], max_pixels: int
+    model: Model,
+    sources: Sequence[Source],
+    question: Question,
+    kinds: Sequence[str],
+    max_pixels: int,
+    min_mask_region_area: int,
 ) -> None:
     """Write the one output asked for to standard output."""
     if len(sources) != 1 or len(kinds) != 1:
@@ -257,7 +272,8 @@ def _segment_to_stdout(
     single = kinds[0] in PER_OBJECT
     if single:
         _check_single(question.objects(image.shape[:2]))
-    answer = question.ask(model, model.embed(image, max_pixels=max_pixels))
+    embedding = model.embed(image, max_pixels=max_pixels)
+    answer = question.ask(model, embedding).cleaned(min_mask_region_area)
     if single:
         _check_single(len(answer.results))
     remarks = [*answer.remarks, *(remark for result in answer.results for remark in result.remarks)]
