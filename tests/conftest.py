@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from mobilesam.predictor import Model
 from mobilesam.runtimes.base import Weights
@@ -16,6 +17,8 @@ from tests.seeded import seeded_weights
 
 GOLDEN = Path(__file__).parent / "golden"
 SHARED_VARIABLE = "MOBILESAM_SHARED"
+settings.register_profile("untimed", deadline=None)  # examples are slower beside other tests
+settings.load_profile("untimed")
 SHARED = Path(os.environ.get(SHARED_VARIABLE, Path(__file__).parents[2] / "shared"))
 
 

@@ -101,7 +101,7 @@ def test_points_come_back_from_the_input_frame(size: tuple[int, int], x: float, 
     )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.tuples(st.integers(1, 300), st.integers(1, 300)))
 def test_enlarging_keeps_a_constant(size: tuple[int, int]) -> None:
     for taps, length in zip(enlarging_taps(64, 256, input_size_of(size, 256), size), size, strict=True):
@@ -193,7 +193,7 @@ OBJECTS = (
 )
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.lists(st.tuples(st.integers(0, 3), st.lists(st.sampled_from(OBJECTS), max_size=3)), max_size=5))
 def test_batches_of_any_raggedness_keep_the_order(
     pocket: Model, four: tuple[Embedding, ...], wanted: list[tuple[int, list[Prompt]]]
