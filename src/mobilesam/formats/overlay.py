@@ -81,7 +81,8 @@ def short(caption: str) -> str:
 def draw_numbered(image: Image, masks: Sequence[Rle]) -> Image:
     """Return the image with many masks tinted, outlined and numbered from 1, small ones on top.
 
-    They are decoded one at a time: together they would be far larger than the image.
+    They are decoded one at a time: together they would be far larger than the image. A number stands in the part of
+    its mask that is seen, so that those of masks within each other lie apart; one that is all covered has none.
 
     Args:
         image: (H, W, 3).
@@ -89,25 +90,34 @@ def draw_numbered(image: Image, masks: Sequence[Rle]) -> Image:
     """
     out = image.copy()
     width = line_width(image)
-    places: dict[int, tuple[int, int]] = {}
+    seen = np.zeros(image.shape[:2], np.int32)  # number of the mask on top
+    windows: dict[int, tuple[slice, slice]] = {}
     for i in sorted(range(len(masks)), key=lambda i: masks[i].area, reverse=True):
         mask = rle_to_mask(masks[i])
         x0, y0, x1, y1 = mask_to_box(mask)
         if not x1:
             continue
-        window = (slice(y0, y1), slice(x0, x1))
+        windows[i] = window = (slice(y0, y1), slice(x0, x1))
         inside, colour = mask[window], np.array(COLOURS[i % len(COLOURS)], np.float32)
         out[window][inside] = (1 - OPACITY) * image[window][inside] + OPACITY * colour
         out[window][outline(inside, width)] = 0.35 * colour + 0.65 * 255
-        x, y = label_place(inside)
-        places[i] = (x0 + x, y0 + y)
+        seen[window][inside] = i + 1
     picture = PillowImage.fromarray(out)
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(max(9, max(image.shape[:2]) // 70))
-    for i, place in places.items():
-        draw.text(
-            place, str(i + 1), fill="white", stroke_fill="black", stroke_width=1, font=font, anchor="mm"
-        )
+    for i, (rows, columns) in windows.items():
+        part = seen[rows, columns] == i + 1
+        if part.any():
+            x, y = label_place(part)
+            draw.text(
+                (columns.start + x, rows.start + y),
+                str(i + 1),
+                fill="white",
+                stroke_fill="black",
+                stroke_width=1,
+                font=font,
+                anchor="mm",
+            )
     return np.asarray(picture)
 
 
