@@ -317,6 +317,8 @@ FAILURES = [
     (["segment", "cat.jpg", "--point", "1,2", "--min-mask-region-area", "1.5"], 2, r"--min-mask-region-area: is 1.5; must be a whole number from 0"),
     (["sgement"], 2, r"error\[U\]: 'sgement' is no command; did you mean segment\?; see mobilesam --help"),
     (["cat.jpg"], 2, r"error\[U\]: 'cat.jpg' is no command; for a picture write mobilesam segment cat.jpg --point X,Y"),
+    (["n" * 300], 2, r"error\[U\]: 'n+' is no command; choose one of"),
+    (["segment", "cat.jpg", "--point", "1,2", "--out", "n" * 300], 6, r"error\[O\]: n+"),
     (["xyz"], 2, r"error\[U\]: 'xyz' is no command; choose one of segment, everything"),
     (["info", "nothing"], 2, r"error\[U\]: model 'nothing': unknown"),
     (["evaluate", "masks", ".", "--kinds", "box,circle"], 2, r"error\[U\]: --kinds: 'circle' is unknown"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -71,11 +72,11 @@ def find_images(images: Sequence[str], out: Path | None, *, follow_symlinks: boo
         if len(images) > 1:
             raise click.UsageError("-: standard input is one image; give no others with it")
         return [Source("standard input", "stdin", read_limited(sys.stdin.buffer, "standard input"))]
-    if out is not None and out.is_file():
+    if out is not None and os.path.isfile(out):  # a Path would raise for names that are too long
         raise click.UsageError(f"--out: {out} is a file; give a folder, which is made if it is not there")
     paths: list[Path] = []
     for image in images:
-        if ADDRESS.match(image) and not Path(image).exists():
+        if ADDRESS.match(image) and not os.path.exists(image):
             raise click.UsageError(f"{image}: is an address, and nothing is fetched; give a file")
         found = (
             sorted(glob.glob(image, recursive=True))

@@ -6,6 +6,7 @@ the block that turns an interrupt or an error into its exit code.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -13,7 +14,6 @@ import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from pathlib import Path
 from types import FrameType
 
 import click
@@ -50,7 +50,7 @@ class LazyGroup(click.Group):
         """Find the command; of what is none, say what may be meant."""
         name = args[0]
         if name not in self.names and not name.startswith("-"):
-            if Path(name).exists():
+            if os.path.exists(name):  # a Path would raise for names that are too long
                 ctx.fail(f"{name!r} is no command; for a picture write mobilesam segment {name} --point X,Y")
             near = get_close_matches(name, self.names, n=1)
             meant = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(self.names)}"
