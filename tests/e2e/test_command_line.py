@@ -242,7 +242,24 @@ def test_a_mask_prompt_from_a_file(photo: Path) -> None:
 def test_ruler_needs_no_prompt(photo: Path) -> None:
     done = mobilesam("segment", "cat.jpg", "--ruler", "--out", "r", cwd=photo.parent)
     assert done.returncode == 0
-    assert picture(photo.parent / "r" / "cat_ruler.png").shape == (300, 451, 3)
+    plain = picture(photo.parent / "r" / "cat_ruler.png")
+    assert plain.shape == (600, 902, 3)  # a small picture is enlarged
+
+
+def test_ruler_shows_the_prompts(photo: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(photo.parent)
+    ruler = ["segment", "cat.jpg", "--ruler", "--out"]
+    assert run([*ruler, "plain"]) == 0
+    assert run([*ruler, "both", "--point", "200,100", "--box", "100,50,50%,250"]) == 0
+    plain, both = (picture(Path(name) / "cat_ruler.png").astype(int) for name in ("plain", "both"))
+    y, x = np.nonzero((plain != both).any(2))
+    assert (x.min() // 2, y.min() // 2, x.max() // 2, y.max() // 2) == (100, 50, 225, 250)
+    assert both[200, 400].tolist() == [40, 220, 60]
+    assert run([*ruler, "x", "--point", "500,100"]) == 2
+    assert "outside the image of 451 x 300" in capsys.readouterr().err
+    assert run([*ruler, "x", "--mask", "cat.jpg"]) == 2
+    assert "--ruler: draws --point and --box" in capsys.readouterr().err
+    assert not Path("x").exists()
 
 
 def test_folder_with_a_bad_file_goes_on(photo: Path) -> None:

@@ -23,6 +23,7 @@ from mobilesam.cli.options import BoxType, Coordinate, NumberType, PointType, lo
 from mobilesam.core.arrays import Image, Size
 from mobilesam.core.errors import ImageError, LimitError, PromptError
 from mobilesam.core.phrases import check_texts
+from mobilesam.core.prompts import ValidPrompt, names_with, validate_prompt
 from mobilesam.core.ranges import check_whole_number
 from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
@@ -72,7 +73,11 @@ DEFAULT_SAVE = "mask,overlay"
     show_default=True,
     help="Fill holes and drop islands below so many pixels.",
 )
-@click.option("--ruler", is_flag=True, help="Only write the picture with a coordinate grid.")
+@click.option(
+    "--ruler",
+    is_flag=True,
+    help="Only write the picture with a coordinate grid, and --point and --box in it.",
+)
 @result_options(KINDS, DEFAULT_SAVE)
 @model_options
 def segment(
@@ -126,7 +131,10 @@ def segment(
     limit = max_pixels or MAX_PIXELS
     sources = find_images(images, None if to_stdout else Path(out), follow_symlinks=follow_symlinks)
     if ruler:
-        return _write_rulers(sources, out, overwrite=overwrite, max_pixels=limit)
+        if mask or texts or prompt_file is not None:
+            raise click.UsageError("--ruler: draws --point and --box; leave out --mask, --text and --prompts")
+        drawn = _Prompting(points, boxes, None, (), None) if points or boxes else None
+        return _write_rulers(sources, drawn, out, overwrite=overwrite, max_pixels=limit)
     question = _question(points, boxes, mask, texts, text_model, text_threshold, prompt_file)
     check_whole_number("--min-mask-region-area", min_mask_region_area, 0)
     loaded = load_model(model, checkpoint, runtime, device, dtype)
@@ -298,14 +306,26 @@ def _read(source: Source, max_pixels: int) -> Image:
     return image
 
 
-def _write_rulers(sources: Sequence[Source], out: str, *, overwrite: bool, max_pixels: int) -> int:
-    """Write the rulers, tell what happens, and return the exit code."""
+def _checked(prompting: _Prompting, image: Image) -> list[ValidPrompt]:
+    """Return the points and boxes for an image; what is wrong with them is an error here, too."""
+    size = image.shape[:2]
+    return [
+        validate_prompt(prompt, size, grid=1, input_size=size, image_size=max(size), names=names_with(prefix))
+        for prompt, prefix in zip(*prompting(size), strict=True)
+    ]
+
+
+def _write_rulers(
+    sources: Sequence[Source], prompting: _Prompting | None, out: str, *, overwrite: bool, max_pixels: int
+) -> int:
+    """Write the rulers with the prompts drawn in, tell what happens, and return the exit code."""
     if out == STANDARD_STREAM and len(sources) > 1:
         raise click.UsageError("--out -: takes one image")
     outcomes = []
     for source in sources:
         try:
-            png = image_to_png(draw_ruler(_read(source, max_pixels)))
+            image = _read(source, max_pixels)
+            png = image_to_png(draw_ruler(image, [] if prompting is None else _checked(prompting, image)))
             outcomes.append(Outcome(source))
         except (ImageError, LimitError) as error:
             outcomes.append(Outcome(source, error=error))

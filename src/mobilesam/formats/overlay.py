@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -31,6 +32,8 @@ FOREGROUND_COLOUR, BACKGROUND_COLOUR = (40, 220, 60), (240, 40, 40)
 LABEL_CELLS = 48  # a mask's longer side is thinned out to, to find the place of its number
 CAPTION = 40  # characters that are drawn of one
 RULER_LINES = 10  # about so many along the longer side
+RULER_SIDE = 600  # pixels that the longer side of a ruler's picture has at least
+TICKS = 10  # between two lines
 
 
 def draw_overlay(
@@ -144,21 +147,44 @@ def outline(mask: Mask, width: int) -> Mask:
     return mask & ~inner
 
 
-def draw_ruler(image: Image) -> Image:
-    """Return the image with a labelled coordinate grid, in pixels: for choosing points without a mouse."""
+def draw_ruler(image: Image, prompts: Sequence[ValidPrompt] = ()) -> Image:
+    """Return the image with a labelled coordinate grid, in pixels: for choosing points without a mouse.
+
+    Every tenth of a square has a tick along the edges. Small images are enlarged, so that there is room for the
+    numbers, which are always those of the image itself.
+
+    Args:
+        image: (H, W, 3).
+        prompts: points and boxes to draw in.
+    """
     height, width = image.shape[:2]
-    step = nice_step(max(height, width) / RULER_LINES)
-    picture = PillowImage.fromarray(image).convert("RGBA")
+    scale = max(1, -(-RULER_SIDE // max(height, width)))
+    enlarged = image.repeat(scale, 0).repeat(scale, 1)
+    step, thin = nice_step(max(height, width) / RULER_LINES), line_width(enlarged)
+    picture = PillowImage.fromarray(enlarged).convert("RGBA")
     layer = PillowImage.new("RGBA", picture.size)
     draw = ImageDraw.Draw(layer)
-    font = ImageFont.load_default(max(10, max(height, width) // 60))
-    thin = line_width(image)
+    for shift, colour in ((thin, (0, 0, 0, 150)), (0, (255, 255, 255, 190))):  # seen on light and on dark
+        for place in range(0, max(height, width), step):
+            at = place * scale + shift
+            draw.line([(at, 0), (at, picture.height)], fill=colour, width=thin)
+            draw.line([(0, at), (picture.width, at)], fill=colour, width=thin)
+        if step >= TICKS and step // TICKS * scale > 3 * thin:
+            for place in range(0, max(height, width), step // TICKS):
+                at, long = place * scale + shift, 4 * thin
+                for x in (0, picture.width - long):
+                    draw.line([(x, at), (x + long, at)], fill=colour, width=thin)
+                for y in (0, picture.height - long):
+                    draw.line([(at, y), (at, y + long)], fill=colour, width=thin)
+    font = ImageFont.load_default(max(10, max(enlarged.shape[:2]) // 60))
     for x in range(0, width, step):
-        draw.line([(x, 0), (x, height)], fill=(255, 255, 255, 150), width=thin)
-        _label(draw, (x + 3, 2), str(x), font)
+        _label(draw, (x * scale + 5 * thin, 5 * thin), str(x), font)
     for y in range(step, height, step):
-        draw.line([(0, y), (width, y)], fill=(255, 255, 255, 150), width=thin)
-        _label(draw, (3, y + 2), str(y), font)
+        _label(draw, (5 * thin, y * scale + 3 * thin), str(y), font)
+    for i, prompt in enumerate(prompts):
+        box = None if prompt.box is None else prompt.box * scale
+        moved = replace(prompt, points=prompt.points * scale, box=box)
+        _draw_prompt(draw, moved, COLOURS[i % len(COLOURS)], thin)
     return np.asarray(PillowImage.alpha_composite(picture, layer).convert("RGB"))
 
 
