@@ -207,9 +207,15 @@ class Segmentation:
 
 
 def draw_results(image: Image, results: Sequence[Segmentation]) -> Image:
-    """Return an image (H, W, 3) with the best masks, the prompts and the labels of results drawn over it."""
+    """Return an image (H, W, 3) with the best masks, the prompts and the labels of results drawn over it.
+
+    Several are numbered from 1, as their files are.
+    """
     masks, prompts = [result.mask for result in results], [result.prompt for result in results]
-    return draw_overlay(image, masks, prompts=prompts, captions=[result.caption for result in results])
+    captions = [result.caption for result in results]
+    if len(results) > 1:
+        captions = [f"{number} {caption}".rstrip() for number, caption in enumerate(captions, start=1)]
+    return draw_overlay(image, masks, prompts=prompts, captions=captions)
 
 
 def results_to_coco(

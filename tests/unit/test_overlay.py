@@ -1,11 +1,14 @@
-"""Pictures of many masks: each number stands where its mask is seen."""
+"""Pictures of several masks: which numbers there are, and where."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from mobilesam.core.rle import Rle, mask_to_rle
+from mobilesam.core.types import Prompt
 from mobilesam.formats.overlay import draw_numbered
+from mobilesam.predictor import Model
+from mobilesam.results import draw_results
 
 GREY = np.full((240, 320, 3), 128, np.uint8)
 
@@ -38,6 +41,18 @@ def test_a_mask_that_is_all_covered_has_no_number() -> None:
     alone = draw_numbered(GREY, [left, right])
     strokes = black(draw_numbered(GREY, [left, right, covered]))
     np.testing.assert_array_equal(strokes, black(alone))
+
+
+def test_several_results_are_numbered_and_one_is_not(pocket: Model) -> None:
+    embedding = pocket.embed(GREY)
+    prompts = [Prompt(box=[20, 20, 100, 100]), Prompt(box=[150, 120, 300, 220]), Prompt(points=[[40, 200]])]
+    results = pocket.segment(embedding, prompts)
+    one, several = draw_results(GREY, results[:1]), draw_results(GREY, results)
+    ends = ((20, 20, 100, 100), (150, 120, 300, 220))
+    labels = [black(several[y0 : y0 + 20, x0 : x0 + 20]) for x0, y0, *_ in ends]
+    assert all(len(label) > 20 for label in labels)
+    assert len(black(several[200:220, 40:60])) > 20
+    assert len(black(one)) == 0
 
 
 def test_an_empty_mask_is_passed_over() -> None:

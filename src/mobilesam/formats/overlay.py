@@ -50,7 +50,8 @@ def draw_overlay(
         image: (H, W, 3).
         masks: (H, W) each, in the order of the colours.
         prompts: points as dots, boxes as rectangles.
-        captions: of the prompts' boxes, written at their upper left corners; empty for none.
+        captions: of the prompts, written at the upper left corners of their boxes or beside their first points;
+            empty for none.
         colours: red, green, blue; from the first again where there are more masks.
     """
     out = image.astype(np.float32)
@@ -65,9 +66,10 @@ def draw_overlay(
         _draw_prompt(draw, prompt, colours[i % len(colours)], width)
     font = ImageFont.load_default(max(10, max(image.shape[:2]) // 60))
     for prompt, caption in zip(prompts, captions, strict=False):
-        if caption and prompt.box is not None:
+        places = prompt.points if prompt.box is None else prompt.box[None, :2]
+        if caption and len(places):
             text = short(caption)
-            x, y = prompt.box[:2].tolist()
+            x, y = places[0].tolist()
             x = min(x + width + 2, max(0, picture.width - draw.textlength(text, font=font) - 1))
             _label(draw, (x, y + width + 1), text, font)
     return np.asarray(picture)
