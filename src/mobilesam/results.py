@@ -28,6 +28,9 @@ from mobilesam.formats.overlay import draw_numbered, draw_overlay
 from mobilesam.formats.sa1b import masks_to_sa1b
 
 MAX_IDS = np.iinfo(np.uint16).max
+STRAYING = (
+    0.1  # of a mask; so much outside of its box is remarked. Of 231 boxes around objects of COCO none had it
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,8 +149,23 @@ class Segmentation:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What is valid in the prompt, or in the result, but may not be meant."""
-        empty = () if self.mask.any() else ("the mask is empty",)
-        return self.prompt.remarks + empty
+        if not self.area:
+            return (*self.prompt.remarks, "the mask is empty")
+        outside = self._outside_box()
+        if outside < STRAYING:
+            return self.prompt.remarks
+        stray = (
+            f"{outside:.0%} of the mask lies outside its box; a box is x0, y0, x1, y1 around a whole object"
+        )
+        return (*self.prompt.remarks, stray)
+
+    def _outside_box(self) -> float:
+        """How much of the best mask lies outside the prompt's box, 0..1; 0 without a box."""
+        if self.prompt.box is None:
+            return 0.0
+        x0, y0 = np.floor(self.prompt.box[:2]).astype(int)
+        x1, y1 = np.ceil(self.prompt.box[2:]).astype(int)
+        return 1 - np.count_nonzero(self.mask[y0:y1, x0:x1]) / self.area
 
     @property
     def masks(self) -> Masks:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -485,6 +486,19 @@ def test_what_would_keep_a_report_from_being_written_is_told_before_anything_is_
     assert run([*arguments, "--overwrite"]) == 2
     told = capsys.readouterr()
     assert "pip install 'mobilesam[train]'" in told.err and not told.out
+
+
+def test_a_mask_that_strays_from_its_box_is_told(pocket: Model) -> None:
+    result = pocket.segment(pocket.embed(cat()), mobilesam_package.Prompt(box=[5, 0, 370, 295]))
+    assert result.remarks == ()
+    for moved, part in (
+        (30, None),
+        (200, r"\d\d% of the mask lies outside its box; a box is x0, y0, x1, y1"),
+    ):
+        prompt = replace(result.prompt, box=np.add(result.prompt.box, [moved, 0, 0, 0]))
+        remarks = replace(result, prompt=prompt).remarks
+        assert re.match(part, *remarks) if part else not remarks
+    assert replace(result, low_res_masks=0 * result.low_res_masks - 1).remarks == ("the mask is empty",)
 
 
 def test_what_a_prompt_line_shows_is_short(pocket: Model) -> None:
