@@ -28,9 +28,8 @@ from mobilesam.formats.overlay import draw_numbered, draw_overlay
 from mobilesam.formats.sa1b import masks_to_sa1b
 
 MAX_IDS = np.iinfo(np.uint16).max
-STRAYING = (
-    0.1  # of a mask; so much outside of its box is remarked. Of 231 boxes around objects of COCO none had it
-)
+# So much of a mask outside of its box is remarked; of 231 boxes around objects of COCO val none had it.
+STRAYING = 0.1
 
 
 @dataclass(frozen=True, eq=False)
