@@ -256,6 +256,9 @@ def test_ruler_shows_the_prompts(photo: Path, monkeypatch, capsys) -> None:
     y, x = np.nonzero((plain != both).any(2))
     assert (x.min() // 2, y.min() // 2, x.max() // 2, y.max() // 2) == (100, 50, 225, 250)
     assert both[200, 400].tolist() == [40, 220, 60]
+    assert "warning" not in capsys.readouterr().err
+    assert run([*ruler, "clipped", "--box", "-9,50,200,250"]) == 0
+    assert "warning: cat.jpg: box: " in capsys.readouterr().err
     assert run([*ruler, "x", "--point", "500,100"]) == 2
     assert "outside the image of 451 x 300" in capsys.readouterr().err
     assert run([*ruler, "x", "--mask", "cat.jpg"]) == 2

@@ -372,7 +372,7 @@ CASES = [
     Case("W22 dictionaries 20,000 deep", "a.pt", pickled(nested(20_000)), "over 10,000 values open"),
     Case("W22 dictionaries 50,000 deep", "a.pt", pickled(nested(50_000)), "over 10,000 values open"),
     Case("W22 half a million values", "a.pt", pickled(b"\x80\x02" + b"N" * 500_000 + b"."), "over 10,000 values open"),
-    Case("W22 two hundred thousand instructions", "a.pt", pickled(b"\x80\x02}" + b"q\x00" * 200_000 + b"."), "over 64,000 instructions"),
+    Case("W22 two hundred thousand instructions", "a.pt", pickled(b"\x80\x02}" + b"q\x00" * 200_000 + b"."), "over 80,000 instructions"),
     Case("W22 a million names", "a.pt", pickled(state(*((f"{i:06}", b"N") for i in range(10**6)))), "list of tensors is over"),
     Case("W22 a storage's name of 2^40 texts", "a.pt", pickled(doubling(40)), "not a tensor's storage"),
     Case("W22 a dictionary of one long text, three thousand times", "a.pt", pickled(copied(plain("a" * 200_000), 3000)), "dictionary of a list"),

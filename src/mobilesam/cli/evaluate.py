@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import math
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mobilesam.cli.options import load_model, model_options
+from mobilesam.cli.progress import bar_stream
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.metrics import OBJECT_SIZES, RECALL_LIMITS
 from mobilesam.evaluate.clicks import CLICKS, TARGETS, score_clicks
@@ -402,8 +401,7 @@ def _without_nan(recall: Recall) -> dict[str, dict[int, float | None]]:
 
 def _with_bar(folder: Path, score: Callable[..., Scores]) -> Scores:
     """Score a set with a progress bar; elsewhere than on a terminal nothing is shown."""
-    file = sys.stderr if sys.stderr.isatty() else io.StringIO()
-    with click.progressbar(length=1, label=folder.name, file=file) as bar:
+    with click.progressbar(length=1, label=folder.name, file=bar_stream()) as bar:
 
         def advance(done: int, total: int) -> None:
             bar.length = total

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import TextIO
 
 import click
 
@@ -14,6 +16,11 @@ from mobilesam.formats.image_bytes import shown
 
 REDRAW_SECONDS = 0.2
 MEGA = 1e6
+
+
+def bar_stream(*, wanted: bool = True) -> TextIO:
+    """Return where a progress bar is drawn: standard error where that is a terminal, otherwise nowhere."""
+    return sys.stderr if wanted and sys.stderr.isatty() else io.StringIO()
 
 
 class StatusLine:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from mobilesam.cli.images import (
     tell,
 )
 from mobilesam.cli.options import BoxType, Coordinate, NumberType, PointType, load_model, model_options
+from mobilesam.cli.progress import bar_stream
 from mobilesam.core.arrays import Image, Size
 from mobilesam.core.errors import ImageError, LimitError, PromptError
 from mobilesam.core.phrases import check_texts
@@ -226,7 +225,7 @@ def _segment_all(
         segment_each(model, sources, question, settings),
         length=len(sources),
         label="segmenting",
-        file=sys.stderr if many and sys.stderr.isatty() else io.StringIO(),
+        file=bar_stream(wanted=many),
         show_pos=True,
     )
     try:
@@ -306,9 +305,8 @@ def _read(source: Source, max_pixels: int) -> Image:
     return image
 
 
-def _checked(prompting: _Prompting, image: Image) -> list[ValidPrompt]:
-    """Return the points and boxes for an image; what is wrong with them is an error here, too."""
-    size = image.shape[:2]
+def _checked(prompting: _Prompting, size: Size) -> list[ValidPrompt]:
+    """Return the points and boxes for an image of (height, width); what is wrong with them is an error here, too."""
     return [
         validate_prompt(prompt, size, grid=1, input_size=size, image_size=max(size), names=names_with(prefix))
         for prompt, prefix in zip(*prompting(size), strict=True)
@@ -325,7 +323,10 @@ def _write_rulers(
     for source in sources:
         try:
             image = _read(source, max_pixels)
-            png = image_to_png(draw_ruler(image, [] if prompting is None else _checked(prompting, image)))
+            prompts = [] if prompting is None else _checked(prompting, image.shape[:2])
+            for remark in (remark for prompt in prompts for remark in prompt.remarks):
+                click.echo(f"warning: {shown(source.name)}: {printable(remark)}", err=True)
+            png = image_to_png(draw_ruler(image, prompts))
             outcomes.append(Outcome(source))
         except (ImageError, LimitError) as error:
             outcomes.append(Outcome(source, error=error))
