@@ -18,8 +18,8 @@ import numpy as np
 
 import mobilesam
 from mobilesam.core.boxes import box_ious
+from mobilesam.detectors.base import Proposer, proposer_for, select_proposals
 from mobilesam.formats.coco import Photograph, read_instances
-from mobilesam.proposals import Proposer, proposer_for, select_proposals
 
 THRESHOLDS = np.arange(0.5, 1.0, 0.05)
 MOST = (10, 100)

@@ -122,7 +122,7 @@ def search_plainly(weights: Path, settings: dict[str, Any], watch: Stopwatch) ->
 def search_ours(weights: Path, settings: dict[str, Any], watch: Stopwatch) -> list[dict[str, Any]]:
     """Segment everything as users do; return the records."""
     import mobilesam
-    from mobilesam.everything import masks
+    from mobilesam.segment.everything import masks
 
     model = mobilesam.load("mobile_sam", checkpoint=weights)
     model.runtime.encode = watch.around("encoder", model.runtime.encode)

@@ -31,8 +31,8 @@ from PIL import Image
 
 import mobilesam
 from mobilesam import EverythingOptions, Model
-from mobilesam.proposals import HeadProposer
-from mobilesam.segment_everything import stream_everything
+from mobilesam.detectors.base import HeadProposer
+from mobilesam.segment.everything.search import stream_everything
 
 PHASES = ("encoder", "finding", "decoder")
 MOST_BOXES = "objects, 320 boxes"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from mobilesam.predictor import Model
 from mobilesam.runtimes.base import Weights
+from mobilesam.segment.model import Model
 from tests.owl_networks import TinyOwl, make_owl
 from tests.seeded import seeded_weights
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from mobilesam.runtimes.detectors import yolox_cells
+from mobilesam.detectors.onnx_layouts import yolox_cells
 
 
 def constant_detector(

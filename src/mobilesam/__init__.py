@@ -19,21 +19,21 @@ from typing import TYPE_CHECKING, Any
 from mobilesam.core.version import __version__
 
 _WHERE = {
-    "load": "mobilesam.predictor",
-    "Model": "mobilesam.predictor",
+    "load": "mobilesam.segment.model",
+    "Model": "mobilesam.segment.model",
     "Prompt": "mobilesam.core.types",
     "Embedding": "mobilesam.core.types",
-    "Segmentation": "mobilesam.results",
-    "SegmentedMask": "mobilesam.results",
-    "EverythingOptions": "mobilesam.everything.options",
-    "Everything": "mobilesam.results",
+    "Segmentation": "mobilesam.segment.results",
+    "SegmentedMask": "mobilesam.segment.results",
+    "EverythingOptions": "mobilesam.segment.everything.options",
+    "Everything": "mobilesam.segment.results",
     "FoundMask": "mobilesam.core.types",
     "Rle": "mobilesam.core.rle",
     "Polygon": "mobilesam.core.polygons",
-    "load_text_model": "mobilesam.segment_text",
-    "TextDetector": "mobilesam.segment_text",
-    "TextOptions": "mobilesam.segment_text",
-    "TextMatches": "mobilesam.results",
+    "load_text_model": "mobilesam.segment.text",
+    "TextDetector": "mobilesam.segment.text",
+    "TextOptions": "mobilesam.segment.text",
+    "TextMatches": "mobilesam.segment.results",
     "read_image": "mobilesam.formats.image",
     "SamPredictor": "mobilesam.compat.segment_anything",
     "SamAutomaticMaskGenerator": "mobilesam.compat.segment_anything",
@@ -75,17 +75,17 @@ if TYPE_CHECKING:
     from mobilesam.core.types import Embedding as Embedding
     from mobilesam.core.types import FoundMask as FoundMask
     from mobilesam.core.types import Prompt as Prompt
-    from mobilesam.everything.options import EverythingOptions as EverythingOptions
     from mobilesam.formats.image import read_image as read_image
-    from mobilesam.predictor import Model as Model
-    from mobilesam.predictor import load as load
-    from mobilesam.results import Everything as Everything
-    from mobilesam.results import Segmentation as Segmentation
-    from mobilesam.results import SegmentedMask as SegmentedMask
-    from mobilesam.results import TextMatches as TextMatches
-    from mobilesam.segment_text import TextDetector as TextDetector
-    from mobilesam.segment_text import TextOptions as TextOptions
-    from mobilesam.segment_text import load_text_model as load_text_model
+    from mobilesam.segment.everything.options import EverythingOptions as EverythingOptions
+    from mobilesam.segment.model import Model as Model
+    from mobilesam.segment.model import load as load
+    from mobilesam.segment.results import Everything as Everything
+    from mobilesam.segment.results import Segmentation as Segmentation
+    from mobilesam.segment.results import SegmentedMask as SegmentedMask
+    from mobilesam.segment.results import TextMatches as TextMatches
+    from mobilesam.segment.text import TextDetector as TextDetector
+    from mobilesam.segment.text import TextOptions as TextOptions
+    from mobilesam.segment.text import load_text_model as load_text_model
 
 
 def __getattr__(name: str) -> Any:

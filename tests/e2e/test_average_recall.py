@@ -17,7 +17,7 @@ from mobilesam.core.rle import dict_to_rle, mask_to_rle, rle_to_mask
 from mobilesam.evaluate.everything import EverythingScores, mean_recall, pool, score_everything
 from mobilesam.evaluate.everything_report import draw_recall, worst_misses, write_sheets
 from mobilesam.formats.coco import read_instances
-from mobilesam.predictor import Model
+from mobilesam.segment.model import Model
 from mobilesam.weights import ALIASES
 from tests.coco_evaluation import coco_recall, our_recall
 from tests.photographs import write_set

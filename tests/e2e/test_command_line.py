@@ -24,9 +24,9 @@ from mobilesam.cli.main import cli, run
 from mobilesam.core.metrics import mask_iou
 from mobilesam.core.regions import remove_small_regions
 from mobilesam.core.rle import rle_to_mask
-from mobilesam.everything.options import EverythingOptions
 from mobilesam.formats.image import image_to_png, read_mask
-from mobilesam.predictor import Model
+from mobilesam.segment.everything.options import EverythingOptions
+from mobilesam.segment.model import Model
 from mobilesam.weights import ALIASES
 from tests.owl_networks import TinyOwl
 from tests.photographs import cat, jpeg, write_set

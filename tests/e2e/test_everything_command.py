@@ -20,7 +20,7 @@ from pycocotools import mask as coco_mask
 from mobilesam.cli.main import run
 from mobilesam.cli.progress import SearchProgress, describe, time_left
 from mobilesam.formats.image import read_mask
-from mobilesam.predictor import Model
+from mobilesam.segment.model import Model
 from mobilesam.weights import ALIASES
 from tests.photographs import cat, jpeg
 

@@ -19,9 +19,9 @@ from mobilesam.cli.main import run
 from mobilesam.core.errors import LimitError
 from mobilesam.core.types import DecoderInputs
 from mobilesam.export.onnx import SUM_KEY, export_onnx
-from mobilesam.predictor import Model
 from mobilesam.runtimes.base import Weights
 from mobilesam.runtimes.onnx import GRAPHS, graph_index
+from mobilesam.segment.model import Model
 from mobilesam.weights import entry_of, read_weights
 from tests.known_weights import names_in
 from tests.photographs import cat

@@ -18,7 +18,7 @@ from mobilesam.evaluate.prompted import nested_pairs, score_nested, score_photog
 from mobilesam.evaluate.report import pick, write_report
 from mobilesam.evaluate.sets import countable
 from mobilesam.formats.coco import read_instances
-from mobilesam.predictor import Model
+from mobilesam.segment.model import Model
 from tests.photographs import cat, write_set
 
 

@@ -11,7 +11,7 @@ import pytest
 from mobilesam import EverythingOptions, LimitError, MobileSamError, PromptError, SamAutomaticMaskGenerator
 from mobilesam.cli.main import run
 from mobilesam.formats.image import image_to_png
-from mobilesam.predictor import Model
+from mobilesam.segment.model import Model
 
 SHARE = "must be a number from 0 to 1"
 SIDE = "must be a whole number from 1 to 256"

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from mobilesam.annotate.segment_files import find_sources
 from mobilesam.cli.main import run
 from mobilesam.core.errors import ImageError, LimitError
 from mobilesam.formats.image import read_image
-from mobilesam.segment_files import find_sources
 from tests.hostile.image_parts import PNG_START, header, jpeg, picture, png
 
 pty = pytest.importorskip("pty", reason="paths of POSIX systems")

@@ -14,7 +14,7 @@ import mobilesam
 from mobilesam import Prompt, read_image
 from mobilesam.core.errors import ImageError, ImageWarning, LimitError
 from mobilesam.core.metrics import mask_iou
-from mobilesam.predictor import Model
+from mobilesam.segment.model import Model
 from tests.hostile.image_parts import (
     bmp,
     encoded,

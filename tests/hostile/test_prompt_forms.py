@@ -23,7 +23,7 @@ from mobilesam.cli.main import run
 from mobilesam.core.rle import mask_to_rle
 from mobilesam.core.types import Embedding
 from mobilesam.formats.image import image_to_png, read_mask
-from mobilesam.predictor import Model
+from mobilesam.segment.model import Model
 from tests.hostile.image_parts import PNG_START, chunk, encoded, exif, header, zlib_zeros
 
 HEIGHT, WIDTH = 48, 64

@@ -17,7 +17,7 @@ from mobilesam.cli.main import run
 from mobilesam.core.errors import ConfigError, LimitError
 from mobilesam.core.types import Embedding
 from mobilesam.formats.image import image_to_png
-from mobilesam.predictor import Model
+from mobilesam.segment.model import Model
 
 HEIGHT, WIDTH = 48, 64
 NAN, INF = float("nan"), float("inf")

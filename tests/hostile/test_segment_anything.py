@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mobilesam import ConfigError, ImageError, LimitError, PromptError, SamPredictor
-from mobilesam.predictor import Model
+from mobilesam.segment.model import Model
 
 HEIGHT, WIDTH = 48, 64
 SCALE = 12  # from this image to pocket's input

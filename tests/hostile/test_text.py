@@ -17,9 +17,9 @@ from mobilesam import MobileSamError, PromptWarning, TextOptions, WeightsError, 
 from mobilesam.cli.main import run
 from mobilesam.core.phrases import MAX_CHARACTERS, MAX_TEXTS
 from mobilesam.core.types import Embedding
+from mobilesam.detectors.owl import OwlDetector
 from mobilesam.formats.image import image_to_png
-from mobilesam.predictor import Model
-from mobilesam.runtimes.owl import OwlDetector
+from mobilesam.segment.model import Model
 from mobilesam.weights.folders import HOME_VARIABLE, OFFLINE_FOLDER_VARIABLE, TEXT_MODEL
 from tests.owl_networks import TinyOwl
 

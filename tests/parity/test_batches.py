@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mobilesam.batches import encode_images
 from mobilesam.core.types import Embedding, Prompt
-from mobilesam.predictor import Model, load
-from mobilesam.results import Segmentation
 from mobilesam.runtimes.torch import TorchRuntime
+from mobilesam.segment.batches import encode_images
+from mobilesam.segment.model import Model, load
+from mobilesam.segment.results import Segmentation
 from tests.parity.test_fast_paths import network_with
 from tests.seeded import seeded_image
 

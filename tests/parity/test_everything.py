@@ -17,8 +17,8 @@ from mobilesam.core.postprocess import enlarge_logits, enlarge_masks, enlarge_wi
 from mobilesam.core.rle import dict_to_rle, rle_to_mask
 from mobilesam.core.types import Embedding
 from mobilesam.networks.build import build_network
-from mobilesam.predictor import Model
 from mobilesam.runtimes.onnx import OnnxRuntime
+from mobilesam.segment.model import Model
 from tests.conftest import GOLDEN
 from tests.photographs import cat
 from tests.seeded import seeded_image, seeded_weights

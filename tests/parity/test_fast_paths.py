@@ -16,9 +16,9 @@ from mobilesam.core.types import MULTIMASK, SINGLE_MASK, DecoderInputs, Prompt
 from mobilesam.networks.build import build_network
 from mobilesam.networks.checkpoints import load_tensors
 from mobilesam.networks.sam import Sam
-from mobilesam.predictor import Model
 from mobilesam.runtimes.onnx import OnnxRuntime
 from mobilesam.runtimes.torch import TorchRuntime
+from mobilesam.segment.model import Model
 from tests.seeded import seeded_image, seeded_weights
 
 PROMPTS = {

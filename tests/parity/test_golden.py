@@ -12,9 +12,9 @@ import torch
 from mobilesam.compat.segment_anything import SamPredictor
 from mobilesam.core.arrays import to_numpy
 from mobilesam.core.types import Prompt
-from mobilesam.predictor import Model
 from mobilesam.runtimes.onnx import OnnxRuntime
 from mobilesam.runtimes.torch import TorchRuntime
+from mobilesam.segment.model import Model
 from tests.conftest import GOLDEN
 from tests.seeded import seeded_image, seeded_weights
 

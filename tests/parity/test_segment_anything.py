@@ -15,7 +15,7 @@ from mobilesam.compat.segment_anything.utils import amg
 from mobilesam.compat.segment_anything.utils.transforms import ResizeLongestSide
 from mobilesam.core.arrays import to_numpy
 from mobilesam.networks.build import build_meta
-from mobilesam.predictor import Model
+from mobilesam.segment.model import Model
 from mobilesam.weights import ENTRIES
 from tests.parity.test_everything import RUNS, check_records
 from tests.parity.test_golden import SIZES, as_predict, check_case, prompt_of, set_torch_image

@@ -25,7 +25,7 @@ from mobilesam.core.text import printable
 from mobilesam.core.types import Embedding, Prompt
 from mobilesam.formats.image import array_to_rgb, read_image
 from mobilesam.formats.prompt_file import PromptFile, parse_prompts
-from mobilesam.predictor import Model
+from mobilesam.segment.model import Model
 from tests.seeded import seeded_image
 
 masks = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=24))

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobilesam.batches import DEFAULT_MEMORY, images_at_once, prompts_at_once
 from mobilesam.core.errors import ConfigError, ImageError, ImageWarning, LimitError, PromptError
 from mobilesam.core.types import Embedding, Prompt
 from mobilesam.formats.image import image_to_png
 from mobilesam.networks.configs import NETWORKS
-from mobilesam.predictor import Model
 from mobilesam.runtimes.working_set import WORKING_SETS, WorkingSet
+from mobilesam.segment.batches import DEFAULT_MEMORY, images_at_once, prompts_at_once
+from mobilesam.segment.model import Model
 from tests.photographs import cat, jpeg
 from tests.seeded import seeded_image
 

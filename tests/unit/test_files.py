@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mobilesam.annotate.segment_files import find_sources
 from mobilesam.core.errors import ConfigError, OutputError
-from mobilesam.segment_files import find_sources
 from mobilesam.storage.atomic import atomic_write, write_bytes
 
 

@@ -13,10 +13,10 @@ from mobilesam import ConfigError, EverythingOptions, Model, WeightsError, load
 from mobilesam.core.boxes import box_ious, clip_boxes, non_maximum_suppression
 from mobilesam.core.errors import PromptError
 from mobilesam.core.types import Embedding
-from mobilesam.everything.objects import POINT_OBJECTNESS, Found, gap_grids
-from mobilesam.proposals import DetectorProposer, HeadProposer, proposer_for, select_proposals
-from mobilesam.runtimes.detectors import LAYOUTS, open_detector
-from mobilesam.segment_everything import segment_everything, stream_everything
+from mobilesam.detectors.base import DetectorProposer, HeadProposer, proposer_for, select_proposals
+from mobilesam.detectors.onnx_layouts import LAYOUTS, open_detector
+from mobilesam.segment.everything.objects import POINT_OBJECTNESS, Found, gap_grids
+from mobilesam.segment.everything.search import segment_everything, stream_everything
 from tests.onnx_detectors import constant_detector, layout_outputs
 from tests.photographs import cat
 
@@ -116,7 +116,7 @@ def test_no_mask_comes_twice(pocket: Model) -> None:
 
 
 def test_the_hybrid_goes_on_where_no_mask_lies(pocket: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mobilesam.everything.objects.LARGEST", 1.0)  # the face is large
+    monkeypatch.setattr("mobilesam.segment.everything.objects.LARGEST", 1.0)  # the face is large
     image = cat()
     options = EverythingOptions(sampler="hybrid", max_prompts=64, points_per_side=16, **LOOSE)
     objects = pocket.everything(image, EverythingOptions(sampler="objects", **LOOSE), detector=Fixed([FACE]))

@@ -6,9 +6,9 @@ import numpy as np
 
 from mobilesam.core.rle import Rle, mask_to_rle
 from mobilesam.core.types import Prompt
-from mobilesam.formats.overlay import draw_numbered
-from mobilesam.predictor import Model
-from mobilesam.results import draw_results
+from mobilesam.draw.overlay import draw_numbered
+from mobilesam.segment.model import Model
+from mobilesam.segment.results import draw_results
 
 GREY = np.full((240, 320, 3), 128, np.uint8)
 

@@ -16,12 +16,12 @@ from mobilesam import ConfigError, EverythingOptions, Model, WeightsError, load
 from mobilesam.cli.main import run
 from mobilesam.core.boxes import box_ious
 from mobilesam.core.preprocess import preprocess
+from mobilesam.detectors.base import DetectorProposer, proposer_for, select_proposals
+from mobilesam.detectors.own import open_own_detector
 from mobilesam.networks.build import build_detector
 from mobilesam.networks.checkpoints import load_tensors
 from mobilesam.networks.configs import DETECTORS
-from mobilesam.proposals import DetectorProposer, proposer_for, select_proposals
 from mobilesam.runtimes.onnx import detector_names
-from mobilesam.runtimes.own_detector import open_own_detector
 from mobilesam.train.boxes import score_held_out, train_boxes
 from mobilesam.train.data import BoxSamples, split_sets
 from mobilesam.train.finish import finish
@@ -149,7 +149,7 @@ def test_a_run_starts_from_the_shipped_weights(data: Path) -> None:
 
 def test_the_shipped_recipe_starts_as_yolox(shared: Path) -> None:
     """The published file's own boxes and objectness, and frozen first layers."""
-    from mobilesam.runtimes.detectors import decode_yolox
+    from mobilesam.detectors.onnx_layouts import decode_yolox
 
     recipe = read_recipe(ROOT / "recipes" / "detector-nano.toml")
     network = start_detector(recipe, shared)

@@ -28,9 +28,9 @@ from mobilesam import (
 )
 from mobilesam.core.resize import smooth_taps
 from mobilesam.core.types import Embedding
-from mobilesam.runtimes.owl import OwlDetector
-from mobilesam.runtimes.owl_inputs import MOST_SHRINKING, Preparation, shrink_to_square
-from mobilesam.segment_text import find_boxes
+from mobilesam.detectors.owl import OwlDetector
+from mobilesam.detectors.owl_inputs import MOST_SHRINKING, Preparation, shrink_to_square
+from mobilesam.segment.text import find_boxes
 from tests.onnx_detectors import constant_detector
 from tests.owl_networks import SIDE, TOKENS, TinyOwl
 from tests.photographs import cat
@@ -149,7 +149,7 @@ def test_very_long_images_are_prepared_in_bounded_work() -> None:
 def test_sizes_as_configs_write_them(
     owls: dict[str, TinyOwl], tmp_path: Path, config: dict, wanted: tuple[int, int]
 ) -> None:
-    from mobilesam.runtimes.owl_inputs import read_preparation
+    from mobilesam.detectors.owl_inputs import read_preparation
 
     path = owls["owlvit"].folder / "preprocessor_config.json"
     (tmp_path / "p.json").write_text(json.dumps(json.loads(path.read_text()) | config))

@@ -396,9 +396,9 @@ def test_the_head_starts_as_yoloxs(shared: Path) -> None:
     """The published file's own boxes and objectness, from its own features."""
     import onnxruntime
 
+    from mobilesam.detectors.onnx_layouts import decode_yolox
     from mobilesam.networks.build import build_network
     from mobilesam.networks.yolox import YoloxNano
-    from mobilesam.runtimes.detectors import decode_yolox
     from mobilesam.train.start import read_yolox_features, read_yolox_head
 
     path = shared / "weights" / "yolox_nano.onnx"

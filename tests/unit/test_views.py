@@ -15,7 +15,7 @@ from mobilesam.core.types import MULTIMASK, DecoderInputs, Prompt
 from mobilesam.core.views import BEYOND, WHOLE, Views
 from mobilesam.networks.pocket_decoder import end_at_box
 from mobilesam.networks.sam import Sam
-from mobilesam.predictor import Model
+from mobilesam.segment.model import Model
 from mobilesam.train.masks import for_prompts
 from tests.parity.test_fast_paths import network_with
 

@@ -17,12 +17,12 @@ from mobilesam.cli.options import load_model, model_options
 from mobilesam.cli.progress import bar_stream
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.metrics import OBJECT_SIZES, RECALL_LIMITS
+from mobilesam.detectors.base import proposer_for
 from mobilesam.evaluate.clicks import CLICKS, TARGETS, score_clicks
 from mobilesam.evaluate.kinds import KINDS
 from mobilesam.evaluate.prompted import PromptedScores, score_nested, score_prompted
 from mobilesam.evaluate.sets import SMALLEST_OBJECT
-from mobilesam.everything.options import SAMPLERS, EverythingOptions
-from mobilesam.proposals import proposer_for
+from mobilesam.segment.everything.options import SAMPLERS, EverythingOptions
 from mobilesam.storage.atomic import refuse_existing
 
 if TYPE_CHECKING:

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from mobilesam.annotate.everything_files import ENDINGS, FOLDER, KINDS, encode, search_file
+from mobilesam.annotate.segment_files import Outcome, Settings, Source, each_outcome, outcomes_to_document
 from mobilesam.cli.images import (
     STANDARD_STREAM,
     exit_code,
@@ -20,13 +22,11 @@ from mobilesam.cli.images import (
 from mobilesam.cli.options import NumberType, load_model, model_options
 from mobilesam.cli.progress import SearchProgress
 from mobilesam.core.text import printable
-from mobilesam.everything.options import SAMPLERS, EverythingOptions
-from mobilesam.everything_files import ENDINGS, FOLDER, KINDS, encode, search_file
+from mobilesam.detectors.base import Proposer, proposer_for
 from mobilesam.formats.image import MAX_PIXELS, read_image
 from mobilesam.formats.image_bytes import shown
-from mobilesam.predictor import Model
-from mobilesam.proposals import Proposer, proposer_for
-from mobilesam.segment_files import Outcome, Settings, Source, each_outcome, outcomes_to_document
+from mobilesam.segment.everything.options import SAMPLERS, EverythingOptions
+from mobilesam.segment.model import Model
 
 DEFAULT_SAVE = "overlay,sa1b"
 SEARCH_OPTIONS = (

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 
+from mobilesam.annotate.segment_files import Outcome, Source, find_sources
 from mobilesam.core.text import printable
 from mobilesam.formats.image_bytes import read_limited, shown
-from mobilesam.segment_files import Outcome, Source, find_sources
 
 PARTIAL_EXIT = 5
 STANDARD_STREAM = "-"

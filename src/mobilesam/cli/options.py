@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mobilesam.predictor import Model, load
+from mobilesam.segment.model import Model, load
 from mobilesam.weights import DEFAULT_MODEL, entry_of
 
 

@@ -9,6 +9,19 @@ from typing import Any
 
 import click
 
+from mobilesam.annotate.segment_files import (
+    KINDS,
+    PER_OBJECT,
+    ByPrompts,
+    ByText,
+    Outcome,
+    Question,
+    Settings,
+    Source,
+    encode,
+    outcomes_to_document,
+    segment_each,
+)
 from mobilesam.cli.images import (
     STANDARD_STREAM,
     exit_code,
@@ -26,25 +39,12 @@ from mobilesam.core.prompts import ValidPrompt, names_with, validate_prompt
 from mobilesam.core.ranges import check_whole_number
 from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
+from mobilesam.draw.overlay import draw_ruler
 from mobilesam.formats.image import MAX_PIXELS, image_to_png, read_image, read_mask
 from mobilesam.formats.image_bytes import shown
-from mobilesam.formats.overlay import draw_ruler
 from mobilesam.formats.prompt_file import PromptFile, read_prompts
-from mobilesam.predictor import Model
-from mobilesam.segment_files import (
-    KINDS,
-    PER_OBJECT,
-    ByPrompts,
-    ByText,
-    Outcome,
-    Question,
-    Settings,
-    Source,
-    encode,
-    outcomes_to_document,
-    segment_each,
-)
-from mobilesam.segment_text import TextOptions, load_text_model
+from mobilesam.segment.model import Model
+from mobilesam.segment.text import TextOptions, load_text_model
 from mobilesam.storage.atomic import write_bytes
 
 DEFAULT_SAVE = "mask,overlay"

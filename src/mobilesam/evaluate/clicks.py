@@ -14,7 +14,7 @@ from mobilesam.core.rle import rle_to_mask
 from mobilesam.core.types import Embedding, Prompt
 from mobilesam.evaluate.sets import SMALLEST_OBJECT, Progress, countable, read_countable
 from mobilesam.formats.coco import read_photograph
-from mobilesam.predictor import Model
+from mobilesam.segment.model import Model
 
 CLICKS = 5
 TARGETS = (0.8, 0.85, 0.9)  # IoUs whose number of clicks is told

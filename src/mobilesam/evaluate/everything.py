@@ -22,10 +22,10 @@ from mobilesam.core.boxes import xywh_to_xyxy
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.metrics import OBJECT_SIZES, RecallCounts, boxes_ious, count_found, mask_ious
 from mobilesam.evaluate.sets import Progress
-from mobilesam.everything.options import EverythingOptions
 from mobilesam.formats.coco import Photograph, read_instances, read_photograph
-from mobilesam.predictor import Model
-from mobilesam.segment_everything import Detector
+from mobilesam.segment.everything.options import EverythingOptions
+from mobilesam.segment.everything.search import Detector
+from mobilesam.segment.model import Model
 
 Recall = dict[str, dict[int, float]]  # by size of object, then by how many masks may count
 
@@ -108,7 +108,7 @@ def score_everything(
         model: what is scored.
         folder: with ``instances.json`` and ``images/``.
         searches: what is compared, by name, such as grids of several sizes.
-        detector: what finds boxes, see :func:`mobilesam.proposals.proposer_for`.
+        detector: what finds boxes, see :func:`mobilesam.detectors.base.proposer_for`.
         limit: only so many photographs, the first ones.
         progress: called after each search of a photograph with how many are done, and of how many.
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from mobilesam.core.arrays import Image
 from mobilesam.core.metrics import RECALL_LIMITS, RECALL_THRESHOLDS
 from mobilesam.core.rle import rle_to_mask
+from mobilesam.draw.overlay import BACKGROUND_COLOUR, FOREGROUND_COLOUR, draw_overlay
 from mobilesam.evaluate.everything import EverythingScores, PhotographScore
 from mobilesam.evaluate.report import COLUMNS, ROWS, draw_tiles, pick
 from mobilesam.formats.coco import Instance, Photograph, read_photograph
 from mobilesam.formats.image import image_to_png
-from mobilesam.formats.overlay import BACKGROUND_COLOUR, FOREGROUND_COLOUR, draw_overlay
 from mobilesam.storage.atomic import write_bytes
 
 FOUND, MISSED = FOREGROUND_COLOUR, BACKGROUND_COLOUR

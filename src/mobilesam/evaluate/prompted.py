@@ -22,7 +22,7 @@ from mobilesam.core.rle import Rle, mask_to_rle, rle_to_mask
 from mobilesam.evaluate.kinds import KINDS
 from mobilesam.evaluate.sets import SMALLEST_OBJECT, Progress, countable, read_countable
 from mobilesam.formats.coco import Photograph, read_photograph
-from mobilesam.predictor import Model
+from mobilesam.segment.model import Model
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from mobilesam.core.arrays import Image
 from mobilesam.core.errors import missing_extra
 from mobilesam.core.metrics import CALIBRATION_BINS, reliability
 from mobilesam.core.rle import rle_to_mask
+from mobilesam.draw.overlay import draw_overlay, line_width, outline
 from mobilesam.evaluate.kinds import KINDS
 from mobilesam.evaluate.prompted import ObjectScore, PromptedScores
 from mobilesam.formats.coco import Photograph, read_photograph
 from mobilesam.formats.image import image_to_png
-from mobilesam.formats.overlay import draw_overlay, line_width, outline
 from mobilesam.storage.atomic import refuse_existing, write_bytes
 
 COLUMNS = 8

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mobilesam.compat.segment_anything.batched_input import check_batched_input
 from mobilesam.core.arrays import Size
 from mobilesam.core.postprocess import MASK_THRESHOLD
 from mobilesam.core.preprocess import PIXEL_MEAN, PIXEL_STD, padded_size
 from mobilesam.core.prompts import LOW_RES_PER_GRID, mask_tokens_of
 from mobilesam.core.types import MULTIMASK, DecoderInputs
 from mobilesam.core.views import REDUCED, Views
-from mobilesam.networks.batched_input import check_batched_input
 from mobilesam.networks.mask_decoder import MaskDecoder
 from mobilesam.networks.objectness import ObjectnessHead
 from mobilesam.networks.pocket import resize

@@ -18,9 +18,9 @@ from pathlib import Path
 from mobilesam.core.arrays import NamedArrays
 from mobilesam.core.errors import ConfigError, DeadlineError, LimitError, WeightsError, WeightsWarning
 from mobilesam.core.text import printable
-from mobilesam.formats.onnx_graph import OnnxDamaged, external_tensor
 from mobilesam.runtimes.onnx import OUT_OF_MEMORY, PROVIDERS, ort
 from mobilesam.runtimes.threads import session_threads
+from mobilesam.weights.onnx_graph import OnnxDamaged, external_tensor
 from mobilesam.weights.reading import open_weights
 
 MAX_BYTES = 2**30  # of a file, before it is read; protobuf itself ends at twice that

@@ -17,12 +17,12 @@ from safetensors.numpy import load as load_safetensors
 
 from mobilesam.core.errors import ConfigError, WeightsError
 from mobilesam.core.version import __version__
-from mobilesam.formats.onnx_graph import is_onnx
-from mobilesam.formats.torch_file import MAX_BYTES, is_old_torch_file, read_torch_file
 from mobilesam.weights.checksum import is_published
 from mobilesam.weights.folders import how_to_get, weights_path
+from mobilesam.weights.onnx_graph import is_onnx
 from mobilesam.weights.recognition import describe_mismatch, recognise_network
 from mobilesam.weights.registry import ENTRIES, WeightsEntry
+from mobilesam.weights.torch_file import MAX_BYTES, is_old_torch_file, read_torch_file
 
 MAX_HEADER = 2**20  # of a safetensors file; one of SAM ViT-H has 70 KB
 DATA_PARALLEL_PREFIX = "module."  # which PyTorch's data-parallel training puts before every name

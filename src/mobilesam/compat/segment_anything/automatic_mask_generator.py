@@ -16,9 +16,9 @@ from mobilesam.core.boxes import inclusive, mask_to_box, non_maximum_suppression
 from mobilesam.core.regions import remove_small_regions
 from mobilesam.core.rle import dict_to_rle, rle_to_mask
 from mobilesam.core.types import FoundMask
-from mobilesam.everything.options import EverythingOptions
-from mobilesam.predictor import Model
-from mobilesam.segment_everything import segment_everything
+from mobilesam.segment.everything.options import EverythingOptions
+from mobilesam.segment.everything.search import segment_everything
+from mobilesam.segment.model import Model
 
 if TYPE_CHECKING:
     from mobilesam.networks.sam import Sam
@@ -30,7 +30,7 @@ class SamAutomaticMaskGenerator:
     """Segments everything in an image; signature, defaults, attributes and records are segment_anything's.
 
     The masks are the same; only the order of work differs, see
-    :mod:`mobilesam.segment_everything`. ``points_per_batch`` is taken and not needed:
+    :mod:`mobilesam.segment.everything.search`. ``points_per_batch`` is taken and not needed:
     batches are as large as is fastest, whatever the memory. Every argument is an attribute
     that may be changed between images, but for ``model``, which is ``predictor.model``, and
     ``points_per_side``, which becomes ``point_grids``.
@@ -113,7 +113,7 @@ class SamAutomaticMaskGenerator:
 
     @property
     def options(self) -> EverythingOptions:
-        """What the attributes mean to :func:`mobilesam.segment_everything.segment_everything`."""
+        """What the attributes mean to :func:`mobilesam.segment.everything.search.segment_everything`."""
         grid = self.sampler == "grid"
         return EverythingOptions(
             sampler=self.sampler,

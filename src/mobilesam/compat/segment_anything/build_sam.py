@@ -45,7 +45,7 @@ sam_model_registry: dict[str, Callable[..., Sam]] = {
 
 def _build(name: str, checkpoint: str | Path | None) -> Sam:
     try:
-        from mobilesam.compat.segment_anything_torch import build_sam
+        from mobilesam.compat.segment_anything.torch_part import build_sam
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

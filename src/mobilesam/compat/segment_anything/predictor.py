@@ -28,7 +28,7 @@ from mobilesam.core.prompts import (
 )
 from mobilesam.core.types import Prompt
 from mobilesam.formats.image import read_image
-from mobilesam.predictor import Model
+from mobilesam.segment.model import Model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,7 +67,7 @@ class SamPredictor:
         model = sam_model if isinstance(sam_model, Model) else network_to_model(sam_model)
         self._runtime: Any = model.runtime
         if self._runtime.name == "torch":  # embeddings and masks then are tensors that stay on its device
-            from mobilesam.compat.segment_anything_torch import model_to_tensor_runtime
+            from mobilesam.compat.segment_anything.torch_part import model_to_tensor_runtime
 
             self._runtime = model_to_tensor_runtime(model)
         self.transform = ResizeLongestSide(self._runtime.prompt_size)
@@ -303,7 +303,7 @@ def network_to_model(network: Sam) -> Model:
         raise ConfigError(
             f"sam_model: is a {type(network).__name__}; give mobilesam.load(...) or sam_model_registry[...](...)"
         )
-    from mobilesam.compat.segment_anything_torch import network_to_model
+    from mobilesam.compat.segment_anything.torch_part import network_to_model
 
     return network_to_model(network)
 
@@ -311,7 +311,7 @@ def network_to_model(network: Sam) -> Model:
 def _torch_part(what: str) -> Any:
     """Return the module that needs PyTorch, which ``what`` is about to use."""
     try:
-        return import_module("mobilesam.compat.segment_anything_torch")
+        return import_module("mobilesam.compat.segment_anything.torch_part")
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

@@ -14,7 +14,7 @@ from PIL import ImageDraw, ImageFont, ImageShow
 
 from mobilesam.core.arrays import Image, Mask
 from mobilesam.core.errors import ConfigError, OutputError
-from mobilesam.formats.overlay import COLOURS, draw_overlay, line_width
+from mobilesam.draw.overlay import COLOURS, draw_overlay, line_width
 
 FORMATS = {
     ".jpg": "JPEG",

@@ -13,7 +13,7 @@ from mobilesam.core.arrays import ArrayLike, Mask, Size
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.polygons import Polygon, mask_to_polygons, polygons_to_ring
 from mobilesam.core.rle import Rle
-from mobilesam.results import SegmentedMask
+from mobilesam.segment.results import SegmentedMask
 
 OUTLINE_TOLERANCE = 1.0  # pixels that simplifying may move an outline
 

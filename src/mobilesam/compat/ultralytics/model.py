@@ -29,8 +29,8 @@ from mobilesam.core.arrays import ArrayLike
 from mobilesam.core.errors import ConfigError, missing_extra
 from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
-from mobilesam.predictor import Model, load
-from mobilesam.results import Segmentation
+from mobilesam.segment.model import Model, load
+from mobilesam.segment.results import Segmentation
 from mobilesam.weights import read_weights
 
 if TYPE_CHECKING:

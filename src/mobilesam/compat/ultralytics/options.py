@@ -12,7 +12,7 @@ import numpy as np
 
 from mobilesam.core.arrays import ArrayLike
 from mobilesam.core.errors import ConfigError
-from mobilesam.everything.options import SAMPLERS, EverythingOptions
+from mobilesam.segment.everything.options import SAMPLERS, EverythingOptions
 
 OPTIONAL_BOOLEANS = ("multimask_output",)
 PARTS = (

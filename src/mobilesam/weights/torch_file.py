@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from mobilesam.core.errors import WeightsError
-from mobilesam.formats.tensor_pickle import PickleRefused, read_tensor_pickle
+from mobilesam.weights.tensor_pickle import PickleRefused, read_tensor_pickle
 
 MAX_BYTES = 4 * 2**30
 MAX_DIRECTORY = 2**20  # a checkpoint of SAM ViT-H has 60 KB

@@ -1,9 +1,9 @@
 """Segment everything in an image: ask at many places, keep the good masks once.
 
 Where to ask is the sampler's choice: a grid of points (SAM's appendix B,
-:mod:`mobilesam.everything.grid`), a detector's boxes (MobileSAMv2), or boxes and then points where
-none was found (:mod:`mobilesam.everything.objects`). Which masks stay is
-:mod:`mobilesam.everything.masks`.
+:mod:`mobilesam.segment.everything.grid`), a detector's boxes (MobileSAMv2), or boxes and then points where
+none was found (:mod:`mobilesam.segment.everything.objects`). Which masks stay is
+:mod:`mobilesam.segment.everything.masks`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pathlib import Path
 from mobilesam.core.arrays import ArrayLike, Image
 from mobilesam.core.grids import generate_crop_boxes
 from mobilesam.core.types import FoundMask
-from mobilesam.everything.grid import clean_all, search_crop, suppress_between_crops
-from mobilesam.everything.masks import Batch, clean, suppress
-from mobilesam.everything.objects import Found, search_gaps, search_objects
-from mobilesam.everything.options import HYBRID_BOXES, Clock, EverythingOptions
+from mobilesam.detectors.base import HeadProposer, Proposer, proposer_for
 from mobilesam.formats.image import MAX_PIXELS, read_image
-from mobilesam.predictor import Model, load
-from mobilesam.proposals import HeadProposer, Proposer, proposer_for
-from mobilesam.results import Everything
+from mobilesam.segment.everything.grid import clean_all, search_crop, suppress_between_crops
+from mobilesam.segment.everything.masks import Batch, clean, suppress
+from mobilesam.segment.everything.objects import Found, search_gaps, search_objects
+from mobilesam.segment.everything.options import HYBRID_BOXES, Clock, EverythingOptions
+from mobilesam.segment.model import Model, load
+from mobilesam.segment.results import Everything
 
 Progress = Callable[[int, int], None]
 Detector = str | Path | Model | Proposer | None
@@ -44,7 +44,7 @@ def segment_everything(
         model: what segments.
         image: as :meth:`mobilesam.Model.embed` takes it.
         options: how the image is searched.
-        detector: what finds boxes, see :func:`mobilesam.proposals.proposer_for`.
+        detector: what finds boxes, see :func:`mobilesam.detectors.base.proposer_for`.
         max_pixels: greatest height times width.
         progress: called with how many prompts are done, and of how many.
 

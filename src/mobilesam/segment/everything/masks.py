@@ -22,8 +22,8 @@ from mobilesam.core.prompts import FOREGROUND, PAD
 from mobilesam.core.regions import remove_small_regions
 from mobilesam.core.rle import rle_to_mask, window_to_rle
 from mobilesam.core.types import DecoderInputs, Embedding, FoundMask
-from mobilesam.everything.options import EverythingOptions
-from mobilesam.predictor import Model
+from mobilesam.segment.everything.options import EverythingOptions
+from mobilesam.segment.model import Model
 
 SLOTS = 2  # of a prompt: a point and its pad, or the corners of a box
 STABILITY_MARGIN = 0.01  # by how much low-resolution stability may be wrong

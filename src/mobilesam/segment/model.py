@@ -8,7 +8,16 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from mobilesam.batches import (
+from mobilesam.core.arrays import ArrayLike, Image, NamedArrays
+from mobilesam.core.errors import ConfigError, ImageWarning, PromptError, PromptWarning
+from mobilesam.core.geometry import input_size_of
+from mobilesam.core.preprocess import preprocess
+from mobilesam.core.prompts import ValidPrompt, names_with, validate_prompt
+from mobilesam.core.types import SAM_THRESHOLDS, Embedding, MaskThresholds, Prompt
+from mobilesam.formats.image import MAX_PIXELS, read_image
+from mobilesam.runtimes.base import Runtime
+from mobilesam.runtimes.load import load_runtime
+from mobilesam.segment.batches import (
     as_prompts,
     decode_prompts,
     encode_images,
@@ -17,22 +26,13 @@ from mobilesam.batches import (
     pair_prompts,
     prompts_at_once,
 )
-from mobilesam.core.arrays import ArrayLike, Image, NamedArrays
-from mobilesam.core.errors import ConfigError, ImageWarning, PromptError, PromptWarning
-from mobilesam.core.geometry import input_size_of
-from mobilesam.core.preprocess import preprocess
-from mobilesam.core.prompts import ValidPrompt, names_with, validate_prompt
-from mobilesam.core.types import SAM_THRESHOLDS, Embedding, MaskThresholds, Prompt
-from mobilesam.formats.image import MAX_PIXELS, read_image
-from mobilesam.results import Everything, Segmentation, TextMatches
-from mobilesam.runtimes.base import Runtime
-from mobilesam.runtimes.load import load_runtime
+from mobilesam.segment.results import Everything, Segmentation, TextMatches
 from mobilesam.weights import DEFAULT_MODEL, entry_of
 
 if TYPE_CHECKING:
-    from mobilesam.everything.options import EverythingOptions
-    from mobilesam.segment_everything import Detector
-    from mobilesam.segment_text import TextDetector, TextOptions
+    from mobilesam.segment.everything.options import EverythingOptions
+    from mobilesam.segment.everything.search import Detector
+    from mobilesam.segment.text import TextDetector, TextOptions
 
 
 def load(
@@ -300,9 +300,9 @@ class Model:
         max_pixels: int = MAX_PIXELS,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Everything:
-        """Segment everything in an image; see :func:`mobilesam.segment_everything.segment_everything`."""
-        from mobilesam.everything.options import EverythingOptions
-        from mobilesam.segment_everything import segment_everything
+        """Segment everything in an image; see :func:`mobilesam.segment.everything.search.segment_everything`."""
+        from mobilesam.segment.everything.options import EverythingOptions
+        from mobilesam.segment.everything.search import segment_everything
 
         return segment_everything(
             self,
@@ -361,7 +361,7 @@ class Model:
             >>> [(result.label, result.text_score, result.mask.shape) for result in found]
             [('a wall', 0.9, (60, 80))]
         """
-        from mobilesam.segment_text import TextOptions, segment_text
+        from mobilesam.segment.text import TextOptions, segment_text
 
         self._check(embedding, "embedding", None)
         return segment_text(

@@ -1,7 +1,7 @@
 """Segment what texts name: a network finds boxes for the texts, the model turns each box into a mask.
 
 The network that finds the boxes is a plug-in. What is needed of it is :class:`TextDetector`, and
-nothing else of it is known here; :mod:`mobilesam.runtimes.owl` has one for OWL-ViT and OWLv2.
+nothing else of it is known here; :mod:`mobilesam.detectors.owl` has one for OWL-ViT and OWLv2.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from mobilesam.core.phrases import check_texts
 from mobilesam.core.postprocess import visible_part
 from mobilesam.core.ranges import check_number, check_whole_number
 from mobilesam.core.types import Embedding, Prompt
-from mobilesam.everything.objects import Found
-from mobilesam.everything.options import MAX_BOXES
-from mobilesam.predictor import Model
-from mobilesam.proposals import select_proposals
-from mobilesam.results import TextMatches
+from mobilesam.detectors.base import select_proposals
+from mobilesam.detectors.owl import open_owl
 from mobilesam.runtimes.onnx_file import SECONDS
-from mobilesam.runtimes.owl import open_owl
+from mobilesam.segment.everything.objects import Found
+from mobilesam.segment.everything.options import MAX_BOXES
+from mobilesam.segment.model import Model
+from mobilesam.segment.results import TextMatches
 
 
 class TextDetector(Protocol):

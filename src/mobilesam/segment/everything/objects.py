@@ -15,17 +15,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from mobilesam.batches import prompts_at_once
 from mobilesam.core.arrays import Logits, Mask, Points
 from mobilesam.core.geometry import to_input_frame
 from mobilesam.core.grids import build_point_grid, spread_order
 from mobilesam.core.postprocess import MASK_THRESHOLD, visible_part
 from mobilesam.core.prompts import BOX_CORNERS
 from mobilesam.core.types import MULTIMASK, SINGLE_MASK, DecoderInputs, Embedding
-from mobilesam.everything.masks import SLOTS, Batch, decode_good, point_inputs
-from mobilesam.everything.options import Clock, EverythingOptions
-from mobilesam.predictor import Model
-from mobilesam.proposals import Proposals, Proposer, select_proposals
+from mobilesam.detectors.base import Proposals, Proposer, select_proposals
+from mobilesam.segment.batches import prompts_at_once
+from mobilesam.segment.everything.masks import SLOTS, Batch, decode_good, point_inputs
+from mobilesam.segment.everything.options import Clock, EverythingOptions
+from mobilesam.segment.model import Model
 
 POINT_OBJECTNESS = 0.1  # of a point: how likely boxes are that rank with it; measured for pocket, on COCO
 LARGEST = 0.1  # part of the image; what lies in a larger mask may still be something of its own

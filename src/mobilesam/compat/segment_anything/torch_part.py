@@ -11,19 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mobilesam.batches import prompts_at_once
 from mobilesam.compat.errors import ImageAssertionError
+from mobilesam.compat.segment_anything.batched_input import check_size as check_size
 from mobilesam.core.arrays import NamedArrays, Pixels, Size
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.preprocess import PIXEL_MEAN, PIXEL_STD, padded_size
 from mobilesam.core.types import DecoderInputs
-from mobilesam.networks.batched_input import check_size as check_size
 from mobilesam.networks.build import build_network
 from mobilesam.networks.checkpoints import load_tensors
 from mobilesam.networks.sam import Sam, enlarge, normalise
-from mobilesam.predictor import Model
 from mobilesam.runtimes.base import Runtime
 from mobilesam.runtimes.torch import TorchRuntime
+from mobilesam.segment.batches import prompts_at_once
+from mobilesam.segment.model import Model
 from mobilesam.weights import read_tensors
 
 

@@ -16,7 +16,7 @@ from mobilesam.weights import WeightsEntry, read_detector, read_tensors, weights
 
 
 class OwnDetector:
-    """A detector that stands beside :class:`mobilesam.runtimes.detectors.Detector`.
+    """A detector that stands beside :class:`mobilesam.detectors.onnx_layouts.Detector`.
 
     Args:
         runtime: its graph with its weights.

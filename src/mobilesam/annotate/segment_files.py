@@ -23,9 +23,9 @@ from mobilesam.core.types import Embedding, Prompt
 from mobilesam.formats.image import MAX_PIXELS, image_to_png, read_image
 from mobilesam.formats.image_folder import FoundImage, find_images, resolved
 from mobilesam.formats.prompt_file import prompt_to_record
-from mobilesam.predictor import Model
-from mobilesam.results import Segmentation, draw_results, results_to_coco
-from mobilesam.segment_text import TextDetector, TextOptions, segment_text
+from mobilesam.segment.model import Model
+from mobilesam.segment.results import Segmentation, draw_results, results_to_coco
+from mobilesam.segment.text import TextDetector, TextOptions, segment_text
 from mobilesam.storage.atomic import write_bytes
 
 KINDS = ("mask", "overlay", "cutout", "coco", "polygons", "npz")

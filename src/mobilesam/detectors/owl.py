@@ -15,9 +15,8 @@ import numpy as np
 from mobilesam.core.arrays import Image
 from mobilesam.core.errors import ConfigError, WeightsError, missing_extra
 from mobilesam.core.text import printable
-from mobilesam.runtimes.detectors import middles_to_corners
-from mobilesam.runtimes.onnx_file import SECONDS, OnnxFile, open_onnx_file
-from mobilesam.runtimes.owl_inputs import (
+from mobilesam.detectors.onnx_layouts import middles_to_corners
+from mobilesam.detectors.owl_inputs import (
     PREPARATION_FILE,
     SHOWN,
     TOKENIZER_FILE,
@@ -27,6 +26,7 @@ from mobilesam.runtimes.owl_inputs import (
     Tokens,
     read_preparation,
 )
+from mobilesam.runtimes.onnx_file import SECONDS, OnnxFile, open_onnx_file
 from mobilesam.weights import how_to_get_text_model, text_model_folder
 
 NETWORK_FILES = (  # the first that is there

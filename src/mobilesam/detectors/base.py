@@ -17,9 +17,9 @@ import numpy as np
 from mobilesam.core.boxes import clip_boxes, non_maximum_suppression
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.types import Embedding
-from mobilesam.predictor import Model, load
-from mobilesam.runtimes.detectors import Detector, open_detector
-from mobilesam.runtimes.own_detector import OwnDetector, open_own_detector
+from mobilesam.detectors.onnx_layouts import Detector, open_detector
+from mobilesam.detectors.own import OwnDetector, open_own_detector
+from mobilesam.segment.model import Model, load
 from mobilesam.weights import DEFAULT_MODEL, entry_of
 
 LEAST_SIDE = 1.0  # of a box, in pixels of the image
@@ -78,8 +78,8 @@ class DetectorProposer:
     """A stand-alone detector.
 
     Args:
-        detector: from :func:`mobilesam.runtimes.detectors.open_detector` or
-            :func:`mobilesam.runtimes.own_detector.open_own_detector`.
+        detector: from :func:`mobilesam.detectors.onnx_layouts.open_detector` or
+            :func:`mobilesam.detectors.own.open_own_detector`.
     """
 
     def __init__(self, detector: Detector | OwnDetector) -> None:
@@ -100,7 +100,7 @@ def proposer_for(
         detector: None for the model's own head, or ``pocket``'s where it has none; a model with a
             head or its name; ``detector_nano``; an .onnx file, or a .safetensors file that
             ``mobilesam train boxes`` made; or a :class:`Proposer` of your own.
-        layout: of the file's outputs, see ``mobilesam.runtimes.detectors.LAYOUTS``; found out where None.
+        layout: of the file's outputs, see ``mobilesam.detectors.onnx_layouts.LAYOUTS``; found out where None.
 
     Raises:
         ConfigError: for a model without a head, or an unknown layout.

@@ -21,10 +21,10 @@ from mobilesam.core.ranges import check_whole_number
 from mobilesam.core.regions import remove_small_regions
 from mobilesam.core.rle import Rle, mask_to_rle, rle_to_mask
 from mobilesam.core.types import Embedding, FoundMask
+from mobilesam.draw.cutout import cut_out
+from mobilesam.draw.overlay import draw_numbered, draw_overlay
 from mobilesam.formats.coco import masks_to_coco
-from mobilesam.formats.cutout import cut_out
 from mobilesam.formats.image import image_to_png
-from mobilesam.formats.overlay import draw_numbered, draw_overlay
 from mobilesam.formats.sa1b import masks_to_sa1b
 
 MAX_IDS = np.iinfo(np.uint16).max

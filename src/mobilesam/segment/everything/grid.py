@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from mobilesam.batches import prompts_at_once
 from mobilesam.core.arrays import Image, Points, Size
 from mobilesam.core.boxes import inclusive, near_crop_edge
 from mobilesam.core.grids import Crop, spread_order
 from mobilesam.core.types import MULTIMASK, Embedding, FoundMask
-from mobilesam.everything.masks import SLOTS, Batch, clean, decode_good, point_inputs, suppress
-from mobilesam.everything.options import Clock, EverythingOptions
-from mobilesam.predictor import Model
+from mobilesam.segment.batches import prompts_at_once
+from mobilesam.segment.everything.masks import SLOTS, Batch, clean, decode_good, point_inputs, suppress
+from mobilesam.segment.everything.options import Clock, EverythingOptions
+from mobilesam.segment.model import Model
 
 
 def search_crop(

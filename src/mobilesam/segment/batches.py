@@ -18,8 +18,8 @@ from mobilesam.core.preprocess import preprocess
 from mobilesam.core.prompts import MAX_PROMPTS, ValidPrompt, prompts_to_decoder_inputs
 from mobilesam.core.text import printable
 from mobilesam.core.types import MULTIMASK, SINGLE_MASK, Embedding, Prompt
-from mobilesam.results import Segmentation
 from mobilesam.runtimes.base import Runtime
+from mobilesam.segment.results import Segmentation
 
 DEFAULT_MEMORY = 2_000_000_000  # bytes; one image or one prompt may take more, where nothing was stated
 FASTEST_IMAGES = 1  # at once on a processor

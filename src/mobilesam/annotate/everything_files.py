@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mobilesam.everything.options import EverythingOptions
+from mobilesam.annotate.segment_files import Settings, Source, check_free, document_to_bytes
+from mobilesam.detectors.base import Proposer
 from mobilesam.formats.image import image_to_png, read_image
-from mobilesam.predictor import Model
-from mobilesam.proposals import Proposer
-from mobilesam.results import Everything
-from mobilesam.segment_everything import Progress
-from mobilesam.segment_files import Settings, Source, check_free, document_to_bytes
+from mobilesam.segment.everything.options import EverythingOptions
+from mobilesam.segment.everything.search import Progress
+from mobilesam.segment.model import Model
+from mobilesam.segment.results import Everything
 from mobilesam.storage.atomic import write_bytes
 
 KINDS = ("overlay", "id-map", "coco", "sa1b", "masks")

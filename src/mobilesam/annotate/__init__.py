@@ -1,0 +1,1 @@
+"""From photos to files of results: sources -> questions -> work -> outputs."""

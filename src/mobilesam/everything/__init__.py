@@ -1,1 +1,0 @@
-"""Segment everything: where to ask, and which of the masks stay. The flow is ``mobilesam.segment_everything``."""

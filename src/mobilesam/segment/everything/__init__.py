@@ -1,0 +1,1 @@
+"""Segment everything: where to ask, and which of the masks stay. The flow is ``mobilesam.segment.everything.search``."""
