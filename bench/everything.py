@@ -70,7 +70,7 @@ def search_plainly(weights: Path, settings: dict[str, Any], watch: Stopwatch) ->
     from torch.nn import functional as F
 
     from mobilesam.core.boxes import mask_to_box, non_maximum_suppression
-    from mobilesam.core.geometry import input_size_of, to_input_frame
+    from mobilesam.core.frame import Frame
     from mobilesam.core.grids import build_point_grid
     from mobilesam.core.preprocess import preprocess
     from mobilesam.core.rle import mask_to_rle
@@ -80,17 +80,17 @@ def search_plainly(weights: Path, settings: dict[str, Any], watch: Stopwatch) ->
     image = photograph()
     network = load_tensors(build_network("vit_t"), load_file(weights), "seeded weights").eval()
     size, side = image.shape[:2], network.image_size
-    inner = input_size_of(size, side)
+    frame = Frame.fit(size, side)
 
     def decode(embedding: dict, points: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         coords = np.zeros((len(points), 2, 2), np.float32)
-        coords[:, 0] = to_input_frame(points, size, inner)
+        coords[:, 0] = frame.to_input(points)
         labels = torch.tensor([1.0, -1.0]).expand(len(points), 2)
         return network.decode(embedding, torch.from_numpy(coords), labels, fold=False)
 
     def enlarge(low_res: torch.Tensor) -> torch.Tensor:
         padded = F.interpolate(low_res, (side, side), mode="bilinear", align_corners=False)
-        visible = padded[..., : inner[0], : inner[1]]
+        visible = padded[..., : frame.input_size[0], : frame.input_size[1]]
         return F.interpolate(visible, size, mode="bilinear", align_corners=False)
 
     encode, decode, enlarge = (

@@ -76,9 +76,7 @@ def test_an_encoder_call_with_several_images(name: str, images: list) -> None:
         assert arrays.keys() == alone.arrays.keys()
         for array in arrays.values():
             assert array.shape[0] == 1 and array.base is None  # keeps nothing of its neighbours
-        together = Embedding(
-            arrays, "seeded", alone.image_size, alone.input_size, alone.original_size, alone.image
-        )
+        together = Embedding(arrays, "seeded", alone.frame, alone.image)
         for prompt in (Prompt(points=[3, 0]), Prompt(box=[0, 0, 6, 1])):
             one, other = model.segment(alone, prompt), model.segment(together, prompt)
             scale = max(1.0, np.abs(one.low_res_masks).max() / 10)  # of seeded logits, which may be large

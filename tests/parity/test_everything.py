@@ -11,7 +11,7 @@ import torch
 
 from mobilesam import ConfigError, EverythingOptions, MobileSamError, Prompt, SamAutomaticMaskGenerator
 from mobilesam.core.boxes import mask_to_box, near_crop_edge, non_maximum_suppression
-from mobilesam.core.geometry import input_size_of
+from mobilesam.core.frame import Frame
 from mobilesam.core.grids import build_point_grid
 from mobilesam.core.postprocess import enlarge_logits, enlarge_masks, enlarge_window, stability_scores
 from mobilesam.core.rle import dict_to_rle, rle_to_mask
@@ -52,12 +52,12 @@ def test_a_window_is_what_the_whole_shows(size: tuple[int, int], seed: int) -> N
     low_res = rng.normal(-6, 1, (256, 256)).astype(np.float32)
     y, x = rng.integers(0, 250, 2)
     low_res[y : y + rng.integers(1, 60), x : x + rng.integers(1, 60)] += 9
-    where = (1024, input_size_of(size, 1024), size)
-    whole = enlarge_logits(low_res[None], *where)[0]
+    frame = Frame.fit(size, 1024)
+    whole = enlarge_logits(low_res[None], frame)[0]
     for level in (-1.0, 0.0, 0.7):
-        mask = enlarge_masks(low_res[None], *where, threshold=level)[0]
+        mask = enlarge_masks(low_res[None], frame, threshold=level)[0]
         np.testing.assert_array_equal(mask, whole > level)
-    enlarged = enlarge_window(low_res, -1.0, *where)
+    enlarged = enlarge_window(low_res, -1.0, frame)
     if enlarged is None:
         assert not (whole > -1).any()
         return

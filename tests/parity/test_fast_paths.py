@@ -98,7 +98,7 @@ def test_efficientvit_sam_looks_at_512_pixels_and_is_asked_in_1024() -> None:
     model = Model(TorchRuntime(network_with("efficientvit_sam_l0", 0)), name="seeded")
     embedding = model.embed(seeded_image(200, 300, 5))
     assert model.runtime.image_size == 512
-    assert (embedding.image_size, embedding.input_size) == (1024, (683, 1024))
+    assert (embedding.frame.side, embedding.frame.input_size) == (1024, (683, 1024))
     assert embedding.image_embedding.shape == (1, 256, 64, 64)
     result = model.segment(embedding, Prompt(points=[[100, 80]]))
     inputs = DecoderInputs(

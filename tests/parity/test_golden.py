@@ -44,7 +44,7 @@ def test_seeded_weights_are_those_of_the_capture(vit_t_weights: dict) -> None:
 
 @pytest.mark.parametrize("number", list(SIZES))
 def test_resized_image(golden: dict, number: int) -> None:
-    from mobilesam.core.geometry import input_size_of
+    from mobilesam.core.frame import input_size_of
     from mobilesam.core.resize import resize_image
 
     image = seeded_image(*SIZES[number], number)

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from mobilesam.core.boxes import mask_to_box
 from mobilesam.core.errors import ConfigError, LimitError, MobileSamError, PromptError
-from mobilesam.core.geometry import input_size_of, to_input_frame
+from mobilesam.core.frame import Frame, input_size_of
 from mobilesam.core.metrics import mask_ious
 from mobilesam.core.polygons import mask_to_polygons
 from mobilesam.core.prompts import mask_to_logits, prompts_to_decoder_inputs, validate_prompt
@@ -39,7 +39,8 @@ arrays = hnp.arrays(
     st.sampled_from([np.float64, np.float32, np.int64, np.uint8, bool, complex, object]),
     hnp.array_shapes(min_dims=0, max_dims=3, max_side=5),
 )
-SIZE, INPUT_SIZE, IMAGE_SIZE = (48, 64), (768, 1024), 1024
+SIZE = (48, 64)
+FRAME = Frame.fit(SIZE, 1024)
 
 
 @given(masks)
@@ -97,14 +98,14 @@ def test_points_come_back_from_the_input_frame(size: tuple[int, int], x: float, 
     point = np.array([[x * size[1], y * size[0]]])
     inner = input_size_of(size, 1024)
     np.testing.assert_allclose(
-        to_input_frame(to_input_frame(point, size, inner), inner, size), point, atol=1e-6
+        Frame(inner, size, 1024).to_input(Frame(size, inner, 1024).to_input(point)), point, atol=1e-6
     )
 
 
 @settings(max_examples=25)
 @given(st.tuples(st.integers(1, 300), st.integers(1, 300)))
 def test_enlarging_keeps_a_constant(size: tuple[int, int]) -> None:
-    for taps, length in zip(enlarging_taps(64, 256, input_size_of(size, 256), size), size, strict=True):
+    for taps, length in zip(enlarging_taps(64, Frame.fit(size, 256)), size, strict=True):
         assert taps.weight.shape[0] == length
         np.testing.assert_allclose(taps.weight.sum(1), 1, atol=1e-5)
         np.testing.assert_allclose(taps.apply(np.full((64, 2), 3, np.float32)), 3, atol=1e-5)
@@ -118,12 +119,10 @@ def test_any_prompt_is_valid_or_a_prompt_error(field: str, value: object, other:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            valid = validate_prompt(
-                Prompt(**fields), SIZE, grid=64, input_size=INPUT_SIZE, image_size=IMAGE_SIZE
-            )
+            valid = validate_prompt(Prompt(**fields), FRAME, grid=64)
         except (PromptError, LimitError):
             return
-        inputs = prompts_to_decoder_inputs([valid], SIZE, INPUT_SIZE)
+        inputs = prompts_to_decoder_inputs([valid], FRAME)
     assert np.isfinite(inputs.point_coords).all()
     assert inputs.point_coords.shape == (1, valid.slots, 2)
     assert inputs.point_labels.shape == (1, valid.slots)
@@ -133,7 +132,7 @@ def test_any_prompt_is_valid_or_a_prompt_error(field: str, value: object, other:
 
 @given(hnp.arrays(bool, SIZE))
 def test_a_mask_prompt_keeps_its_area(mask: np.ndarray) -> None:
-    logits = mask_to_logits(mask, 256, INPUT_SIZE, IMAGE_SIZE)
+    logits = mask_to_logits(mask, 256, FRAME)
     assert logits.shape == (1, 256, 256)
     assert (logits[0, 192:] == -8).all()
     np.testing.assert_array_equal(logits[0, 2:192:4, 2::4] > 0, mask)

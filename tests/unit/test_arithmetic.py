@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from mobilesam.core.boxes import mask_to_box, non_maximum_suppression, xywh_to_xyxy, xyxy_to_xywh
 from mobilesam.core.errors import ConfigError
-from mobilesam.core.geometry import input_size_of, to_input_frame
+from mobilesam.core.frame import Frame, input_size_of
 from mobilesam.core.grids import build_point_grid, spread_order
 from mobilesam.core.metrics import (
     boundary_iou,
@@ -52,7 +52,7 @@ def test_size_rule(size: tuple, wanted: tuple) -> None:
 
 def test_coordinates_scale_with_the_rounded_sides() -> None:
     np.testing.assert_allclose(
-        to_input_frame(np.array([[2048.0, 201.0]]), (201, 2048), (101, 1024)), [[1024, 101]]
+        Frame((201, 2048), (101, 1024), 1024).to_input(np.array([[2048.0, 201.0]])), [[1024, 101]]
     )
 
 
@@ -66,13 +66,13 @@ def test_bilinear_matrix_is_torchs_interpolate(length: int, new: int) -> None:
 @pytest.mark.parametrize("size", [(480, 640), (700, 311), (50, 90)])
 def test_enlarging_is_sams_two_steps(size: tuple) -> None:
     low = np.random.default_rng(1).standard_normal((2, 256, 256)).astype(np.float32)
-    input_size = input_size_of(size, 1024)
+    frame = Frame.fit(size, 1024)
     big = F.interpolate(torch.from_numpy(low)[None], (1024, 1024), mode="bilinear", align_corners=False)
-    big = big[..., : input_size[0], : input_size[1]]
+    big = big[..., : frame.input_size[0], : frame.input_size[1]]
     wanted = F.interpolate(big, size, mode="bilinear", align_corners=False)[0].numpy()
-    got = enlarge_logits(low, 1024, input_size, size)
+    got = enlarge_logits(low, frame)
     np.testing.assert_allclose(got, wanted, atol=3e-4)
-    np.testing.assert_array_equal(enlarge_masks(low, 1024, input_size, size), got > 0)
+    np.testing.assert_array_equal(enlarge_masks(low, frame), got > 0)
 
 
 def test_stability_score_is_the_iou_of_two_thresholds() -> None:
@@ -83,8 +83,16 @@ def test_stability_score_is_the_iou_of_two_thresholds() -> None:
 
 
 def test_padding_is_not_part_of_the_stability_score() -> None:
-    assert visible_part(np.zeros((1, 256, 256), np.float32), 1024, (768, 1024)).shape == (1, 192, 256)
-    assert visible_part(np.zeros((1, 256, 256), np.float32), 1024, (1, 1024)).shape == (1, 1, 256)
+    assert visible_part(np.zeros((1, 256, 256), np.float32), Frame((768, 1024), (768, 1024), 1024)).shape == (
+        1,
+        192,
+        256,
+    )
+    assert visible_part(np.zeros((1, 256, 256), np.float32), Frame((1, 1024), (1, 1024), 1024)).shape == (
+        1,
+        1,
+        256,
+    )
 
 
 def random_masks() -> list[np.ndarray]:

@@ -142,7 +142,7 @@ def test_a_bad_prompt_is_named_before_any_is_decoded(
 
 def test_a_bad_embedding_is_named(pocket: Model) -> None:
     good = pocket.embed(seeded_image(40, 60))
-    other = Embedding(good.arrays, "another", 512, good.input_size, good.original_size, good.image)
+    other = Embedding(good.arrays, "another", good.frame, good.image)
     with pytest.raises(ConfigError, match=r"^embeddings\[1\]: was made by another"):
         pocket.segment_batch([good, other], [[], []])
     with pytest.raises(ConfigError, match=r"^embeddings\[0\]: is a ndarray"):

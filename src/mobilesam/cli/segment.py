@@ -34,6 +34,7 @@ from mobilesam.cli.options import BoxType, Coordinate, NumberType, PointType, lo
 from mobilesam.cli.progress import bar_stream
 from mobilesam.core.arrays import Image, Size
 from mobilesam.core.errors import ImageError, LimitError, PromptError
+from mobilesam.core.frame import Frame
 from mobilesam.core.phrases import check_texts
 from mobilesam.core.prompts import ValidPrompt, names_with, validate_prompt
 from mobilesam.core.ranges import check_whole_number
@@ -308,7 +309,7 @@ def _read(source: Source, max_pixels: int) -> Image:
 def _checked(prompting: _Prompting, size: Size) -> list[ValidPrompt]:
     """Return the points and boxes for an image of (height, width); what is wrong with them is an error here, too."""
     return [
-        validate_prompt(prompt, size, grid=1, input_size=size, image_size=max(size), names=names_with(prefix))
+        validate_prompt(prompt, Frame(size, size, max(size)), grid=1, names=names_with(prefix))
         for prompt, prefix in zip(*prompting(size), strict=True)
     ]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mobilesam.core.arrays import Logits, Masks, Size
+from mobilesam.core.arrays import Logits, Masks
+from mobilesam.core.frame import Frame
 from mobilesam.core.resize import enlarging_taps
 
 MASK_THRESHOLD = 0.0
@@ -12,30 +13,26 @@ ROUNDING = 1e-3  # by how much less than a threshold, as a part of it, logits ca
 STABILITY_OFFSET = 1.0  # SAM's: how far the threshold is moved either way
 
 
-def enlarge_logits(low_res_masks: Logits, image_size: int, input_size: Size, original_size: Size) -> Logits:
-    """Enlarge logits (M, h, w) to the photograph's size, (M, H, W) float32."""
-    rows, columns = enlarging_taps(
-        low_res_masks.shape[-1], image_size, tuple(input_size), tuple(original_size)
-    )
-    out = np.empty((len(low_res_masks), *original_size), np.float32)
+def enlarge_logits(low_res_masks: Logits, frame: Frame) -> Logits:
+    """Enlarge logits (M, h, w) of a frame's square to the image's size, (M, H, W) float32."""
+    rows, columns = enlarging_taps(low_res_masks.shape[-1], frame)
+    out = np.empty((len(low_res_masks), *frame.original_size), np.float32)
     for large, low_res in zip(out, low_res_masks, strict=True):
         across = columns.apply(np.ascontiguousarray(low_res.T))
         large[:] = rows.apply(np.ascontiguousarray(across.T))
     return out
 
 
-def enlarge_window(
-    low_res: Logits, floor: float, image_size: int, input_size: Size, original_size: Size
-) -> tuple[Logits, tuple[int, int]] | None:
+def enlarge_window(low_res: Logits, floor: float, frame: Frame) -> tuple[Logits, tuple[int, int]] | None:
     """Enlarge one mask's logits (h, w) only where they can be above ``floor``.
 
     Enlarging averages neighbours, so a pixel is above the floor only near a low-resolution
-    logit that is: the rest of the photograph is never made.
+    logit that is: the rest of the image is never made.
 
     Returns:
-        Logits (H', W') and the (x, y) of their corner in the photograph; None where no logit is above.
+        Logits (H', W') and the (x, y) of their corner in the image; None where no logit is above.
     """
-    taps = enlarging_taps(low_res.shape[-1], image_size, tuple(input_size), tuple(original_size))
+    taps = enlarging_taps(low_res.shape[-1], frame)
     above = low_res > floor
     filled = [np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))]
     outputs = [
@@ -52,19 +49,12 @@ def enlarge_window(
     return rows.apply(np.ascontiguousarray(narrow.T)), (outputs[1].start, outputs[0].start)
 
 
-def enlarge_masks(
-    low_res_masks: Logits,
-    image_size: int,
-    input_size: Size,
-    original_size: Size,
-    *,
-    threshold: float = MASK_THRESHOLD,
-) -> Masks:
+def enlarge_masks(low_res_masks: Logits, frame: Frame, *, threshold: float = MASK_THRESHOLD) -> Masks:
     """Enlarge logits (M, h, w) to boolean masks (M, H, W), each only where it can be above the threshold."""
-    masks = np.zeros((len(low_res_masks), *original_size), bool)
+    masks = np.zeros((len(low_res_masks), *frame.original_size), bool)
     floor = threshold - abs(threshold) * ROUNDING
     for mask, low_res in zip(masks, low_res_masks, strict=True):
-        enlarged = enlarge_window(low_res, floor, image_size, input_size, original_size)
+        enlarged = enlarge_window(low_res, floor, frame)
         if enlarged is not None:
             logits, (x, y) = enlarged
             height, width = logits.shape
@@ -72,10 +62,9 @@ def enlarge_masks(
     return masks
 
 
-def visible_part(low_res_masks: Logits, image_size: int, input_size: Size) -> Logits:
+def visible_part(low_res_masks: Logits, frame: Frame) -> Logits:
     """Cut the padding off logits (..., h, w); cells that show some of the image stay."""
-    cell = image_size / low_res_masks.shape[-1]
-    height, width = (int(np.ceil(side / cell)) for side in input_size)
+    height, width = frame.grid_size(low_res_masks.shape[-1])
     return low_res_masks[..., :height, :width]
 
 

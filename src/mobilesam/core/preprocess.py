@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mobilesam.core.arrays import Image, Pixels, Size
-from mobilesam.core.geometry import input_size_of
+from mobilesam.core.frame import input_size_of
 from mobilesam.core.resize import resize_image
 
 PIXEL_MEAN = np.array([123.675, 116.28, 103.53], np.float32)  # ImageNet's, in 0..255

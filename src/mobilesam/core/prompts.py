@@ -14,7 +14,7 @@ import numpy as np
 
 from mobilesam.core.arrays import ArrayLike, Box, Labels, Logits, MaskInput, Points, Size, to_numpy
 from mobilesam.core.errors import LimitError, PromptError
-from mobilesam.core.geometry import to_input_frame
+from mobilesam.core.frame import Frame
 from mobilesam.core.types import MULTIMASK, SINGLE_MASK, DecoderInputs, Prompt
 
 FOREGROUND, BACKGROUND, BOX_CORNERS, PAD = 1, 0, (2, 3), -1
@@ -75,11 +75,9 @@ def names_with(prefix: str) -> FieldNames:
 
 def validate_prompt(
     prompt: Prompt,
-    original_size: Size,
+    frame: Frame,
     *,
     grid: int,
-    input_size: Size,
-    image_size: int,
     names: FieldNames | None = None,
     clip_box: bool = True,
 ) -> ValidPrompt:
@@ -87,10 +85,8 @@ def validate_prompt(
 
     Args:
         prompt: as the user gave it; its arrays are not changed.
-        original_size: (height, width) of the image.
+        frame: of the image.
         grid: side of the image embedding's grid, for the mask prompt's size.
-        input_size: (height, width) of the image in the model's input.
-        image_size: side of the model's input.
         names: what messages call the prompt's parts, if not by our own names.
         clip_box: clip a box that reaches outside; segment_anything passes it on as it is.
 
@@ -100,16 +96,14 @@ def validate_prompt(
     """
     names = names or names_with("")
     remarks: list[str] = []
-    points = _check_points(prompt.points, prompt.labels, original_size, names, remarks)
+    points = _check_points(prompt.points, prompt.labels, frame.original_size, names, remarks)
     labels = _check_labels(prompt.labels, len(points), names.labels)
     box = None
     if prompt.box is not None:
-        box = _check_box(prompt.box, original_size, names.box, remarks, clip=clip_box)
+        box = _check_box(prompt.box, frame.original_size, names.box, remarks, clip=clip_box)
     mask_input = None
     if prompt.mask is not None:
-        mask_input = _check_mask(
-            prompt.mask, original_size, grid, input_size, image_size, names.mask, remarks
-        )
+        mask_input = _check_mask(prompt.mask, frame, grid, names.mask, remarks)
     if not len(points) and box is None and mask_input is None:
         raise PromptError(f"{names.prompt}: is empty; give points, a box or a mask")
     if len(points) and not labels.any() and box is None and mask_input is None:
@@ -219,16 +213,8 @@ def _look_normalised(coords: np.ndarray, original_size: Size) -> bool:
     return bool(min(original_size) > 2 and coords.max() <= 1 and coords.min() >= 0 and (coords % 1).any())
 
 
-def _check_mask(
-    mask: ArrayLike,
-    original_size: Size,
-    grid: int,
-    input_size: Size,
-    image_size: int,
-    name: str,
-    remarks: list[str],
-) -> Logits:
-    side = grid * LOW_RES_PER_GRID
+def _check_mask(mask: ArrayLike, frame: Frame, grid: int, name: str, remarks: list[str]) -> Logits:
+    original_size, side = frame.original_size, grid * LOW_RES_PER_GRID
     wanted = f"a boolean mask of {original_size} or float logits of ({side}, {side})"
     array = _array(mask, name, wanted)
     if array.ndim == 3 and array.shape[0] == 1:
@@ -246,15 +232,15 @@ def _check_mask(
     inside = array != 0
     if not inside.any() or inside.all():
         remarks.append(f"{name}: {'covers the whole image' if inside.any() else 'is empty'}")
-    return mask_to_logits(inside, side, input_size, image_size)
+    return mask_to_logits(inside, side, frame)
 
 
-def mask_to_logits(mask: np.ndarray, side: int, input_size: Size, image_size: int) -> Logits:
+def mask_to_logits(mask: np.ndarray, side: int, frame: Frame) -> Logits:
     """Turn a boolean mask of the image (H, W) into mask-prompt logits (1, side, side).
 
     Each cell's logit tells how much of it is object, from -8 to 8; the padding is -8.
     """
-    height, width = (max(1, int(np.ceil(n * side / image_size))) for n in input_size)
+    height, width = frame.grid_size(side)
     part = (
         _area_matrix(mask.shape[0], height) @ mask.astype(np.float32) @ _area_matrix(mask.shape[1], width).T
     )
@@ -272,9 +258,7 @@ def _area_matrix(length: int, new_length: int) -> np.ndarray:
     return (overlap / overlap.sum(1, keepdims=True)).astype(np.float32)
 
 
-def prompts_to_decoder_inputs(
-    prompts: Sequence[ValidPrompt], original_size: Size, input_size: Size
-) -> DecoderInputs:
+def prompts_to_decoder_inputs(prompts: Sequence[ValidPrompt], frame: Frame) -> DecoderInputs:
     """Join prompts of equally many slots, all with a mask or all without, to one batch.
 
     The order within a prompt is SAM's: points, then a pad if there is no box, then the
@@ -285,10 +269,10 @@ def prompts_to_decoder_inputs(
     labels = np.full((b, n), PAD, np.float32)
     for i, prompt in enumerate(prompts):
         count = len(prompt.points)
-        coords[i, :count] = to_input_frame(prompt.points, original_size, input_size)
+        coords[i, :count] = frame.to_input(prompt.points)
         labels[i, :count] = prompt.labels
         if prompt.box is not None:
-            coords[i, count:] = to_input_frame(prompt.box.reshape(2, 2), original_size, input_size)
+            coords[i, count:] = frame.to_input(prompt.box.reshape(2, 2))
             labels[i, count:] = BOX_CORNERS
     masks: MaskInput | None = None
     if prompts[0].mask_input is not None:

@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 
 from mobilesam.core.arrays import Image, Size
+from mobilesam.core.frame import Frame
 
 GAUSSIAN_REACH = 4.0  # deviations
 
@@ -120,15 +121,15 @@ def _gaussian(sigma: float) -> np.ndarray:
 
 
 @lru_cache(maxsize=16)
-def enlarging_taps(low_res: int, image_size: int, input_size: Size, original_size: Size) -> tuple[Taps, Taps]:
-    """Return the maps of rows and columns from a low-resolution mask to the photograph's size.
+def enlarging_taps(low_res: int, frame: Frame) -> tuple[Taps, Taps]:
+    """Return the maps of rows and columns from a low-resolution mask to the image's size.
 
     SAM enlarges the logits to the model's input, cuts off the padding and resizes to
-    the photograph: three linear maps along each axis, multiplied here once per size.
+    the image: three linear maps along each axis, multiplied here once per size.
     """
-    upscale = bilinear_matrix(low_res, image_size)
+    upscale = bilinear_matrix(low_res, frame.side)
     rows, columns = (
         matrix_to_taps(bilinear_matrix(inner, outer) @ upscale[:inner])
-        for inner, outer in zip(input_size, original_size, strict=True)
+        for inner, outer in zip(frame.input_size, frame.original_size, strict=True)
     )
     return rows, columns

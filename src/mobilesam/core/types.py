@@ -17,6 +17,7 @@ from mobilesam.core.arrays import (
     PointLabels,
     Size,
 )
+from mobilesam.core.frame import Frame
 from mobilesam.core.rle import Rle, rle_to_mask
 
 SINGLE_MASK = (0,)  # the decoder's mask token for prompts that are not ambiguous
@@ -75,19 +76,15 @@ class Embedding:
     Attributes:
         arrays: ``image_embedding`` (1, C, h, w) and what else the model's decoder reads.
         model: name of the model that made them; no other can read them.
-        image_size: side of the square whose pixels prompts are given in: for all models but
-            EfficientViT-SAM that of the model's input.
-        input_size: (height, width) of the part of that square that shows the image.
-        original_size: (height, width) of the image.
+        frame: where the image lies in the square that prompts are given in: for all models but
+            EfficientViT-SAM the model's input.
         image: the image itself (H, W, 3), for overlays and cut-outs.
         remarks: what was read but may not be meant, such as an animation's first frame.
     """
 
     arrays: NamedArrays = field(repr=False)
     model: str
-    image_size: int
-    input_size: Size
-    original_size: Size
+    frame: Frame
     image: Image = field(repr=False)
     remarks: tuple[str, ...] = ()
 
@@ -95,6 +92,11 @@ class Embedding:
     def image_embedding(self) -> np.ndarray:
         """The array (1, C, h, w) that a segment_anything user knows."""
         return self.arrays["image_embedding"]
+
+    @property
+    def original_size(self) -> Size:
+        """(height, width) of the image."""
+        return self.frame.original_size
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,7 @@ class HeadProposer:
         if embedding.model != self.model.name:
             embedding = self.model.embed(embedding.image)
         boxes, objectness = self.model.runtime.propose(embedding.arrays)
-        (height, width), (h, w) = embedding.original_size, embedding.input_size
-        return boxes * np.array([width / w, height / h] * 2, np.float32), objectness
+        return embedding.frame.boxes_to_original(boxes), objectness
 
 
 class DetectorProposer:

@@ -14,7 +14,7 @@ import numpy as np
 
 from mobilesam.core.arrays import Image, NamedArrays, Size
 from mobilesam.core.errors import ConfigError, WeightsError
-from mobilesam.core.geometry import input_size_of
+from mobilesam.core.frame import input_size_of
 from mobilesam.core.resize import resize_image
 from mobilesam.runtimes.onnx_file import OnnxFile, open_onnx_file
 

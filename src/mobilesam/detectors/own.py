@@ -8,7 +8,7 @@ import numpy as np
 
 from mobilesam.core.arrays import Image
 from mobilesam.core.errors import WeightsError
-from mobilesam.core.geometry import input_size_of
+from mobilesam.core.frame import Frame
 from mobilesam.core.preprocess import preprocess
 from mobilesam.runtimes.base import Weights
 from mobilesam.runtimes.onnx import OnnxDetector, detector_names, graph_index
@@ -29,8 +29,7 @@ class OwnDetector:
         """Return boxes (N, 4) xyxy in pixels of the image, and how likely each holds an object (N,)."""
         side = self.runtime.image_size
         boxes, objectness = self.runtime.propose(preprocess(image, side))
-        (height, width), (h, w) = image.shape[:2], input_size_of(image.shape[:2], side)
-        return boxes * np.array([width / w, height / h] * 2, np.float32), objectness
+        return Frame.fit(image.shape[:2], side).boxes_to_original(boxes), objectness
 
 
 def open_own_detector(weights: WeightsEntry | str | Path, *, threads: int | None = None) -> OwnDetector:

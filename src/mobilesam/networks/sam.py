@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from mobilesam.compat.segment_anything.batched_input import check_batched_input
 from mobilesam.core.arrays import Size
+from mobilesam.core.frame import Frame
 from mobilesam.core.postprocess import MASK_THRESHOLD
 from mobilesam.core.preprocess import PIXEL_MEAN, PIXEL_STD, padded_size
 from mobilesam.core.prompts import LOW_RES_PER_GRID, mask_tokens_of
@@ -284,7 +285,7 @@ class Sam(nn.Module):
             input_size: (height, width) of the image in the model's input.
             original_size: (height, width) of the photograph.
         """
-        return enlarge(masks, self.prompt_size, input_size, original_size)
+        return enlarge(masks, Frame(original_size, input_size, self.prompt_size))
 
     @property
     def device(self) -> torch.device:
@@ -298,10 +299,10 @@ def normalise(pixels: Tensor, mean: Tensor, std: Tensor, size: Size) -> Tensor:
     return F.pad((pixels - mean) / std, (0, size[1] - width, 0, size[0] - height))
 
 
-def enlarge(masks: Tensor, image_size: int, input_size: Size, original_size: Size) -> Tensor:
-    """See :meth:`Sam.postprocess_masks`; ``image_size`` is the side of the square that shows all of ``masks``."""
-    height, width = input_size
-    square = F.interpolate(masks, (image_size, image_size), mode="bilinear", align_corners=False)
+def enlarge(masks: Tensor, frame: Frame) -> Tensor:
+    """See :meth:`Sam.postprocess_masks`; the frame's square shows all of ``masks``."""
+    height, width = frame.input_size
+    square = F.interpolate(masks, (frame.side, frame.side), mode="bilinear", align_corners=False)
     return F.interpolate(
-        square[..., :height, :width], tuple(original_size), mode="bilinear", align_corners=False
+        square[..., :height, :width], tuple(frame.original_size), mode="bilinear", align_corners=False
     )

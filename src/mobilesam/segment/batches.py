@@ -100,9 +100,7 @@ def decode_prompts(
         at_once = prompts_at_once(runtime, slots, memory)
         for start in range(0, len(numbers), at_once):
             batch = numbers[start : start + at_once]
-            inputs = prompts_to_decoder_inputs(
-                [prompts[i] for i in batch], embedding.original_size, embedding.input_size
-            )
+            inputs = prompts_to_decoder_inputs([prompts[i] for i in batch], embedding.frame)
             masks, ious = runtime.decode(embedding.arrays, inputs, tokens)
             for i, mask, iou in zip(batch, masks, ious, strict=True):
                 results[i] = Segmentation(np.array(mask), np.array(iou), embedding, prompts[i])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, overload
 
 from mobilesam.core.arrays import ArrayLike, Image, NamedArrays
 from mobilesam.core.errors import ConfigError, ImageWarning, PromptError, PromptWarning
-from mobilesam.core.geometry import input_size_of
+from mobilesam.core.frame import Frame
 from mobilesam.core.preprocess import preprocess
 from mobilesam.core.prompts import ValidPrompt, names_with, validate_prompt
 from mobilesam.core.types import SAM_THRESHOLDS, Embedding, MaskThresholds, Prompt
@@ -369,9 +369,8 @@ class Model:
         )
 
     def _embedding(self, arrays: NamedArrays, rgb: Image, remarks: Sequence[str]) -> Embedding:
-        side = self.runtime.prompt_size
-        input_size = input_size_of(rgb.shape[:2], side)
-        return Embedding(arrays, self.name, side, input_size, rgb.shape[:2], rgb, tuple(remarks))
+        frame = Frame.fit(rgb.shape[:2], self.runtime.prompt_size)
+        return Embedding(arrays, self.name, frame, rgb, tuple(remarks))
 
     def _check(self, embedding: Embedding, name: str, multimask: bool | None) -> None:
         if not isinstance(embedding, Embedding):
@@ -389,10 +388,8 @@ class Model:
         valid = [
             validate_prompt(
                 prompt,
-                embedding.original_size,
+                embedding.frame,
                 grid=max(embedding.image_embedding.shape[-2:]),
-                input_size=embedding.input_size,
-                image_size=embedding.image_size,
                 names=names_with(prefix),
             )
             for prompt, prefix in zip(prompts, prefixes, strict=True)

@@ -112,8 +112,8 @@ class Segmentation:
     def __getitem__(self, index: int) -> SegmentedMask:
         index = self._number(index)
         if index not in self._enlarged:
-            where, low_res = self.embedding, self.low_res_masks[index : index + 1]
-            mask = enlarge_masks(low_res, where.image_size, where.input_size, where.original_size)[0]
+            low_res = self.low_res_masks[index : index + 1]
+            mask = enlarge_masks(low_res, self.embedding.frame)[0]
             if self.min_mask_region_area:
                 rle, changed = remove_small_regions(mask_to_rle(mask), self.min_mask_region_area)
                 mask = rle_to_mask(rle) if changed else mask
@@ -135,15 +135,13 @@ class Segmentation:
 
     def logits(self, index: int) -> Logits:
         """One mask's logits (H, W) at the image's size; the mask is where they are above 0."""
-        where, index = self.embedding, self._number(index)
-        low_res = self.low_res_masks[index : index + 1]
-        return enlarge_logits(low_res, where.image_size, where.input_size, where.original_size)[0]
+        index = self._number(index)
+        return enlarge_logits(self.low_res_masks[index : index + 1], self.embedding.frame)[0]
 
     @cached_property
     def stability_score(self) -> np.ndarray:
         """(M,) how little each mask changes with its threshold, taken on the low-resolution logits."""
-        where = self.embedding
-        return stability_scores(visible_part(self.low_res_masks, where.image_size, where.input_size))
+        return stability_scores(visible_part(self.low_res_masks, self.embedding.frame))
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -133,7 +133,7 @@ def segment_text(
     matches = []
     for result, score, number in zip(results, scores.tolist(), numbers.tolist(), strict=True):
         found = kept.setdefault(number, Found(options.mask_nms_thresh))
-        if found.offer(visible_part(result.low_res_masks[0], embedding.image_size, embedding.input_size)):
+        if found.offer(visible_part(result.low_res_masks[0], embedding.frame)):
             matches.append(replace(result, label=checked[number], text_score=score))
     return TextMatches(embedding.image, tuple(matches), checked, remarks)
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mobilesam.core.boxes import mask_to_box
 from mobilesam.core.errors import ConfigError
-from mobilesam.core.geometry import input_size_of
+from mobilesam.core.frame import input_size_of
 from mobilesam.core.preprocess import normalise
 from mobilesam.core.prompts import LOW_RES_PER_GRID
 from mobilesam.core.resize import resize_image

@@ -16,7 +16,7 @@ from mobilesam.compat.errors import (
 from mobilesam.compat.segment_anything.utils.transforms import ResizeLongestSide
 from mobilesam.core.arrays import ArrayLike, Image, Logits, Masks, Size, to_numpy
 from mobilesam.core.errors import ConfigError, ImageError, PromptError, PromptWarning, missing_extra
-from mobilesam.core.geometry import input_size_of
+from mobilesam.core.frame import Frame
 from mobilesam.core.postprocess import MASK_THRESHOLD, enlarge_logits, enlarge_masks
 from mobilesam.core.preprocess import preprocess
 from mobilesam.core.prompts import (
@@ -150,8 +150,8 @@ class SamPredictor:
         self._arrays = self._runtime.encode(
             preprocess(rgb, self._runtime.image_size, self._runtime.padded_to)
         )
-        self.original_size = rgb.shape[:2]
-        self.input_size = input_size_of(self.original_size, self._runtime.prompt_size)
+        frame = Frame.fit(rgb.shape[:2], self._runtime.prompt_size)
+        self.original_size, self.input_size = frame.original_size, frame.input_size
         self.is_image_set = True
 
     def set_torch_image(self, transformed_image: Tensor, original_image_size: Size) -> None:
@@ -204,26 +204,23 @@ class SamPredictor:
             NoImageError: before :meth:`set_image`.
             PromptError: for a prompt that cannot be meant.
         """
-        arrays, original_size, input_size = self._current()
+        arrays, frame = self._current()
         tokens = mask_tokens_of(multimask_output)
         _check_labels_given(point_coords, point_labels)
-        side = self._runtime.prompt_size
         valid = validate_prompt(
             Prompt(_own(point_coords), point_labels, box, mask_input),
-            original_size,
+            frame,
             grid=self._grid,
-            input_size=input_size,
-            image_size=side,
             names=NAMES,
             clip_box=False,
         )
         for remark in valid.remarks:
             warnings.warn(remark, PromptWarning, stacklevel=2)
-        inputs = prompts_to_decoder_inputs([valid], original_size, input_size)
+        inputs = prompts_to_decoder_inputs([valid], frame)
         low_res, ious = (np.array(to_numpy(a)[0]) for a in self._runtime.decode(arrays, inputs, tokens))
         if return_logits:
-            return enlarge_logits(low_res, side, input_size, original_size), ious, low_res
-        masks = enlarge_masks(low_res, side, input_size, original_size, threshold=self._threshold)
+            return enlarge_logits(low_res, frame), ious, low_res
+        masks = enlarge_masks(low_res, frame, threshold=self._threshold)
         return masks, ious, low_res
 
     def predict_torch(
@@ -255,7 +252,7 @@ class SamPredictor:
             NoImageError: before :meth:`set_image`.
             PromptError: for a prompt that cannot be meant.
         """
-        arrays, original_size, input_size = self._current()
+        arrays, frame = self._current()
         tokens = mask_tokens_of(multimask_output)
         _check_labels_given(point_coords, point_labels)
         inputs = validate_batch(
@@ -263,13 +260,13 @@ class SamPredictor:
             point_labels,
             boxes,
             mask_input,
-            input_size=input_size,
+            input_size=frame.input_size,
             grid=self._grid,
             names=BATCH_NAMES,
         )
         torch_part = _torch_part("predict_torch")
         threshold = None if return_logits else self._threshold
-        enlarger = torch_part.Enlarger(self._runtime.prompt_size, input_size, original_size, threshold)
+        enlarger = torch_part.Enlarger(frame, threshold)
         return torch_part.decode_batch(self._runtime, arrays, inputs, tokens, enlarger)
 
     def get_image_embedding(self) -> Any:
@@ -281,11 +278,13 @@ class SamPredictor:
         self._current()
         return self.features
 
-    def _current(self) -> tuple[dict[str, Any], Size, Size]:
-        """Return the current image's arrays, original size and size in the model's input."""
+    def _current(self) -> tuple[dict[str, Any], Frame]:
+        """Return the current image's arrays and its frame, of which users may have set the two sizes."""
         if not self.is_image_set or not self._arrays or not self.original_size or not self.input_size:
             raise NoImageError("image: none is set; call set_image(...) first")
-        return self._arrays, self.original_size, self.input_size
+        return self._arrays, Frame(
+            tuple(self.original_size), tuple(self.input_size), self._runtime.prompt_size
+        )
 
     @property
     def _grid(self) -> int:

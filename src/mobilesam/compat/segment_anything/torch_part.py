@@ -13,8 +13,9 @@ from torch import Tensor
 
 from mobilesam.compat.errors import ImageAssertionError
 from mobilesam.compat.segment_anything.batched_input import check_size as check_size
-from mobilesam.core.arrays import NamedArrays, Pixels, Size
+from mobilesam.core.arrays import NamedArrays, Pixels
 from mobilesam.core.errors import ConfigError
+from mobilesam.core.frame import Frame
 from mobilesam.core.preprocess import PIXEL_MEAN, PIXEL_STD, padded_size
 from mobilesam.core.types import DecoderInputs
 from mobilesam.networks.build import build_network
@@ -128,20 +129,16 @@ class Enlarger:
     """Makes masks of logits.
 
     Attributes:
-        image_size: side of the square that shows all of the logits.
-        input_size: (height, width) of the image in it.
-        original_size: (height, width) of the photograph.
+        frame: of the image.
         threshold: logits above are in the mask; None for logits instead of masks.
     """
 
-    image_size: int
-    input_size: Size
-    original_size: Size
+    frame: Frame
     threshold: float | None
 
     def __call__(self, low_res: Tensor) -> Tensor:
         """Return masks (B, M, H, W) of logits (B, M, h, w)."""
-        logits = enlarge(low_res, self.image_size, self.input_size, self.original_size)
+        logits = enlarge(low_res, self.frame)
         return logits if self.threshold is None else logits > self.threshold
 
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from mobilesam.core.arrays import Logits, Points, Size
 from mobilesam.core.boxes import inclusive, mask_to_box, non_maximum_suppression
-from mobilesam.core.geometry import to_input_frame
 from mobilesam.core.grids import Crop
 from mobilesam.core.postprocess import MASK_THRESHOLD, enlarge_window, stability_scores, visible_part
 from mobilesam.core.prompts import FOREGROUND, PAD
@@ -45,7 +44,7 @@ class Batch:
 def point_inputs(points: Points, embedding: Embedding) -> DecoderInputs:
     """Return the prompts of single points (N, 2), each with a pad, as SAM has it without a box."""
     coords = np.zeros((len(points), SLOTS, 2), np.float32)
-    coords[:, 0] = to_input_frame(points, embedding.original_size, embedding.input_size)
+    coords[:, 0] = embedding.frame.to_input(points)
     labels = np.tile(np.array([FOREGROUND, PAD], np.float32), (len(points), 1))
     return DecoderInputs(coords, labels)
 
@@ -78,7 +77,7 @@ def decode_good(
     low_res = low_res[rows, tokens]
     if not len(low_res):
         return []
-    visible = visible_part(low_res, embedding.image_size, embedding.input_size)
+    visible = visible_part(low_res, embedding.frame)
     stable = stability_scores(visible, offset=options.stability_score_offset)
     likely = stable >= options.stability_score_thresh - STABILITY_MARGIN
     good = []
@@ -95,9 +94,7 @@ def measure(
 ) -> FoundMask | None:
     """Enlarge one mask's logits, and return the mask in the image if it is stable."""
     offset = options.stability_score_offset
-    enlarged = enlarge_window(
-        low_res, -offset, embedding.image_size, embedding.input_size, embedding.original_size
-    )
+    enlarged = enlarge_window(low_res, -offset, embedding.frame)
     if enlarged is None:
         return None
     logits, (x, y) = enlarged

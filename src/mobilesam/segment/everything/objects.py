@@ -16,7 +16,6 @@ from dataclasses import replace
 import numpy as np
 
 from mobilesam.core.arrays import Logits, Mask, Points
-from mobilesam.core.geometry import to_input_frame
 from mobilesam.core.grids import build_point_grid, spread_order
 from mobilesam.core.postprocess import MASK_THRESHOLD, visible_part
 from mobilesam.core.prompts import BOX_CORNERS
@@ -104,14 +103,14 @@ def decode_boxes(
 ) -> Batch:
     """Decode the single mask of each box, and keep the good ones that are new."""
     corners = proposals.boxes.reshape(-1, 2, 2)
-    coords = to_input_frame(corners, embedding.original_size, embedding.input_size).astype(np.float32)
+    coords = embedding.frame.to_input(corners).astype(np.float32)
     labels = np.tile(np.array(BOX_CORNERS, np.float32), (len(coords), 1))
     good = decode_good(model, embedding, DecoderInputs(coords, labels), SINGLE_MASK, options)
     masks = []
     for number, mask, low_res in good:
         x, y = corners[number].mean(0)
         mask = replace(mask, point=(float(x), float(y)), objectness=float(proposals.objectness[number]))
-        if found.offer(visible_part(low_res, embedding.image_size, embedding.input_size)):
+        if found.offer(visible_part(low_res, embedding.frame)):
             masks.append(mask)
     return Batch(tuple(masks), len(coords))
 
@@ -156,6 +155,6 @@ def decode_gaps(
     for number, mask, low_res in sorted(good, key=lambda entry: -entry[1].predicted_iou):
         place = (float(places[number, 0]), float(places[number, 1]))
         mask = replace(mask, point=place, objectness=POINT_OBJECTNESS)
-        if found.offer(visible_part(low_res, embedding.image_size, embedding.input_size)):
+        if found.offer(visible_part(low_res, embedding.frame)):
             masks.append(mask)
     return Batch(tuple(masks), len(points))

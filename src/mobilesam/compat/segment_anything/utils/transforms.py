@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobilesam.core.arrays import ArrayLike, Image, Size
-from mobilesam.core.geometry import input_size_of, to_input_frame
+from mobilesam.core.frame import Frame, input_size_of
 from mobilesam.core.resize import resize_image
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class ResizeLongestSide:
 
     def apply_coords(self, coords: ArrayLike, original_size: Size) -> np.ndarray:
         """Move points (..., 2), x and y in an image of (height, width), to the resized image; float64."""
-        return to_input_frame(coords, original_size, self._size(original_size))
+        return Frame(original_size, self._size(original_size), self.target_length).to_input(coords)
 
     def apply_boxes(self, boxes: ArrayLike, original_size: Size) -> np.ndarray:
         """Move boxes (B, 4), x0, y0, x1, y1, to the resized image; float64."""
