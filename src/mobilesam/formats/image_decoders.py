@@ -31,8 +31,18 @@ from mobilesam.formats.frames import MAX_COUNTED, gif_frames, tiff_pages
 from mobilesam.formats.jpeg_segments import jpeg_kind
 from mobilesam.formats.png_chunks import keep_pixel_chunks
 from mobilesam.formats.signatures import format_of, what_else
+from mobilesam.formats.tiff_directory import first_directory
+from mobilesam.formats.tiff_layout import (
+    SAVE_PLAINLY,
+    bands_remark,
+    check_bands,
+    check_blocks,
+    is_camera_raw,
+    read_by_pillow,
+    read_layout,
+)
+from mobilesam.formats.tiff_pixels import TiffPixels
 
-PREVIEW_ONLY, SUB_DIRECTORIES, DNG_VERSION = 254, 330, 50706  # TIFF tags
 DECODING_ERRORS = (
     OSError,
     ValueError,
@@ -66,7 +76,7 @@ class OpenedPicture:
     stream: io.BytesIO = field(default_factory=io.BytesIO)
 
 
-def open_picture(data: bytes, name: str) -> OpenedPicture:
+def open_picture(data: bytes, name: str) -> OpenedPicture | TiffPixels:
     """Look at an image file without decoding its pixels.
 
     Args:
@@ -107,13 +117,21 @@ def _open_gif(data: bytes, name: str) -> OpenedPicture:
     return OpenedPicture(GifImagePlugin.GifImageFile(stream), remarks, "GIF file", stream)
 
 
-def _open_tiff(data: bytes, name: str) -> OpenedPicture:
-    stream = io.BytesIO(data)
-    picture = TiffImagePlugin.TiffImageFile(stream)
-    tags = picture.tag_v2
-    if DNG_VERSION in tags or (tags.get(PREVIEW_ONLY) == 1 and SUB_DIRECTORIES in tags):
+def _open_tiff(data: bytes, name: str) -> OpenedPicture | TiffPixels:
+    page = first_directory(data, name)
+    if is_camera_raw(page):
         raise ImageError(f"{name}: is a camera's raw file (DNG or the like); develop it to JPEG or TIFF")
-    return OpenedPicture(picture, _frames_remark(tiff_pages(data), "pages"), "TIFF file", stream)
+    layout = read_layout(page, name)
+    remarks = _frames_remark(tiff_pages(data), "pages") + bands_remark(layout)
+    if not read_by_pillow(layout):
+        return TiffPixels(page, layout, name, remarks)
+    check_bands(layout, name)
+    check_blocks(layout, page, name, read_all=True)
+    stream = io.BytesIO(data)
+    try:
+        return OpenedPicture(TiffImagePlugin.TiffImageFile(stream), remarks, "TIFF file", stream)
+    except SyntaxError as error:  # Pillow's word for a layout that it does not know
+        raise ImageError(f"{name}: is a TIFF of {layout.words}, which is not read; {SAVE_PLAINLY}") from error
 
 
 def _open_bmp(data: bytes, name: str) -> OpenedPicture:
@@ -152,7 +170,7 @@ def _needs_extra(name: str, kind: str) -> ImageError:
     )
 
 
-OPENERS: dict[str, Callable[[bytes, str], OpenedPicture]] = {
+OPENERS: dict[str, Callable[[bytes, str], OpenedPicture | TiffPixels]] = {
     "JPEG": _open_jpeg,
     "PNG": _open_png,
     "WEBP": _open_webp,
