@@ -90,7 +90,7 @@ def read_image(
     """
     told: list[str] = [] if remarks is None else remarks
     name = shown(name or _name_of(source))
-    max_pixels = _whole_number(max_pixels, "max_pixels")
+    max_pixels = whole_number(max_pixels, "max_pixels")
     try:
         image = _source_to_rgb(source, name, max_pixels, told)
     except MemoryError as error:
@@ -149,7 +149,7 @@ def _as_array(source: ArrayLike, name: str) -> np.ndarray:
         ) from error
 
 
-def _whole_number(value: object, name: str) -> int:
+def whole_number(value: object, name: str) -> int:
     """Return a limit as a whole number above 0; 5e7 is one, not a number is none."""
     whole = isinstance(value, int | np.integer) or (
         isinstance(value, float | np.floating) and value.is_integer()
@@ -209,7 +209,7 @@ def decode_mask(data: bytes, *, name: str = "mask bytes", max_pixels: int = MAX_
         ImageError: if it cannot be read, or is a photograph rather than a mask.
         LimitError: if it has too many pixels.
     """
-    name, max_pixels = shown(name), _whole_number(max_pixels, "max_pixels")
+    name, max_pixels = shown(name), whole_number(max_pixels, "max_pixels")
     opened = open_picture(data, name)
     if isinstance(opened, TiffPixels):
         return _tiff_to_mask(opened, name, max_pixels)

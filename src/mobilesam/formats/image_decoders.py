@@ -27,6 +27,7 @@ from PIL import Image as PillowImage
 
 from mobilesam.core.errors import ImageError, LimitError
 from mobilesam.core.text import printable
+from mobilesam.formats.bmp_runs import without_runs
 from mobilesam.formats.frames import MAX_COUNTED, gif_frames, tiff_pages
 from mobilesam.formats.jpeg_segments import jpeg_kind
 from mobilesam.formats.png_chunks import keep_pixel_chunks
@@ -135,7 +136,7 @@ def _open_tiff(data: bytes, name: str) -> OpenedPicture | TiffPixels:
 
 
 def _open_bmp(data: bytes, name: str) -> OpenedPicture:
-    stream = io.BytesIO(data)
+    stream = io.BytesIO(without_runs(data, name))
     return OpenedPicture(BmpImagePlugin.BmpImageFile(stream), kind="BMP file", stream=stream)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mobilesam.core.errors import ImageError, LimitError
+from mobilesam.formats.jpeg_segments import most_scans
 from mobilesam.formats.tiff_directory import MAX_CLAIMS, Directory, claims_too_much
 
 # Tags, by TIFF's names for them.
@@ -47,6 +48,9 @@ DEFLATE = (8, 32946)
 UNPACKED_BY_LIBTIFF = {5: "LZW", 32773: "PackBits", 34925: "LZMA", 50000: "Zstandard"}
 FOR_PILLOW = {2: "CCITT", 3: "CCITT", 4: "CCITT", 6: "JPEG", 7: "JPEG", 32771: "CCITT", 50001: "WebP"}
 PREVIEW_ONLY, SUB_DIRECTORIES, DNG_VERSION = 254, 330, 50706
+JPEG = (6, 7)
+START_OF_SCAN_MARKER = b"\xff\xda"
+SHARED_BYTES = 4  # times a file's bytes that its blocks may have together: equal ones may share them
 MAX_BLOCKS = 100_000  # strips or tiles; of the usual size they are more than a file may hold
 LARGE_TILE = 2**24  # pixels of a tile that need not be asked how large its picture is
 MAX_BLOCK_BYTES = 192 * 2**20  # of one strip or tile that is compressed, once it is unpacked
@@ -237,6 +241,19 @@ def check_blocks(layout: TiffLayout, page: Directory, name: str, *, read_all: bo
     if read_all and offsets.count > layout.blocks:
         raise LimitError(
             f"{name}: {offsets.count:,} {kind}, over the {layout.blocks:,} that its size has use for; save it anew"
+        )
+    if read_all and layout.compression in JPEG:
+        _check_scans(layout, page, name)
+
+
+def _check_scans(layout: TiffLayout, page: Directory, name: str) -> None:
+    """Refuse strips or tiles of JPEG whose scans make more work than the picture is worth."""
+    sizes = page.array(TILE_BYTE_COUNTS if layout.tiled else STRIP_BYTE_COUNTS, layout.blocks)
+    shared = int(sizes.astype(np.uint64).sum()) > SHARED_BYTES * len(page.data)
+    most = layout.blocks * most_scans(layout.height, layout.width)
+    if shared or page.data.count(START_OF_SCAN_MARKER) > most:
+        raise LimitError(
+            f"{name}: more scans than the {most:,} that a JPEG of its size may have; save it anew"
         )
 
 
