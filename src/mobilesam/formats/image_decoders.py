@@ -30,6 +30,7 @@ from mobilesam.core.text import printable
 from mobilesam.formats.bmp_runs import without_runs
 from mobilesam.formats.frames import MAX_COUNTED, gif_frames, tiff_pages
 from mobilesam.formats.jpeg_segments import jpeg_kind
+from mobilesam.formats.libtiff_messages import silence_libtiff
 from mobilesam.formats.png_chunks import keep_pixel_chunks
 from mobilesam.formats.signatures import format_of, what_else
 from mobilesam.formats.tiff_directory import first_directory
@@ -119,6 +120,7 @@ def _open_gif(data: bytes, name: str) -> OpenedPicture:
 
 
 def _open_tiff(data: bytes, name: str) -> OpenedPicture | TiffPixels:
+    silence_libtiff()
     page = first_directory(data, name)
     if is_camera_raw(page):
         raise ImageError(f"{name}: is a camera's raw file (DNG or the like); develop it to JPEG or TIFF")
