@@ -26,7 +26,7 @@ from mobilesam.formats.image_bytes import read_file, read_limited, shown
 from mobilesam.formats.image_decoders import DECODING_ERRORS, OpenedPicture, open_picture, quiet, told_as_ours
 from mobilesam.formats.sample_depth import sixteen_to_eight
 from mobilesam.formats.signatures import what_else
-from mobilesam.formats.tiff_directory import claims_too_much, first_directory
+from mobilesam.formats.tiff_directory import exif_claims_too_much
 from mobilesam.formats.tiff_layout import check_blocks, check_colours, check_mask
 from mobilesam.formats.tiff_pixels import TiffPixels, unpack_mask, unpack_rgb
 
@@ -263,23 +263,14 @@ def _load(opened: OpenedPicture, name: str, max_pixels: int) -> None:
 def _orientation(picture: PillowImage.Image) -> int:
     """Return the EXIF orientation, 1 (upright) where there is none or it makes no sense."""
     try:
-        if not _exif_is_modest(picture.info.get("exif")):
+        exif = picture.info.get("exif")
+        if isinstance(exif, bytes) and exif_claims_too_much(exif.removeprefix(b"Exif\0\0")):
             return 1
         with quiet():
             orientation = picture.getexif().get(EXIF_ORIENTATION, 1)
     except DECODING_ERRORS:
         return 1
     return _known_orientation(orientation)
-
-
-def _exif_is_modest(exif: object) -> bool:
-    """Whether Pillow can read EXIF whole: a few of its tags may claim gigabytes of the same bytes."""
-    if not isinstance(exif, bytes):
-        return True
-    try:
-        return not claims_too_much(first_directory(exif.removeprefix(b"Exif\0\0"), "EXIF"))
-    except (ValueError, LimitError):
-        return False
 
 
 def _known_orientation(value: object) -> int:

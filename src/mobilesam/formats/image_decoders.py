@@ -29,11 +29,11 @@ from mobilesam.core.errors import ImageError, LimitError
 from mobilesam.core.text import printable
 from mobilesam.formats.bmp_runs import without_runs
 from mobilesam.formats.frames import MAX_COUNTED, gif_frames, tiff_pages
-from mobilesam.formats.jpeg_segments import jpeg_kind
+from mobilesam.formats.jpeg_segments import keep_pixel_segments
 from mobilesam.formats.libtiff_messages import silence_libtiff
 from mobilesam.formats.png_chunks import keep_pixel_chunks
 from mobilesam.formats.signatures import format_of, what_else
-from mobilesam.formats.tiff_directory import first_directory
+from mobilesam.formats.tiff_directory import find_greedy_exif, first_directory
 from mobilesam.formats.tiff_layout import (
     SAVE_PLAINLY,
     bands_remark,
@@ -99,9 +99,9 @@ def open_picture(data: bytes, name: str) -> OpenedPicture | TiffPixels:
 
 
 def _open_jpeg(data: bytes, name: str) -> OpenedPicture:
-    kind = jpeg_kind(data, name)
-    stream = io.BytesIO(data)
-    return OpenedPicture(JpegImagePlugin.JpegImageFile(stream), kind=kind, stream=stream)
+    jpeg = keep_pixel_segments(data, name)
+    stream = io.BytesIO(jpeg.data)
+    return OpenedPicture(JpegImagePlugin.JpegImageFile(stream), kind=jpeg.kind, stream=stream)
 
 
 def _open_png(data: bytes, name: str) -> OpenedPicture:
@@ -154,6 +154,7 @@ def _open_avif(data: bytes, name: str) -> OpenedPicture:
         raise _needs_extra(name, "AVIF") from error
     if not AvifImagePlugin.SUPPORTED:
         raise _needs_extra(name, "AVIF")
+    _check_exif(data, name)
     picture = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
     return OpenedPicture(picture, _frames_remark(picture.n_frames, "frames"), "AVIF file")
 
@@ -163,7 +164,16 @@ def _open_heif(data: bytes, name: str) -> OpenedPicture:
         from pi_heif import HeifImageFile
     except ImportError as error:
         raise _needs_extra(name, "HEIC") from error
+    _check_exif(data, name)
     return OpenedPicture(HeifImageFile(io.BytesIO(data)), kind="HEIF file")
+
+
+def _check_exif(data: bytes, name: str) -> None:
+    """Refuse EXIF that these formats' readers would read whole as soon as the file is opened."""
+    if find_greedy_exif(data):
+        raise LimitError(
+            f"{name}: its EXIF claims far more bytes than the file has; save it without metadata"
+        )
 
 
 def _needs_extra(name: str, kind: str) -> ImageError:

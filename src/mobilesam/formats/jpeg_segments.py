@@ -1,10 +1,12 @@
-"""What a JPEG file says of itself before its pixels."""
+"""What of a JPEG file its pixels need, and how much work its decoder would have."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from mobilesam.core.errors import LimitError
+from mobilesam.formats.tiff_directory import exif_claims_too_much
 
 JPEG_FRAMES = {  # markers that say how the pixels are coded
     0xC0: "",
@@ -21,28 +23,51 @@ START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 # A scan goes over the whole picture again, and may be a few bytes. Encoders write 12 at most.
 USUAL_SCANS, MAX_SCANS = 12, 200
 MAX_SCANNED_PIXELS = 500_000_000
+COMMENT, APP1, APPLICATION, JFIF_AND_ADOBE = 0xFE, 0xE1, range(0xE0, 0xF0), (0xE0, 0xEE)
+EXIF = b"Exif\0\0"
+METADATA = (EXIF, b"http://ns.adobe.com/xap/")  # both may hold the orientation
 NEXT_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")  # none that stands within a scan's values
 
 
-def jpeg_kind(data: bytes, name: str) -> str:
-    """Return ``JPEG file``, with how its pixels are coded before it where that is not the usual way.
+@dataclass(frozen=True)
+class Jpeg:
+    """A JPEG file without what its pixels and orientation do not need.
+
+    Attributes:
+        data: the rest, still a JPEG file.
+        kind: ``JPEG file``, with how its pixels are coded before it where that is not the usual way.
+    """
+
+    data: bytes
+    kind: str
+
+
+def keep_pixel_segments(data: bytes, name: str) -> Jpeg:
+    """Leave out all segments in front of the pixels that Pillow would gather and nobody asks for.
 
     Raises:
         LimitError: for more segments or scans than any honest file has.
     """
-    position, kind, scans, most = 2, "JPEG file", 0, USUAL_SCANS
+    view = memoryview(data)
+    kept, position, kind, scans, most = [view[:2]], 2, "JPEG file", 0, USUAL_SCANS
+    seen: set[bytes] = set()
     for _ in range(MAX_SEGMENTS):
         start = data[position : position + 4]
         if len(start) < 4 or start[0] != 0xFF or start[1] == END_OF_IMAGE:
-            return kind
+            break
         length = 1 if start[1] == 0xFF else 2 + int.from_bytes(start[2:], "big")
         if start[1] in JPEG_FRAMES and not scans:
             kind = JPEG_FRAMES[start[1]] + "JPEG file"
             most = most_scans(
                 *(int.from_bytes(data[position + at : position + at + 2], "big") for at in (5, 7))
             )
+        segment = view[position : position + length]
+        if not scans and (length == 1 or _is_wanted(segment, seen)):
+            kept.append(segment)
         position += length
         if start[1] == START_OF_SCAN:
+            if not scans:
+                kept.append(view[position:])
             scans += 1
             if scans > most:
                 raise LimitError(
@@ -50,7 +75,28 @@ def jpeg_kind(data: bytes, name: str) -> str:
                 )
             marker = NEXT_MARKER.search(data, position)
             position = len(data) if marker is None else marker.end() - 2
-    raise LimitError(f"{name}: more than {MAX_SEGMENTS:,} segments, the limit for a JPEG file; save it anew")
+    else:
+        raise LimitError(
+            f"{name}: more than {MAX_SEGMENTS:,} segments, the limit for a JPEG file; save it anew"
+        )
+    if not scans:
+        kept.append(view[position:])
+    left_out = sum(map(len, kept)) != len(data)
+    return Jpeg(b"".join(kept) if left_out else data, kind)
+
+
+def _is_wanted(segment: memoryview, seen: set[bytes]) -> bool:
+    """Whether a segment has to do with pixels or orientation; of each kind of metadata the first."""
+    marker, content = segment[1], bytes(segment[4:40])
+    if marker == COMMENT or (marker in APPLICATION and marker not in (*JFIF_AND_ADOBE, APP1)):
+        return False
+    if marker != APP1:
+        return True
+    start = next((start for start in METADATA if content.startswith(start)), None)
+    if start is None or start in seen:
+        return False
+    seen.add(start)
+    return start != EXIF or not exif_claims_too_much(bytes(segment[4 + len(EXIF) :]))
 
 
 def most_scans(height: int, width: int) -> int:

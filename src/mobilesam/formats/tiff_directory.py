@@ -7,6 +7,8 @@ tag's values are read when they are asked for, and only as many as are wanted.
 
 from __future__ import annotations
 
+import itertools
+import re
 import struct
 from dataclasses import dataclass
 
@@ -16,6 +18,7 @@ from mobilesam.core.errors import LimitError
 
 MAX_TAGS = 4096  # real files have dozens
 MAX_CLAIMS = 4  # times a file's bytes that its tags' values may claim
+MAX_LOOKS = 100  # places that may be the beginning of EXIF
 BREADTH_OF_CLAIMS = 2**16  # bytes that they may claim of any file
 TAG_TYPES = {  # NumPy's name of a tag's values, by TIFF's number; what is no number counts as bytes
     **{1: "u1", 2: "u1", 3: "u2", 4: "u4", 5: "u8", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 10: "i8"},
@@ -120,3 +123,26 @@ def first_directory(data: bytes, name: str) -> Directory:
 def claims_too_much(page: Directory) -> bool:
     """Whether the tags' values claim far more bytes than there are."""
     return page.claimed > MAX_CLAIMS * len(page.data) + BREADTH_OF_CLAIMS
+
+
+def exif_claims_too_much(exif: bytes) -> bool:
+    """Whether a decoder that reads EXIF whole could be led astray by it; damaged EXIF counts as such."""
+    try:
+        return claims_too_much(first_directory(exif, "EXIF"))
+    except (ValueError, LimitError):
+        return True
+
+
+def find_greedy_exif(data: bytes) -> bool:
+    """Whether EXIF that claims far more than there is lies anywhere in a file."""
+    starts = itertools.islice(re.finditer(rb"II\*\0|MM\0\*", data), MAX_LOOKS)
+    return any(_claims(data[start.start() :]) for start in starts)
+
+
+def _claims(data: bytes) -> bool:
+    try:
+        return claims_too_much(first_directory(data, "EXIF"))
+    except LimitError:
+        return True
+    except ValueError:
+        return False
