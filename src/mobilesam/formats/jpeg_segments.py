@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mobilesam.core.errors import LimitError
@@ -26,7 +28,8 @@ MAX_SCANNED_PIXELS = 500_000_000
 COMMENT, APP1, APPLICATION, JFIF_AND_ADOBE = 0xFE, 0xE1, range(0xE0, 0xF0), (0xE0, 0xEE)
 EXIF = b"Exif\0\0"
 METADATA = (EXIF, b"http://ns.adobe.com/xap/")  # both may hold the orientation
-NEXT_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")  # none that stands within a scan's values
+WITHOUT_LENGTH = (0x01, 0xD8, END_OF_IMAGE)
+NEXT_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")  # none that stands among a scan's values
 
 
 @dataclass(frozen=True)
@@ -49,40 +52,40 @@ def keep_pixel_segments(data: bytes, name: str) -> Jpeg:
         LimitError: for more segments or scans than any honest file has.
     """
     view = memoryview(data)
-    kept, position, kind, scans, most = [view[:2]], 2, "JPEG file", 0, USUAL_SCANS
+    kept, kind, scans, most = [view[:2]], "JPEG file", 0, USUAL_SCANS
     seen: set[bytes] = set()
-    for _ in range(MAX_SEGMENTS):
-        start = data[position : position + 4]
-        if len(start) < 4 or start[0] != 0xFF or start[1] == END_OF_IMAGE:
-            break
-        length = 1 if start[1] == 0xFF else 2 + int.from_bytes(start[2:], "big")
-        if start[1] in JPEG_FRAMES and not scans:
-            kind = JPEG_FRAMES[start[1]] + "JPEG file"
-            most = most_scans(
-                *(int.from_bytes(data[position + at : position + at + 2], "big") for at in (5, 7))
+    for number, (marker, start, end) in enumerate(_segments(data)):
+        if number == MAX_SEGMENTS:
+            raise LimitError(
+                f"{name}: more than {MAX_SEGMENTS:,} segments, the limit for a JPEG file; save it anew"
             )
-        segment = view[position : position + length]
-        if not scans and (length == 1 or _is_wanted(segment, seen)):
-            kept.append(segment)
-        position += length
-        if start[1] == START_OF_SCAN:
+        if marker == END_OF_IMAGE and scans:
+            break
+        if marker in JPEG_FRAMES and not scans:
+            kind = JPEG_FRAMES[marker] + "JPEG file"
+            most = most_scans(*struct.unpack(">HH", data[start + 5 : start + 9].ljust(4, b"\0")))
+        if not scans and _is_wanted(view[start:end], seen):
+            kept.append(view[start:end])
+        if marker == START_OF_SCAN:
             if not scans:
-                kept.append(view[position:])
+                kept.append(view[end:])
             scans += 1
             if scans > most:
                 raise LimitError(
                     f"{name}: more than {most} scans, the limit for a JPEG of its size; save it anew"
                 )
-            marker = NEXT_MARKER.search(data, position)
-            position = len(data) if marker is None else marker.end() - 2
-    else:
-        raise LimitError(
-            f"{name}: more than {MAX_SEGMENTS:,} segments, the limit for a JPEG file; save it anew"
-        )
-    if not scans:
-        kept.append(view[position:])
     left_out = sum(map(len, kept)) != len(data)
     return Jpeg(b"".join(kept) if left_out else data, kind)
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield each segment's marker, beginning and end; what lies between them is passed over, as decoders do."""
+    position = 2
+    while (found := NEXT_MARKER.search(data, position)) is not None:
+        start, marker = found.end() - 2, data[found.end() - 1]
+        length = 0 if marker in WITHOUT_LENGTH else int.from_bytes(data[start + 2 : start + 4], "big")
+        position = start + 2 + length
+        yield marker, start, position
 
 
 def _is_wanted(segment: memoryview, seen: set[bytes]) -> bool:
