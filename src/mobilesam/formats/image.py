@@ -24,7 +24,7 @@ from mobilesam.core.errors import ConfigError, ImageError, ImageWarning, LimitEr
 from mobilesam.core.text import printable
 from mobilesam.formats.image_bytes import read_file, read_limited, shown
 from mobilesam.formats.image_decoders import DECODING_ERRORS, OpenedPicture, open_picture, quiet, told_as_ours
-from mobilesam.formats.sample_depth import sixteen_to_eight
+from mobilesam.formats.sample_depth import any_sample, sixteen_to_eight
 from mobilesam.formats.signatures import what_else
 from mobilesam.formats.tiff_directory import exif_claims_too_much
 from mobilesam.formats.tiff_layout import check_blocks, check_colours, check_mask
@@ -235,9 +235,9 @@ def _picture_to_mask(opened: OpenedPicture, name: str) -> Mask:
         elif values.ndim == 2:
             stored[rows] = values != 0
         elif alpha:
-            stored[rows] = (values[..., :-1] != 0).any(-1) & (values[..., -1] != 0)
+            stored[rows] = any_sample(values[..., :-1]) & (values[..., -1] != 0)
         else:
-            stored[rows] = (values != 0).any(-1)
+            stored[rows] = any_sample(values)
     if between > LOSSY_BETWEEN * height * width:
         raise ImageError(f"{name}: is a photograph, not a mask; give a black and white image, best as PNG")
     return upright
@@ -254,7 +254,7 @@ def _strips(picture: PillowImage.Image) -> Iterator[tuple[int, PillowImage.Image
 def _load(opened: OpenedPicture, name: str, max_pixels: int) -> None:
     """Decode a picture's pixels after its size is checked."""
     picture = opened.picture
-    _check_size(picture.height, picture.width, name, max_pixels)
+    _check_size(picture.height, picture.width, name, min(max_pixels, opened.most_pixels))
     with told_as_ours(name, f"is a truncated or damaged {opened.kind}"):
         picture.load()
     _check_size(picture.height, picture.width, name, max_pixels)  # decoding may show another

@@ -7,6 +7,7 @@ pixels is one of the whole process.
 from __future__ import annotations
 
 import io
+import logging
 import re
 import struct
 import warnings
@@ -45,6 +46,9 @@ from mobilesam.formats.tiff_layout import (
 )
 from mobilesam.formats.tiff_pixels import TiffPixels
 
+MOST_PIXELS = 2**62
+MOST_WEBP_PIXELS = 25_000_000  # its decoder takes 16 bytes for each, of a file of 34 bytes too
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else what it logs is printed as it is
 DECODING_ERRORS = (
     OSError,
     ValueError,
@@ -70,12 +74,14 @@ class OpenedPicture:
         remarks: what is worth telling of its file.
         kind: what messages call its file.
         stream: the file's bytes, not needed any more once pixels and metadata are read.
+        most_pixels: height times width that its decoder has the memory for.
     """
 
     picture: PillowImage.Image
     remarks: tuple[str, ...] = ()
     kind: str = "image"
     stream: io.BytesIO = field(default_factory=io.BytesIO)
+    most_pixels: int = MOST_PIXELS
 
 
 def open_picture(data: bytes, name: str) -> OpenedPicture | TiffPixels:
@@ -144,7 +150,8 @@ def _open_bmp(data: bytes, name: str) -> OpenedPicture:
 
 def _open_webp(data: bytes, name: str) -> OpenedPicture:
     picture = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
-    return OpenedPicture(picture, _frames_remark(picture.n_frames, "frames"), "WebP file")
+    remarks = _frames_remark(picture.n_frames, "frames")
+    return OpenedPicture(picture, remarks, "WebP file", most_pixels=MOST_WEBP_PIXELS)
 
 
 def _open_avif(data: bytes, name: str) -> OpenedPicture:

@@ -309,9 +309,9 @@ def _check_form(layout: TiffLayout, name: str) -> None:
             f"{what} with predictor {layout.predictor}, which is not read; save it without a predictor"
         )
     block_bytes = math.prod(layout.block_size) * (layout.samples // layout.planes) * layout.bits[0] // 8
-    if layout.compression != NONE and block_bytes > MAX_BLOCK_BYTES:
+    if layout.compression in UNPACKED_BY_LIBTIFF and block_bytes > MAX_BLOCK_BYTES:
         raise LimitError(
-            f"{name}: a block of {block_bytes:,} bytes, over the limit of {MAX_BLOCK_BYTES:,} for a compressed TIFF; "
+            f"{name}: a block of {block_bytes:,} bytes, over the limit of {MAX_BLOCK_BYTES:,} for one packed by {UNPACKED_BY_LIBTIFF[layout.compression]}; "
             "save it in smaller strips"
         )
 

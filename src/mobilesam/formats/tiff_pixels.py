@@ -20,7 +20,7 @@ from PIL import TiffImagePlugin
 from mobilesam.core.arrays import Image, Mask
 from mobilesam.core.errors import ImageError
 from mobilesam.formats import tiff_layout
-from mobilesam.formats.sample_depth import sixteen_to_eight
+from mobilesam.formats.sample_depth import any_sample, sixteen_to_eight
 from mobilesam.formats.tiff_directory import Directory
 from mobilesam.formats.tiff_layout import TiffLayout, sample_type
 
@@ -93,11 +93,11 @@ def unpack_rgb(pixels: TiffPixels, stored: Image) -> bool:
             seen = seen or visible
         return seen
     alone = len(wanted) == 3
-    samples = stored if alone else np.empty((layout.height, layout.width, len(wanted)), np.uint8)
+    planes = np.moveaxis(stored, -1, 0) if alone else np.empty((len(wanted), *stored.shape[:2]), np.uint8)
     for piece in _pieces(pixels, set(wanted)):
         values = _eight_bits(piece.values, pixels, colour=piece.plane < layout.colours)
-        samples[piece.rows, piece.columns, wanted.index(piece.plane)] = values[..., 0]
-    return alone or _planes_to_rgb(samples, layout, stored)
+        planes[wanted.index(piece.plane), piece.rows, piece.columns] = values[..., 0]
+    return alone or _planes_to_rgb(planes, layout, stored)
 
 
 def unpack_mask(pixels: TiffPixels, stored: Mask) -> None:
@@ -120,7 +120,7 @@ def unpack_mask(pixels: TiffPixels, stored: Mask) -> None:
             lit = _nonzero(values, layout, colour=piece.plane < layout.colours)[..., 0]
             stored[place] = stored[place] & lit if piece.plane == layout.alpha else stored[place] | lit
             continue
-        lit = _nonzero(values[..., : layout.colours], layout, colour=True).any(-1)
+        lit = any_sample(_nonzero(values[..., : layout.colours], layout, colour=True))
         stored[place] = lit if layout.alpha is None else lit & (values[..., layout.alpha] != 0)
 
 
@@ -150,10 +150,12 @@ def _eight_bits(values: np.ndarray, pixels: TiffPixels, *, colour: bool = True) 
     return values
 
 
-def _planes_to_rgb(samples: np.ndarray, layout: TiffLayout, stored: Image) -> bool:
-    seen, rows = False, max(1, PIECE_BYTES // (layout.width * samples.shape[2]))
+def _planes_to_rgb(planes: np.ndarray, layout: TiffLayout, stored: Image) -> bool:
+    """Write planes (S, H, W) into ``stored``, strip by strip, and return whether anything can be seen."""
+    seen, rows = False, max(1, PIECE_BYTES // (layout.width * len(planes)))
     for top in range(0, layout.height, rows):
-        stored[top : top + rows], visible = _samples_to_rgb(samples[top : top + rows], layout)
+        strip = np.moveaxis(planes[:, top : top + rows], 0, -1)
+        stored[top : top + rows], visible = _samples_to_rgb(strip, layout)
         seen = seen or visible
     return seen
 
@@ -167,10 +169,13 @@ def _samples_to_rgb(samples: np.ndarray, layout: TiffLayout) -> tuple[np.ndarray
         return np.asarray(picture.convert("RGB")), True
     if layout.alpha is None:
         return colours, True
+    if samples[..., -1].min() == 255:
+        return colours, True
     alpha = samples[..., -1:].astype(np.uint16)
     if layout.premultiplied:
         return np.minimum(colours + (255 - alpha), 255).astype(np.uint8), bool(alpha.any())
-    return ((colours * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8), bool(alpha.any())
+    over = colours * alpha + 255 * (255 - alpha) + 127
+    return ((over + 1 + (over >> 8)) >> 8).astype(np.uint8), bool(alpha.any())  # divided by 255
 
 
 def _pieces(pixels: TiffPixels, planes: set[int]) -> Iterator[_Piece]:
