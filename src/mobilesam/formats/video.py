@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def read_frames(
     with open_file(path, name=name) as file, _told_as_ours(name):
         options = {"format_whitelist": CONTAINERS}
         # Titles are not used, and many files have them in another encoding than they say.
-        with av.open(file, "r", container_options=options, metadata_errors="replace") as container:
+        with av.open(_Source(file), "r", container_options=options, metadata_errors="replace") as container:
             if not container.streams.video:
                 raise ImageError(f"{name}: has no pictures; give a video or an image file")
             stream = container.streams.video[0]
@@ -83,6 +83,24 @@ def read_frames(
                     yield done + 1, _frame_to_image(frame)
                 done += 1
             _check_whole(done, stream.frames, name)
+
+
+class _Source:
+    """A file as PyAV reads it; a place before its beginning, where damage may lead, is refused in silence.
+
+    PyAV would print the exception that a file raises there.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.tell = file.read, file.tell
+        self._file = file
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place; -1 where there is none."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -1
 
 
 def _frame_to_image(frame: Any) -> Image:
