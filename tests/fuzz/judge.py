@@ -56,6 +56,12 @@ class Judge:
         os.close(self._old)
         self._printed.close()
 
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def try_input(self, read: Callable[[bytes], object], data: bytes) -> Find | None:
         """Let a reader have an input."""
         CLEAR_PEAK.write_text("5")

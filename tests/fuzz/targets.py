@@ -104,7 +104,7 @@ def read_recipe(data: bytes) -> None:
 def read_checkpoint(data: bytes) -> None:
     from mobilesam.weights import read_tensors
 
-    read_tensors(as_file(data, "a.pt"))
+    read_tensors(as_file(data, "a.pt" if data[:1] in (b"P", b"\x80") else "a.safetensors"))
 
 
 def read_onnx(data: bytes) -> None:
@@ -152,12 +152,8 @@ def video_seeds() -> list[bytes]:
 
     frames = [np.full((32, 48, 3), shade, np.uint8) for shade in (20, 90, 160)]
     kinds = (
-        ("mp4", "mpeg4"),
-        ("mkv", "mpeg4"),
-        ("avi", "mpeg4"),
-        ("webm", "libvpx"),
-        ("mov", "libx264"),
-        ("ts", "mpeg2video"),
+        *(("mp4", "mpeg4"), ("mkv", "mpeg4"), ("avi", "mpeg4"), ("webm", "libvpx"), ("mov", "libx264")),
+        *(("ts", "mpeg2video"), ("mpg", "mpeg1video"), ("flv", "flv"), ("wmv", "wmv2")),
     )
     return [write_video(folder() / f"seed.{end}", frames, codec).read_bytes() for end, codec in kinds]
 
@@ -207,7 +203,7 @@ def checkpoint_seeds() -> list[bytes]:
     import torch
     from safetensors.numpy import save
 
-    tensors = {"a.weight": np.ones((2, 3), np.float32), "b": np.arange(4, dtype=np.int64)}
+    tensors = {"a.weight": np.ones((2, 3), np.float32), "b": np.arange(4, dtype=np.float16)}
     made = [save(tensors)]
     for old in (False, True):
         buffer = io.BytesIO()
