@@ -217,9 +217,10 @@ def test_what_has_no_colours_is_told(dtype: str, samples: int, form: Form, says:
         ({258: (SHORT, [4, 4, 4])}, "3 bands of 4-bit"),
         ({262: (SHORT, [9])}, "ICC Lab"),
         ({262: (SHORT, [777])}, "photometric 777"),
+        ({262: (SHORT, [6])}, r"YCbCr, chroma shared\)"),
         ({332: (SHORT, [2]), 262: (SHORT, [5]), 277: (SHORT, [4]), 258: (SHORT, [8] * 4)}, "4 bands .*CMYK"),
     ],
-    ids=["rgb565", "rgb444", "icc-lab", "unknown", "inks"],
+    ids=["rgb565", "rgb444", "icc-lab", "unknown", "ycbcr", "inks"],
 )
 def test_odd_tags_are_told(tags: dict, says: str) -> None:
     with pytest.raises(ImageError, match=f"is a TIFF of .*{says}.*not read; ") as caught:

@@ -14,6 +14,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -149,7 +150,7 @@ def _as_array(source: ArrayLike, name: str) -> np.ndarray:
         ) from error
 
 
-def whole_number(value: object, name: str) -> int:
+def whole_number(value: Any, name: str) -> int:
     """Return a limit as a whole number above 0; 5e7 is one, not a number is none."""
     whole = isinstance(value, int | np.integer) or (
         isinstance(value, float | np.floating) and value.is_integer()

@@ -22,9 +22,10 @@ IMAGE_WIDTH, IMAGE_LENGTH, BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, FILL_ORDER
 )
 STRIP_OFFSETS, ORIENTATION, SAMPLES_PER_PIXEL, ROWS_PER_STRIP, STRIP_BYTE_COUNTS = 273, 274, 277, 278, 279
 PLANAR_CONFIGURATION, PREDICTOR, TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS = 284, 317, 322, 323, 324
-TILE_BYTE_COUNTS, INK_SET, EXTRA_SAMPLES, SAMPLE_FORMAT = 325, 332, 338, 339
+TILE_BYTE_COUNTS, INK_SET, EXTRA_SAMPLES, SAMPLE_FORMAT, SUBSAMPLING = 325, 332, 338, 339, 530
 
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED = 0, 1, 2, 3, 5
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, SEPARATED, YCBCR = 0, 1, 2, 5, 6
+USUAL_SUBSAMPLING = (2, 2)
 COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, SEPARATED: 4}  # samples that make a colour
 CMYK_INKS = 1
 PHOTOMETRICS = {
@@ -77,6 +78,7 @@ class TiffLayout:
         inks: TIFF's number for the inks of a separated picture.
         block_size: (height, width) of a strip or tile.
         tiled: whether the blocks are tiles.
+        subsampled: whether several pixels share their chroma.
     """
 
     height: int
@@ -94,6 +96,7 @@ class TiffLayout:
     inks: int
     block_size: tuple[int, int]
     tiled: bool
+    subsampled: bool
 
     @property
     def colours(self) -> int:
@@ -140,7 +143,8 @@ class TiffLayout:
             SAMPLE_FORMATS.get(f, "unsigned integers") for f in dict.fromkeys(self.formats[:8])
         )
         colours = PHOTOMETRICS.get(self.photometric, f"photometric {self.photometric}")
-        return f"{bands}{bits}-bit {kinds} ({colours}{', in planes' if self.planar else ''})"
+        shared = ", chroma shared" if self.subsampled else ""
+        return f"{bands}{bits}-bit {kinds} ({colours}{shared}{', in planes' if self.planar else ''})"
 
 
 def read_layout(page: Directory, name: str) -> TiffLayout:
@@ -193,6 +197,7 @@ def read_layout(page: Directory, name: str) -> TiffLayout:
         inks=page.number(INK_SET, CMYK_INKS),
         block_size=block_size,
         tiled=tiled,
+        subsampled=photometric == YCBCR and (page.numbers(SUBSAMPLING, 2) or USUAL_SUBSAMPLING) != (1, 1),
     )
 
 
@@ -219,7 +224,8 @@ def read_by_pillow(layout: TiffLayout) -> bool:
     if layout.compression in FOR_PILLOW:
         return True
     packed = len({*layout.bits}) == 1 and layout.bits[0] < 8
-    other_colours = layout.photometric not in COLOURS and {*layout.bits} == {8} and not layout.planar
+    together = not layout.planar and not (layout.subsampled and layout.compression == NONE)
+    other_colours = layout.photometric not in COLOURS and {*layout.bits} == {8} and together
     twelve = layout.bits == (12,)
     return {*layout.formats} == {UNSIGNED} and (other_colours or ((packed or twelve) and layout.samples == 1))
 
