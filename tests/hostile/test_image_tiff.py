@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import struct
@@ -329,3 +330,22 @@ def test_a_strip_that_holds_more_than_its_size_asks_for_is_read() -> None:
     place = struct.unpack_from("<I", data, data.index(struct.pack("<HHI", 273, LONG, 1)) + 8)[0]
     data = data[:start] + struct.pack("<I", len(longer)) + data[start + 4 : place] + longer
     np.testing.assert_array_equal(read_image(data), values)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        tiff_of(noise("u2", 3), Form(compression=LZW))[:-900] + bytes(900),
+        tiff_of(noise("u1", 3), Form(compression=PACKBITS))[:-900] + b"\x7f" * 900,
+        tiff_of(noise("u1", 3), Form(), {259: (SHORT, [7])}),
+        tiff_of(noise("u1"), Form(BLACK_IS_ZERO), {259: (SHORT, [4]), 258: (SHORT, [1])}),
+        tiff_of(noise("u1", 3), Form(), {259: (SHORT, [7]), 277: (LONG, [2**17])}),
+    ],
+    ids=["lzw", "packbits", "jpeg", "ccitt", "samples"],
+)
+def test_nothing_else_is_printed(data: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    """libtiff and Pillow's log print on standard error by themselves."""
+    for read in (read_image, decode_mask):
+        with contextlib.suppress(ImageError):
+            read(data)
+    assert capfd.readouterr() == ("", "")

@@ -288,9 +288,12 @@ def check_bands(layout: TiffLayout, name: str) -> None:
     """
     grey = layout.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO)
     if grey and layout.samples - (layout.alpha is not None) > 1:
-        raise ImageError(
-            f"{name}: is a TIFF of {layout.words}, whose colours are not told; save one as grey or three as RGB"
+        save = (
+            "save the one that is meant as grey"
+            if layout.samples == 2
+            else "save one as grey or three as RGB"
         )
+        raise ImageError(f"{name}: is a TIFF of {layout.words}, whose colours are not told; {save}")
 
 
 def bands_remark(layout: TiffLayout) -> tuple[str, ...]:
