@@ -14,7 +14,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -28,8 +28,9 @@ from mobilesam.formats.image_decoders import DECODING_ERRORS, OpenedPicture, ope
 from mobilesam.formats.sample_depth import any_sample, sixteen_to_eight
 from mobilesam.formats.signatures import what_else
 from mobilesam.formats.tiff_directory import exif_claims_too_much
-from mobilesam.formats.tiff_layout import check_blocks, check_colours, check_mask
-from mobilesam.formats.tiff_pixels import TiffPixels, unpack_mask, unpack_rgb
+
+if TYPE_CHECKING:
+    from mobilesam.formats.tiff_pixels import TiffPixels
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
@@ -95,11 +96,15 @@ def read_image(
     try:
         image = _source_to_rgb(source, name, max_pixels, told)
     except MemoryError as error:
-        raise LimitError(f"{name}: too large for this machine's memory; make it smaller") from error
+        raise _too_large(name) from error
     if remarks is None:
         for remark in told:
             warnings.warn(f"{name}: {remark}", ImageWarning, stacklevel=2)
     return image
+
+
+def _too_large(name: str) -> LimitError:
+    return LimitError(f"{name}: too large for this machine's memory; make it smaller")
 
 
 def _name_of(source: ArrayLike) -> str:
@@ -164,13 +169,16 @@ def _bytes_to_rgb(data: bytes, name: str, max_pixels: int, remarks: list[str]) -
     opened = open_picture(data, name)
     del data  # a file that nobody else holds goes once its pixels are decoded
     remarks += opened.remarks
-    if isinstance(opened, TiffPixels):
+    if not isinstance(opened, OpenedPicture):
         return _tiff_to_rgb(opened, name, max_pixels, remarks)
     with opened.picture:
         return _picture_to_rgb(opened, name, max_pixels, remarks)
 
 
 def _tiff_to_rgb(pixels: TiffPixels, name: str, max_pixels: int, remarks: list[str]) -> Image:
+    from mobilesam.formats.tiff_layout import check_blocks, check_colours  # only TIFF files need it
+    from mobilesam.formats.tiff_pixels import unpack_rgb
+
     layout = pixels.layout
     _check_size(layout.height, layout.width, name, max_pixels)
     check_colours(layout, name)
@@ -184,6 +192,9 @@ def _tiff_to_rgb(pixels: TiffPixels, name: str, max_pixels: int, remarks: list[s
 
 
 def _tiff_to_mask(pixels: TiffPixels, name: str, max_pixels: int) -> Mask:
+    from mobilesam.formats.tiff_layout import check_blocks, check_mask
+    from mobilesam.formats.tiff_pixels import unpack_mask
+
     layout = pixels.layout
     _check_size(layout.height, layout.width, name, max_pixels)
     check_mask(layout, name)
@@ -211,12 +222,15 @@ def decode_mask(data: bytes, *, name: str = "mask bytes", max_pixels: int = MAX_
         LimitError: if it has too many pixels.
     """
     name, max_pixels = shown(name), whole_number(max_pixels, "max_pixels")
-    opened = open_picture(data, name)
-    if isinstance(opened, TiffPixels):
-        return _tiff_to_mask(opened, name, max_pixels)
-    with opened.picture:
-        _load(opened, name, max_pixels)
-        return _picture_to_mask(opened, name)
+    try:
+        opened = open_picture(data, name)
+        if not isinstance(opened, OpenedPicture):
+            return _tiff_to_mask(opened, name, max_pixels)
+        with opened.picture:
+            _load(opened, name, max_pixels)
+            return _picture_to_mask(opened, name)
+    except MemoryError as error:
+        raise _too_large(name) from error
 
 
 def _picture_to_mask(opened: OpenedPicture, name: str) -> Mask:

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from PIL import (
     BmpImagePlugin,
@@ -31,20 +32,12 @@ from mobilesam.core.text import printable
 from mobilesam.formats.bmp_runs import without_runs
 from mobilesam.formats.frames import MAX_COUNTED, gif_frames, tiff_pages
 from mobilesam.formats.jpeg_segments import keep_pixel_segments
-from mobilesam.formats.libtiff_messages import silence_libtiff
 from mobilesam.formats.png_chunks import keep_pixel_chunks
 from mobilesam.formats.signatures import format_of, what_else
 from mobilesam.formats.tiff_directory import find_greedy_exif, first_directory
-from mobilesam.formats.tiff_layout import (
-    SAVE_PLAINLY,
-    bands_remark,
-    check_bands,
-    check_blocks,
-    is_camera_raw,
-    read_by_pillow,
-    read_layout,
-)
-from mobilesam.formats.tiff_pixels import TiffPixels
+
+if TYPE_CHECKING:
+    from mobilesam.formats.tiff_pixels import TiffPixels
 
 MOST_PIXELS = 2**62
 MOST_WEBP_PIXELS = 25_000_000  # its decoder takes 16 bytes for each, of a file of 34 bytes too
@@ -126,21 +119,27 @@ def _open_gif(data: bytes, name: str) -> OpenedPicture:
 
 
 def _open_tiff(data: bytes, name: str) -> OpenedPicture | TiffPixels:
+    from mobilesam.formats import tiff_layout  # only TIFF files need it
+    from mobilesam.formats.libtiff_messages import silence_libtiff
+    from mobilesam.formats.tiff_pixels import TiffPixels
+
     silence_libtiff()
     page = first_directory(data, name)
-    if is_camera_raw(page):
+    if tiff_layout.is_camera_raw(page):
         raise ImageError(f"{name}: is a camera's raw file (DNG or the like); develop it to JPEG or TIFF")
-    layout = read_layout(page, name)
-    remarks = _frames_remark(tiff_pages(data), "pages") + bands_remark(layout)
-    if not read_by_pillow(layout):
+    layout = tiff_layout.read_layout(page, name)
+    remarks = _frames_remark(tiff_pages(data), "pages") + tiff_layout.bands_remark(layout)
+    if not tiff_layout.read_by_pillow(layout):
         return TiffPixels(page, layout, name, remarks)
-    check_bands(layout, name)
-    check_blocks(layout, page, name, read_all=True)
+    tiff_layout.check_bands(layout, name)
+    tiff_layout.check_blocks(layout, page, name, read_all=True)
     stream = io.BytesIO(data)
     try:
         return OpenedPicture(TiffImagePlugin.TiffImageFile(stream), remarks, "TIFF file", stream)
     except SyntaxError as error:  # Pillow's word for a layout that it does not know
-        raise ImageError(f"{name}: is a TIFF of {layout.words}, which is not read; {SAVE_PLAINLY}") from error
+        raise ImageError(
+            f"{name}: is a TIFF of {layout.words}, which is not read; {tiff_layout.SAVE_PLAINLY}"
+        ) from error
 
 
 def _open_bmp(data: bytes, name: str) -> OpenedPicture:
