@@ -7,7 +7,7 @@ KEEP_PAGES := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=171798691
 # Test files side by side, one thread each: processes with several threads would slow each other down.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-long check graphs clean
+.PHONY: demo test test-long fuzz check graphs clean
 
 demo: .venv/.demo
 	$(BIN)/mobilesam demo --out demo-out
@@ -18,6 +18,11 @@ test: .venv/.dev
 
 test-long: .venv/.dev
 	$(KEEP_PAGES) $(BIN)/python -m pytest
+
+# Inputs that a reader takes badly, looked for with atheris; what it finds is kept in fuzz-finds/.
+fuzz: .venv/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.run --seconds $(or $(SECONDS),600) $(TARGETS)
 
 check: .venv/.dev
 	$(BIN)/ruff format --check src tests

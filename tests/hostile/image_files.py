@@ -75,6 +75,19 @@ TINY_HEIC = base64.b85decode(
 )
 
 
+# What the runs below draw, from the lowest row up: a run, an empty row, single pixels, a move, a row that is cut.
+RUN_ROWS = np.array(
+    [
+        [0, 0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 80, 80, 0, 0, 0, 0],
+        [16, 32, 48, 64, 80, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0, 0, 0, 0],
+        [112, 112, 112, 112, 112, 112, 112, 112, 112],
+    ],
+    np.uint8,
+)
+
+
 @dataclass(frozen=True)
 class Case:
     """A hostile file.
@@ -301,8 +314,8 @@ CASES: list[Case] = [
     case("I15-grey-16.png", lambda: encoded(sixteen_bits(), "PNG"), **like(grey3(np.rint(sixteen_bits() / 257).astype(np.uint8)))),
     case("I15-grey-16.tiff", lambda: encoded(sixteen_bits(), "TIFF"), **like(grey3(np.rint(sixteen_bits() / 257).astype(np.uint8)))),
     case("I16-rgb-16.png", lambda: png(PICTURE.astype(np.uint16) * 257), **like(PICTURE, 1)),
-    case("I17-float.tiff", lambda: encoded(np.full((48, 64), np.nan, np.float32), "TIFF"), "I", says="mode F .* no fixed white"),
-    case("I17-int.tiff", lambda: encoded(np.full((48, 64), 70000, np.int32), "TIFF"), "I", says="mode I .* no fixed white"),
+    case("I17-float.tiff", lambda: encoded(np.full((48, 64), np.nan, np.float32), "TIFF"), "I", says="32-bit floats .* no fixed black and white"),
+    case("I17-int.tiff", lambda: encoded(np.full((48, 64), 70000, np.int32), "TIFF"), "I", says="32-bit integers outside 0 to 65,535, .* no fixed white"),
     case("I18-palette.png", lambda: encoded(palette(), "PNG"), **like(np.asarray(palette().convert("RGB")))),
     case("I19-palette-alpha.png", lambda: encoded(palette(), "PNG", transparency=bytes(100) + b"\xff" * 100), **like(half_clear_palette())),
     *(case(f"I20-clear-{m}.png", lambda m=m: transparent(m), says="fully transparent", **like(np.full_like(PICTURE, 255))) for m in ("RGBA", "LA", "PA")),
@@ -346,7 +359,7 @@ CASES: list[Case] = [
     case("I37-no-height.jpg", lambda: with_bytes(jpeg(FLAT), jpeg(FLAT).index(b"\xff\xc0") + 5, b"\0\0"), "I", says="no pixels"),
     case("I37-no-width.tiff", lambda: tiff_image(5, 0, bytes(60)), "I", says="no pixels|damaged"),
     *(case(f"I38-{w}x{h}.png", lambda h=h, w=w: black_png(h, w), megabytes=30, **like(np.zeros((h, w, 3), np.uint8))) for h, w in ((2, 2), (5, 3), (1, 1023), (1025, 1025))),
-    *(case(f"I39-huge.{k.lower()}", lambda k=k: bomb_header(k), "L", says="2,500,000,000 pixels, over the limit of (50,000,000|178,956,970); make it smaller", seconds=0.1) for k in ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")),
+    *(case(f"I39-huge.{k.lower()}", lambda k=k: bomb_header(k), "L", says="2,500,000,000 pixels, over the limit of (50,000,000|25,000,000|178,956,970); make it smaller", seconds=0.1) for k in ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")),
     case("I40-side.png", lambda: PNG_START + header(2**31 - 1, 2**31 - 1) + chunk(b"IDAT", b"") + chunk(b"IEND", b""), "L", says="over the limit"),
     case("I40-side.bmp", lambda: bmp(2**31 - 1, 2**31 - 1, bytes(60)), "L", says="over the limit"),
     case("I40-side.tiff", lambda: tiff_image(2**31 - 1, 2**31 - 1, bytes(60)), "L", says="over the limit"),
@@ -357,7 +370,7 @@ CASES: list[Case] = [
     case("I43-iCCP.png", lambda: png(before=chunk(b"iCCP", b"a\0\0" + zlib_zeros(2**28))), **like(PICTURE)),
     case("I43-80-zTXt.png", lambda: png(before=chunk(b"zTXt", b"a\0\0" + zlib_zeros(ZEROS)) * 80), **like(PICTURE)),
     case("I44-segments.jpg", lambda: jpeg()[:2] + b"\xff\xef\0\2" * 1_000_000 + jpeg()[2:], "L", says="more than 100,000 segments", seconds=1),
-    case("I44-filling.jpg", lambda: jpeg()[:2] + b"\xff" * 2_000_000 + jpeg()[2:], "L", says="more than 100,000 segments", seconds=1),
+    case("I44-filling.jpg", lambda: jpeg()[:2] + b"\xff" * 2_000_000 + jpeg()[2:], **like(PICTURE, 4)),
     case("I44-blocks.gif", lambda: gif_screen(48, 64) + b"\x21\xfe\1a\0" * 1_000_000 + gif_frame(0, 0, 64, 48), "L", says="more than 100,000 blocks", seconds=1),
     case("I44-chunks.png", lambda: png(before=chunk(b"IDAT", b"") * 1_000_000), "L", says="more than 100,000 chunks", megabytes=40, seconds=1),
     *(case(f"I45-bomb-{n}.tiff", lambda c=c: compressed_bomb(c), EITHER, says=f"{DAMAGED}|^$", megabytes=64, seconds=1) for n, c in (("deflate", 8), ("lzma", 34925), ("packbits", 32773))),
@@ -389,8 +402,71 @@ CASES: list[Case] = [
     case("I56-answer.jpg", b'{"error": "not found"}', "I", says="text, not an image"),
     case("I56-note.jpg", b"see the other folder", "I", says="text, not an image"),
     case("I57-pointer.png", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "I", says="Git LFS pointer, .*git lfs pull"),
+    case("I25-exif-greedy.png", lambda: png(before=chunk(b"eXIf", greedy_exif(2_000_000))), **like(PICTURE)),
+    case("I25-exif-greedy.webp", lambda: encoded(PICTURE, "WEBP", lossless=True, exif=greedy_exif(2_000_000)), **like(PICTURE)),
+    case("I25-exif-greedy.avif", lambda: greedy_avif(), "L", says="its EXIF claims far more"),
+    case("I25-exif-many.jpg", lambda: jpeg()[:2] + with_segment(0xE1, b"Exif\0\0" + bytes(65_000))[2:65_012] * 1000 + jpeg()[2:], megabytes=70, **like(PICTURE, 4)),
+    case("I42-canvas.webp", lambda: encoded(Image.new("RGB", (7000, 7000)), "WEBP", lossless=True, method=0), "L", says="49,000,000 pixels, over the limit of 25,000,000"),
+    case("I42-mask-rgba.png", lambda: black_png(7000, 7000, 6, 4), megabytes=400, seconds=4),
+    case("I42-mask-huge.png", lambda: black_png(13_300, 13_300), "L", says="176,890,000 pixels, over the limit"),
+    *(case(f"I44-scans-{n}.jpg", lambda b=b: many_scans(7000, b), "L", says="more than 12 scans, the limit for a JPEG of its size") for n, b in (("bare", b""), ("after-junk", b"junk"), ("after-filling", b"\xff\xff"))),
+    case("I44-scans-small.jpg", lambda: many_scans(300), "L", says="more than 200 scans"),
+    case("I44-scans.tiff", lambda: jpeg_in_strips(3000), "L", says="more scans than the 125"),
+    case("I44-ends-of-rows.bmp", lambda: bmp(1400, 1400, b"\0\0" * 8_000_000, depth=8, compression=1), megabytes=40, seconds=1, **like(np.zeros((1400, 1400, 3), np.uint8))),
+    case("I44-runs.bmp", lambda: bmp(2000, 2000, b"\1\1" * 8_000_000, depth=8, compression=1), "L", says="more than 1,000,000 runs", megabytes=40, seconds=2),
+    case("I44-tiny-parts.gif", lambda: gif(1)[:-1] + b"\x21\xfe" + b"\1a" * 8_000_000 + b"\0;", megabytes=40, seconds=1.5),
+    case("I48-runs.bmp", lambda: run_bmp(8), **like(grey3(RUN_ROWS))),
+    case("I48-half-byte-runs.bmp", lambda: run_bmp(4), **like(grey3(RUN_ROWS))),
+    case("I48-runs-cut.bmp", lambda: run_bmp(8)[:-6], "I", says=f"{DAMAGED} BMP .*its runs end early"),
+    case("I54-raw.cr2", lambda: tiff_image(48, 64, b"\xff\xd8" + bytes(40), compression=6).replace(b"II*\0\x08\0\0\0", b"II*\0\x10\0\0\0CR\x02\0" + bytes(4)), "I", says="camera's raw file"),
+    case("I54-raw.nef", lambda: tiff_image(48, 64, bytes(40), tags={254: (LONG, [1]), 330: (LONG, [8])}), "I", says="camera's raw file"),
+    case("I54-sensor.tif", lambda: tiff_image(48, 64, bytes(48 * 64), channels=1, tags={262: (SHORT, [32803])}), "I", says="camera's raw file"),
 ]
 # fmt: on
+
+
+def run_bmp(depth: int) -> bytes:
+    """``RUN_ROWS`` in runs of bytes or half bytes; the palette's colour n is the grey of 16 n."""
+    if depth == 8:
+        single = bytes((0, 5, 1, 2, 3, 4, 5, 0))
+    else:
+        single = bytes((0, 5, 0x12, 0x34, 0x50, 0))
+    five = 5 if depth == 8 else 0x55
+    seven = 7 if depth == 8 else 0x77
+    runs = bytes((9, seven, 0, 0, 0, 0)) + single + bytes((0, 0, 0, 2, 3, 0, 2, five, 0, 0)) + bytes((0, 1))
+    palette = b"".join(bytes((16 * n % 256,)) * 3 + b"\0" for n in range(2**depth))
+    data = bmp(5, 9, runs, depth=depth, compression=2 - depth // 8)
+    offset = 54 + len(palette)
+    head = struct.pack("<I", offset).join((data[:10], data[14:54]))
+    return head[:46] + struct.pack("<I", 2**depth) + head[50:] + palette + runs
+
+
+def many_scans(side: int, between: bytes = b"") -> bytes:
+    """A progressive JPEG whose last scan of a few bytes is repeated 3,000 times."""
+    data = encoded(np.zeros((side, side, 3), np.uint8), "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + (between + last) * 3000 + data[-2:]
+
+
+def jpeg_in_strips(scans: int) -> bytes:
+    """A TIFF of one strip that is such a JPEG."""
+    side = 2000
+    strip = many_scans(side)
+    at = strip.rindex(b"\xff\xda")
+    strip = strip[:at] + strip[at:-2] * scans + strip[-2:]
+    return tiff_image(side, side, strip, compression=7, tags={262: (SHORT, [6])})
+
+
+def greedy_exif(size: int) -> bytes:
+    """EXIF of which 4,000 tags claim the same bytes."""
+    tags = b"".join(struct.pack("<HHII", 1000 + tag, 7, size // 2, 20) for tag in range(4000))
+    return (b"II*\0\x08\0\0\0" + struct.pack("<H", 4000) + tags).ljust(size, b"\0")
+
+
+def greedy_avif() -> bytes:
+    """Its EXIF is put in afterwards, because Pillow reads what it writes."""
+    modest = b"II*\0\x08\0\0\0".ljust(2_000_000, b"\0")
+    return encoded(PICTURE, "AVIF", exif=modest).replace(modest, greedy_exif(len(modest)))
 
 
 def shared_values() -> bytes:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import warnings
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +15,9 @@ from PIL import Image
 
 import mobilesam
 from mobilesam import Prompt, read_image
-from mobilesam.core.errors import ImageError, ImageWarning, LimitError
+from mobilesam.core.errors import ConfigError, ImageError, ImageWarning, LimitError
 from mobilesam.core.metrics import mask_iou
+from mobilesam.formats.image import decode_mask
 from mobilesam.segment.model import Model
 from tests.hostile.image_parts import (
     bmp,
@@ -30,6 +34,50 @@ from tests.photographs import jpeg as photograph
 
 PICTURE = picture()
 ALPHA = np.dstack([PICTURE, np.full((48, 64), 255, np.uint8)])
+
+
+def holds_itself() -> list:
+    endless: list = [1]
+    endless.append(endless)
+    return endless
+
+
+class Failing:
+    def __array__(self, *_: object, **__: object) -> np.ndarray:
+        raise RuntimeError("no array")
+
+
+class FailingPath(os.PathLike):
+    def __fspath__(self) -> str:
+        raise RuntimeError("no path")
+
+
+class FailingFile:
+    def read(self, size: int = -1) -> bytes:
+        raise RuntimeError("no luck")
+
+
+class NoFile:
+    def read(self, size: int = -1) -> None:
+        return None
+
+
+class Drops:
+    """A stream, as of a connection, that gives a few bytes at a time and has no other method."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def read(self, size: int = -1) -> bytes:
+        drop, self.data = self.data[:100], self.data[100:]
+        return drop
+
+
+def closed_file() -> io.BytesIO:
+    file = io.BytesIO(png())
+    file.close()
+    return file
+
 
 # fmt: off
 ARRAYS = {
@@ -61,7 +109,20 @@ REFUSED = {
     "nothing": (None, "is a NoneType; give a path"),
     "number": (3, "is a int; give a path"),
     "list": ([[1, 2], [3, 4]], "is a list; give a path"),
+    "list-in-itself": (holds_itself(), "is a list; give a path"),
+    "dict-in-itself": ({"image": holds_itself()}, "is a dict; give a path"),
+    "class": (np.ndarray, "is the class ndarray; give a path"),
+    "pil-class": (Image.Image, "is the class Image; give a path"),
+    "records": (np.zeros((4, 4), [("a", np.uint8)]), "has type "),
+    "array-that-fails": (Failing(), "is a Failing that is no array; give a path"),
+    "path-that-fails": (FailingPath(), "is a FailingPath without a path; give a path"),
+    "function": (len, "is a builtin_function_or_method; give a path"),
+    "text-file": (io.StringIO("a"), r"read\(\) gives text, not bytes; open it with mode 'rb'"),
+    "closed-file": (closed_file(), "cannot be read .*closed file.*; open it for reading bytes"),
+    "file-that-fails": (FailingFile(), "cannot be read .*no luck.*; open it for reading bytes"),
+    "file-of-nothing": (NoFile(), r"read\(\) gives a NoneType, not bytes"),
 }
+LIMITS = (float("nan"), float("inf"), -float("inf"), 0, -1, 1.5, None, "many", True, [5], holds_itself(), 10**400 * -1)
 # fmt: on
 
 
@@ -77,11 +138,48 @@ def test_arrays_that_are_meant(given: np.ndarray, wanted: np.ndarray) -> None:
     assert np.array_equal(bytes(given) if isinstance(given, memoryview) else given, before)
 
 
+@pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: f"I70-{str(limit)[:20]}")
+def test_a_limit_is_a_whole_number(limit: object) -> None:
+    for read in (read_image, decode_mask):
+        with pytest.raises(
+            ConfigError, match=r"max_pixels: is .*; give a whole number of 1 or more"
+        ) as caught:
+            read(png(), max_pixels=limit)
+        assert len(str(caught.value)) < 200
+
+
+def test_a_limit_may_be_written_as_people_do() -> None:
+    for limit in (5e7, np.int64(5000), np.float32(5000), 10**400):
+        np.testing.assert_array_equal(read_image(png(), max_pixels=limit), PICTURE)
+
+
+def test_I70_files_that_are_open(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png())
+    with (
+        path.open("rb") as file,
+        path.open("rb", buffering=0) as raw,
+        zipfile.ZipFile(tmp_path / "a.zip", "w") as archive,
+    ):
+        archive.writestr("a.png", png())
+        for opened in (file, raw, io.BytesIO(png()), Drops(png()), archive.open("a.png")):
+            np.testing.assert_array_equal(read_image(opened), PICTURE)
+        with pytest.raises(ImageError, match=r"a.png: empty file \(0 bytes\)"):
+            read_image(file)  # its end is reached
+    with pytest.raises(ImageError, match="image: is an HTML page"):
+        read_image(io.BytesIO(b"<html>"))
+
+
 @pytest.mark.parametrize(("given", "message"), REFUSED.values(), ids=[f"I70-{name}" for name in REFUSED])
 def test_arrays_whose_meaning_would_be_a_guess(given: object, message: str) -> None:
     with pytest.raises(ImageError, match=message) as caught:
         read_image(given)
     assert (caught.value.code, caught.value.exit_code) == ("U", 2)
+
+
+def test_I70_a_view_that_repeats_one_value() -> None:
+    with pytest.raises(LimitError, match="pixels, over the limit of 50,000,000"):
+        read_image(np.broadcast_to(np.uint8(0), (2**20, 2**20, 3)))
 
 
 def test_I70_an_empty_array() -> None:

@@ -195,6 +195,16 @@ def test_an_image_is_the_callers_no_more() -> None:
     np.testing.assert_array_equal(read, cat())
 
 
+def test_what_does_not_fit_into_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("mobilesam.formats.image.open_picture", fail)
+    for read in (read_image, decode_mask):
+        with pytest.raises(LimitError, match="too large for this machine's memory; make it smaller"):
+            read(jpeg(cat()))
+
+
 def test_masks_round_trip_through_png(tmp_path) -> None:
     mask = np.random.default_rng(0).random((20, 30)) < 0.5
     (tmp_path / "mask.png").write_bytes(image_to_png(mask))

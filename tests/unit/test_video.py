@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import struct
 import sys
+import time
+import warnings
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from mobilesam.core.errors import ImageError, ImageWarning, LimitError, MissingExtraError
+from mobilesam.core.errors import ConfigError, ImageError, ImageWarning, LimitError, MissingExtraError
 from mobilesam.formats.video import read_frames, suffix_is_video
 from tests.videos import write_video
 
@@ -99,6 +101,99 @@ def test_missing_frames_are_told(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:last])
     with pytest.warns(ImageWarning, match="of the 5 frames that it announces can be read"):
         assert len(list(read_frames(path))) == 4
+
+
+def test_a_title_in_another_encoding_is_no_damage(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.avi", frames(2))
+    content = path.read_bytes()
+    title = b"Caf\xe9 \xfc\xff\0"  # Latin-1; FFmpeg takes it for UTF-8
+    info = b"INFOINAM" + struct.pack("<I", len(title)) + title
+    place = content.index(b"LIST", 20)
+    chunk = b"LIST" + struct.pack("<I", len(info)) + info
+    size = struct.unpack_from("<I", content, 4)[0] + len(chunk)
+    path.write_bytes(content[:4] + struct.pack("<I", size) + content[8:place] + chunk + content[place:])
+    assert len(list(read_frames(path))) == 2
+
+
+def test_an_unknown_coding_is_told(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", frames(2), "libx264")
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(ImageError, match="is coded in a way that is not known, or damaged; convert it"):
+        list(read_frames(path))
+
+
+@pytest.mark.parametrize("stride", [0, -1, 1.5, float("nan"), None, True, "2"])
+def test_stride_is_a_whole_number(tmp_path: Path, stride: object) -> None:
+    path = write_video(tmp_path / "a.mp4", frames(1))
+    with pytest.raises(ConfigError, match=r"stride: is .*; give a whole number of 1 or more"):
+        list(read_frames(path, stride=stride))
+    with pytest.raises(ConfigError, match=r"max_pixels: is nan; give a whole number"):
+        list(read_frames(path, max_pixels=float("nan")))
+
+
+KINDS = (
+    ("mp4", "mpeg4"),
+    ("mov", "libx264"),
+    ("avi", "mpeg4"),
+    ("mkv", "mpeg4"),
+    ("webm", "libvpx"),
+    ("ts", "mpeg2video"),
+    ("mpg", "mpeg1video"),
+    ("flv", "flv"),
+    ("wmv", "wmv2"),
+)
+
+
+def damaged(data: bytes, rng: np.random.Generator) -> bytes:
+    """A file that is cut, or of which bits, a number or some bytes are others."""
+    at, kind = int(rng.integers(len(data))), rng.integers(4)
+    changed = bytearray(data)
+    if kind == 0:
+        return data[:at]
+    if kind == 1:
+        for place in rng.integers(len(data), size=rng.integers(1, 9)):
+            changed[place] ^= 1 << int(rng.integers(8))
+    elif kind == 2:
+        changed[at : at + 4] = bytes([(0, 0x7F, 0x80, 0xFF)[rng.integers(4)]]) * 4
+    else:
+        changed[at : at + int(rng.integers(1, 64))] = rng.bytes(int(rng.integers(1, 64)))
+    return bytes(changed)
+
+
+def try_damaged(folder: Path, ending: str, codec: str, count: int) -> dict[str, int]:
+    """Read so many damaged files of a kind; return how they ended, and hold each to its time."""
+    whole = write_video(folder / f"whole.{ending}", frames(), codec).read_bytes()
+    path, rng, ends = folder / f"a.{ending}", np.random.default_rng(0), {"read": 0, "I": 0, "L": 0}
+    for _ in range(count):
+        path.write_bytes(damaged(whole, rng))
+        start = time.process_time()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ImageWarning)
+                list(read_frames(path, max_pixels=1_000_000))
+            ends["read"] += 1
+        except (ImageError, LimitError) as error:
+            ends[error.code] += 1
+            assert len(str(error)) <= 500
+            assert str(error).isprintable()
+        assert time.process_time() - start < 2
+    return ends
+
+
+@pytest.mark.parametrize(("ending", "codec"), KINDS)
+def test_damaged_files(tmp_path: Path, capfd: pytest.CaptureFixture[str], ending: str, codec: str) -> None:
+    ends = try_damaged(tmp_path, ending, codec, 60)
+    assert ends["read"] > 0
+    assert ends["I"] > 0
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.long
+def test_thousands_of_damaged_files(tmp_path: Path) -> None:
+    """Prints the row of docs/explanation/long-series.md."""
+    ends = {kind: try_damaged(tmp_path, *kind, 2000) for kind in KINDS}
+    print({end: sum(of[end] for of in ends.values()) for end in ("read", "I", "L")})
+    assert sum(sum(of.values()) for of in ends.values()) == 2000 * len(KINDS)
 
 
 def test_paths(tmp_path: Path) -> None:

@@ -7,16 +7,17 @@ import struct
 from mobilesam.core.errors import LimitError
 
 MAX_COUNTED = 100_000  # counting stops here: a file could hold millions of empty frames
+MAX_STEPS = 2_500_000  # parts of blocks; full ones of so many are more than a file may hold
 GIF_IMAGE, GIF_EXTENSION = 0x2C, 0x21
 
 
 def gif_frames(data: bytes, name: str) -> int:
-    """Return the number of pictures in a GIF, as far as its blocks can be followed.
+    """Return the number of pictures in a GIF, as far as its blocks can be followed in a moment.
 
     Raises:
         LimitError: for more blocks before the first picture than any honest file has.
     """
-    frames = blocks = 0
+    frames = blocks = steps = 0
     try:
         position = 13 + _colour_table(data[10])
         while frames <= MAX_COUNTED and data[position] in (GIF_IMAGE, GIF_EXTENSION):
@@ -31,8 +32,11 @@ def gif_frames(data: bytes, name: str) -> int:
                     f"{name}: more than {MAX_COUNTED:,} blocks before the picture, the limit for a GIF file; "
                     "save it anew"
                 )
-            while data[position]:
+            while data[position] and steps <= MAX_STEPS:
                 position += data[position] + 1
+                steps += 1
+            if steps > MAX_STEPS:
+                return frames
             position += 1
     except IndexError:
         pass  # cut off; the decoder judges what is there

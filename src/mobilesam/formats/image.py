@@ -12,18 +12,25 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 from PIL import Image as PillowImage
 
 from mobilesam.core.arrays import ArrayLike, Image, Mask
-from mobilesam.core.errors import ImageError, ImageWarning, LimitError
-from mobilesam.formats.image_bytes import read_file, shown
+from mobilesam.core.errors import ConfigError, ImageError, ImageWarning, LimitError
+from mobilesam.core.text import printable
+from mobilesam.formats.image_bytes import read_file, read_limited, shown
 from mobilesam.formats.image_decoders import DECODING_ERRORS, OpenedPicture, open_picture, quiet, told_as_ours
+from mobilesam.formats.sample_depth import any_sample, sixteen_to_eight
 from mobilesam.formats.signatures import what_else
+from mobilesam.formats.tiff_directory import exif_claims_too_much
+
+if TYPE_CHECKING:
+    from mobilesam.formats.tiff_pixels import TiffPixels
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
@@ -35,6 +42,8 @@ STRIP_PIXELS = 2**20  # turned into RGB at a time, so that a picture lies in mem
 WHITE = (255, 255, 255)
 LOSSY_BLACK, LOSSY_WHITE, LOSSY_BETWEEN = 40, 215, 0.05  # a JPEG mask has few values between
 EXIF_ORIENTATION = 0x0112
+FULLY_TRANSPARENT = "is fully transparent; all of it is white"
+DAMAGED_TIFF = "is a truncated or damaged TIFF file"
 WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 # The picture as it is stored is this view of the upright one (H, W, 3), by EXIF orientation.
 STORED_VIEWS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -48,6 +57,7 @@ STORED_VIEWS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     8: lambda upright: upright.swapaxes(0, 1)[:, ::-1],
 }
 SIDEWAYS = (5, 6, 7, 8)
+WANTED = "give a path, bytes, a file open for reading, a PIL image or an array (H, W, 3) uint8"
 
 
 def read_image(
@@ -60,8 +70,9 @@ def read_image(
     """Return an upright RGB image (H, W, 3) uint8.
 
     Args:
-        source: a path, the bytes of a file, a PIL image, or an array: (H, W, 3) uint8 RGB,
-            (H, W) grey or (H, W, 4) with alpha, of uint8 or uint16.
+        source: a path, the bytes of a file, a file open for reading (anything with ``read()``
+            that gives bytes), a PIL image, or an array: (H, W, 3) uint8 RGB, (H, W) grey or
+            (H, W, 4) with alpha, of uint8 or uint16.
         max_pixels: greatest height times width.
         name: what messages call the image; by default its path.
         remarks: a list that takes what is right but may not be meant, such as frames that
@@ -70,6 +81,7 @@ def read_image(
     Raises:
         ImageError: if it cannot be read or is not an image of a known form.
         LimitError: if it has too many pixels or bytes.
+        ConfigError: if ``max_pixels`` is no whole number above 0.
 
     Warns:
         ImageWarning: what ``remarks`` would take.
@@ -80,20 +92,38 @@ def read_image(
     """
     told: list[str] = [] if remarks is None else remarks
     name = shown(name or _name_of(source))
+    max_pixels = whole_number(max_pixels, "max_pixels")
     try:
         image = _source_to_rgb(source, name, max_pixels, told)
     except MemoryError as error:
-        raise LimitError(f"{name}: too large for this machine's memory; make it smaller") from error
+        raise _too_large(name) from error
     if remarks is None:
         for remark in told:
             warnings.warn(f"{name}: {remark}", ImageWarning, stacklevel=2)
     return image
 
 
+def _too_large(name: str) -> LimitError:
+    return LimitError(f"{name}: too large for this machine's memory; make it smaller")
+
+
 def _name_of(source: ArrayLike) -> str:
-    if isinstance(source, str | os.PathLike):
-        return os.fsdecode(source)
-    return "image bytes" if isinstance(source, bytes | bytearray | memoryview) else "image"
+    """What messages call an image that was given no name."""
+    if isinstance(source, str):
+        return source
+    if isinstance(source, os.PathLike):
+        return os.fsdecode(_path_of(source))
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "image bytes"
+    name = getattr(source, "name", None) if hasattr(source, "read") else None
+    return name if isinstance(name, str) and name else "image"
+
+
+def _path_of(source: os.PathLike) -> str | bytes:
+    try:
+        return os.fspath(source)
+    except Exception as error:  # it is the caller's class and may raise anything
+        raise ImageError(f"image: is a {type(source).__name__} without a path; {WANTED}", code="U") from error
 
 
 def _source_to_rgb(source: ArrayLike, name: str, max_pixels: int, remarks: list[str]) -> Image:
@@ -105,56 +135,141 @@ def _source_to_rgb(source: ArrayLike, name: str, max_pixels: int, remarks: list[
         return _bytes_to_rgb(bytes(source), name, max_pixels, remarks)
     if isinstance(source, PillowImage.Image):
         return _picture_to_rgb(OpenedPicture(source), name, max_pixels, remarks)
+    if isinstance(source, type):
+        raise ImageError(f"{name}: is the class {source.__name__}; {WANTED}", code="U")
+    if callable(getattr(source, "read", None)):
+        return _bytes_to_rgb(read_limited(source, name), name, max_pixels, remarks)
     if hasattr(source, "__array__"):
-        return array_to_rgb(np.asarray(source), name=name, max_pixels=max_pixels)
-    raise ImageError(
-        f"{name}: is a {type(source).__name__}; give a path, bytes, a PIL image or an array (H, W, 3) uint8",
-        code="U",
+        return array_to_rgb(_as_array(source, name), name=name, max_pixels=max_pixels)
+    raise ImageError(f"{name}: is a {type(source).__name__}; {WANTED}", code="U")
+
+
+def _as_array(source: ArrayLike, name: str) -> np.ndarray:
+    try:
+        return np.asarray(source)
+    except MemoryError:
+        raise
+    except Exception as error:  # it is the caller's class and may raise anything
+        raise ImageError(
+            f"{name}: is a {type(source).__name__} that is no array; {WANTED}", code="U"
+        ) from error
+
+
+def whole_number(value: Any, name: str) -> int:
+    """Return a limit as a whole number above 0; 5e7 is one, not a number is none."""
+    whole = isinstance(value, int | np.integer) or (
+        isinstance(value, float | np.floating) and value.is_integer()
     )
+    if not whole or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{name}: is {printable(repr(value)[:60])}; give a whole number of 1 or more")
+    return int(value)
 
 
 def _bytes_to_rgb(data: bytes, name: str, max_pixels: int, remarks: list[str]) -> Image:
     opened = open_picture(data, name)
     del data  # a file that nobody else holds goes once its pixels are decoded
     remarks += opened.remarks
+    if not isinstance(opened, OpenedPicture):
+        return _tiff_to_rgb(opened, name, max_pixels, remarks)
     with opened.picture:
         return _picture_to_rgb(opened, name, max_pixels, remarks)
 
 
-def decode_mask(data: bytes, *, name: str = "mask bytes") -> Mask:
+def _tiff_to_rgb(pixels: TiffPixels, name: str, max_pixels: int, remarks: list[str]) -> Image:
+    from mobilesam.formats.tiff_layout import check_blocks, check_colours  # only TIFF files need it
+    from mobilesam.formats.tiff_pixels import unpack_rgb
+
+    layout = pixels.layout
+    _check_size(layout.height, layout.width, name, max_pixels)
+    check_colours(layout, name)
+    with told_as_ours(name, DAMAGED_TIFF):
+        check_blocks(layout, pixels.page, name, read_all=False)
+        orientation = _known_orientation(layout.orientation)
+        upright = _empty_upright((layout.height, layout.width, 3), orientation, np.uint8)
+        if not unpack_rgb(pixels, STORED_VIEWS[orientation](upright)):
+            remarks.append(FULLY_TRANSPARENT)
+    return upright
+
+
+def _tiff_to_mask(pixels: TiffPixels, name: str, max_pixels: int) -> Mask:
+    from mobilesam.formats.tiff_layout import check_blocks, check_mask
+    from mobilesam.formats.tiff_pixels import unpack_mask
+
+    layout = pixels.layout
+    _check_size(layout.height, layout.width, name, max_pixels)
+    check_mask(layout, name)
+    with told_as_ours(name, DAMAGED_TIFF):
+        check_blocks(layout, pixels.page, name, read_all=False)
+        orientation = _known_orientation(layout.orientation)
+        upright = _empty_upright((layout.height, layout.width), orientation, np.bool_)
+        unpack_mask(pixels, STORED_VIEWS[orientation](upright))
+    return upright
+
+
+def decode_mask(data: bytes, *, name: str = "mask bytes", max_pixels: int = MAX_PIXELS) -> Mask:
     """Decode the bytes of a mask file (H, W): what is not black, and not transparent, is the object.
 
     Values are looked at as they are stored, so label images of any depth work. A JPEG
     has no exact black; there the object is what is brighter than half.
 
+    Args:
+        data: the whole file.
+        name: what messages call it.
+        max_pixels: greatest height times width.
+
     Raises:
         ImageError: if it cannot be read, or is a photograph rather than a mask.
+        LimitError: if it has too many pixels.
     """
-    name = shown(name)
-    opened = open_picture(data, name)
-    with opened.picture as picture:
-        lossy = picture.format == "JPEG"
-        _load(opened, name, MAX_PIXELS)
-        values = _turned_upright(np.asarray(picture), _orientation(picture))
-        bands = picture.getbands()
-    if lossy:
-        grey = values if values.ndim == 2 else values.mean(-1)
-        if ((grey > LOSSY_BLACK) & (grey < LOSSY_WHITE)).mean() > LOSSY_BETWEEN:
-            raise ImageError(
-                f"{name}: is a photograph, not a mask; give a black and white image, best as PNG"
-            )
-        return np.asarray(grey > 127)
-    if values.ndim == 2:
-        return np.asarray(values != 0)
-    coloured = values[..., : len(bands) - 1] if "A" in bands or "a" in bands else values
-    mask = (coloured != 0).any(axis=-1)
-    return np.asarray(mask & (values[..., -1] != 0)) if coloured is not values else np.asarray(mask)
+    name, max_pixels = shown(name), whole_number(max_pixels, "max_pixels")
+    try:
+        opened = open_picture(data, name)
+        if not isinstance(opened, OpenedPicture):
+            return _tiff_to_mask(opened, name, max_pixels)
+        with opened.picture:
+            _load(opened, name, max_pixels)
+            return _picture_to_mask(opened, name)
+    except MemoryError as error:
+        raise _too_large(name) from error
+
+
+def _picture_to_mask(opened: OpenedPicture, name: str) -> Mask:
+    """Turn a decoded picture into an upright mask, strip by strip."""
+    picture = opened.picture
+    lossy, orientation = picture.format == "JPEG", _orientation(picture)
+    width, height = picture.size
+    upright = _empty_upright((height, width), orientation, np.bool_)
+    stored, between, alpha = STORED_VIEWS[orientation](upright), 0, picture.getbands()[-1] in ("A", "a")
+    for top, strip in _strips(picture):
+        values = np.asarray(strip)
+        rows = slice(top, top + len(values))
+        if lossy:
+            grey = values if values.ndim == 2 else values.mean(-1)
+            between += int(((grey > LOSSY_BLACK) & (grey < LOSSY_WHITE)).sum())
+            stored[rows] = grey > 127
+        elif values.ndim == 2:
+            stored[rows] = values != 0
+        elif alpha:
+            stored[rows] = any_sample(values[..., :-1]) & (values[..., -1] != 0)
+        else:
+            stored[rows] = any_sample(values)
+    if between > LOSSY_BETWEEN * height * width:
+        raise ImageError(f"{name}: is a photograph, not a mask; give a black and white image, best as PNG")
+    return upright
+
+
+def _strips(picture: PillowImage.Image) -> Iterator[tuple[int, PillowImage.Image]]:
+    """Yield a picture in strips with their first rows."""
+    width, height = picture.size
+    rows = max(1, STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        yield top, picture.crop((0, top, width, min(top + rows, height)))
 
 
 def _load(opened: OpenedPicture, name: str, max_pixels: int) -> None:
     """Decode a picture's pixels after its size is checked."""
     picture = opened.picture
-    _check_size(picture.height, picture.width, name, max_pixels)
+    _check_size(picture.height, picture.width, name, min(max_pixels, opened.most_pixels))
     with told_as_ours(name, f"is a truncated or damaged {opened.kind}"):
         picture.load()
     _check_size(picture.height, picture.width, name, max_pixels)  # decoding may show another
@@ -163,18 +278,18 @@ def _load(opened: OpenedPicture, name: str, max_pixels: int) -> None:
 def _orientation(picture: PillowImage.Image) -> int:
     """Return the EXIF orientation, 1 (upright) where there is none or it makes no sense."""
     try:
+        exif = picture.info.get("exif")
+        if isinstance(exif, bytes) and exif_claims_too_much(exif.removeprefix(b"Exif\0\0")):
+            return 1
         with quiet():
             orientation = picture.getexif().get(EXIF_ORIENTATION, 1)
     except DECODING_ERRORS:
         return 1
-    return orientation if isinstance(orientation, int) and orientation in STORED_VIEWS else 1
+    return _known_orientation(orientation)
 
 
-def _turned_upright(stored: np.ndarray, orientation: int) -> np.ndarray:
-    """Return stored values (H, W) or (H, W, C) in the upright frame."""
-    upright = _empty_upright(stored.shape, orientation, stored.dtype)
-    STORED_VIEWS[orientation](upright)[:] = stored
-    return upright
+def _known_orientation(value: object) -> int:
+    return value if isinstance(value, int) and value in STORED_VIEWS else 1
 
 
 def _empty_upright(stored_shape: tuple[int, ...], orientation: int, dtype: DTypeLike) -> np.ndarray:
@@ -193,15 +308,13 @@ def _picture_to_rgb(opened: OpenedPicture, name: str, max_pixels: int, remarks: 
     opened.stream.close()
     upright = _empty_upright((height, width, 3), orientation, np.uint8)
     stored = STORED_VIEWS[orientation](upright)
-    rows = max(1, STRIP_PIXELS // width)
     seen = False
     with told_as_ours(name, f"has mode {picture.mode}, which cannot be turned into RGB"):
-        for top in range(0, height, rows):
-            strip = picture.crop((0, top, width, min(top + rows, height)))
-            stored[top : top + rows], opaque = _strip_to_rgb(strip)
+        for top, strip in _strips(picture):
+            stored[top : top + strip.height], opaque = _strip_to_rgb(strip)
             seen = seen or opaque
     if not seen:
-        remarks.append("is fully transparent; all of it is white")
+        remarks.append(FULLY_TRANSPARENT)
     return upright
 
 
@@ -219,7 +332,7 @@ def _check_depth(picture: PillowImage.Image, name: str) -> None:
 def _strip_to_rgb(strip: PillowImage.Image) -> tuple[np.ndarray, bool]:
     """Return a strip as RGB or grey (h, w, 3 or 1), and whether anything of it can be seen."""
     if strip.mode == "I" or strip.mode.startswith("I;16"):
-        return _halve_depth(np.asarray(strip))[..., None], True
+        return sixteen_to_eight(np.asarray(strip))[..., None], True
     if strip.mode == "La":
         strip = strip.convert("LA")
     if strip.mode in WITH_ALPHA or "transparency" in strip.info:
@@ -250,7 +363,7 @@ def array_to_rgb(array: np.ndarray, *, name: str = "image", max_pixels: int = MA
         raise ImageError(f"{name}: has shape {array.shape}; {wanted}", code="U")
     _check_size(array.shape[0], array.shape[1], name, max_pixels)
     if array.dtype.itemsize == 2:
-        array = _halve_depth(array)
+        array = sixteen_to_eight(array)
     if array.ndim == 2:
         return _repeat_grey(array)
     if array.shape[2] == 4:
@@ -260,10 +373,10 @@ def array_to_rgb(array: np.ndarray, *, name: str = "image", max_pixels: int = MA
     return np.array(array)
 
 
-def read_mask(path: str | os.PathLike, *, name: str | None = None) -> Mask:
+def read_mask(path: str | os.PathLike, *, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Mask:
     """Read a mask file; see :func:`decode_mask`."""
     name = name or os.fsdecode(path)
-    return decode_mask(read_file(path, name=name), name=name)
+    return decode_mask(read_file(path, name=name), name=name, max_pixels=max_pixels)
 
 
 def image_to_png(image: np.ndarray) -> bytes:
@@ -286,11 +399,6 @@ def _check_size(height: int, width: int, name: str, max_pixels: int) -> None:
         raise ImageError(
             f"{name}: {width} x {height} is too narrow, sides may differ {MAX_SIDE_RATIO}-fold; cut it into parts"
         )
-
-
-def _halve_depth(array: np.ndarray) -> np.ndarray:
-    """16 bits to 8 so that white stays white."""
-    return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _repeat_grey(grey: np.ndarray) -> Image:

@@ -53,19 +53,44 @@ def open_file(path: str | os.PathLike, *, name: str) -> BinaryIO:
 
 
 def read_limited(file: BinaryIO, name: str) -> bytes:
-    """Read a stream up to the limit on bytes.
+    """Read a stream from where it stands up to the limit on bytes.
+
+    Args:
+        file: anything whose ``read`` gives bytes; it may give less than it is asked for.
+        name: what messages call it.
 
     Raises:
         LimitError: if there is more.
-        ImageError: if reading fails.
+        ImageError: if reading fails, or gives no bytes.
     """
-    try:
-        data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ImageError(f"{shown(name)}: cannot be read ({error.strerror}); copy it elsewhere") from error
-    if len(data) > MAX_FILE_BYTES:
+    parts, left = [], MAX_FILE_BYTES + 1
+    while left > 0 and (part := _read_part(file, left, name)):
+        parts.append(part)
+        left -= len(part)
+    if left <= 0:
         raise _too_many_bytes(name, "more")
-    return data
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _read_part(file: BinaryIO, size: int, name: str) -> bytes:
+    try:
+        part = file.read(size)
+    except OSError as error:
+        reason = printable(error.strerror or error)
+        raise ImageError(f"{shown(name)}: cannot be read ({reason}); copy it elsewhere") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # a file of the caller's own class may raise anything
+        reason = printable(str(error)[:120] or type(error).__name__)
+        raise ImageError(
+            f"{shown(name)}: cannot be read ({reason}); open it for reading bytes", code="U"
+        ) from error
+    if isinstance(part, bytearray | memoryview):
+        return bytes(part)
+    if isinstance(part, bytes):
+        return part
+    kind = "text" if isinstance(part, str) else f"a {type(part).__name__}"
+    raise ImageError(f"{shown(name)}: read() gives {kind}, not bytes; open it with mode 'rb'", code="U")
 
 
 def shown(name: str) -> str:

@@ -7,6 +7,7 @@ pixels is one of the whole process.
 from __future__ import annotations
 
 import io
+import logging
 import re
 import struct
 import warnings
@@ -14,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from PIL import (
     BmpImagePlugin,
@@ -27,12 +29,19 @@ from PIL import Image as PillowImage
 
 from mobilesam.core.errors import ImageError, LimitError
 from mobilesam.core.text import printable
+from mobilesam.formats.bmp_runs import without_runs
 from mobilesam.formats.frames import MAX_COUNTED, gif_frames, tiff_pages
-from mobilesam.formats.jpeg_segments import jpeg_kind
+from mobilesam.formats.jpeg_segments import keep_pixel_segments
 from mobilesam.formats.png_chunks import keep_pixel_chunks
 from mobilesam.formats.signatures import format_of, what_else
+from mobilesam.formats.tiff_directory import find_greedy_exif, first_directory
 
-PREVIEW_ONLY, SUB_DIRECTORIES, DNG_VERSION = 254, 330, 50706  # TIFF tags
+if TYPE_CHECKING:
+    from mobilesam.formats.tiff_pixels import TiffPixels
+
+MOST_PIXELS = 2**62
+MOST_WEBP_PIXELS = 25_000_000  # its decoder takes 16 bytes for each, of a file of 34 bytes too
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else what it logs is printed as it is
 DECODING_ERRORS = (
     OSError,
     ValueError,
@@ -58,15 +67,17 @@ class OpenedPicture:
         remarks: what is worth telling of its file.
         kind: what messages call its file.
         stream: the file's bytes, not needed any more once pixels and metadata are read.
+        most_pixels: height times width that its decoder has the memory for.
     """
 
     picture: PillowImage.Image
     remarks: tuple[str, ...] = ()
     kind: str = "image"
     stream: io.BytesIO = field(default_factory=io.BytesIO)
+    most_pixels: int = MOST_PIXELS
 
 
-def open_picture(data: bytes, name: str) -> OpenedPicture:
+def open_picture(data: bytes, name: str) -> OpenedPicture | TiffPixels:
     """Look at an image file without decoding its pixels.
 
     Args:
@@ -87,9 +98,9 @@ def open_picture(data: bytes, name: str) -> OpenedPicture:
 
 
 def _open_jpeg(data: bytes, name: str) -> OpenedPicture:
-    kind = jpeg_kind(data, name)
-    stream = io.BytesIO(data)
-    return OpenedPicture(JpegImagePlugin.JpegImageFile(stream), kind=kind, stream=stream)
+    jpeg = keep_pixel_segments(data, name)
+    stream = io.BytesIO(jpeg.data)
+    return OpenedPicture(JpegImagePlugin.JpegImageFile(stream), kind=jpeg.kind, stream=stream)
 
 
 def _open_png(data: bytes, name: str) -> OpenedPicture:
@@ -107,23 +118,39 @@ def _open_gif(data: bytes, name: str) -> OpenedPicture:
     return OpenedPicture(GifImagePlugin.GifImageFile(stream), remarks, "GIF file", stream)
 
 
-def _open_tiff(data: bytes, name: str) -> OpenedPicture:
-    stream = io.BytesIO(data)
-    picture = TiffImagePlugin.TiffImageFile(stream)
-    tags = picture.tag_v2
-    if DNG_VERSION in tags or (tags.get(PREVIEW_ONLY) == 1 and SUB_DIRECTORIES in tags):
+def _open_tiff(data: bytes, name: str) -> OpenedPicture | TiffPixels:
+    from mobilesam.formats import tiff_layout  # only TIFF files need it
+    from mobilesam.formats.libtiff_messages import silence_libtiff
+    from mobilesam.formats.tiff_pixels import TiffPixels
+
+    silence_libtiff()
+    page = first_directory(data, name)
+    if tiff_layout.is_camera_raw(page):
         raise ImageError(f"{name}: is a camera's raw file (DNG or the like); develop it to JPEG or TIFF")
-    return OpenedPicture(picture, _frames_remark(tiff_pages(data), "pages"), "TIFF file", stream)
+    layout = tiff_layout.read_layout(page, name)
+    remarks = _frames_remark(tiff_pages(data), "pages") + tiff_layout.bands_remark(layout)
+    if not tiff_layout.read_by_pillow(layout):
+        return TiffPixels(page, layout, name, remarks)
+    tiff_layout.check_bands(layout, name)
+    tiff_layout.check_blocks(layout, page, name, read_all=True)
+    stream = io.BytesIO(data)
+    try:
+        return OpenedPicture(TiffImagePlugin.TiffImageFile(stream), remarks, "TIFF file", stream)
+    except SyntaxError as error:  # Pillow's word for a layout that it does not know
+        raise ImageError(
+            f"{name}: is a TIFF of {layout.words}, which is not read; {tiff_layout.SAVE_PLAINLY}"
+        ) from error
 
 
 def _open_bmp(data: bytes, name: str) -> OpenedPicture:
-    stream = io.BytesIO(data)
+    stream = io.BytesIO(without_runs(data, name))
     return OpenedPicture(BmpImagePlugin.BmpImageFile(stream), kind="BMP file", stream=stream)
 
 
 def _open_webp(data: bytes, name: str) -> OpenedPicture:
     picture = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
-    return OpenedPicture(picture, _frames_remark(picture.n_frames, "frames"), "WebP file")
+    remarks = _frames_remark(picture.n_frames, "frames")
+    return OpenedPicture(picture, remarks, "WebP file", most_pixels=MOST_WEBP_PIXELS)
 
 
 def _open_avif(data: bytes, name: str) -> OpenedPicture:
@@ -133,6 +160,7 @@ def _open_avif(data: bytes, name: str) -> OpenedPicture:
         raise _needs_extra(name, "AVIF") from error
     if not AvifImagePlugin.SUPPORTED:
         raise _needs_extra(name, "AVIF")
+    _check_exif(data, name)
     picture = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
     return OpenedPicture(picture, _frames_remark(picture.n_frames, "frames"), "AVIF file")
 
@@ -142,7 +170,16 @@ def _open_heif(data: bytes, name: str) -> OpenedPicture:
         from pi_heif import HeifImageFile
     except ImportError as error:
         raise _needs_extra(name, "HEIC") from error
+    _check_exif(data, name)
     return OpenedPicture(HeifImageFile(io.BytesIO(data)), kind="HEIF file")
+
+
+def _check_exif(data: bytes, name: str) -> None:
+    """Refuse EXIF that these formats' readers would read whole as soon as the file is opened."""
+    if find_greedy_exif(data):
+        raise LimitError(
+            f"{name}: its EXIF claims far more bytes than the file has; save it without metadata"
+        )
 
 
 def _needs_extra(name: str, kind: str) -> ImageError:
@@ -152,7 +189,7 @@ def _needs_extra(name: str, kind: str) -> ImageError:
     )
 
 
-OPENERS: dict[str, Callable[[bytes, str], OpenedPicture]] = {
+OPENERS: dict[str, Callable[[bytes, str], OpenedPicture | TiffPixels]] = {
     "JPEG": _open_jpeg,
     "PNG": _open_png,
     "WEBP": _open_webp,

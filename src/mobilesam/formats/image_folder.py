@@ -1,13 +1,31 @@
-"""The images below a folder, and why some of them are not read."""
+"""The images below a folder, why some of them are not read, and what else lies there."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mobilesam.core.errors import ImageError
+from mobilesam.core.text import printable
 from mobilesam.formats.image import suffix_is_image
 from mobilesam.formats.image_bytes import shown
+from mobilesam.formats.video import suffix_is_video
+
+CAMERA_RAW = (
+    *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".kdc", ".mos"),
+    *(".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
+)
+OTHER_PICTURES = (
+    *(".ai", ".cur", ".dcm", ".dds", ".eps", ".exr", ".fit", ".fits", ".hdr", ".ico", ".j2k", ".jp2"),
+    *(".jxl", ".jxr", ".pbm", ".pcx", ".pdf", ".pgm", ".pnm", ".ppm", ".ps", ".psb", ".psd", ".svg"),
+    *(".svgz", ".tga", ".xcf"),
+)
+RAW_REASON = "a camera's raw file; develop it to JPEG or TIFF"
+VIDEO_REASON = "a video; give it by itself"
+PICTURE_REASON = "of a kind that is not read; convert it to JPEG or PNG"
+NAMELESS_REASON = "without an ending that tells an image; name it .jpg, .png or as it is"
+NAMES_IN_A_LINE = 3
 
 
 @dataclass(frozen=True)
@@ -16,6 +34,32 @@ class FoundImage:
 
     path: Path
     problem: ImageError | None = None
+
+
+@dataclass(frozen=True)
+class SkippedFile:
+    """A file that is not named as an image, and so is not read.
+
+    Attributes:
+        path: the file.
+        reason: what its name says that it is, and what to do, as in ``is REASON``.
+    """
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class FolderContents:
+    """What lies below a folder, each in the order of the paths; hidden files are left out.
+
+    Attributes:
+        images: what is read, and what should be but cannot.
+        skipped: all other files.
+    """
+
+    images: list[FoundImage]
+    skipped: list[SkippedFile]
 
 
 def find_images(
@@ -31,8 +75,16 @@ def find_images(
             its own place.
         below: look into the folders in it too.
     """
+    return look_through(folder, leave_out=leave_out, follow_symlinks=follow_symlinks, below=below).images
+
+
+def look_through(
+    folder: Path, *, leave_out: Path | None = None, follow_symlinks: bool = False, below: bool = True
+) -> FolderContents:
+    """Return the images below a folder as :func:`find_images` does, and the files that are skipped."""
     root, barred = resolved(folder), None if leave_out is None else resolved(leave_out)
     found: list[FoundImage] = []
+    skipped: list[SkippedFile] = []
     waiting, entered = [folder], {root}
     while waiting:
         try:
@@ -43,11 +95,13 @@ def find_images(
             continue
         for path in paths:
             target, is_folder = resolved(path), path.is_dir()
-            if path.name.startswith(".") or not (below if is_folder else suffix_is_image(path)):
+            if path.name.startswith(".") or (is_folder and not below):
                 continue
             if barred is not None and barred in (target, *target.parents):
                 continue
-            if path.is_symlink() and path.exists() and not follow_symlinks:
+            if not is_folder and not suffix_is_image(path):
+                skipped.append(SkippedFile(path, why_skipped(path)))
+            elif path.is_symlink() and path.exists() and not follow_symlinks:
                 if root not in (target, *target.parents):
                     found.append(FoundImage(path, _leads_outside(path, folder)))
             elif not is_folder:
@@ -55,7 +109,42 @@ def find_images(
             elif target not in entered:
                 entered.add(target)
                 waiting.append(path)
-    return sorted(found, key=lambda image: image.path)
+    return FolderContents(
+        sorted(found, key=lambda image: image.path), sorted(skipped, key=lambda file: file.path)
+    )
+
+
+def why_skipped(path: Path) -> str:
+    """Return what a file's name says that it is, and what to do: ``a video; give it by itself``."""
+    ending = path.suffix.lower()
+    if ending in CAMERA_RAW:
+        return RAW_REASON
+    if suffix_is_video(path):
+        return VIDEO_REASON
+    return PICTURE_REASON if ending in OTHER_PICTURES else NAMELESS_REASON
+
+
+def tell_skipped(skipped: Iterable[SkippedFile]) -> list[str]:
+    """Return one line for each reason, with how many files it holds for and the first few of them.
+
+    Example:
+        >>> tell_skipped([SkippedFile(Path("a.CR2"), RAW_REASON), SkippedFile(Path("b.nef"), RAW_REASON)])
+        ["2 files skipped (a.CR2, b.nef): each is a camera's raw file; develop it to JPEG or TIFF"]
+    """
+    by_reason: dict[str, list[Path]] = {}
+    for file in skipped:
+        by_reason.setdefault(file.reason, []).append(file.path)
+    lines = []
+    for reason, paths in by_reason.items():
+        names = ", ".join(printable(_middle_left_out(path.name)) for path in paths[:NAMES_IN_A_LINE])
+        more = ", ..." if len(paths) > NAMES_IN_A_LINE else ""
+        count = f"{len(paths):,} files" if len(paths) > 1 else "1 file"
+        lines.append(f"{count} skipped ({names}{more}): {'each' if len(paths) > 1 else 'it'} is {reason}")
+    return lines
+
+
+def _middle_left_out(name: str) -> str:
+    return name if len(name) <= 40 else f"{name[:18]}...{name[-18:]}"
 
 
 def resolved(path: Path) -> Path:

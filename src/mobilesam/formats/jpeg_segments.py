@@ -1,8 +1,14 @@
-"""What a JPEG file says of itself before its pixels."""
+"""What of a JPEG file its pixels need, and how much work its decoder would have."""
 
 from __future__ import annotations
 
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 from mobilesam.core.errors import LimitError
+from mobilesam.formats.tiff_directory import exif_claims_too_much
 
 JPEG_FRAMES = {  # markers that say how the pixels are coded
     0xC0: "",
@@ -15,21 +21,87 @@ JPEG_FRAMES = {  # markers that say how the pixels are coded
     **dict.fromkeys((0xCD, 0xCE, 0xCF), "hierarchical arithmetic-coded "),
 }
 MAX_SEGMENTS = 100_000  # real files have dozens; a decoder would go through millions one by one
+START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
+# A scan goes over the whole picture again, and may be a few bytes. Encoders write 12 at most.
+USUAL_SCANS, MAX_SCANS = 12, 200
+MAX_SCANNED_PIXELS = 500_000_000
+COMMENT, APP1, APPLICATION, JFIF_AND_ADOBE = 0xFE, 0xE1, range(0xE0, 0xF0), (0xE0, 0xEE)
+EXIF = b"Exif\0\0"
+METADATA = (EXIF, b"http://ns.adobe.com/xap/")  # both may hold the orientation
+WITHOUT_LENGTH = (0x01, 0xD8, END_OF_IMAGE)
+NEXT_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")  # none that stands among a scan's values
 
 
-def jpeg_kind(data: bytes, name: str) -> str:
-    """Return ``JPEG file``, with how its pixels are coded before it where that is not the usual way.
+@dataclass(frozen=True)
+class Jpeg:
+    """A JPEG file without what its pixels and orientation do not need.
+
+    Attributes:
+        data: the rest, still a JPEG file.
+        kind: ``JPEG file``, with how its pixels are coded before it where that is not the usual way.
+    """
+
+    data: bytes
+    kind: str
+
+
+def keep_pixel_segments(data: bytes, name: str) -> Jpeg:
+    """Leave out all segments in front of the pixels that Pillow would gather and nobody asks for.
 
     Raises:
-        LimitError: for more segments than any honest file has.
+        LimitError: for more segments or scans than any honest file has.
     """
+    view = memoryview(data)
+    kept, kind, scans, most = [view[:2]], "JPEG file", 0, USUAL_SCANS
+    seen: set[bytes] = set()
+    for number, (marker, start, end) in enumerate(_segments(data)):
+        if number == MAX_SEGMENTS:
+            raise LimitError(
+                f"{name}: more than {MAX_SEGMENTS:,} segments, the limit for a JPEG file; save it anew"
+            )
+        if marker == END_OF_IMAGE and scans:
+            break
+        if marker in JPEG_FRAMES and not scans:
+            kind = JPEG_FRAMES[marker] + "JPEG file"
+            most = most_scans(*struct.unpack(">HH", data[start + 5 : start + 9].ljust(4, b"\0")))
+        if not scans and _is_wanted(view[start:end], seen):
+            kept.append(view[start:end])
+        if marker == START_OF_SCAN:
+            if not scans:
+                kept.append(view[end:])
+            scans += 1
+            if scans > most:
+                raise LimitError(
+                    f"{name}: more than {most} scans, the limit for a JPEG of its size; save it anew"
+                )
+    left_out = sum(map(len, kept)) != len(data)
+    return Jpeg(b"".join(kept) if left_out else data, kind)
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield each segment's marker, beginning and end; what lies between them is passed over, as decoders do."""
     position = 2
-    for _ in range(MAX_SEGMENTS):
-        start = data[position : position + 4]
-        if len(start) < 4 or start[0] != 0xFF:
-            return "JPEG file"
-        if start[1] in JPEG_FRAMES:
-            return JPEG_FRAMES[start[1]] + "JPEG file"
-        filling = start[1] == 0xFF
-        position += 1 if filling else 2 + int.from_bytes(start[2:], "big")
-    raise LimitError(f"{name}: more than {MAX_SEGMENTS:,} segments, the limit for a JPEG file; save it anew")
+    while (found := NEXT_MARKER.search(data, position)) is not None:
+        start, marker = found.end() - 2, data[found.end() - 1]
+        length = 0 if marker in WITHOUT_LENGTH else int.from_bytes(data[start + 2 : start + 4], "big")
+        position = start + 2 + length
+        yield marker, start, position
+
+
+def _is_wanted(segment: memoryview, seen: set[bytes]) -> bool:
+    """Whether a segment has to do with pixels or orientation; of each kind of metadata the first."""
+    marker, content = segment[1], bytes(segment[4:40])
+    if marker == COMMENT or (marker in APPLICATION and marker not in (*JFIF_AND_ADOBE, APP1)):
+        return False
+    if marker != APP1:
+        return True
+    start = next((start for start in METADATA if content.startswith(start)), None)
+    if start is None or start in seen:
+        return False
+    seen.add(start)
+    return start != EXIF or not exif_claims_too_much(bytes(segment[4 + len(EXIF) :]))
+
+
+def most_scans(height: int, width: int) -> int:
+    """Return how many scans a picture of a size may have: the work that they make is bounded."""
+    return max(USUAL_SCANS, min(MAX_SCANS, MAX_SCANNED_PIXELS // max(1, height * width)))

@@ -7,14 +7,21 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from mobilesam.core.arrays import Image
-from mobilesam.core.errors import ImageError, ImageWarning, LimitError, missing_extra
+from mobilesam.core.errors import (
+    ConfigError,
+    ImageError,
+    ImageWarning,
+    LimitError,
+    MobileSamError,
+    missing_extra,
+)
 from mobilesam.core.text import printable
-from mobilesam.formats.image import MAX_PIXELS
+from mobilesam.formats.image import MAX_PIXELS, whole_number
 from mobilesam.formats.image_bytes import open_file, shown
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv")
@@ -43,21 +50,31 @@ def read_frames(
     Raises:
         ImageError: if it cannot be read, is damaged, or is no video of a known form.
         LimitError: if its frames are too large.
+        ConfigError: if ``stride`` or ``max_pixels`` is no whole number above 0.
         MissingExtraError: if PyAV is not installed.
 
     Warns:
         ImageWarning: at the end, if there are fewer frames than the file says.
     """
     name = shown(name or os.fsdecode(path))
+    if isinstance(stride, bool) or not isinstance(stride, int) or stride < 1:
+        raise ConfigError(f"stride: is {printable(repr(stride)[:60])}; give a whole number of 1 or more")
+    max_pixels = whole_number(max_pixels, "max_pixels")
     try:
         import av
     except ModuleNotFoundError as error:
         raise missing_extra(name, "video") from error
     with open_file(path, name=name) as file, _told_as_ours(name):
-        with av.open(file, "r", container_options={"format_whitelist": CONTAINERS}) as container:
+        options = {"format_whitelist": CONTAINERS}
+        # Titles are not used, and many files have them in another encoding than they say.
+        with av.open(_Source(file), "r", container_options=options, metadata_errors="replace") as container:
             if not container.streams.video:
                 raise ImageError(f"{name}: has no pictures; give a video or an image file")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise ImageError(
+                    f"{name}: is coded in a way that is not known, or damaged; convert it to MP4 (H.264)"
+                )
             _check_size(stream.codec_context, name, max_pixels)
             done = 0
             for frame in container.decode(stream):
@@ -66,6 +83,24 @@ def read_frames(
                     yield done + 1, _frame_to_image(frame)
                 done += 1
             _check_whole(done, stream.frames, name)
+
+
+class _Source:
+    """A file as PyAV reads it; a place before its beginning, where damage may lead, is refused in silence.
+
+    PyAV would print the exception that a file raises there.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.tell = file.read, file.tell
+        self._file = file
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place; -1 where there is none."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -1
 
 
 def _frame_to_image(frame: Any) -> Image:
@@ -94,11 +129,21 @@ def _check_whole(done: int, announced: int, name: str) -> None:
 
 @contextmanager
 def _told_as_ours(name: str) -> Iterator[None]:
-    """Turn what FFmpeg raises into our error."""
+    """Turn what FFmpeg and PyAV raise into our error; of a damaged file that may be anything."""
     import av
 
     try:
         yield
+    except (MobileSamError, Warning):
+        raise
     except av.FFmpegError as error:
-        reason = printable(error.strerror or error)
-        raise ImageError(f"{name}: is damaged, or no video of a known form ({reason})") from error
+        raise _no_video(name, error.strerror or error) from error
+    except MemoryError as error:
+        raise LimitError(f"{name}: too large for this machine's memory; make it smaller") from error
+    except Exception as error:
+        raise _no_video(name, error) from error
+
+
+def _no_video(name: str, reason: object) -> ImageError:
+    reason = printable(str(reason).strip()[:120] or type(reason).__name__)
+    return ImageError(f"{name}: is damaged, or no video of a known form ({reason}); copy or convert it again")
