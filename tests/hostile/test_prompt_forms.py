@@ -88,7 +88,7 @@ FILES = [
         ("/etc/passwd", "not an absolute path"), ("../m.png", r"without '\.\.'"), ("a/../../m.png", r"without '\.\.'"), ("C:\\m.png", "not an absolute path"), ("c:m.png", "not an absolute path"),
         ("..\\m.png", "write / between folders"), ("\\\\host\\m.png", "not an absolute path"), ("~/m.png", "not an absolute path"), (" ", "must be a file's name"), ("a\0.png", "must be a file's name"),
         ("\ud800.png", "must be a file's name"), ("a" * 256, "too long"), ("link.png", "a symbolic link leads out"), ("links/m.png", "a symbolic link leads out")])),
-    ("Q42-mask-of-a-long-name", file_of(mask="a/" * 600), "L", r"mask: has 1,200 characters; at most 1,000"),
+    ("Q42-mask-of-a-long-name", file_of(mask="a/" * 600), "U", "mask: is .*too long for a file's name"),
     ("Q40-swapped", runs(3072, size=(WIDTH, HEIGHT)), "S", r"mask: has shape \(64, 48\); must be"),
     ("Q40-enormous", runs(10**12, size=(10**6, 10**6)), "L", "50,000,000 pixels, the limit"),
     ("Q41-polygon", file_of(polygon=[[1, 2], [3, 4], [5, 6]]), "U", "unknown field 'polygon'; known are points, labels, box, mask"),

@@ -176,19 +176,19 @@ class Text:
 
     Attributes:
         least: characters that it has at least.
-        most: and at most.
+        most: and at most, if there is a limit but the file's.
         about: what it is, for readers of the schema.
     """
 
     least: int = 0
-    most: int = 2**15
+    most: int | None = None
     about: str = ""
 
     def check(self, value: Any) -> None:
         """See :class:`Shape`."""
         if not isinstance(value, str):
             raise Misfit(f"is {shortened(value)}; must be a text")
-        if len(value) > self.most:
+        if self.most is not None and len(value) > self.most:
             raise Misfit(f"has {len(value):,} characters; at most {self.most:,} are allowed", limit=True)
         if len(value) < self.least:
             raise Misfit("is an empty text; write one")
@@ -197,7 +197,8 @@ class Text:
         """See :class:`Shape`."""
         about = {"description": self.about} if self.about else {}
         least = {"minLength": self.least} if self.least else {}
-        return {"type": "string", **least, "maxLength": self.most, **about}
+        most = {} if self.most is None else {"maxLength": self.most}
+        return {"type": "string", **least, **most, **about}
 
 
 @dataclass(frozen=True)
@@ -255,12 +256,10 @@ class Array:
         if not isinstance(self.item, Whole | Real) or not value:
             return False
         kinds = {int} if isinstance(self.item, Whole) else {int, float}
-        if not set(map(type, value)) <= kinds or not math.isfinite(sum(value)):
+        if not set(map(type, value)) <= kinds or getattr(self.item, "above", False):
             return False
-        low = min(value)
-        return (
-            self.item.low <= low and max(value) <= self.item.high and not getattr(self.item, "above", False)
-        )
+        in_range = self.item.low <= min(value) and max(value) <= self.item.high
+        return in_range and math.isfinite(sum(value))  # NaN has no place in an order
 
     def to_json(self) -> dict[str, Any]:
         """See :class:`Shape`."""

@@ -36,7 +36,7 @@ from mobilesam.core.schema import (
 )
 from mobilesam.core.text import shortened
 from mobilesam.core.types import Prompt
-from mobilesam.formats.file_names import MAX_NAME, file_below
+from mobilesam.formats.file_names import file_below
 from mobilesam.formats.image import MAX_PIXELS, read_mask
 from mobilesam.formats.image_bytes import shown
 from mobilesam.formats.json_text import read_json, read_json_file
@@ -47,9 +47,7 @@ MAX_FILE_BYTES = 64 * 2**20
 RUNS = Record(
     {
         "size": Array(Whole(1), 2, 2),
-        "counts": Either(
-            {str: Text(most=MAX_FILE_BYTES, about="COCO's compressed text"), list: Array(Whole())}
-        ),
+        "counts": Either({str: Text(about="COCO's compressed text"), list: Array(Whole())}),
     },
     required=("size", "counts"),
     open=True,
@@ -61,7 +59,12 @@ OBJECT = Record(
         "labels": CheckedLater(OrNull(Array(OneOf((0, 1)), 1, MAX_POINTS))),
         "box": CheckedLater(OrNull(Array(Real(), 4, 4))),
         "mask": OrNull(
-            Either({str: Text(1, MAX_NAME, "image file beside the prompt file"), dict: CheckedLater(RUNS)})
+            Either(
+                {
+                    str: Text(1, about="image file beside the prompt file, or below its folder"),
+                    dict: CheckedLater(RUNS),
+                }
+            )
         ),
     },
     later={
