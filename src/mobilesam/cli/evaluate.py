@@ -146,7 +146,7 @@ def masks(
     loaded = load_model(**model)
     results = []
     for folder in sets:
-        read = {"smallest": smallest, "follow_symlinks": follow_symlinks}
+        read: dict[str, Any] = {"smallest": smallest, "follow_symlinks": follow_symlinks}
         scores = _with_bar(folder, partial(score_prompted, loaded, folder, kinds=kinds, **read))
         nested = _with_bar(folder, partial(score_nested, loaded, folder, **read))
         results.append(_without_each(scores) | {"nested": dataclasses.asdict(nested)})

@@ -81,7 +81,7 @@ class Stage:
     steps: Annotated[int, Whole(1, 10**8)]
     images: Annotated[int, Whole(1, 4096)] = 8
     objects: Annotated[int, Whole(1, 4096)] = 6
-    learning_rate: Annotated[float, Real(0, 100)] = 6e-4
+    learning_rate: Annotated[float, Real(0, 1e38)] = 6e-4
     warm_up: Annotated[int, Whole(0, 10**8)] = 200
     last_rate: Annotated[float, PART] = 0.01
     averaged: Annotated[float, Real(0, 1, above=True)] = 1 / 9
