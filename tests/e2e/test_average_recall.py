@@ -138,12 +138,12 @@ def test_what_cannot_be_scored(pocket: Model, folder: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"bbox": [1, 2, 3]}, "not a COCO instance file"),
-        ({"bbox": [1, 2, 3, "wide"]}, "not a COCO instance file"),
-        ({"area": None}, "not a COCO instance file"),
+        ({"bbox": [1, 2, 3]}, r"not a COCO instance file: annotations\[0\].bbox: has 3 entries; must have 4"),
+        ({"bbox": [1, 2, 3, "wide"]}, r"annotations\[0\].bbox\[3\]: is 'wide'; must be a number"),
+        ({"area": None}, r"annotations\[0\].area: is null; must be a number"),
         (
             {"segmentation": mask_to_rle(np.ones((2, 3), bool)).to_dict()},
-            r"a mask of 0.jpg is 3 x 2, the photo",
+            r"annotations\[0\].segmentation: a mask of 0.jpg is 3 x 2, the photo",
         ),
     ],
 )

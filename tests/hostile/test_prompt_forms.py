@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobilesam import Prompt
+from mobilesam import Prompt, PromptError
 from mobilesam.cli.main import run
-from mobilesam.core.rle import mask_to_rle
+from mobilesam.core.rle import counts_to_string, mask_to_rle
 from mobilesam.core.types import Embedding
 from mobilesam.formats.image import image_to_png, read_mask
+from mobilesam.formats.prompt_file import read_prompts
 from mobilesam.segment.model import Model
 from tests.hostile.image_parts import PNG_START, chunk, encoded, exif, header, zlib_zeros
 
@@ -69,10 +70,25 @@ FILES = [
     ("Q39-mask-of-another-shape", file_of(mask="small.png"), "S", r"mask: has shape \(5, 7\); must be a boolean mask of \(48, 64\)"),
     ("Q39-mask-that-is-missing", file_of(mask="gone.png"), "I", "not found"),
     ("Q40-short", runs(5, 5), "S", r"add up to 10, not to 48 x 64 = 3072"),
-    ("Q40-negative", runs(3080, -8), "S", "negative"),
-    ("Q40-no-numbers", file_of(mask={"size": [48, 64], "counts": ["a"]}), "S", "not a run-length code"),
-    ("Q40-broken-text", file_of(mask={"size": [48, 64], "counts": "~~\x7f"}), "S", "not a run-length code"),
-    ("Q40-no-size", file_of(mask={"counts": [3072]}), "S", "not a run-length code"),
+    ("Q40-negative", runs(3072, -8, 8), "S", r"objects\[0\].mask.counts\[1\]: is -8; a run may not be negative"),
+    ("Q40-longer-than-the-mask", runs(3080, -8), "S", r"mask.counts\[0\]: is 3080; a run may not exceed the mask's 3,072 pixels"),
+    ("Q40-sum-that-overflows", runs(*[2**62] * 4, 3072), "S", r"mask.counts\[0\]: is 4611686018427387904; a run may not exceed"),
+    ("Q40-text-that-overflows", file_of(mask={"size": [48, 64], "counts": counts_to_string(np.array([2**59] * 8 + [3072]))}), "S", "mask.counts: a run is longer than any picture"),
+    ("Q40-text-beyond-the-mask", file_of(mask={"size": [48, 64], "counts": counts_to_string(np.array([2**40] * 8 + [3072]))}), "S", r"mask.counts\[0\]: a run exceeds the mask's 3,072 pixels"),
+    ("Q40-no-numbers", file_of(mask={"size": [48, 64], "counts": ["a"]}), "S", r"mask.counts\[0\]: is 'a'; a run is a whole number"),
+    ("Q40-broken-numbers", file_of(mask={"size": [48, 64], "counts": [3072.0]}), "S", r"mask.counts\[0\]: is 3072.0; a run is a whole number"),
+    ("Q40-truth", file_of(mask={"size": [1, 1], "counts": [True]}), "S", r"mask.counts\[0\]: is true; a run is a whole number"),
+    ("Q40-size-of-text", file_of(mask={"size": ["48", 64], "counts": [3072]}), "S", r"mask.size\[0\]: is '48'; must be a whole number"),
+    ("Q40-size-of-three", file_of(mask={"size": [48, 64, 1], "counts": [3072]}), "S", r"mask.size: is a list of 3; must be \[height, width\]"),
+    ("Q40-broken-text", file_of(mask={"size": [48, 64], "counts": "~~\x7f"}), "S", "mask.counts: not a compressed run-length code"),
+    ("Q40-text-not-in-ascii", file_of(mask={"size": [48, 64], "counts": "é"}), "S", "mask.counts: not a compressed run-length code"),
+    ("Q40-no-size", file_of(mask={"counts": [3072]}), "S", r"mask.size: is missing; a run-length code has size and counts"),
+    ("Q40-a-list", file_of(mask=[3072]), "U", r"objects\[0\].mask: is a list of 1; must be a text or an object"),
+    *((f"Q42-mask-elsewhere-{i}", file_of(mask=name), "U", rf"objects\[0\].mask: is .*{message}") for i, (name, message) in enumerate([
+        ("/etc/passwd", "not an absolute path"), ("../m.png", r"without '\.\.'"), ("a/../../m.png", r"without '\.\.'"), ("C:\\m.png", "not an absolute path"), ("c:m.png", "not an absolute path"),
+        ("..\\m.png", "write / between folders"), ("\\\\host\\m.png", "not an absolute path"), ("~/m.png", "not an absolute path"), (" ", "must be a file's name"), ("a\0.png", "must be a file's name"),
+        ("\ud800.png", "must be a file's name"), ("a" * 256, "too long"), ("link.png", "a symbolic link leads out"), ("links/m.png", "a symbolic link leads out")])),
+    ("Q42-mask-of-a-long-name", file_of(mask="a/" * 600), "U", "mask: is .*too long for a file's name"),
     ("Q40-swapped", runs(3072, size=(WIDTH, HEIGHT)), "S", r"mask: has shape \(64, 48\); must be"),
     ("Q40-enormous", runs(10**12, size=(10**6, 10**6)), "L", "50,000,000 pixels, the limit"),
     ("Q41-polygon", file_of(polygon=[[1, 2], [3, 4], [5, 6]]), "U", "unknown field 'polygon'; known are points, labels, box, mask"),
@@ -83,7 +99,20 @@ FILES = [
     ("Q55-misspelt", file_of(points=[[1, 2]], lables=[1]), "U", "unknown field 'lables', did you mean 'labels'?"),
     ("Q55-terminal-codes", json.dumps({"\x1b[31m": 1}), "U", r"unknown field '\\x1b"),
     ("Q56-twice", '{"objects": [{"box": [1,2,3,4], "box": [5,6,7,8]}]}', "U", "field 'box' stands twice"),
-    ("Q56-not-json", "[" * 100_000, "U", "not JSON"),
+    ("Q56-twice-among-many", "{" + ",".join(f'"{i % 9999}": 1' for i in range(20_000)) + "}", "U", "field '0' stands twice in one object"),
+    ("Q56-twice-inside", '{"objects": [{"box": [1,2,3,4]}, {"mask": {"size": 1, "size": 2}}]}', "U", r"objects\[1\].mask: field 'size' stands twice"),
+    ("Q56-too-deep", "[" * 100_000, "U", r"not JSON that can be read: nested deeper than 64 lists and objects at \[0\]\[0\]"),
+    ("Q56-deep-and-whole", '{"objects": [{"points": ' + "[" * 99 + "]" * 99 + "}]}", "U", r"nested deeper than 64 .* at objects\[0\].points\[0\]"),
+    ("Q56-not-json", "{", "U", "not JSON"),
+    ("Q56-no-object", "[]", "U", "must be an object such as"),
+    ("Q56-null", "null", "U", "must be an object such as"),
+    ("Q56-object-that-is-none", '{"objects": [{"box": [1,2,3,4]}, 7]}', "U", r"objects\[1\]: is 7; must be an object with points, labels, box, mask"),
+    ("Q56-objects-that-are-none", '{"objects": {"0": 1}}', "U", "objects: is an object; must be a list"),
+    ("Q01-nan", '{"objects": [{"points": [[NaN, 1]]}]}', "S", r"holds NaN at objects\[0\].points\[0\]\[0\]; must be finite"),
+    ("Q02-infinity", '{"objects": [{"box": [1, 2, 3, -Infinity]}]}', "S", r"holds -Infinity at objects\[0\].box\[3\]"),
+    ("Q03-1e400", '{"objects": [{"box": [1, 2, 3, 1e400]}]}', "S", r"holds a number beyond 1.8e308 at objects\[0\].box\[3\]"),
+    ("Q03-5000-digits", '{"objects": [{"box": [1, 2, 3, ' + "9" * 5000 + "]}]}", "S", r"holds a number of 5,000 digits at objects\[0\].box\[3\]"),
+    ("Q03-version-of-400-digits", '{"version": ' + "9" * 400 + "}", "U", r"version about 2\^1328; this program reads version 1"),
 ]
 OPTIONS = [
     ("Q34-two-boxes-and-a-point", [*BOX, *BOX, "--point", "3,3"], "U", "--box: 2 boxes together with points"),
@@ -113,12 +142,51 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize(("text", "code", "message"), [f[1:] for f in FILES], ids=[f[0] for f in FILES])
-def test_prompt_files(command: Callable, text: str, code: str, message: str) -> None:
+def test_prompt_files(command: Callable, tmp_path: Path, text: str, code: str, message: str) -> None:
     Path("p.json").write_text(text)
     Path("note.png").write_text("a note")
     Path("small.png").write_bytes(image_to_png(SOME[:5, :7]))
     Path("bomb.png").write_bytes(BOMB)
+    elsewhere = tmp_path.with_name(f"{tmp_path.name}-elsewhere")
+    elsewhere.mkdir()
+    (elsewhere / "m.png").write_bytes(image_to_png(SOME))
+    Path("link.png").symlink_to(elsewhere / "m.png")
+    Path("links").symlink_to(elsewhere)
     told(command("--prompts", "p.json"), code, message)
+
+
+def test_Q42_masks_behind_links_are_read_where_they_may(command: Callable, tmp_path: Path) -> None:
+    (elsewhere := tmp_path.with_name(f"{tmp_path.name}-elsewhere")).mkdir()
+    (elsewhere / "m.png").write_bytes(image_to_png(SOME))
+    Path("masks").mkdir()
+    Path("masks/own.png").write_bytes(image_to_png(SOME))
+    Path("link.png").symlink_to(elsewhere / "m.png")
+    Path("inside.png").symlink_to("masks/own.png")
+    Path("p.json").write_text(file_of(mask="link.png"))
+    assert command("--prompts", "p.json", "--follow-symlinks")[0] == 0
+    for name in ("inside.png", "masks/own.png"):
+        Path("p.json").write_text(file_of(mask=name))
+        assert command("--prompts", "p.json")[0] == 0
+
+
+def test_Q56_repeated_keys_are_refused_at_once(tmp_path: Path) -> None:
+    keys = ",".join(f'"k{i % 12_000}":{i}' for i in range(24_000))
+    (path := tmp_path / "p.json").write_text('{"objects": [{' + keys + "}]}")
+    start = time.perf_counter()
+    with pytest.raises(PromptError, match=r"objects\[0\]: field 'k0' stands twice"):
+        read_prompts(path)
+    assert time.perf_counter() - start < 0.2
+
+
+def test_messages_stay_short(tmp_path: Path) -> None:
+    long = "k" * 100_000
+    for text in (f'{{"{long}": 1}}', f'{{"objects": [{{"{long}": 1}}]}}', f'{{"{long}": NaN}}', f'{{"{long}": 1, "{long}": 2}}',
+                 f'{{"version": "{long}", "objects": []}}', file_of(mask={"size": [1, 1], "counts": [long]}), f'{{"objects": "{long}"}}'):  # fmt: skip
+        (path := tmp_path / "p.json").write_text(text)
+        with pytest.raises(PromptError) as caught:
+            read_prompts(path)
+        assert len(str(caught.value)) - len(str(path)) < 300
+        assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize(

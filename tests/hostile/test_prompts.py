@@ -320,7 +320,10 @@ def test_Q32_too_many_prompts(pocket: Model, embedding: Embedding, segment: Call
         pocket.segment(embedding, [Prompt(points=[1, 2])] * 10001)
     Path("p.json").write_text(json.dumps({"objects": [{"box": [1, 2, 3, 4]}] * 10001}))
     status, error, _ = segment("--prompts", "p.json")
-    assert (status, error) == (7, "error[L]: p.json: 10001 objects; at most 10000 are allowed\n")
+    assert (status, error) == (
+        7,
+        "error[L]: p.json: objects: has 10,001 entries; at most 10,000 are allowed\n",
+    )
     status, error, _ = segment(*["--box=1,2,3,4"] * 10001)
     assert status == 7
     assert "at most 10000" in error

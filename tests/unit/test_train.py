@@ -334,22 +334,37 @@ def test_sets_without_a_large_object_are_refused(data: Path) -> None:
 def test_recipes_are_checked(tmp_path: Path) -> None:
     good = RECIPE.format(steps=1)
     for text, message in [
-        (good.replace("seed", "sede"), "unknown key 'sede'"),
-        (good.replace("seed = 3", 'seed = "3"'), "give a value of type int"),
-        (good.replace("warm_up = 4", "warm_up = -4"), "must be 0 or more"),
-        (good.replace("steps = 1\n", ""), "lacks steps"),
-        (good.replace("[[sets]]", "[[stes]]"), "needs at least one"),
-        (good.replace("[[sets]]", 'sets = ["a"]\n[[x]]'), "needs at least one"),
-        (good.replace("steps = 1\n", "steps = 0\n"), "steps is 0; must be 1 or more"),
-        (good.replace("warm_up = 4", "copy_paste = 1.5"), "copy_paste is 1.5; must be from 0 to 1"),
-        (good.replace("warm_up = 4", "averaged = 0.0"), "averaged is 0.0; must be more"),
-        (good.replace("warm_up = 4", "last_rate = 2"), "last_rate is 2; must be from 0 to 1"),
-        (good.replace('"pocket"', '"nope"'), "network must be one of"),
-        (good.replace("warm_up = 4", "masks = 1"), "masks is 1; give a value of type bool"),
-        (good.replace('path = "set"', 'path = "set"\npartial = "x"'), "partial is 'x'; give a value of type"),
+        (good.replace("seed", "sede"), "unknown field 'sede', did you mean 'seed'"),
+        (good.replace("seed = 3", 'seed = "3"'), "seed: is '3'; must be a whole number"),
+        (
+            good.replace("warm_up = 4", "warm_up = -4"),
+            r"stages\[0\].warm_up: is -4; must be a whole number from 0",
+        ),
+        (good.replace("steps = 1\n", ""), r"stages\[0\]: lacks steps"),
+        (good.replace("[[sets]]", "[[stes]]"), "unknown field 'stes'"),
+        (good.replace("[[sets]]", 'sets = ["a"]\n[[x]]'), "not a TOML file|unknown field"),
+        (good.replace("steps = 1\n", "steps = 0\n"), "steps: is 0; must be a whole number from 1"),
+        (
+            good.replace("warm_up = 4", "copy_paste = 1.5"),
+            "copy_paste: is 1.5; must be a finite number from 0 to 1",
+        ),
+        (
+            good.replace("warm_up = 4", "averaged = 0.0"),
+            "averaged: is 0.0; must be a finite number above 0, up to 1",
+        ),
+        (
+            good.replace("warm_up = 4", "last_rate = 2"),
+            "last_rate: is 2; must be a finite number from 0 to 1",
+        ),
+        (good.replace('"pocket"', '"nope"'), "network: is 'nope'; must be .*pocket"),
+        (good.replace("warm_up = 4", "masks = 1"), "masks: is 1; must be true or false"),
+        (
+            good.replace('path = "set"', 'path = "set"\npartial = "x"'),
+            r"sets\[0\].partial: is 'x'; must be a list",
+        ),
         (
             good.replace("warm_up = 4", "masks = false"),
-            "stage 1 trains nothing; give it masks, scores or boxes",
+            r"stages\[0\]: trains nothing; give it masks, scores or boxes",
         ),
         ("nonsense", "not a TOML file"),
     ]:

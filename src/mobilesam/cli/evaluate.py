@@ -67,7 +67,7 @@ def choose_samplers(context: click.Context, parameter: click.Parameter, value: s
 
 
 def set_options(command: Callable) -> Callable:
-    """Add the sets, --smallest and --json."""
+    """Add the sets, --smallest, --follow-symlinks and --json."""
     command = click.option(
         "--smallest",
         default=SMALLEST_OBJECT,
@@ -79,8 +79,11 @@ def set_options(command: Callable) -> Callable:
 
 
 def sets_and_json(command: Callable) -> Callable:
-    """Add the sets and --json."""
+    """Add the sets, --follow-symlinks and --json."""
     for option in (
+        click.option(
+            "--follow-symlinks", is_flag=True, help="Read also photographs that links show of other folders."
+        ),
         click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON."),
         click.argument("sets", nargs=-1, required=True, metavar="SET...", type=click.Path(path_type=Path)),
     ):
@@ -118,6 +121,7 @@ def evaluate() -> None:
 def masks(
     sets: tuple[Path, ...],
     smallest: float,
+    follow_symlinks: bool,
     as_json: bool,
     kinds: list[str],
     report: Path | None,
@@ -126,7 +130,7 @@ def masks(
 ) -> None:
     """Mean IoU of every kind of prompt against human masks, at full size.
 
-    SET is a folder with instances.json (COCO, run-length masks) and images/. Also told: the
+    SET is a folder with instances.json (COCO, masks as runs or polygons) and images/. Also told: the
     boundary IoU, what the best, the largest and the most stable of three masks would have
     scored beside the one that the model chose, and the calibration error of the predicted IoU.
 
@@ -142,8 +146,9 @@ def masks(
     loaded = load_model(**model)
     results = []
     for folder in sets:
-        scores = _with_bar(folder, partial(score_prompted, loaded, folder, kinds=kinds, smallest=smallest))
-        nested = _with_bar(folder, partial(score_nested, loaded, folder, smallest=smallest))
+        read: dict[str, Any] = {"smallest": smallest, "follow_symlinks": follow_symlinks}
+        scores = _with_bar(folder, partial(score_prompted, loaded, folder, kinds=kinds, **read))
+        nested = _with_bar(folder, partial(score_nested, loaded, folder, **read))
         results.append(_without_each(scores) | {"nested": dataclasses.asdict(nested)})
         if not as_json:
             _print_kinds(scores)
@@ -187,7 +192,14 @@ def _without_each(scores: PromptedScores) -> dict[str, Any]:
     help="Clicks on each object.",
 )
 @model_options
-def clicks(sets: tuple[Path, ...], smallest: float, as_json: bool, clicks: int, **model: str | None) -> None:
+def clicks(
+    sets: tuple[Path, ...],
+    smallest: float,
+    follow_symlinks: bool,
+    as_json: bool,
+    clicks: int,
+    **model: str | None,
+) -> None:
     """Mean IoU after each of several corrective clicks, and the number of clicks to an IoU.
 
     Each click lies deepest inside what is wrong; the mask before it is the mask prompt.
@@ -196,7 +208,8 @@ def clicks(sets: tuple[Path, ...], smallest: float, as_json: bool, clicks: int, 
     mobilesam evaluate clicks data/eval/coco_val --clicks 10
     """
     loaded = load_model(**model)
-    scores = [_with_bar(f, partial(score_clicks, loaded, f, clicks=clicks, smallest=smallest)) for f in sets]
+    score = partial(score_clicks, loaded, clicks=clicks, smallest=smallest, follow_symlinks=follow_symlinks)
+    scores = [_with_bar(folder, partial(score, folder)) for folder in sets]
     if as_json:
         _print_json(loaded.name, [dataclasses.asdict(s) for s in scores])
         return
@@ -273,6 +286,7 @@ def clicks(sets: tuple[Path, ...], smallest: float, as_json: bool, clicks: int, 
 @model_options
 def everything(
     sets: tuple[Path, ...],
+    follow_symlinks: bool,
     as_json: bool,
     grids: list[int],
     samplers: list[str],
@@ -288,7 +302,7 @@ def everything(
 ) -> None:
     """Average recall of segment everything against human masks and boxes, as COCO's evaluation has it.
 
-    SET is a folder with instances.json (COCO, run-length masks) and images/, in which all objects
+    SET is a folder with instances.json (COCO, masks as runs or polygons) and images/, in which all objects
     have masks. AR@10 lets each photograph's ten masks with the highest score count; mean is
     that of AR@10, AR@100 and AR@1000; small, medium and large objects are told with 1000 masks.
 
@@ -318,7 +332,15 @@ def everything(
     proposer = proposer_for(loaded, detector) if detector else None
     results = []
     for folder in sets:
-        score = partial(score_everything, loaded, folder, searches, detector=proposer, limit=limit)
+        score = partial(
+            score_everything,
+            loaded,
+            folder,
+            searches,
+            detector=proposer,
+            limit=limit,
+            follow_symlinks=follow_symlinks,
+        )
         scores = _with_bar(folder, score)
         results.append(_recall_record(scores))
         if not as_json:

@@ -135,7 +135,9 @@ def segment(
             raise click.UsageError("--ruler: draws --point and --box; leave out --mask, --text and --prompts")
         drawn = _Prompting(points, boxes, None, (), None) if points or boxes else None
         return _write_rulers(sources, drawn, out, overwrite=overwrite, max_pixels=limit)
-    question = _question(points, boxes, mask, texts, text_model, text_threshold, prompt_file)
+    question = _question(
+        points, boxes, mask, texts, text_model, text_threshold, prompt_file, follow_symlinks=follow_symlinks
+    )
     check_whole_number("--min-mask-region-area", min_mask_region_area, 0)
     loaded = load_model(model, checkpoint, runtime, device, dtype)
     if to_stdout:
@@ -153,6 +155,8 @@ def _question(
     text_model: str | None,
     text_threshold: float | None,
     prompt_file: str | None,
+    *,
+    follow_symlinks: bool,
 ) -> Question:
     """Return what the prompt options ask for, or say why they cannot be meant."""
     if texts and (points or boxes or mask or prompt_file is not None):
@@ -164,7 +168,9 @@ def _question(
         raise PromptError(
             "--prompts: cannot be joined with --point, --box or --mask; put all into the file", code="U"
         )
-    file = PromptFile() if prompt_file is None else read_prompts(prompt_file)
+    file = PromptFile()
+    if prompt_file is not None:
+        file = read_prompts(prompt_file, follow_symlinks=follow_symlinks)
     asked = texts or file.texts
     if asked:
         checked = check_texts(asked)

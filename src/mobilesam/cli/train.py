@@ -48,6 +48,9 @@ RUN_OPTIONS = (
         type=click.Path(path_type=Path),
         help="Folder for checkpoints, log, plot and weights.",
     ),
+    click.option(
+        "--follow-symlinks", is_flag=True, help="Read also photographs that links show of other folders."
+    ),
     click.option("--device", default=None, metavar="NAME", help="cpu or cuda.  [default: cuda if there]"),
     click.option("--threads", type=click.IntRange(1), metavar="N", help="Processor threads."),
     click.option(
@@ -119,6 +122,7 @@ def run_to_end(
     threads: int | None,
     workers: int,
     minutes: float,
+    follow_symlinks: bool,
     report_every: int,
     save_every: int,
 ) -> None:
@@ -153,6 +157,7 @@ def run_to_end(
         report_every=report_every,
         save_every=save_every,
         stop_after=minutes * 60,
+        follow_symlinks=follow_symlinks,
         report=report,
     )
     for path in finish(settings, newest, out):

@@ -99,6 +99,10 @@ class ImageWarning(UserWarning):
     """An image that is read, but not all of it or not as may be expected."""
 
 
+class SetWarning(UserWarning):
+    """A set that is read, but not all of it."""
+
+
 class WeightsWarning(UserWarning):
     """Weights that are used, from a place or of a kind that others may have had a hand in."""
 

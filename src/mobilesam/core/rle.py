@@ -9,15 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from mobilesam.core.errors import ConfigError
+from mobilesam.core.errors import ConfigError, LimitError
+from mobilesam.core.text import shortened
 
 FIRST_CHARACTER = 48  # "0"
 GROUP_BITS = 5
 MORE = 0x20  # a further group follows
 SIGN = 0x10  # sign bit of the last group
+MAX_AREA = 2**32 - 1  # of a mask: COCO's runs have 32 bits
+MAX_GROUPS = 12  # of one run, which then has 60 bits
+POLYGON_SCALE = 5  # steps of a polygon's boundary to a pixel, which is COCO's number
+MAX_STEPS = 20_000_000  # of a boundary, which are held in memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,10 +95,39 @@ def narrowed(counts: np.ndarray) -> np.ndarray:
 
 
 def rle_to_mask(rle: Rle) -> np.ndarray:
-    """Decode runs to a boolean mask (H, W)."""
+    """Decode runs to a boolean mask (H, W).
+
+    Raises:
+        ConfigError: where the runs do not fill the size.
+        LimitError: for a mask that is larger than COCO's runs can tell.
+    """
+    check_counts(rle.counts, rle.size)
     values = (np.arange(len(rle.counts)) % 2).astype(bool)
     flat = np.repeat(values, rle.counts)
     return flat.reshape(rle.size, order="F")
+
+
+def check_counts(counts: np.ndarray, size: tuple[int, int]) -> None:
+    """Refuse runs that do not fill a mask of (height, width): nothing may be written outside of it.
+
+    Each run is compared with the area before they are added up: a sum that overflows could be right by chance.
+
+    Raises:
+        ConfigError: names the run, its value and what is allowed.
+        LimitError: for a mask that is larger than COCO's runs can tell.
+    """
+    height, width = size
+    area = height * width
+    if area > MAX_AREA:
+        raise LimitError(f"size: {height} x {width} is {area:,} pixels; a mask has at most {MAX_AREA:,}")
+    if counts.dtype.kind not in "iu":
+        raise ConfigError(f"counts: are of type {counts.dtype}; runs are whole numbers")
+    wrong = np.flatnonzero((counts < 0) | (counts > area))
+    if len(wrong):
+        _check_run(int(wrong[0]), int(counts[wrong[0]]), area)
+    total = int(counts.sum(dtype=np.int64))
+    if total != area:
+        raise ConfigError(f"counts: the runs add up to {total}, not to {height} x {width} = {area}")
 
 
 def rle_intersections(rles: Sequence[Rle], others: Sequence[Rle]) -> np.ndarray:
@@ -135,24 +170,63 @@ def foreground_before(rle: Rle, places: np.ndarray) -> np.ndarray:
     return complete[run] + np.where(run % 2 == 1, places - begin[run], 0)
 
 
-def dict_to_rle(record: dict) -> Rle:
+def dict_to_rle(record: dict[str, Any]) -> Rle:
     """Read COCO's record, with ``counts`` as text, as bytes or as a list.
 
     Raises:
-        ConfigError: where the counts are negative or do not fill the size.
+        ConfigError: for what is no such record, or where the runs do not fill the size.
+        LimitError: for a mask that is larger than COCO's runs can tell.
     """
-    size = (int(record["size"][0]), int(record["size"][1]))
+    if not isinstance(record, dict):
+        raise ConfigError(f"{_named(record)}; must be a run-length code, an object with size and counts")
+    for key in ("size", "counts"):
+        if key not in record:
+            raise ConfigError(f"{key}: is missing; a run-length code has size and counts")
+    size = _read_size(record["size"])
+    area = size[0] * size[1]
     counts = record["counts"]
-    if isinstance(counts, str | bytes):
-        counts = string_to_counts(counts)
-    counts = np.asarray(counts, dtype=np.int64)
-    if counts.size and counts.min() < 0:
-        raise ConfigError("counts: a run is negative; every run must be 0 or more")
-    if counts.sum() != size[0] * size[1]:
-        raise ConfigError(
-            f"counts: the runs add up to {counts.sum()}, not to {size[0]} x {size[1]} = {size[0] * size[1]}"
-        )
+    counts = string_to_counts(counts, area) if isinstance(counts, str | bytes) else _read_counts(counts, area)
+    check_counts(counts, size)
     return Rle(size, counts)
+
+
+def _read_size(size: Any) -> tuple[int, int]:
+    sides = size.tolist() if isinstance(size, np.ndarray) else size
+    if not isinstance(sides, list | tuple) or len(sides) != 2:
+        raise ConfigError(f"size: {_named(sides)}; must be [height, width]")
+    for i, side in enumerate(sides):
+        if not _is_whole(side) or not 0 <= side <= MAX_AREA:
+            raise ConfigError(f"size[{i}]: {_named(side)}; must be a whole number from 0 to {MAX_AREA:,}")
+    return int(sides[0]), int(sides[1])
+
+
+def _read_counts(counts: Any, area: int) -> np.ndarray:
+    """Return runs as int64; what is no whole number, or too long for int64, is refused here."""
+    if isinstance(counts, np.ndarray) and counts.ndim == 1:
+        counts = counts.tolist()
+    if not isinstance(counts, list | tuple):
+        raise ConfigError(f"counts: {_named(counts)}; must be COCO's text or a list of whole numbers")
+    if not set(map(type, counts)) <= {int} or (counts and not 0 <= min(counts) <= max(counts) <= area):
+        for i, count in enumerate(counts):
+            if not _is_whole(count):
+                raise ConfigError(f"counts[{i}]: {_named(count)}; a run is a whole number from 0")
+            _check_run(i, count, area)
+    return np.array(counts, np.int64)
+
+
+def _check_run(i: int, count: int, area: int) -> None:
+    if count < 0:
+        raise ConfigError(f"counts[{i}]: {_named(count)}; a run may not be negative")
+    if count > area:
+        raise ConfigError(f"counts[{i}]: {_named(count)}; a run may not exceed the mask's {area:,} pixels")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _named(value: Any) -> str:
+    return f"is {shortened(value)}"
 
 
 def counts_to_string(counts: np.ndarray) -> str:
@@ -171,13 +245,17 @@ def counts_to_string(counts: np.ndarray) -> str:
     return "".join(out)
 
 
-def string_to_counts(text: str | bytes) -> np.ndarray:
+def string_to_counts(text: str | bytes, area: int = MAX_AREA) -> np.ndarray:
     """Expand COCO's text to int64 counts.
+
+    Args:
+        text: the code.
+        area: pixels of the mask, which no run may exceed.
 
     Raises:
         ConfigError: for text that is not such counts.
     """
-    data = text.encode("ascii", "replace") if isinstance(text, str) else bytes(text)
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)
     groups = np.frombuffer(data, dtype=np.uint8).astype(np.int64) - FIRST_CHARACTER
     if groups.size == 0:
         return groups
@@ -187,12 +265,97 @@ def string_to_counts(text: str | bytes) -> np.ndarray:
     ends = np.flatnonzero(last)
     starts = np.concatenate([[0], ends[:-1] + 1])
     place = np.arange(groups.size) - np.repeat(starts, ends - starts + 1)
-    if place.max() >= 12:  # 60 bits: no picture has such a run
+    if place.max() >= MAX_GROUPS:
         raise ConfigError("counts: a run is longer than any picture")
     values = np.add.reduceat((groups & 0x1F) << (GROUP_BITS * place), starts)
     negative = (groups[ends] & SIGN) != 0
     values -= np.where(negative, np.int64(1) << (GROUP_BITS * (place[ends] + 1)), 0)
+    far = np.flatnonzero(np.abs(values) > area)  # the difference of two runs is no more than the longer one
+    if len(far):
+        raise ConfigError(f"counts[{far[0]}]: a run exceeds the mask's {area:,} pixels")
     for parity in (1, 2):  # each count from the third on is a difference to the one before the last
         chain = values[parity::2]
         np.cumsum(chain, out=chain)
     return values
+
+
+def polygons_to_rle(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> Rle:
+    """Rasterise the polygons of one object as COCO does: what lies in any of them.
+
+    Args:
+        polygons: (K, 2) x and y each, in pixels of the image, whose corners are whole numbers.
+        size: (height, width) of the mask.
+
+    Raises:
+        LimitError: for a boundary that is longer than any picture's.
+
+    Example:
+        >>> polygons_to_rle([np.array([[1, 1], [3, 1], [3, 3], [1, 3]])], (4, 4)).area
+        4
+    """
+    parts = [polygon_to_rle(polygon, size) for polygon in polygons]
+    return parts[0] if len(parts) == 1 else rle_union(parts)
+
+
+def polygon_to_rle(polygon: np.ndarray, size: tuple[int, int]) -> Rle:
+    """Rasterise one polygon (K, 2) by COCO's rule, to the pixel what ``pycocotools`` makes of it.
+
+    Its boundary is walked in fifths of a pixel; where it crosses the middle of a column of pixels,
+    the mask changes from there on down. A place where it changes twice stays as it is.
+    """
+    height, width = size
+    u, v = _walk(np.trunc(POLYGON_SCALE * np.asarray(polygon, np.float64) + 0.5))
+    moves = np.flatnonzero(u[1:] != u[:-1]) + 1
+    before, here = u[moves - 1], u[moves]
+    x = (np.minimum(here, before) + 0.5) / POLYGON_SCALE - 0.5
+    y = (np.minimum(v[moves], v[moves - 1]) + 0.5) / POLYGON_SCALE - 0.5
+    in_middle = (np.floor(x) == x) & (x >= 0) & (x <= width - 1)
+    rows = np.ceil(np.clip(y[in_middle], 0, height)).astype(np.int64)
+    places, times = np.unique(x[in_middle].astype(np.int64) * height + rows, return_counts=True)
+    changes = places[(times % 2 == 1) & (places < height * width)]
+    return Rle((height, width), np.diff(np.concatenate([[0], changes, [height * width]])))
+
+
+def _walk(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the x and y of every step along the closed line through corners (K, 2), which are whole numbers.
+
+    Each side is walked from its lower end along its longer axis, and its other axis rounded from there.
+    """
+    start, end = corners, np.roll(corners, -1, axis=0)
+    extent = np.abs(end - start)
+    flat = extent[:, 0] >= extent[:, 1]
+    axis = np.where(flat, 0, 1)
+    side = np.arange(len(corners))
+    back = start[side, axis] > end[side, axis]
+    low, high = np.where(back[:, None], end, start), np.where(back[:, None], start, end)
+    lengths = extent[side, axis]
+    slopes = (high - low)[side, 1 - axis] / np.maximum(lengths, 1)
+    steps = (lengths + 1).astype(np.int64)
+    if steps.sum() > MAX_STEPS:
+        raise LimitError(
+            f"polygon: its boundary is {steps.sum() // POLYGON_SCALE:,} pixels long; "
+            f"at most {MAX_STEPS // POLYGON_SCALE:,} are allowed"
+        )
+    of = np.repeat(side, steps)  # the side of each step
+    number = np.arange(len(of)) - np.repeat(np.cumsum(steps) - steps, steps)
+    along = np.where(back[of], lengths[of] - number, number)
+    long = along + low[of, axis[of]]
+    short = np.trunc(low[of, 1 - axis[of]] + slopes[of] * along + 0.5)
+    return np.where(flat[of], long, short), np.where(flat[of], short, long)
+
+
+def rle_union(rles: Sequence[Rle]) -> Rle:
+    """Return what any of several masks of one size covers, without decoding them."""
+    edges = [np.cumsum(rle.counts) for rle in rles]
+    starts = np.concatenate([edge[:-1:2] for edge in edges])
+    ends = np.concatenate([edge[1::2] for edge in edges])
+    order = np.argsort(starts, kind="stable")
+    starts, reached = starts[order], np.maximum.accumulate(ends[order])
+    apart = np.flatnonzero(starts[1:] > reached[:-1])  # a run ends before the next begins
+    height, width = rles[0].size
+    bounds = np.zeros(2 * len(apart) + 2 if len(starts) else 0, np.int64)
+    if len(starts):
+        bounds[0::2] = starts[np.concatenate([[0], apart + 1])]
+        bounds[1::2] = reached[np.concatenate([apart, [len(reached) - 1]])]
+    counts = np.diff(np.concatenate([[0], bounds, [height * width]]))
+    return Rle((height, width), counts[:-1] if len(counts) > 1 and counts[-1] == 0 else counts)

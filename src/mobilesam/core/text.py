@@ -7,3 +7,23 @@ def printable(text: object) -> str:
     """Return text that is safe to print: no control characters, no half characters."""
     safe = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in safe)
+
+
+def shortened(value: object, most: int = 60) -> str:
+    """Return a value as a message shows it: in one line, cut where it is long, whatever it is.
+
+    Example:
+        >>> shortened("a" * 100, 8), shortened(10**400), shortened([1, 2])
+        ("'aaaaaaa...", 'about 2^1328', 'a list of 2')
+    """
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, int) and abs(value) >= 10**most:  # Python refuses to print the very long ones
+        return f"about {'-' if value < 0 else ''}2^{value.bit_length() - 1}"
+    text = repr(value[: most + 1]) if isinstance(value, str | bytes) else repr(value)
+    text = printable(text)
+    return text if len(text) <= most else f"{text[:most]}..."

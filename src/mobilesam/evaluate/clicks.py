@@ -45,6 +45,7 @@ def score_clicks(
     *,
     clicks: int = CLICKS,
     smallest: float = SMALLEST_OBJECT,
+    follow_symlinks: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> ClickScores:
     """Score corrective clicks on a set: each lies in the middle of what is most wrong.
@@ -54,12 +55,13 @@ def score_clicks(
         folder: with ``instances.json`` and ``images/``.
         clicks: how often each object is clicked.
         smallest: least part of the photograph that an object must cover.
+        follow_symlinks: read photographs that links show of the world outside the set.
         progress: called after each photograph with how many are done, and of how many.
 
     Raises:
         ConfigError: if the set cannot be read or has no object that counts.
     """
-    photographs = read_countable(folder, smallest)
+    photographs = read_countable(folder, smallest, follow_symlinks=follow_symlinks)
     found: list[list[float]] = []
     for done, photograph in enumerate(photographs, start=1):
         embedding = model.embed(read_photograph(photograph))

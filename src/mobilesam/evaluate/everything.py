@@ -98,6 +98,7 @@ def score_everything(
     *,
     detector: Detector = None,
     limit: int | None = None,
+    follow_symlinks: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> EverythingScores:
     """Score one or several ways of segmenting everything on a set.
@@ -110,6 +111,7 @@ def score_everything(
         searches: what is compared, by name, such as grids of several sizes.
         detector: what finds boxes, see :func:`mobilesam.detectors.base.proposer_for`.
         limit: only so many photographs, the first ones.
+        follow_symlinks: read photographs that links show of the world outside the set.
         progress: called after each search of a photograph with how many are done, and of how many.
 
     Raises:
@@ -119,7 +121,8 @@ def score_everything(
         raise ConfigError("searches: is empty; give at least one, such as {'grid': EverythingOptions()}")
     if limit is not None and limit < 1:
         raise ConfigError(f"limit: is {limit}; must be 1 or more")
-    photographs = [p for p in read_instances(folder) if p.instances][:limit]
+    read = read_instances(folder, follow_symlinks=follow_symlinks)
+    photographs = [p for p in read if p.instances][:limit]
     if not photographs:
         raise ConfigError(f"{folder}: no photograph has an object; recall needs human masks")
     each: dict[str, list[PhotographScore]] = {name: [] for name in searches}

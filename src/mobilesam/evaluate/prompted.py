@@ -102,6 +102,7 @@ def score_prompted(
     *,
     kinds: Sequence[str] = tuple(KINDS),
     smallest: float = SMALLEST_OBJECT,
+    follow_symlinks: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> PromptedScores:
     """Score prompts on a set.
@@ -111,12 +112,13 @@ def score_prompted(
         folder: with ``instances.json`` and ``images/``.
         kinds: names of the kinds of prompt, of ``KINDS``.
         smallest: least part of the photograph that an object must cover.
+        follow_symlinks: read photographs that links show of the world outside the set.
         progress: called after each photograph with how many are done, and of how many.
 
     Raises:
         ConfigError: if the set cannot be read or has no object that counts.
     """
-    photographs = read_countable(folder, smallest)
+    photographs = read_countable(folder, smallest, follow_symlinks=follow_symlinks)
     each: dict[str, list[ObjectScore]] = {kind: [] for kind in kinds}
     for done, photograph in enumerate(photographs, start=1):
         for kind, scores in score_photograph(model, photograph, kinds=kinds, smallest=smallest).items():
@@ -213,10 +215,11 @@ def score_nested(
     folder: Path,
     *,
     smallest: float = SMALLEST_OBJECT,
+    follow_symlinks: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> NestedScores:
     """Score one point where an object of the set lies inside another; see :func:`score_prompted`."""
-    photographs = read_countable(folder, smallest)
+    photographs = read_countable(folder, smallest, follow_symlinks=follow_symlinks)
     found: list[tuple[float, float, bool]] = []
     for done, photograph in enumerate(photographs, start=1):
         truths = [rle_to_mask(rle) for rle in countable(photograph, smallest)]

@@ -14,13 +14,19 @@ SMALLEST_OBJECT = 0.002  # of the photograph
 Progress = Callable[[int, int], None]
 
 
-def read_countable(folder: Path, smallest: float) -> list[Photograph]:
+def read_countable(folder: Path, smallest: float, *, follow_symlinks: bool = False) -> list[Photograph]:
     """Read the photographs of a set that have an object that counts.
+
+    Args:
+        folder: of the set.
+        smallest: least part of its photograph that an object covers.
+        follow_symlinks: read photographs that links show of the world outside the set.
 
     Raises:
         ConfigError: if there is none.
     """
-    photographs = [p for p in read_instances(folder) if countable(p, smallest)]
+    read = read_instances(folder, follow_symlinks=follow_symlinks)
+    photographs = [p for p in read if countable(p, smallest)]
     if not photographs:
         raise ConfigError(f"{folder}: no object covers {smallest:g} of its photograph; lower --smallest")
     return photographs

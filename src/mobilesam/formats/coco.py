@@ -2,17 +2,67 @@
 
 from __future__ import annotations
 
-import json
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from mobilesam.core.arrays import Image, Size
 from mobilesam.core.boxes import xyxy_to_xywh
-from mobilesam.core.errors import ConfigError
-from mobilesam.core.rle import Rle, dict_to_rle
-from mobilesam.formats.image import read_image
+from mobilesam.core.errors import ConfigError, LimitError, SetWarning
+from mobilesam.core.rle import Rle, dict_to_rle, polygons_to_rle
+from mobilesam.core.schema import Array, Either, Flag, OneOf, OrNull, Real, Record, Text, Whole, check
+from mobilesam.core.text import shortened
+from mobilesam.formats.file_names import file_below
+from mobilesam.formats.image import MAX_PIXELS, read_image
+from mobilesam.formats.image_bytes import shown
+from mobilesam.formats.json_text import read_json_file
+
+MAX_SET_BYTES = 2 * 2**30  # COCO's largest is 0.5 GB
+CORNERS = 3  # of a polygon, at least
+
+WORDS = OrNull(Either({str: Text(), int: Whole()}))
+SET_IMAGE = Record(
+    {
+        "id": Whole(),
+        "file_name": Text(1, about="below images/, with / between folders"),
+        "width": Whole(1, MAX_PIXELS),
+        "height": Whole(1, MAX_PIXELS),
+        "source": WORDS,
+    },
+    required=("id", "file_name", "width", "height"),
+    open=True,
+)
+SET_RUNS = Record(
+    {
+        "size": Array(Whole(1, MAX_PIXELS), 2, 2),
+        "counts": Either({str: Text(), list: Array(Whole(0, MAX_PIXELS))}),
+    },
+    required=("size", "counts"),
+    open=True,
+)
+SET_ANNOTATION = Record(
+    {
+        "id": Whole(),
+        "image_id": Whole(),
+        "category_id": WORDS,
+        "original_category": WORDS,
+        "segmentation": Either({dict: SET_RUNS, list: Array(Array(Real(), 2 * CORNERS), 1)}),
+        "bbox": Array(Real(), 4, 4),
+        "area": Real(0),
+        "iscrowd": Either({int: OneOf((0, 1)), bool: Flag()}),
+    },
+    required=("image_id", "segmentation", "bbox"),
+    open=True,
+)
+SET = Record(
+    {"images": Array(SET_IMAGE), "annotations": Array(SET_ANNOTATION)},
+    required=("images", "annotations"),
+    open=True,
+)
 
 
 @dataclass(frozen=True)
@@ -47,75 +97,171 @@ class Photograph:
     source: str = ""
 
 
-def read_instances(folder: str | Path) -> list[Photograph]:
+def read_instances(folder: str | Path, *, follow_symlinks: bool = False) -> list[Photograph]:
     """Read ``folder/instances.json`` whose images lie in ``folder/images``.
 
-    The masks must be run-length codes.
+    Masks may be run-length codes, or polygons, which are rasterised as COCO does.
+
+    Args:
+        folder: of the set.
+        follow_symlinks: read photographs that links in ``images`` show of the world outside it.
 
     Raises:
         ConfigError: if the file is missing, is no COCO instance file, names photographs
-            that are not there, or has masks of another size than theirs.
+            that are not there or lie elsewhere, or has masks of another size than theirs.
+        LimitError: if the file or one of its images is too large.
+
+    Warns:
+        SetWarning: for annotations of crowds, which are left out.
     """
     folder = Path(folder)
     path = folder / "instances.json"
-    if not path.is_file():
-        raise ConfigError(f"{path}: not found; a set is a folder with instances.json and images/")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        by_image: dict[int, list[Instance]] = {image["id"]: [] for image in content["images"]}
-        for record in content["annotations"]:
-            if record.get("iscrowd"):
-                continue
-            by_image[record["image_id"]].append(record_to_instance(record))
-        photographs = [
-            Photograph(
-                folder / "images" / image["file_name"],
-                int(image["width"]),
-                int(image["height"]),
-                tuple(by_image[image["id"]]),
-                str(image.get("source", "")),
-            )
-            for image in content["images"]
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: not a COCO instance file with run-length masks ({error})") from error
-    for photograph in photographs:
-        check_sizes(path, photograph)
-    missing = [photograph.path for photograph in photographs if not photograph.path.is_file()]
+    name = shown(str(path))
+    if not _is_file(path):
+        raise ConfigError(f"{name}: not found; a set is a folder with instances.json and images/")
+    content = read_json_file(
+        path, name, max_bytes=MAX_SET_BYTES, fail=lambda message, code: ConfigError(message)
+    )
+    check(content, SET, f"{name}: not a COCO instance file")
+    photographs = _read_photographs(content["images"], name, folder / "images", follow_symlinks)
+    by_image = _read_annotations(content["annotations"], name, photographs)
+    missing = [photograph.path for photograph in photographs.values() if not _is_file(photograph.path)]
     if missing:
-        raise ConfigError(f"{path}: {len(missing)} of its photographs are missing, the first is {missing[0]}")
+        first = shown(str(missing[0]))
+        raise ConfigError(f"{name}: {len(missing)} of its photographs are missing, the first is {first}")
+    return [
+        replace(photograph, instances=tuple(by_image[number])) for number, photograph in photographs.items()
+    ]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file system has
+        return False
+
+
+def _read_photographs(
+    records: list[dict[str, Any]], name: str, images: Path, follow_symlinks: bool
+) -> dict[int, Photograph]:
+    """Return the photographs by their ids, yet without objects; each file has one id."""
+    photographs: dict[int, Photograph] = {}
+    ids: dict[Path, int] = {}
+    for i, record in enumerate(records):
+        place, number = f"{name}: images[{i}]", record["id"]
+        if number in photographs:
+            raise ConfigError(f"{place}.id: {number} stands twice; each image has an id of its own")
+        pixels = record["width"] * record["height"]
+        if pixels > MAX_PIXELS:
+            raise LimitError(f"{place}: has {pixels:,} pixels; at most {MAX_PIXELS:,} are allowed")
+        path = file_below(
+            images,
+            record["file_name"],
+            follow_symlinks=follow_symlinks,
+            place=f"{place}.file_name",
+            fail=ConfigError,
+        )
+        if path in ids:
+            raise ConfigError(
+                f"{place}.file_name: {shortened(record['file_name'])} is the file of image {ids[path]} too; "
+                "give a file one id, and its objects that one"
+            )
+        ids[path] = number
+        source = record.get("source")
+        photographs[number] = Photograph(
+            path, record["width"], record["height"], source="" if source is None else str(source)
+        )
     return photographs
 
 
-def check_sizes(path: Path, photograph: Photograph) -> None:
-    """Refuse masks that have another size than their photograph."""
-    for instance in photograph.instances:
-        height, width = instance.segmentation.size
-        if (height, width) != (photograph.height, photograph.width):
-            raise ConfigError(
-                f"{path}: a mask of {photograph.path.name} is {width} x {height}, "
-                f"the photograph {photograph.width} x {photograph.height}; they must agree"
-            )
+def _read_annotations(
+    records: list[dict[str, Any]], name: str, photographs: dict[int, Photograph]
+) -> dict[int, list[Instance]]:
+    """Return the objects of each photograph by its id, without crowds."""
+    by_image: dict[int, list[Instance]] = {number: [] for number in photographs}
+    seen: set[int] = set()
+    crowds = 0
+    for i, record in enumerate(records):
+        place = f"{name}: annotations[{i}]"
+        number = record.get("id")
+        if number in seen:
+            raise ConfigError(f"{place}.id: {number} stands twice; each annotation has an id of its own")
+        if number is not None:
+            seen.add(number)
+        photograph = photographs.get(record["image_id"])
+        if photograph is None:
+            raise ConfigError(f"{place}.image_id: is {record['image_id']}, of which there is no image")
+        instance = record_to_instance(record, photograph, place)
+        if record.get("iscrowd"):
+            crowds += 1
+        else:
+            by_image[record["image_id"]].append(instance)
+    if crowds:
+        warnings.warn(
+            f"{name}: annotations of crowds (iscrowd = 1) mark groups, not objects; {crowds} left out",
+            SetWarning,
+            stacklevel=3,
+        )
+    return by_image
 
 
-def record_to_instance(record: dict) -> Instance:
-    """Turn COCO's record of an object into an instance.
+def record_to_instance(record: dict[str, Any], photograph: Photograph, place: str) -> Instance:
+    """Turn COCO's record of an object in a photograph into an instance.
 
     Raises:
-        ValueError: if its mask is not as runs.
+        ConfigError: names the field below ``place`` and what is wrong: a mask of another size, a
+            polygon or a box that lies elsewhere.
+        LimitError: for a polygon with a boundary without end.
     """
-    if isinstance(record["segmentation"], list):
-        raise ValueError(
-            f"annotation {record.get('id')} has polygons; pycocotools' COCO.annToRLE makes runs of them"
-        )
-    segmentation = dict_to_rle(record["segmentation"])
+    size = (photograph.height, photograph.width)
+    segmentation = _read_segmentation(record["segmentation"], size, f"{place}.segmentation", photograph)
     x, y, width, height = map(float, record["bbox"])
+    if width < 0 or height < 0 or not _lies_about(np.array([[x, y], [x + width, y + height]]), size):
+        raise ConfigError(
+            f"{place}.bbox: is {x:g}, {y:g}, {width:g}, {height:g}; must be x, y, width, height in the image "
+            f"of {photograph.width} x {photograph.height}"
+        )
+    category = record.get("original_category", record.get("category_id", ""))
     return Instance(
-        segmentation,
-        str(record.get("original_category", record.get("category_id", ""))),
-        (x, y, width, height),
-        float(record.get("area", segmentation.area)),
+        segmentation, str(category), (x, y, width, height), float(record.get("area", segmentation.area))
     )
+
+
+def _read_segmentation(value: Any, size: Size, place: str, photograph: Photograph) -> Rle:
+    """Read runs or polygons as a mask of the photograph's size."""
+    height, width = size
+    try:
+        if isinstance(value, list):
+            return polygons_to_rle(_read_polygons(value, size, place), size)
+        rle = dict_to_rle(value)
+    except (ConfigError, LimitError) as error:
+        known = str(error).startswith(place)
+        raise error if known else type(error)(f"{place}.{error}") from error
+    if rle.size != size:
+        raise ConfigError(
+            f"{place}: a mask of {shown(photograph.path.name)} is {rle.size[1]} x {rle.size[0]}, "
+            f"the photograph {width} x {height}; they must agree"
+        )
+    return rle
+
+
+def _read_polygons(value: list[list[float]], size: Size, place: str) -> list[np.ndarray]:
+    polygons = []
+    for i, numbers in enumerate(value):
+        if len(numbers) % 2:
+            raise ConfigError(f"{place}[{i}]: has {len(numbers)} numbers; must be x, y, x, y, ...")
+        polygons.append(np.array(numbers, np.float64).reshape(-1, 2))
+        if not _lies_about(polygons[-1], size):
+            raise ConfigError(
+                f"{place}[{i}]: reaches more than an image beyond the image of {size[1]} x {size[0]}"
+            )
+    return polygons
+
+
+def _lies_about(points: np.ndarray, size: Size) -> bool:
+    """Whether points (N, 2) lie in an image (height, width), or less than an image beyond it."""
+    sides = np.array(size[::-1])
+    return bool(((points >= -sides) & (points <= 2 * sides)).all())
 
 
 def read_photograph(photograph: Photograph) -> Image:
@@ -128,7 +274,7 @@ def read_photograph(photograph: Photograph) -> Image:
     if image.shape[:2] != (photograph.height, photograph.width):
         height, width = image.shape[:2]
         raise ConfigError(
-            f"{photograph.path}: is {width} x {height}, its masks are {photograph.width} x {photograph.height}"
+            f"{shown(str(photograph.path))}: is {width} x {height}, its masks are {photograph.width} x {photograph.height}"
         )
     return image
 

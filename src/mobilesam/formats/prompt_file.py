@@ -8,29 +8,78 @@
     {"version": 1, "texts": ["a dog", "leash"]}
 
 Coordinates are pixels of the upright image. A mask is the name of an image file beside the
-prompt file, or a COCO run-length code. Texts name objects, of which there may be any number.
+prompt file or below its folder, or a COCO run-length code. Texts name objects, of which there may be any number.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from mobilesam.core.errors import LimitError, PromptError
-from mobilesam.core.phrases import check_texts
-from mobilesam.core.prompts import MAX_PROMPTS, ValidPrompt
-from mobilesam.core.rle import dict_to_rle, rle_to_mask
-from mobilesam.core.text import printable
+from mobilesam.core.errors import ConfigError, LimitError, PromptError
+from mobilesam.core.phrases import MAX_CHARACTERS, MAX_TEXTS, check_texts
+from mobilesam.core.prompts import MAX_POINTS, MAX_PROMPTS, ValidPrompt
+from mobilesam.core.rle import Rle, dict_to_rle, rle_to_mask
+from mobilesam.core.schema import (
+    Array,
+    CheckedLater,
+    Either,
+    OneOf,
+    OrNull,
+    Real,
+    Record,
+    Text,
+    Whole,
+    check,
+    unknown_key,
+)
+from mobilesam.core.text import shortened
 from mobilesam.core.types import Prompt
+from mobilesam.formats.file_names import file_below
 from mobilesam.formats.image import MAX_PIXELS, read_mask
+from mobilesam.formats.image_bytes import shown
+from mobilesam.formats.json_text import read_json, read_json_file
 
 VERSION = 1
-FILE_KEYS = ("version", "objects", "texts")
-OBJECT_KEYS = ("points", "labels", "box", "mask")
 MAX_FILE_BYTES = 64 * 2**20
+
+RUNS = Record(
+    {
+        "size": Array(Whole(1), 2, 2),
+        "counts": Either({str: Text(about="COCO's compressed text"), list: Array(Whole())}),
+    },
+    required=("size", "counts"),
+    open=True,
+)
+# What depends on the image, and says the same from Python, is checked by core.prompts.
+OBJECT = Record(
+    {
+        "points": CheckedLater(OrNull(Array(Array(Real(0), 2, 2), 1, MAX_POINTS))),
+        "labels": CheckedLater(OrNull(Array(OneOf((0, 1)), 1, MAX_POINTS))),
+        "box": CheckedLater(OrNull(Array(Real(), 4, 4))),
+        "mask": OrNull(
+            Either(
+                {
+                    str: Text(1, about="image file beside the prompt file, or below its folder"),
+                    dict: CheckedLater(RUNS),
+                }
+            )
+        ),
+    },
+    later={
+        "anyOf": [{"required": ["points"]}, {"required": ["box"]}, {"required": ["mask"]}],
+        "dependentRequired": {"labels": ["points"]},
+    },
+)
+PROMPTS = Record(
+    {
+        "version": OneOf((VERSION,)),
+        "objects": Array(OBJECT, 0, MAX_PROMPTS),
+        "texts": CheckedLater(Array(Text(1, MAX_CHARACTERS), 1, MAX_TEXTS)),
+    },
+    later={"oneOf": [{"required": ["objects"]}, {"required": ["texts"]}]},
+)
 
 
 @dataclass(frozen=True)
@@ -46,67 +95,64 @@ class PromptFile:
     texts: tuple[str, ...] = ()
 
 
-def read_prompts(path: str | Path) -> PromptFile:
+def read_prompts(path: str | Path, *, follow_symlinks: bool = False) -> PromptFile:
     """Read a prompt file; its numbers are checked later, against each image.
+
+    Args:
+        path: the file.
+        follow_symlinks: read masks that links in its folder show of the world outside it.
 
     Raises:
         PromptError: if the file is missing, is not such JSON, or has unknown fields.
         LimitError: if it is too large or has too many objects or texts.
     """
     path = Path(path)
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise LimitError(
-                f"{printable(path)}: over {MAX_FILE_BYTES >> 20} MiB, the limit for a prompt file"
-            )
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise PromptError(f"{printable(path)}: cannot be read ({error.strerror})", code="U") from error
-    except UnicodeDecodeError as error:
-        raise PromptError(f"{printable(path)}: not a JSON file in UTF-8", code="U") from error
-    return parse_prompts(text, name=printable(path), folder=path.parent)
+    name = shown(str(path))
+    content = read_json_file(path, name, max_bytes=MAX_FILE_BYTES, fail=_fail)
+    return content_to_prompts(content, name=name, folder=path.parent, follow_symlinks=follow_symlinks)
 
 
 def parse_prompts(text: str, *, name: str, folder: Path) -> PromptFile:
     """Read prompts from JSON text; mask files are looked for in ``folder``."""
+    return content_to_prompts(read_json(text, name, _fail), name=name, folder=folder, follow_symlinks=False)
 
-    def refuse_constant(constant: str) -> NoReturn:
-        raise PromptError(f"{name}: holds {constant}; must be finite numbers")
 
-    def refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        record = dict(pairs)
-        if len(record) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twin = next(key for key in keys if keys.count(key) > 1)
-            raise PromptError(f"{name}: field {twin!r} stands twice in one object", code="U")
-        return record
-
-    try:
-        content = json.loads(text, parse_constant=refuse_constant, object_pairs_hook=refuse_twins)
-    except PromptError:
-        raise
-    except (ValueError, RecursionError) as error:  # also for a number of thousands of digits
-        raise PromptError(f"{name}: not JSON ({str(error)[:80]})", code="U") from error
+def content_to_prompts(content: Any, *, name: str, folder: Path, follow_symlinks: bool) -> PromptFile:
+    """Turn a prompt file's JSON into prompts."""
     if not isinstance(content, dict):
         raise PromptError(f'{name}: must be an object such as {{"version": 1, "objects": [...]}}', code="U")
-    _check_keys(content, FILE_KEYS, name)
+    for key in content:
+        if key not in PROMPTS.fields:
+            raise PromptError(f"{name}: {unknown_key(key, PROMPTS.fields)}", code="U")
     version = content.get("version", VERSION)
     if type(version) is not int or version != VERSION:
-        found = printable(str(version)[:20])
-        raise PromptError(f"{name}: version {found}; this program reads version {VERSION}", code="U")
+        raise PromptError(
+            f"{name}: version {shortened(version, 20)}; this program reads version {VERSION}", code="U"
+        )
+    if "texts" in content and "objects" in content:
+        raise PromptError(f"{name}: has objects and texts; write them into two files", code="U")
     if "texts" in content:
-        if "objects" in content:
-            raise PromptError(f"{name}: has objects and texts; write them into two files", code="U")
         return PromptFile(texts=check_texts(content["texts"], f"{name}: texts"))
-    objects = content.get("objects")
-    if not isinstance(objects, list):
+    if "objects" not in content:
         raise PromptError(f"{name}: objects: must be a list", code="U")
+    check(content, PROMPTS, name, _malformed)
+    objects = content["objects"]
     if not objects:
         raise PromptError(f"{name}: objects: is empty; give at least one")
-    if len(objects) > MAX_PROMPTS:
-        raise LimitError(f"{name}: {len(objects)} objects; at most {MAX_PROMPTS} are allowed")
-    prompts = (_object_to_prompt(record, f"{name}: objects[{i}]", folder) for i, record in enumerate(objects))
-    return PromptFile(tuple(prompts))
+    return PromptFile(
+        tuple(
+            _object_to_prompt(record, f"{name}: objects[{i}]", folder, follow_symlinks=follow_symlinks)
+            for i, record in enumerate(objects)
+        )
+    )
+
+
+def _fail(message: str, code: str) -> PromptError:
+    return PromptError(message, code=code)
+
+
+def _malformed(message: str) -> PromptError:
+    return PromptError(message, code="U")
 
 
 def prompt_to_record(prompt: ValidPrompt) -> dict[str, Any]:
@@ -121,31 +167,24 @@ def prompt_to_record(prompt: ValidPrompt) -> dict[str, Any]:
     return record
 
 
-def _object_to_prompt(record: Any, name: str, folder: Path) -> Prompt:
-    if not isinstance(record, dict):
-        raise PromptError(f"{name}: must be an object with points, box or mask", code="U")
-    _check_keys(record, OBJECT_KEYS, name)
+def _object_to_prompt(record: dict[str, Any], name: str, folder: Path, *, follow_symlinks: bool) -> Prompt:
     mask = record.get("mask")
+    place = f"{name}.mask"
     if isinstance(mask, str):
-        mask = read_mask(folder / mask, name=f"{name}.mask")
-    elif isinstance(mask, dict):
-        try:
-            rle = dict_to_rle(mask)
-            if rle.size[0] * rle.size[1] > MAX_PIXELS:
-                raise LimitError(f"{name}.mask: over {MAX_PIXELS:,} pixels, the limit")
-            mask = rle_to_mask(rle)
-        except LimitError:
-            raise
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise PromptError(f"{name}.mask: not a run-length code ({error})") from error
+        path = file_below(folder, mask, follow_symlinks=follow_symlinks, place=place, fail=_malformed)
+        mask = read_mask(path, name=place)
     elif mask is not None:
-        raise PromptError(f"{name}.mask: must be a file name or a run-length code", code="U")
+        mask = rle_to_mask(_read_runs(mask, place))
     return Prompt(record.get("points"), record.get("labels"), record.get("box"), mask)
 
 
-def _check_keys(record: dict[str, Any], known: tuple[str, ...], name: str) -> None:
-    for key in record:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f", did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
-            raise PromptError(f"{name}: unknown field '{printable(key)}'{hint}", code="U")
+def _read_runs(record: dict[str, Any], place: str) -> Rle:
+    try:
+        rle = dict_to_rle(record)
+    except ConfigError as error:
+        raise PromptError(f"{place}.{error}") from error
+    except LimitError:
+        rle = None
+    if rle is None or rle.size[0] * rle.size[1] > MAX_PIXELS:
+        raise LimitError(f"{place}: over {MAX_PIXELS:,} pixels, the limit")
+    return rle

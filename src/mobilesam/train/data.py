@@ -62,14 +62,16 @@ class Drawn:
     partial: bool
 
 
-def split_sets(recipe: Recipe, data: Path) -> tuple[list[Drawn], list[Drawn]]:
+def split_sets(
+    recipe: Recipe, data: Path, *, follow_symlinks: bool = False
+) -> tuple[list[Drawn], list[Drawn]]:
     """Return the photographs to train on, and those held out, of which each weighs the same.
 
     A photograph is held out by the hash of its name, so the split never depends on the order.
     """
     train, held_out = [], []
     for entry in recipe.sets:
-        for photograph in read_instances(data / entry.path):
+        for photograph in read_instances(data / entry.path, follow_symlinks=follow_symlinks):
             if not has_large_object(photograph, recipe.smallest_object):
                 continue
             partial = not entry.labels_all(photograph.source)
@@ -107,7 +109,7 @@ class Samples(Dataset):
         first_step: int,
     ) -> None:
         self.photographs = photographs
-        self.chances = np.array([drawn.weight for drawn in photographs])
+        self.chances = np.array([drawn.weight for drawn in photographs], np.float64)
         self.chances /= self.chances.sum()
         self.recipe = recipe
         self.stage = stage

@@ -91,6 +91,7 @@ def train(
     report_every: int = 50,
     save_every: int = 500,
     stop_after: float = math.inf,
+    follow_symlinks: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Path:
     """Train ``recipe`` to its end, or go on from the newest checkpoint in ``out``.
@@ -105,6 +106,7 @@ def train(
         report_every: steps between two reports.
         save_every: steps between two checkpoints.
         stop_after: seconds after which the run saves its state and ends early.
+        follow_symlinks: read photographs that links show of the world outside their set.
         report: called with each :class:`Progress`.
 
     Returns:
@@ -115,7 +117,7 @@ def train(
         TrainingDiverged: if the loss is not finite; the last checkpoint stays.
     """
     torch.manual_seed(recipe.seed)
-    photographs, held_out = split_sets(recipe, data)
+    photographs, held_out = split_sets(recipe, data, follow_symlinks=follow_symlinks)
     network = task.start(recipe, data).to(device).to(memory_format=torch.channels_last)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     optimizer = make_optimizer(network, recipe)

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from mobilesam.core.errors import ConfigError
+from mobilesam.core.errors import ConfigError, LimitError
+from mobilesam.core.schema import Array, Flag, OneOf, Real, Record, Text, Whole, check, shape_of
+from mobilesam.core.text import printable, shortened
+from mobilesam.formats.image_bytes import shown
 from mobilesam.networks.configs import DETECTORS, NETWORKS
 
-POSITIVE = ("image_size", "steps", "images", "objects", "averaged")
-PARTS = (
-    "held_out",
-    "correct",
-    "background",
-    "copy_paste",
-    "whole",
-    "smallest_crop",
-    "windows",
-    "loose_boxes",
-    "last_rate",
-    "averaged",
-)
+MAX_RECIPE_BYTES = 128 * 2**10
+MAX_LINE = 1000  # characters; Python's reader takes the square of a dotted key's length
+CELL = 32  # pixels of the input's side to one cell of the coarsest maps
+
+PART = Real(0, 1)
+CHANCE = PART
+WEIGHT = Real(0, 1e6)
 
 
 @dataclass(frozen=True)
@@ -32,16 +28,16 @@ class SourceSet:
 
     Attributes:
         path: folder, relative to the recipe's ``data`` folder.
-        weight: how often one of its photographs is drawn, relative to those of other sets.
+        weight: how often one of its photographs is drawn, relative to those of other sets; more than 0.
         terms: licence of the set, which goes into the weights' metadata.
         partial: sources in the set whose photographs have objects without a mask, or ``*`` for all:
             there the head for objects is not told that there is nothing elsewhere.
     """
 
-    path: str
-    weight: float = 1.0
-    terms: str = ""
-    partial: tuple[str, ...] = ()
+    path: Annotated[str, Text(1)]
+    weight: Annotated[float, Real(0, 1e6, above=True)] = 1.0
+    terms: Annotated[str, Text()] = ""
+    partial: Annotated[tuple[str, ...], Array(Text())] = ()
 
     def labels_all(self, source: str) -> bool:
         """Whether the set's photographs from ``source`` have a mask for every object."""
@@ -53,7 +49,7 @@ class Stage:
     """A part of the run at one image size.
 
     Attributes:
-        image_size: side of the square model input, in pixels.
+        image_size: side of the square model input, in pixels; a multiple of 32.
         steps: optimiser steps.
         images: photographs a step.
         objects: prompts a photograph.
@@ -81,26 +77,26 @@ class Stage:
         loose_boxes: part of the boxes whose corners are jittered, as people draw them; the others are tight.
     """
 
-    image_size: int
-    steps: int
-    images: int = 8
-    objects: int = 6
-    learning_rate: float = 6e-4
-    warm_up: int = 200
-    last_rate: float = 0.01
-    averaged: float = 1 / 9
-    masks: bool = True
-    scores: bool = False
-    boxes: float = 0.0
-    background: float = 0.0
-    copy_paste: float = 0.0
-    focal: float = 20.0
-    boundary: float = 0.0
-    sharpness: float = 1.0
-    whole: float = 0.3
-    smallest_crop: float = 0.35
-    windows: float = 0.5
-    loose_boxes: float = 0.5
+    image_size: Annotated[int, Whole(64, 4096)]
+    steps: Annotated[int, Whole(1, 10**8)]
+    images: Annotated[int, Whole(1, 4096)] = 8
+    objects: Annotated[int, Whole(1, 4096)] = 6
+    learning_rate: Annotated[float, Real(0, 1e38)] = 6e-4
+    warm_up: Annotated[int, Whole(0, 10**8)] = 200
+    last_rate: Annotated[float, PART] = 0.01
+    averaged: Annotated[float, Real(0, 1, above=True)] = 1 / 9
+    masks: Annotated[bool, Flag()] = True
+    scores: Annotated[bool, Flag()] = False
+    boxes: Annotated[float, WEIGHT] = 0.0
+    background: Annotated[float, CHANCE] = 0.0
+    copy_paste: Annotated[float, CHANCE] = 0.0
+    focal: Annotated[float, WEIGHT] = 20.0
+    boundary: Annotated[float, WEIGHT] = 0.0
+    sharpness: Annotated[float, WEIGHT] = 1.0
+    whole: Annotated[float, PART] = 0.3
+    smallest_crop: Annotated[float, PART] = 0.35
+    windows: Annotated[float, CHANCE] = 0.5
+    loose_boxes: Annotated[float, PART] = 0.5
 
 
 @dataclass(frozen=True)
@@ -125,20 +121,20 @@ class Recipe:
         clip_norm: largest norm of the gradient.
     """
 
-    network: str
+    network: Annotated[str, OneOf((*NETWORKS, *DETECTORS))]
     sets: tuple[SourceSet, ...]
     stages: tuple[Stage, ...]
-    seed: int = 0
-    start: str = ""
-    trunk: str = ""
-    detector: str = ""
-    trunk_rate: float = 0.2
-    weight_decay: float = 0.01
-    ema_decay: float = 0.999
-    held_out: float = 0.03
-    correct: float = 0.4
-    smallest_object: float = 0.0012
-    clip_norm: float = 1.0
+    seed: Annotated[int, Whole(0, 2**32 - 1)] = 0
+    start: Annotated[str, Text()] = ""
+    trunk: Annotated[str, Text()] = ""
+    detector: Annotated[str, Text()] = ""
+    trunk_rate: Annotated[float, Real(0, 1000)] = 0.2
+    weight_decay: Annotated[float, Real(0, 100)] = 0.01
+    ema_decay: Annotated[float, PART] = 0.999
+    held_out: Annotated[float, PART] = 0.03
+    correct: Annotated[float, CHANCE] = 0.4
+    smallest_object: Annotated[float, PART] = 0.0012
+    clip_norm: Annotated[float, Real(0, 1e6, above=True)] = 1.0
 
     @property
     def steps(self) -> int:
@@ -154,62 +150,72 @@ class Recipe:
         raise IndexError(step)
 
 
+RECIPE: Record = shape_of(
+    Recipe, sets=Array(shape_of(SourceSet), 1, 1000), stages=Array(shape_of(Stage), 1, 1000)
+)
+
+
 def read_recipe(path: str | Path) -> Recipe:
     """Read a recipe; unknown keys are errors.
 
     Raises:
         ConfigError: if the file is missing, is not TOML or holds unknown or missing keys.
+        LimitError: if it is too large.
     """
     path = Path(path)
+    name = shown(str(path))
+    content = _read_toml(path, name)
+    check(content, RECIPE, name)
+    sets = tuple(_build(SourceSet, entry) for entry in content["sets"])
+    stages = tuple(_build(Stage, entry) for entry in content["stages"])
+    for number, stage in enumerate(stages):
+        _check_stage(stage, content["network"], f"{name}: stages[{number}]")
+    return _build(Recipe, {**content, "sets": sets, "stages": stages})
+
+
+def _check_stage(stage: Stage, network: str, place: str) -> None:
+    """Refuse what no single field of a stage tells."""
+    if not (stage.masks or stage.scores or stage.boxes):
+        raise ConfigError(f"{place}: trains nothing; give it masks, scores or boxes")
+    config = NETWORKS.get(network)
+    if config is not None and config.encoder == "vit" and stage.image_size != config.image_size:
+        raise ConfigError(
+            f"{place}.image_size: is {stage.image_size}; {network} has a place for each cell, "
+            f"so it must be {config.image_size}"
+        )
+    if stage.image_size % CELL:
+        lower = stage.image_size // CELL * CELL
+        raise ConfigError(
+            f"{place}.image_size: is {stage.image_size}; must be a multiple of {CELL} such as {lower + CELL}"
+        )
+
+
+def _read_toml(path: Path, name: str) -> dict[str, Any]:
+    """Read TOML as strangers write it: what Python's reader dies of is refused."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a TOML file ({error})") from error
-    sets = tuple(_build(path, SourceSet, entry) for entry in _tables(path, content, "sets"))
-    stages = tuple(_build(path, Stage, entry) for entry in _tables(path, content, "stages"))
-    for number, stage in enumerate(stages, start=1):
-        if not (stage.masks or stage.scores or stage.boxes):
-            raise ConfigError(f"{path}: stage {number} trains nothing; give it masks, scores or boxes")
-    known = {*NETWORKS, *DETECTORS}
-    if content.get("network") not in known:
-        raise ConfigError(f"{path}: network must be one of {', '.join(sorted(known))}")
-    return _build(path, Recipe, {**content, "sets": sets, "stages": stages})
+        with path.open("rb") as file:
+            data = file.read(MAX_RECIPE_BYTES + 1)
+    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{name}: cannot be read ({printable(reason)})") from error
+    if len(data) > MAX_RECIPE_BYTES:
+        raise LimitError(f"{name}: over {MAX_RECIPE_BYTES >> 10} KiB, the limit for a recipe")
+    try:
+        text = data.decode("utf-8-sig")
+        for number, line in enumerate(text.splitlines(), 1):
+            if len(line) > MAX_LINE:
+                raise ConfigError(
+                    f"{name}: line {number}, {shortened(line, 30)}, has {len(line):,} characters; "
+                    f"at most {MAX_LINE} are allowed"
+                )
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ConfigError(f"{name}: not a TOML file that can be read: lists nested too deep") from error
+    except ConfigError:
+        raise
+    except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
+        raise ConfigError(f"{name}: not a TOML file ({shortened(str(error), 200)[1:-1]})") from error
 
 
-def _tables(path: Path, content: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    """Take a list of tables out of a recipe."""
-    tables = content.pop(key, None)
-    if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
-        raise ConfigError(f"{path}: needs at least one [[sets]] and one [[stages]]")
-    return tables
-
-
-def _build(path: Path, kind: type, entry: dict[str, Any]) -> Any:
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    for key, value in entry.items():
-        if key not in fields:
-            raise ConfigError(f"{path}: unknown key {key!r}; {kind.__name__} has {', '.join(fields)}")
-        _check(path, key, value, fields[key].type)
-    entry = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-    required = [
-        name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in entry
-    ]
-    if required:
-        raise ConfigError(f"{path}: {kind.__name__} lacks {', '.join(required)}")
-    return kind(**entry)
-
-
-def _check(path: Path, key: str, value: Any, kind: str) -> None:
-    accepted = {"str": str, "int": int, "float": (int, float), "bool": bool, "tuple[str, ...]": list}
-    if kind not in accepted:
-        return
-    if not isinstance(value, accepted[kind]) or (isinstance(value, bool) and kind != "bool"):
-        raise ConfigError(f"{path}: {key} is {value!r}; give a value of type {kind}")
-    if kind in ("int", "float") and not 0 <= value < float("inf"):
-        raise ConfigError(f"{path}: {key} is {value!r}; must be 0 or more")
-    if key in PARTS and value > 1:
-        raise ConfigError(f"{path}: {key} is {value!r}; must be from 0 to 1")
-    if key in POSITIVE and value == 0:
-        raise ConfigError(f"{path}: {key} is {value!r}; must be {'1 or more' if kind == 'int' else 'more'}")
+def _build(kind: type, entry: dict[str, Any]) -> Any:
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mobilesam.core.errors import ConfigError, missing_extra
+from mobilesam.core.errors import ConfigError, MobileSamError, WeightsError, missing_extra
+from mobilesam.core.text import shortened
+from mobilesam.formats.image_bytes import shown
 from mobilesam.networks.build import build_detector, build_network
 from mobilesam.networks.checkpoints import load_tensors
 from mobilesam.networks.detector import ObjectDetector
@@ -26,6 +28,7 @@ FROZEN = (
     "detector.backbone.stem",
     "detector.backbone.dark2",
 )
+MAX_TRUNK_BYTES = 2**28  # MobileNetV2 has 14 MB
 # Parts that a network's older weights may lack: these start as the network is built.
 NEWER = ("proposal_head.", "mask_decoder.evidence.")
 
@@ -52,7 +55,7 @@ def start_network(recipe: Recipe, data: Path) -> Sam:
             raise ConfigError(f"{name}: network {recipe.network} has none; leave it out of the recipe")
         take_published(part, name, data / file, read)
     if recipe.detector and network.proposal_head is not None:
-        network.proposal_head.load_state_dict(read_yolox_head(data / recipe.detector))
+        load_head(network.proposal_head, data / recipe.detector)
     if recipe.start:
         start = read_start(recipe.start, data)
         for part in NEWER:
@@ -79,7 +82,7 @@ def start_detector(recipe: Recipe, data: Path) -> ObjectDetector:
                 f"detector: YOLOX-nano's weights fit detector_nano alone; leave it out for {recipe.network}"
             )
         take_published(network.features, "detector", data / recipe.detector, read_yolox_features)
-        network.head.load_state_dict(read_yolox_head(data / recipe.detector))
+        load_head(network.head, data / recipe.detector)
     if recipe.start:
         load_tensors(network, read_start(recipe.start, data), f"{recipe.start}, the recipe's start,")
     return network
@@ -98,12 +101,63 @@ def take_published(part: nn.Module, name: str, path: Path, read: Callable[[Path]
 
     Raises:
         ConfigError: if the file is missing.
+        WeightsError: if it is no such file, or of another network.
     """
-    if not path.is_file():
-        raise ConfigError(f"{path}: not found; it is the recipe's {name}, in the data folder")
-    part.load_state_dict(read(path))
+    load_published(part, read_published(path, name, read), f"{shown(str(path))}: the recipe's {name}")
     for parameter_name, parameter in part.named_parameters(prefix=name):
         parameter.requires_grad_(not parameter_name.startswith(FROZEN))
+
+
+def load_head(head: nn.Module, path: Path) -> None:
+    """Give a head for objects YOLOX's weights."""
+    state = read_published(path, "detector", read_yolox_head)
+    load_published(head, state, f"{shown(str(path))}: the recipe's detector")
+
+
+def read_published(path: Path, name: str, read: Callable[[Path], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Read a published file, which may be anything: what its reader stumbles over is told.
+
+    Raises:
+        ConfigError: if the file is missing.
+        WeightsError: if it is no such file.
+    """
+    told = shown(str(path))
+    try:
+        if not path.is_file():
+            raise ConfigError(f"{told}: not found; it is the recipe's {name}, in the data folder")
+        return read(path)
+    except MobileSamError:
+        raise
+    except OSError as error:  # a name that no file system has
+        raise ConfigError(
+            f"{told}: the recipe's {name} cannot be read ({error.strerror or shortened(str(error))})"
+        ) from error
+    except Exception as error:  # NumPy, zipfile, zlib, protobuf: each fails in ways of its own
+        reason = shortened(f"{type(error).__name__}: {error}", 100)
+        raise WeightsError(
+            f"{told}: the recipe's {name} is damaged or of another kind ({reason}); download it again"
+        ) from error
+
+
+def load_published(part: nn.Module, state: dict[str, Tensor], told: str) -> None:
+    """Give a part of a network its weights.
+
+    Raises:
+        WeightsError: if they are another network's, or not finite.
+    """
+    own = part.state_dict()
+    if own.keys() != state.keys():
+        name = next(iter(sorted(own.keys() ^ state.keys())))
+        is_missing = "lacks" if name in own else "has the unknown"
+        raise WeightsError(f"{told} {is_missing} {shortened(name)}; it is another network's")
+    for name, tensor in state.items():
+        if tensor.shape != own[name].shape:
+            raise WeightsError(
+                f"{told} has {name} of {tuple(tensor.shape)}, the network of {tuple(own[name].shape)}"
+            )
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(f"{told} holds NaN or infinite values in {name}; download it again")
+    part.load_state_dict(state)
 
 
 def read_start(start: str, data: Path) -> dict[str, np.ndarray]:
@@ -116,7 +170,12 @@ def read_start(start: str, data: Path) -> dict[str, np.ndarray]:
 
 def read_paddle_trunk(path: Path) -> dict[str, Tensor]:
     """Read MobileNetV2's arrays, named as Paddle names them, by our trunk's names."""
-    with np.load(path) as arrays:
+    with path.open("rb") as file, np.load(file) as arrays:
+        size = sum(record.file_size for record in arrays.zip.infolist())
+        if size > MAX_TRUNK_BYTES:
+            raise WeightsError(
+                f"{shown(str(path))}: unpacks to {size:,} bytes; a trunk has at most {MAX_TRUNK_BYTES:,}"
+            )
         return paddle_to_trunk(dict(arrays))
 
 
@@ -178,7 +237,7 @@ def read_onnx_convolutions(path: Path, prefix: str) -> dict[str, Tensor]:
         from onnx import numpy_helper
     except ModuleNotFoundError as error:
         raise missing_extra("a recipe with a detector", "train") from error
-    graph = onnx.load(path).graph
+    graph = onnx.load(path, load_external_data=False).graph
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     state: dict[str, Tensor] = {}
     for node in graph.node:
