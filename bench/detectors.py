@@ -18,7 +18,8 @@ import numpy as np
 
 import mobilesam
 from mobilesam.core.boxes import box_ious
-from mobilesam.detectors.base import Proposer, proposer_for, select_proposals
+from mobilesam.detectors.base import Detector, select_boxes
+from mobilesam.detectors.load import detector_for
 from mobilesam.formats.coco import Photograph, read_instances
 
 THRESHOLDS = np.arange(0.5, 1.0, 0.05)
@@ -27,19 +28,19 @@ SAME = 0.7  # IoU above which two boxes are one
 
 
 def recalls(
-    model: mobilesam.Model, proposer: Proposer, photograph: Photograph
+    model: mobilesam.Model, detector: Detector, photograph: Photograph
 ) -> tuple[list[list[float]], float]:
     """Return the recall of each object by the best boxes, for each of ``MOST``, and the seconds it took."""
     embedding = model.embed(photograph.path)
     start = time.perf_counter()
-    boxes, objectness = proposer.propose(embedding)
+    boxes = detector.find(embedding)
     seconds = time.perf_counter() - start
     size = embedding.original_size
-    found = select_proposals(boxes, objectness, size, confidence=0, nms_thresh=SAME, most=max(MOST))
+    found = select_boxes(boxes, size, confidence=0, nms_thresh=SAME, most=max(MOST))
     rows = []
     for instance in photograph.instances:
         x, y, width, height = instance.bbox
-        ious = box_ious(np.array([x, y, x + width, y + height]), found.boxes)
+        ious = box_ious(np.array([x, y, x + width, y + height]), found.xyxy)
         rows.append([float((ious[:most].max(initial=0) >= THRESHOLDS).mean()) for most in MOST])
     return rows, seconds
 
@@ -53,10 +54,10 @@ def main() -> None:
     model = mobilesam.load()
     photographs = read_instances(arguments.set)
     for name in arguments.detectors:
-        proposer = proposer_for(model, name)
+        detector = detector_for(model.runtime, model.name, name)
         rows, seconds = [], []
         for photograph in photographs:
-            found, took = recalls(model, proposer, photograph)
+            found, took = recalls(model, detector, photograph)
             rows += found
             seconds.append(took)
         scores = ", ".join(

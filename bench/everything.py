@@ -79,7 +79,7 @@ def search_plainly(weights: Path, settings: dict[str, Any], watch: Stopwatch) ->
 
     image = photograph()
     network = load_tensors(build_network("vit_t"), load_file(weights), "seeded weights").eval()
-    size, side = image.shape[:2], network.image_size
+    size, side = image.shape[:2], network.spec.image_size
     frame = Frame.fit(size, side)
 
     def decode(embedding: dict, points: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

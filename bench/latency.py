@@ -106,7 +106,11 @@ def main() -> None:
     machine = f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     rows = {n: {"median": statistics.median(t), "min": min(t), "max": max(t)} for n, t in times.items()}
     if options.json:
-        print(json.dumps({"machine": machine, "model": ALIASES["pocket"], "image": list(image.shape), "ms": rows}))
+        print(
+            json.dumps(
+                {"machine": machine, "model": ALIASES["pocket"], "image": list(image.shape), "ms": rows}
+            )
+        )
         return
     print(f"{ALIASES['pocket']}, {image.shape[1]} x {image.shape[0]} photograph, {machine}")
     for name, row in rows.items():

@@ -31,8 +31,7 @@ from PIL import Image
 
 import mobilesam
 from mobilesam import EverythingOptions, Model
-from mobilesam.detectors.base import HeadProposer
-from mobilesam.segment.everything.search import stream_everything
+from mobilesam.detectors.load import detector_for
 
 PHASES = ("encoder", "finding", "decoder")
 MOST_BOXES = "objects, 320 boxes"
@@ -49,9 +48,9 @@ class Timed:
         self.prompts = 0
         self.ious: list[np.ndarray] = []
         self.model = model
-        self.detector = HeadProposer(model if model.runtime.proposes else mobilesam.load("pocket"))
+        self.detector = detector_for(model.runtime, model.name)
         decode = self.watch.around("decoder", model.runtime.decode)
-        self.detector.propose = self.watch.around("finding", self.detector.propose)
+        self.detector.find = self.watch.around("finding", self.detector.find)
         model.runtime.encode = self.watch.around("encoder", model.runtime.encode)
 
         def decode_and_count(arrays: Any, inputs: Any, tokens: Any) -> Any:
@@ -148,7 +147,7 @@ def measure_head(runs: int) -> None:
     """Print the shared head's time beside its encoder's."""
     model = mobilesam.load("pocket")
     embedding = model.embed(photograph())
-    side = model.runtime.image_size
+    side = model.runtime.spec.image_size
     pixels = np.random.default_rng(0).standard_normal((1, 3, side, side)).astype(np.float32)
     actions: dict[str, Callable] = {
         "encoder": lambda: model.runtime.encode(pixels),
@@ -174,7 +173,7 @@ def measure_stream(image: np.ndarray, runs: int) -> None:
     firsts, totals = [], []
     for run in range(runs + 1):
         start = time.perf_counter()
-        stream = stream_everything(model, image)
+        stream = model.stream_everything(image)
         next(stream)
         first = time.perf_counter() - start
         count = 1 + sum(1 for _ in stream)

@@ -30,8 +30,9 @@ _WHERE = {
     "FoundMask": "mobilesam.core.types",
     "Rle": "mobilesam.core.rle",
     "Polygon": "mobilesam.core.polygons",
-    "load_text_model": "mobilesam.segment.text",
-    "TextDetector": "mobilesam.segment.text",
+    "load_text_model": "mobilesam.detectors.load",
+    "Boxes": "mobilesam.detectors.base",
+    "Detector": "mobilesam.detectors.base",
     "TextOptions": "mobilesam.segment.text",
     "TextMatches": "mobilesam.segment.results",
     "read_image": "mobilesam.formats.image",
@@ -75,6 +76,9 @@ if TYPE_CHECKING:
     from mobilesam.core.types import Embedding as Embedding
     from mobilesam.core.types import FoundMask as FoundMask
     from mobilesam.core.types import Prompt as Prompt
+    from mobilesam.detectors.base import Boxes as Boxes
+    from mobilesam.detectors.base import Detector as Detector
+    from mobilesam.detectors.load import load_text_model as load_text_model
     from mobilesam.formats.image import read_image as read_image
     from mobilesam.segment.everything.options import EverythingOptions as EverythingOptions
     from mobilesam.segment.model import Model as Model
@@ -83,9 +87,7 @@ if TYPE_CHECKING:
     from mobilesam.segment.results import Segmentation as Segmentation
     from mobilesam.segment.results import SegmentedMask as SegmentedMask
     from mobilesam.segment.results import TextMatches as TextMatches
-    from mobilesam.segment.text import TextDetector as TextDetector
     from mobilesam.segment.text import TextOptions as TextOptions
-    from mobilesam.segment.text import load_text_model as load_text_model
 
 
 def __getattr__(name: str) -> Any:

@@ -20,9 +20,9 @@ from mobilesam.core.errors import LimitError
 from mobilesam.core.types import DecoderInputs
 from mobilesam.export.onnx import SUM_KEY, export_onnx
 from mobilesam.runtimes.base import Weights
-from mobilesam.runtimes.onnx import GRAPHS, graph_index
 from mobilesam.segment.model import Model
 from mobilesam.weights import entry_of, read_weights
+from mobilesam.weights.graph_index import GRAPHS, graph_index
 from tests.known_weights import names_in
 from tests.photographs import cat
 
@@ -39,7 +39,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_exported_pocket_is_the_runtimes(exported: Path, pocket: Model) -> None:
     from mobilesam.core.preprocess import preprocess
 
-    pixels = preprocess(cat(), pocket.runtime.image_size, pocket.runtime.padded_to)
+    pixels = preprocess(cat(), pocket.runtime.spec)
     encoder = ort.InferenceSession(exported / "pocket-encoder.onnx")
     names = [output.name for output in encoder.get_outputs()]
     arrays = dict(zip(names, encoder.run(None, {"pixels": pixels}), strict=True))
@@ -266,7 +266,7 @@ def test_shipped_graphs_carry_no_weights_and_no_machine() -> None:
 
 def test_a_network_too_large_for_a_file_is_told(tmp_path: Path) -> None:
     """SAM's ViT-H, its weights as views of one number, so that they take no memory."""
-    shapes = graph_index("vit_h").parameters | graph_index("vit_h").buffers
+    shapes = graph_index("vit_h").tensors
     weights = {name: np.broadcast_to(np.float32(0.1), shape) for name, shape in shapes.items()}
     with pytest.raises(
         LimitError, match=r"vit_h: its encoder has 2\.5 GB of weights, and an ONNX file holds 2 GB"

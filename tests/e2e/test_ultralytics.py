@@ -37,10 +37,9 @@ from mobilesam.compat.ultralytics.options import DEFAULTS, SEARCH
 from mobilesam.compat.ultralytics.summary import GFLOPS, summarise_network
 from mobilesam.core.metrics import mask_iou
 from mobilesam.evaluate.prompted import score_prompted
-from mobilesam.networks.build import build_network
-from mobilesam.networks.configs import NETWORKS
-from mobilesam.runtimes.onnx import graph_index
+from mobilesam.networks.build import NETWORKS, build_network
 from mobilesam.weights import ALIASES, entry_of, weights_path
+from mobilesam.weights.graph_index import graph_index
 from tests.photographs import cat, jpeg, write_set
 from tests.videos import write_video
 
@@ -501,7 +500,7 @@ class TestInfo:
         with torch.device("meta"), torch.no_grad():
             network = build_network(name)
             with FlopCounterMode(display=False) as counter:
-                network.encode(torch.zeros(1, 3, network.image_size, network.image_size))
+                network.encode(torch.zeros(1, 3, network.spec.image_size, network.spec.image_size))
         assert GFLOPS[name] == pytest.approx(counter.get_total_flops() / 1e9, abs=1e-3)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
-from mobilesam.runtimes.onnx import GRAPHS
+from mobilesam.weights.graph_index import GRAPHS
 
 Tensors = dict[str, np.ndarray]
 Maker = Callable[[Path, Tensors, np.random.Generator], None]

@@ -16,8 +16,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mobilesam import ConfigError, DeadlineError, LimitError, WeightsError, WeightsWarning
-from mobilesam.runtimes.onnx import GRAPHS
 from mobilesam.runtimes.onnx_file import OnnxFile, WantedInput, open_onnx_file
+from mobilesam.weights.graph_index import GRAPHS
 from mobilesam.weights.onnx_graph import external_tensor
 
 MAX_CHARACTERS, MAX_SECONDS = 200, 6.0  # of processor time: two where nothing else runs

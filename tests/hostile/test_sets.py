@@ -21,7 +21,7 @@ from mobilesam.core.errors import ConfigError, LimitError, MobileSamError, SetWa
 from mobilesam.core.rle import counts_to_string, mask_to_rle, polygons_to_rle, rle_to_mask, rle_union
 from mobilesam.formats.coco import read_instances
 from mobilesam.formats.image import image_to_png
-from mobilesam.predictor import Model
+from mobilesam.segment.model import Model
 
 HEIGHT, WIDTH = 48, 64
 SOME = np.zeros((HEIGHT, WIDTH), bool)

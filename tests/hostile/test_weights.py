@@ -23,8 +23,8 @@ import torch
 from safetensors.numpy import save
 
 from mobilesam import ConfigError, WeightsError, load
-from mobilesam.runtimes.onnx import graph_index
 from mobilesam.weights import WeightsEntry, check_tensors, entry_of, read_tensors, read_weights, weights_path
+from mobilesam.weights.graph_index import graph_index
 from mobilesam.weights.reading import NEEDS_KEY
 from mobilesam.weights.recognition import recognise_network
 from mobilesam.weights.torch_file import read_torch_file

@@ -30,8 +30,8 @@ sam = SAM("pocket")
 (found,) = sam(np.zeros((60, 80, 3), np.uint8), points=[[40, 30], [20, 20]], conf=0)
 found.masks.data, found.masks.xy, found.boxes.xywhn, found.to_csv(), found.plot(), sam.info(verbose=False)
 class Whole:
-    def find(self, image, texts):
-        return np.array([[0, 0, 80, 60]]), np.array([0.9]), np.array([0])
+    def find(self, embedding, texts=()):
+        return mobilesam.Boxes(np.array([[0, 0, 80, 60]]), np.array([0.9]), np.array([0]))
 assert model.segment_text(embedding, "a wall", text_model=Whole())[0].overlay().shape == (60, 80, 3)
 from mobilesam.cli.main import run
 assert run(["info", "mobile_sam"]) == 0

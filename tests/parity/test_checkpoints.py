@@ -14,10 +14,9 @@ import torch
 from safetensors.numpy import save_file
 
 from mobilesam import ConfigError, Prompt, SamPredictor, WeightsError, load, sam_model_registry
-from mobilesam.networks.build import build_meta
-from mobilesam.networks.configs import NETWORKS
-from mobilesam.runtimes.onnx import graph_index
+from mobilesam.networks.build import NETWORKS, build_meta
 from mobilesam.weights import ENTRIES, HOME_VARIABLE, entry_of, weights_path
+from mobilesam.weights.graph_index import graph_index
 from mobilesam.weights.torch_file import read_torch_file
 from tests.conftest import GOLDEN
 from tests.seeded import seeded_image, seeded_weights

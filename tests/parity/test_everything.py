@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from mobilesam.core.grids import build_point_grid
 from mobilesam.core.postprocess import enlarge_logits, enlarge_masks, enlarge_window, stability_scores
 from mobilesam.core.rle import dict_to_rle, rle_to_mask
 from mobilesam.core.types import Embedding
+from mobilesam.detectors.base import Boxes
 from mobilesam.networks.build import build_network
 from mobilesam.runtimes.onnx import OnnxRuntime
 from mobilesam.segment.model import Model
@@ -202,13 +204,13 @@ def test_the_generator_refuses_what_the_options_do(pocket: Model, options: dict)
         SamAutomaticMaskGenerator(pocket, **options)
 
 
-class Boxes:
+class TwoBoxes:
     """A detector that finds two boxes in every image."""
 
     boxes = np.array([[90, 20, 330, 290], [10, 200, 200, 290]], np.float64)
 
-    def propose(self, embedding: Embedding) -> tuple[np.ndarray, np.ndarray]:
-        return self.boxes, np.array([0.9, 0.8])
+    def find(self, embedding: Embedding, texts: Sequence[str] = ()) -> Boxes:
+        return Boxes(self.boxes, np.array([0.9, 0.8]))
 
 
 def seeded_model(network: str) -> Model:
@@ -232,10 +234,11 @@ def test_samplers_go_with_every_encoder(network: str, onnx_vit_t: Model) -> None
     model = onnx_vit_t if network == "vit_t" else seeded_model(network)
     image = cat()
     found = {
-        mask.objectness: mask for mask in model.everything(image, EverythingOptions.paper(), detector=Boxes())
+        mask.objectness: mask
+        for mask in model.everything(image, EverythingOptions.paper(), detector=TwoBoxes())
     }
     assert sorted(found) == [0.8, 0.9]
-    prompts = [Prompt(box=list(box)) for box in Boxes.boxes]
+    prompts = [Prompt(box=list(box)) for box in TwoBoxes.boxes]
     for mask, wanted in zip(
         (found[0.9], found[0.8]), model.segment(model.embed(image), prompts), strict=True
     ):

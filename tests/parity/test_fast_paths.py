@@ -97,7 +97,7 @@ def test_runtimes_agree(pair: tuple[Model, Model], portrait: bool) -> None:
 def test_efficientvit_sam_looks_at_512_pixels_and_is_asked_in_1024() -> None:
     model = Model(TorchRuntime(network_with("efficientvit_sam_l0", 0)), name="seeded")
     embedding = model.embed(seeded_image(200, 300, 5))
-    assert model.runtime.image_size == 512
+    assert model.runtime.spec.image_size == 512
     assert (embedding.frame.side, embedding.frame.input_size) == (1024, (683, 1024))
     assert embedding.image_embedding.shape == (1, 256, 64, 64)
     result = model.segment(embedding, Prompt(points=[[100, 80]]))
@@ -126,7 +126,7 @@ def test_objects_together_are_as_one_by_one(pair: tuple[Model, Model]) -> None:
 def test_folded_and_hoisted_decoder_is_the_plain_one(name: str, points: int) -> None:
     network = network_with(name, 3)
     rng = torch.Generator().manual_seed(0)
-    size = network.image_size
+    size = network.spec.image_size
     with torch.inference_mode():
         plain = network.encode(torch.rand(1, 3, size, size, generator=rng))
         fast = plain | network.prepare(plain["image_embedding"])

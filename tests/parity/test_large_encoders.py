@@ -29,7 +29,7 @@ def save_answers(network: str, name: str, file: Path) -> None:
     """Write everything that a network makes of an image of 1024 pixels, a point and a box."""
     shapes = json.loads((GOLDEN / f"{network}_state_dict.json").read_text())
     runtime: Runtime = RUNTIMES[name](network, seeded_weights(shapes))
-    arrays = runtime.encode(preprocess(seeded_image(768, 1024), runtime.image_size))
+    arrays = runtime.encode(preprocess(seeded_image(768, 1024), runtime.spec))
     masks, ious = runtime.decode(arrays, POINT_AND_BOX, MULTIMASK)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = {"image_embedding": arrays["image_embedding"], "low_res_masks": masks, "predicted_iou": ious}

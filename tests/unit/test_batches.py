@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from mobilesam.core.errors import ConfigError, ImageError, ImageWarning, LimitError, PromptError
+from mobilesam.core.spec import NetworkSpec, WorkingSet
 from mobilesam.core.types import Embedding, Prompt
 from mobilesam.formats.image import image_to_png
-from mobilesam.networks.configs import NETWORKS
-from mobilesam.runtimes.working_set import WORKING_SETS, WorkingSet
+from mobilesam.networks.build import NETWORKS
 from mobilesam.segment.batches import DEFAULT_MEMORY, images_at_once, prompts_at_once
 from mobilesam.segment.model import Model
+from mobilesam.weights.graph_index import graph_index, network_names, network_specs
 from tests.photographs import cat, jpeg
 from tests.seeded import seeded_image
 
@@ -29,14 +30,20 @@ class Machine:
 
     device: str
     batches_images: bool
-    working_set: WorkingSet = WORKING_SETS["vit_t"]
+    spec: NetworkSpec = graph_index("vit_t").spec
+
+    @property
+    def working_set(self) -> WorkingSet:
+        assert self.spec.working_set is not None
+        return self.spec.working_set
 
 
 PROCESSOR, GPU, GPU_WITH_ONNX = Machine("cpu", True), Machine("cuda", True), Machine("cuda", False)
 
 
 def test_every_network_has_a_working_set() -> None:
-    assert set(WORKING_SETS) == set(NETWORKS)
+    assert set(network_names()) == set(NETWORKS)
+    assert all(spec.working_set for spec in network_specs().values() if spec.decoder)
 
 
 def test_a_processor_takes_what_is_fastest_and_a_gpu_what_fits() -> None:
@@ -52,7 +59,7 @@ def test_a_budget_is_kept_on_a_processor_too() -> None:
     each = PROCESSOR.working_set
     assert prompts_at_once(PROCESSOR, 2, 3 * each.of_prompt(2)) == 3
     assert prompts_at_once(PROCESSOR, 1001) == DEFAULT_MEMORY // each.of_prompt(1001) < 8
-    large = Machine("cpu", True, WORKING_SETS["vit_h"])
+    large = Machine("cpu", True, graph_index("vit_h").spec)
     assert large.working_set.image > DEFAULT_MEMORY
     assert images_at_once(large) == 1  # nothing was stated
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,12 @@ from mobilesam import ConfigError, EverythingOptions, Model, WeightsError, load
 from mobilesam.core.boxes import box_ious, clip_boxes, non_maximum_suppression
 from mobilesam.core.errors import PromptError
 from mobilesam.core.types import Embedding
-from mobilesam.detectors.base import DetectorProposer, HeadProposer, proposer_for, select_proposals
+from mobilesam.detectors.base import Boxes, select_boxes
+from mobilesam.detectors.head import HeadDetector
+from mobilesam.detectors.load import detector_for
 from mobilesam.detectors.onnx_layouts import LAYOUTS, open_detector
 from mobilesam.segment.everything.objects import POINT_OBJECTNESS, Found, gap_grids
-from mobilesam.segment.everything.search import segment_everything, stream_everything
+from tests.embeddings import unseen
 from tests.onnx_detectors import constant_detector, layout_outputs
 from tests.photographs import cat
 
@@ -25,14 +28,14 @@ LOOSE = {"pred_iou_thresh": 0.2, "stability_score_thresh": 0.0}
 
 
 class Fixed:
-    """A proposer whose boxes are known."""
+    """A detector whose boxes are known."""
 
     def __init__(self, boxes: list, objectness: list[float] | None = None) -> None:
         self.boxes = np.array(boxes, np.float64).reshape(-1, 4)
         self.objectness = np.array(objectness or [0.9] * len(self.boxes))
 
-    def propose(self, embedding: Embedding) -> tuple[np.ndarray, np.ndarray]:
-        return self.boxes, self.objectness
+    def find(self, embedding: Embedding, texts: Sequence[str] = ()) -> Boxes:
+        return Boxes(self.boxes, self.objectness)
 
 
 def test_proposals_are_clipped_sorted_and_not_repeated() -> None:
@@ -48,10 +51,12 @@ def test_proposals_are_clipped_sorted_and_not_repeated() -> None:
         ]
     )
     objectness = np.array([0.8, 0.9, 0.7, 0.95, 0.9, 0.99, 0.1])
-    found = select_proposals(boxes, objectness, (100, 100), confidence=0.4, nms_thresh=0.7, most=10)
-    np.testing.assert_allclose(found.boxes, [[60, 60, 100, 90], [11, 11, 51, 51], [0, 0, 30, 30]])
-    np.testing.assert_allclose(found.objectness, [0.95, 0.9, 0.7])
-    assert len(select_proposals(boxes, objectness, (100, 100), confidence=0.4, nms_thresh=0.7, most=2)) == 2
+    found = select_boxes(Boxes(boxes, objectness), (100, 100), confidence=0.4, nms_thresh=0.7, most=10)
+    np.testing.assert_allclose(found.xyxy, [[60, 60, 100, 90], [11, 11, 51, 51], [0, 0, 30, 30]])
+    np.testing.assert_allclose(found.scores, [0.95, 0.9, 0.7])
+    assert (
+        len(select_boxes(Boxes(boxes, objectness), (100, 100), confidence=0.4, nms_thresh=0.7, most=2)) == 2
+    )
     assert clip_boxes(np.array([[-1.0, 5, 9, 99]]), (10, 8)).tolist() == [[0, 5, 8, 10]]
 
 
@@ -120,7 +125,7 @@ def test_the_hybrid_goes_on_where_no_mask_lies(pocket: Model, monkeypatch: pytes
     image = cat()
     options = EverythingOptions(sampler="hybrid", max_prompts=64, points_per_side=16, **LOOSE)
     objects = pocket.everything(image, EverythingOptions(sampler="objects", **LOOSE), detector=Fixed([FACE]))
-    found = list(stream_everything(pocket, image, options, detector=Fixed([FACE])))
+    found = list(pocket.stream_everything(image, options, detector=Fixed([FACE])))
     face, others = found[0], found[1:]
     assert face.rle == objects[0].rle
     assert others
@@ -136,14 +141,14 @@ def test_the_hybrid_goes_on_where_no_mask_lies(pocket: Model, monkeypatch: pytes
 def test_masks_come_as_they_are_found(pocket: Model) -> None:
     options = EverythingOptions(max_prompts=120, **LOOSE)
     asked: list[int] = []
-    stream = stream_everything(pocket, cat(), options, progress=lambda done, total: asked.append(done))
+    stream = pocket.stream_everything(cat(), options, progress=lambda done, total: asked.append(done))
     next(stream)
     assert asked == [8]  # after the first batch of boxes
     assert list(stream)
     assert asked[-1] > 8
-    together = segment_everything(pocket, cat(), options)
+    together = pocket.everything(cat(), options)
     assert sorted(m.area for m in together) == sorted(
-        m.area for m in [*stream_everything(pocket, cat(), options)]
+        m.area for m in [*pocket.stream_everything(cat(), options)]
     )
 
 
@@ -156,12 +161,12 @@ def test_gaps_are_filled_coarse_to_fine() -> None:
 
 def test_other_models_borrow_pockets_head(onnx_vit_t: Model, pocket: Model) -> None:
     embedding = onnx_vit_t.embed(cat())
-    boxes, objectness = proposer_for(onnx_vit_t).propose(embedding)
-    own_boxes, own_objectness = HeadProposer(pocket).propose(pocket.embed(cat()))
-    np.testing.assert_allclose(boxes, own_boxes)
-    np.testing.assert_allclose(objectness, own_objectness)
+    found = detector_for(onnx_vit_t.runtime, onnx_vit_t.name).find(embedding)
+    own = HeadDetector(pocket.runtime, pocket.name).find(pocket.embed(cat()))
+    np.testing.assert_allclose(found.xyxy, own.xyxy)
+    np.testing.assert_allclose(found.scores, own.scores)
     with pytest.raises(ConfigError, match="has no head for objects; give pocket"):
-        HeadProposer(onnx_vit_t)
+        HeadDetector(onnx_vit_t.runtime, onnx_vit_t.name)
 
 
 def test_both_runtimes_propose_alike(pocket: Model) -> None:
@@ -191,9 +196,9 @@ def test_options_that_do_not_fit(options: dict, error: type, message: str) -> No
 
 def test_detectors_that_are_none(pocket: Model, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="detector: is a int; give a model's name"):
-        proposer_for(pocket, 7)  # type: ignore[arg-type]
+        pocket.everything(cat(), detector=7)  # type: ignore[arg-type]
     with pytest.raises(WeightsError, match=r"none\.onnx: not found"):
-        proposer_for(pocket, tmp_path / "none.onnx")
+        pocket.everything(cat(), detector=tmp_path / "none.onnx")
     with pytest.raises(ConfigError, match="layout 'yolo99': unknown; choose one of yolox, ssd, yolov8"):
         open_detector(tmp_path / "none.onnx", layout="yolo99")
 
@@ -211,11 +216,10 @@ def test_every_layout_is_told_from_the_others_and_read(layout: str, tmp_path: Pa
     with pytest.warns(UserWarning, match="unknown origin"):
         detector = open_detector(constant_detector(tmp_path / "detector.onnx", shape, outputs, kind))
     assert detector.layout == layout
-    boxes, scores = detector.detect(image)
-    best = int(scores.argmax())
-    assert scores[best] == pytest.approx(0.9)
-    np.testing.assert_allclose(boxes[best], FACE, atol=1.5)
-    assert len(DetectorProposer(detector).propose(load().embed(image))[0]) == len(boxes)
+    found = detector.find(unseen(image))
+    best = int(found.scores.argmax())
+    assert found.scores[best] == pytest.approx(0.9)
+    np.testing.assert_allclose(found.xyxy[best], FACE, atol=1.5)
 
 
 def test_files_that_are_no_detector(tmp_path: Path) -> None:
@@ -241,9 +245,10 @@ def test_published_detectors_find_the_cat(shared: Path, file: str, layout: str, 
     with pytest.warns(UserWarning, match="unknown origin"):
         detector = open_detector(shared / "weights" / file)
     assert detector.layout == layout
-    boxes, scores = detector.detect(cat())
-    likely = select_proposals(boxes, scores, cat().shape[:2], confidence=0.1, nms_thresh=0.7, most=10)
-    assert box_ious(np.array(FACE), likely.boxes).max() > overlap
+    likely = select_boxes(
+        detector.find(unseen(cat())), cat().shape[:2], confidence=0.1, nms_thresh=0.7, most=10
+    )
+    assert box_ious(np.array(FACE), likely.xyxy).max() > overlap
 
 
 def test_cells_answer_for_the_object_that_they_fit() -> None:

@@ -16,18 +16,19 @@ from mobilesam import ConfigError, EverythingOptions, Model, WeightsError, load
 from mobilesam.cli.main import run
 from mobilesam.core.boxes import box_ious
 from mobilesam.core.preprocess import preprocess
-from mobilesam.detectors.base import DetectorProposer, proposer_for, select_proposals
-from mobilesam.detectors.own import open_own_detector
-from mobilesam.networks.build import build_detector
+from mobilesam.detectors.base import select_boxes
+from mobilesam.detectors.load import detector_for
+from mobilesam.detectors.own import OwnDetector, open_own_detector
+from mobilesam.networks.build import DETECTORS, build_detector
 from mobilesam.networks.checkpoints import load_tensors
-from mobilesam.networks.configs import DETECTORS
-from mobilesam.runtimes.onnx import detector_names
 from mobilesam.train.boxes import score_held_out, train_boxes
 from mobilesam.train.data import BoxSamples, split_sets
 from mobilesam.train.finish import finish
 from mobilesam.train.recipe import Recipe, SourceSet, Stage, read_recipe
 from mobilesam.train.start import start_detector
 from mobilesam.weights import entry_of, read_detector, shipped_metadata
+from mobilesam.weights.graph_index import detector_names, graph_index
+from tests.embeddings import unseen
 from tests.photographs import cat, write_set
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +60,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_widths_and_depths(name: str, parameters: int) -> None:
     network = build_detector(name)
     assert sum(p.numel() for p in network.parameters()) == parameters
-    assert network.image_size == DETECTORS[name].image_size
+    assert network.spec.image_size == DETECTORS[name].spec.image_size
     boxes, objectness = network.propose(torch.zeros(2, 3, 64, 64))
     assert boxes.shape == (2, 64 + 16 + 4, 4)
     assert objectness.shape == (2, 84)
@@ -99,12 +100,12 @@ def test_learning_happens_and_leaves_weights_that_are_used(data: Path, tmp_path:
     assert plot.read_bytes().startswith(b"\x89PNG")
     last = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
     assert 0 <= last["box_recall"] <= 1
-    proposer = proposer_for(pocket, weights)
-    assert isinstance(proposer, DetectorProposer)
-    boxes, objectness = proposer.propose(pocket.embed(cat()))
-    assert boxes.shape == (52 * 52 + 26 * 26 + 13 * 13, 4)
-    assert np.isfinite(boxes).all()
-    assert np.ptp(objectness) > 0
+    detector = detector_for(pocket.runtime, pocket.name, weights)
+    assert isinstance(detector, OwnDetector)
+    found = detector.find(unseen(cat()))
+    assert found.xyxy.shape == (52 * 52 + 26 * 26 + 13 * 13, 4)
+    assert np.isfinite(found.xyxy).all()
+    assert np.ptp(found.scores) > 0
     with pytest.raises(WeightsError, match="holds an object detector, not pocket"):
         load("pocket", checkpoint=weights)
 
@@ -156,7 +157,7 @@ def test_the_shipped_recipe_starts_as_yolox(shared: Path) -> None:
     frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
     assert "features.backbone.stem.conv.conv.weight" in frozen
     assert not any(name.startswith(("features.backbone.dark3", "head.")) for name in frozen)
-    pixels = preprocess(cat(), 416)
+    pixels = preprocess(cat(), graph_index("detector_nano").spec)
     colours = np.stack([pixels[0, c] * network.features.std[c] + network.features.mean[c] for c in (2, 1, 0)])
     session = onnxruntime.InferenceSession(shared / "weights" / "yolox_nano.onnx")
     (rows,) = session.run(None, {"images": colours[None].astype(np.float32)})
@@ -182,17 +183,16 @@ def test_the_shipped_weights_find_more_than_their_start(shared: Path) -> None:
 
 
 def test_the_cat_is_found(pocket: Model) -> None:
-    boxes, objectness = proposer_for(pocket, "detector_nano").propose(pocket.embed(cat()))
-    likely = select_proposals(boxes, objectness, cat().shape[:2], confidence=0.1, nms_thresh=0.7, most=10)
-    assert box_ious(np.array(FACE), likely.boxes).max() > 0.4
-    found = pocket.everything(cat(), EverythingOptions(sampler="objects"), detector="detector_nano")
-    assert len(found) > 0
+    found = detector_for(pocket.runtime, pocket.name, "detector_nano").find(unseen(cat()))
+    likely = select_boxes(found, cat().shape[:2], confidence=0.1, nms_thresh=0.7, most=10)
+    assert box_ious(np.array(FACE), likely.xyxy).max() > 0.4
+    assert len(pocket.everything(cat(), EverythingOptions(sampler="objects"), detector="detector_nano")) > 0
 
 
 def test_the_graph_is_the_network() -> None:
     weights = read_detector(entry_of("detector_nano"))
     network = load_tensors(build_detector("detector_nano"), weights, "detector_nano")
-    pixels = preprocess(cat(), 416)
+    pixels = preprocess(cat(), graph_index("detector_nano").spec)
     boxes, objectness = open_own_detector(entry_of("detector_nano")).runtime.propose(pixels)
     torch_boxes, torch_objectness = (array[0].numpy() for array in network.propose(torch.from_numpy(pixels)))
     np.testing.assert_allclose(objectness, torch_objectness, atol=1e-4)
@@ -203,19 +203,19 @@ def test_files_that_are_no_detector_of_ours(pocket: Model, tmp_path: Path) -> No
     from mobilesam.weights import weights_path
 
     with pytest.raises(WeightsError, match=r"pocket-\d+\.safetensors: holds no weights of detector_medium"):
-        proposer_for(pocket, weights_path(entry_of("pocket")))
+        pocket.everything(cat(), detector=weights_path(entry_of("pocket")))
     with pytest.raises(WeightsError, match=r"none\.safetensors: not found"):
-        proposer_for(pocket, tmp_path / "none.safetensors")
+        pocket.everything(cat(), detector=tmp_path / "none.safetensors")
     with pytest.raises(ConfigError, match=r"is no whole model .*; give it as detector of another"):
         load("detector_nano")
     with pytest.raises(ConfigError, match="model 'nonsense': unknown"):
-        proposer_for(pocket, "nonsense")
+        pocket.everything(cat(), detector="nonsense")
 
 
 def test_an_exported_detector_carries_its_weights(tmp_path: Path) -> None:
     assert run(["export", "onnx", "--model", "detector_nano", "--out", str(tmp_path)]) == 0
     (path,) = tmp_path.iterdir()
-    pixels = preprocess(cat(), 416)
+    pixels = preprocess(cat(), graph_index("detector_nano").spec)
     boxes, objectness = onnxruntime.InferenceSession(path).run(None, {"pixels": pixels})
     wanted, wanted_objectness = open_own_detector(entry_of("detector_nano")).runtime.propose(pixels)
     np.testing.assert_allclose(boxes[0], wanted, atol=0.01)

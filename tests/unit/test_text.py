@@ -6,6 +6,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,11 @@ from mobilesam import (
 )
 from mobilesam.core.resize import smooth_taps
 from mobilesam.core.types import Embedding
+from mobilesam.detectors.base import Boxes
 from mobilesam.detectors.owl import OwlDetector
 from mobilesam.detectors.owl_inputs import MOST_SHRINKING, Preparation, shrink_to_square
 from mobilesam.segment.text import find_boxes
+from tests.embeddings import unseen
 from tests.onnx_detectors import constant_detector
 from tests.owl_networks import SIDE, TOKENS, TinyOwl
 from tests.photographs import cat
@@ -72,12 +75,12 @@ class Fixed:
     """A text detector whose answer is known; it remembers what it was asked."""
 
     def __init__(self, boxes: list, scores: list, numbers: list) -> None:
-        self.answer = np.array(boxes), np.array(scores), np.array(numbers)
+        self.answer = Boxes(np.array(boxes), np.array(scores), np.array(numbers))
         self.asked: list[tuple[str, ...]] = []
 
-    def find(self, image: np.ndarray, texts: Sequence[str]) -> tuple:
+    def find(self, embedding: Embedding, texts: Sequence[str] = ()) -> Boxes:
         self.asked.append(tuple(texts))
-        assert image.shape == cat().shape
+        assert embedding.image.shape == cat().shape
         return self.answer
 
 
@@ -101,7 +104,8 @@ def test_the_same_boxes_scores_and_texts_as_transformers(
     (wanted,) = owl.processor.post_process_grounded_object_detection(
         outputs, threshold=-1.0, target_sizes=[image.shape[:2]], text_labels=[TEXTS]
     )
-    boxes, scores, numbers = detector.find(image, TEXTS)
+    found = detector.find(unseen(image), TEXTS)
+    boxes, scores, numbers = found.xyxy, found.scores, found.texts
     np.testing.assert_allclose(scores, wanted["scores"].numpy(), atol=1e-4)
     np.testing.assert_allclose(boxes, wanted["boxes"].numpy(), atol=1e-4 * max(image.shape))
     assert [TEXTS[number] for number in numbers] == wanted["text_labels"]
@@ -163,7 +167,7 @@ def test_a_quantized_network_and_one_beside_its_files_do_as_well(
     owls: dict[str, TinyOwl], tmp_path: Path
 ) -> None:
     folder = owls["owlv2"].folder
-    wanted = opened(folder).find(cat(), ["a cat"])
+    wanted = opened(folder).find(unseen(cat()), ["a cat"])
     for name in ("model.onnx", "onnx/model_quantized.onnx"):
         other = tmp_path / Path(name).name
         (other / name).parent.mkdir(parents=True)
@@ -171,9 +175,9 @@ def test_a_quantized_network_and_one_beside_its_files_do_as_well(
             shutil.copy(folder / beside, other)
         shutil.copy(folder / "onnx/model.onnx", other / name)
         with pytest.warns(WeightsWarning):
-            got = load_text_model(other).find(cat(), ["a cat"])
-        for one, same in zip(got, wanted, strict=True):
-            np.testing.assert_array_equal(one, same)
+            got = load_text_model(other).find(unseen(cat()), ["a cat"])
+        for name in ("xyxy", "scores", "texts"):
+            np.testing.assert_array_equal(getattr(got, name), getattr(wanted, name))
 
 
 def test_each_box_becomes_the_models_mask(pocket: Model, embedding: Embedding) -> None:
@@ -223,7 +227,8 @@ def test_threshold_and_most_boxes() -> None:
     boxes[9], scores[9] = [1000, 1000, 1100, 1100], 0.999  # outside
     boxes[10], scores[10] = [-50, -50, 40, 40], 0.995
     options = TextOptions(threshold=0.5, max_boxes=20, box_nms_thresh=1)
-    found, best, which = find_boxes(Fixed(boxes, scores, numbers), cat(), ["a", "b", "c"], options)
+    chosen = find_boxes(Fixed(boxes, scores, numbers), unseen(cat()), ["a", "b", "c"], options)
+    found, best, which = chosen.xyxy, chosen.scores, chosen.texts
     assert len(found) == 20
     assert (np.diff(best) <= 0).all()
     assert best.min() >= 0.5
@@ -248,8 +253,9 @@ def test_nothing_found_is_empty(pocket: Model, embedding: Embedding) -> None:
 
 def test_remarks_of_a_detector_are_told(pocket: Model, embedding: Embedding) -> None:
     class Remarking(Fixed):
-        def remarks(self, texts: Sequence[str]) -> list[str]:
-            return [f"texts[0]: {texts[0]} is not my favourite"]
+        def find(self, embedding: Embedding, texts: Sequence[str] = ()) -> Boxes:
+            told = (f"texts[0]: {texts[0]} is not my favourite",)
+            return replace(super().find(embedding, texts), remarks=told)
 
     with pytest.warns(PromptWarning, match="a cat is not my favourite"):
         found = pocket.segment_text(embedding, "a cat", text_model=Remarking([FACE], [0.9], [0]))
@@ -261,10 +267,10 @@ def test_remarks_of_a_detector_are_told(pocket: Model, embedding: Embedding) -> 
     [
         (([FACE], [0.5], [1]), "beyond 0 to 0"),
         (([FACE], [0.5], [-1]), "beyond 0 to 0"),
-        (([FACE], [0.5], [0.0]), "no whole ones"),
-        (([FACE], [0.5, 0.5], [0, 0]), r"boxes \(1, 4\), scores \(2,\)"),
+        (([FACE], [0.5], [0.0]), "no whole numbers"),
+        (([FACE], [0.5, 0.5], [0, 0]), r"boxes \(1, 4\) and scores \(2,\)"),
         (([FACE[:3]], [0.5], [0]), r"boxes \(1, 3\)"),
-        (([FACE], [["a"]], [0]), "find must return"),
+        (([FACE], [["a"]], [0]), "not numbers"),
     ],
 )
 def test_detectors_that_answer_wrongly(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilesam.annotate.segment_files import Settings, Source, check_free, document_to_bytes
-from mobilesam.detectors.base import Proposer
+from mobilesam.detectors.base import Detector
 from mobilesam.formats.image import image_to_png, read_image
 from mobilesam.segment.everything.options import EverythingOptions
 from mobilesam.segment.everything.search import Progress
@@ -45,7 +45,7 @@ def search_file(
     source: Source,
     options: EverythingOptions,
     settings: Settings,
-    proposer: Proposer | None = None,
+    detector: Detector | None = None,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
     """Segment everything in one image, write what is asked for, and return the image's record.
@@ -59,7 +59,7 @@ def search_file(
     start = time.perf_counter()
     count = Count(progress)
     found = model.everything(
-        image, options, detector=proposer, max_pixels=settings.max_pixels, progress=count
+        image, options, detector=detector, max_pixels=settings.max_pixels, progress=count
     )
     seconds = time.perf_counter() - start
     return {

@@ -18,14 +18,16 @@ import numpy as np
 
 from mobilesam.core.arrays import Image, Size
 from mobilesam.core.errors import ConfigError, ImageError, MobileSamError, OutputError
+from mobilesam.core.prompts import names_with
 from mobilesam.core.text import printable
 from mobilesam.core.types import Embedding, Prompt
+from mobilesam.detectors.base import Detector
 from mobilesam.formats.image import MAX_PIXELS, image_to_png, read_image
 from mobilesam.formats.image_folder import FoundImage, find_images, resolved
 from mobilesam.formats.prompt_file import prompt_to_record
 from mobilesam.segment.model import Model
 from mobilesam.segment.results import Segmentation, draw_results, results_to_coco
-from mobilesam.segment.text import TextDetector, TextOptions, segment_text
+from mobilesam.segment.text import TextOptions, segment_text
 from mobilesam.storage.atomic import write_bytes
 
 KINDS = ("mask", "overlay", "cutout", "coco", "polygons", "npz")
@@ -114,14 +116,15 @@ class ByPrompts:
     def ask(self, model: Model, embedding: Embedding) -> Answer:
         """See :class:`Question`."""
         prompts, prefixes = self.prompting(embedding.original_size)
-        return Answer(embedding.image, model.segment(embedding, prompts, prefixes=prefixes))
+        valid = model.predictor.validate(embedding, prompts, [names_with(one) for one in prefixes])
+        return Answer(embedding.image, model.predictor.segment(embedding, valid))
 
 
 @dataclass(frozen=True)
 class ByText:
     """The objects that texts name."""
 
-    text_model: TextDetector
+    text_model: Detector
     texts: tuple[str, ...]
     options: TextOptions
 
@@ -131,7 +134,7 @@ class ByText:
 
     def ask(self, model: Model, embedding: Embedding) -> Answer:
         """See :class:`Question`."""
-        found = segment_text(model, embedding, self.texts, text_model=self.text_model, options=self.options)
+        found = segment_text(model.predictor, embedding, self.texts, self.text_model, self.options)
         nothing = (
             f"nothing was found that fits a text with a score of {self.options.threshold:g} or more; "
             "lower the threshold, or use other words"

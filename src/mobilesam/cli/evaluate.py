@@ -17,7 +17,7 @@ from mobilesam.cli.options import load_model, model_options
 from mobilesam.cli.progress import bar_stream
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.metrics import OBJECT_SIZES, RECALL_LIMITS
-from mobilesam.detectors.base import proposer_for
+from mobilesam.detectors.load import detector_for
 from mobilesam.evaluate.clicks import CLICKS, TARGETS, score_clicks
 from mobilesam.evaluate.kinds import KINDS
 from mobilesam.evaluate.prompted import PromptedScores, score_nested, score_prompted
@@ -329,7 +329,7 @@ def everything(
         for folder, search in product(sets, searches):
             refuse_existing(sheet_path(report, folder.name, search), overwrite=overwrite)
     loaded = load_model(**model)
-    proposer = proposer_for(loaded, detector) if detector else None
+    found_by = detector_for(loaded.runtime, loaded.name, detector) if detector else None
     results = []
     for folder in sets:
         score = partial(
@@ -337,7 +337,7 @@ def everything(
             loaded,
             folder,
             searches,
-            detector=proposer,
+            detector=found_by,
             limit=limit,
             follow_symlinks=follow_symlinks,
         )

@@ -22,7 +22,8 @@ from mobilesam.cli.images import (
 from mobilesam.cli.options import NumberType, load_model, model_options
 from mobilesam.cli.progress import SearchProgress
 from mobilesam.core.text import printable
-from mobilesam.detectors.base import Proposer, proposer_for
+from mobilesam.detectors.base import Detector
+from mobilesam.detectors.load import detector_for
 from mobilesam.formats.image import MAX_PIXELS, read_image
 from mobilesam.formats.image_bytes import shown
 from mobilesam.segment.everything.options import SAMPLERS, EverythingOptions
@@ -123,19 +124,19 @@ def everything(
     limit = max_pixels or MAX_PIXELS
     sources = find_images(images, None if to_stdout else Path(out), follow_symlinks=follow_symlinks)
     loaded = load_model(model, checkpoint, runtime, device, dtype)
-    proposer = proposer_for(loaded, detector, layout=layout) if detector else None
+    found_by = detector_for(loaded.runtime, loaded.name, detector, layout=layout) if detector else None
     if to_stdout:
-        _search_to_stdout(loaded, sources, options, proposer, kinds, limit)
+        _search_to_stdout(loaded, sources, options, found_by, kinds, limit)
         return 0
     settings = Settings(Path(out), kinds, overwrite, limit)
-    return _search_all(loaded, sources, options, proposer, settings, as_json=as_json)
+    return _search_all(loaded, sources, options, found_by, settings, as_json=as_json)
 
 
 def _search_all(
     model: Model,
     sources: Sequence[Source],
     options: EverythingOptions,
-    proposer: Proposer | None,
+    detector: Detector | None,
     settings: Settings,
     *,
     as_json: bool,
@@ -147,7 +148,7 @@ def _search_all(
         with SearchProgress(len(sources)) as progress:
 
             def search(source: Source) -> dict[str, Any]:
-                return search_file(model, source, options, settings, proposer, progress.of(source.name))
+                return search_file(model, source, options, settings, detector, progress.of(source.name))
 
             for outcome in each_outcome(sources, search):
                 outcomes.append(outcome)
@@ -179,7 +180,7 @@ def _search_to_stdout(
     model: Model,
     sources: Sequence[Source],
     options: EverythingOptions,
-    proposer: Proposer | None,
+    detector: Detector | None,
     kinds: Sequence[str],
     max_pixels: int,
 ) -> None:
@@ -197,6 +198,6 @@ def _search_to_stdout(
         click.echo(f"warning: {shown(source.name)}: {remark}", err=True)
     with SearchProgress(1) as progress:
         found = model.everything(
-            image, options, detector=proposer, max_pixels=max_pixels, progress=progress.of(source.name)
+            image, options, detector=detector, max_pixels=max_pixels, progress=progress.of(source.name)
         )
     click.echo(encode(kinds[0], found, source), nl=False)

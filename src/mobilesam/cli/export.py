@@ -10,6 +10,7 @@ from mobilesam.cli.options import tell_default
 from mobilesam.core.errors import WeightsError, missing_extra
 from mobilesam.core.text import printable
 from mobilesam.weights import DEFAULT_MODEL, entry_of, read_detector, read_weights
+from mobilesam.weights.graph_index import detector_names
 
 
 @click.group()
@@ -54,14 +55,13 @@ def onnx(model: str | None, checkpoint: str | None, out: Path, graphs_only: bool
 
         if graphs_only:
             from mobilesam.export.graphs import write_graphs
-            from mobilesam.networks.configs import DETECTORS
     except ModuleNotFoundError as error:
         raise missing_extra("export onnx", "export") from error
     if model is None and checkpoint is None:
         tell_default()
     model = model or DEFAULT_MODEL
     if graphs_only:
-        name = model if model in DETECTORS else entry_of(model).network
+        name = model if model in detector_names() else entry_of(model).network
         paths = write_graphs(name, out, overwrite=overwrite)
     else:
         entry = entry_of(model)

@@ -8,7 +8,6 @@ from math import prod
 import click
 
 from mobilesam.core.text import printable
-from mobilesam.runtimes.onnx import PROPOSALS, GraphIndex, graph_index, has_graphs
 from mobilesam.weights import (
     ALIASES,
     DEFAULT_MODEL,
@@ -19,6 +18,7 @@ from mobilesam.weights import (
     shipped_metadata,
     weights_path,
 )
+from mobilesam.weights.graph_index import GraphIndex, graph_index, has_graphs
 
 MEBI = 2**20
 COMPONENTS = ("image_encoder", "prompt_encoder", "mask_decoder")
@@ -53,7 +53,7 @@ def info(name: str | None) -> None:
     network = entry.network or entry.detector
     if has_graphs(network):
         index = graph_index(network)
-        click.echo(f"  network: {network}, input {index.image_size} x {index.image_size}")
+        click.echo(f"  network: {network}, input {index.spec.image_size} x {index.spec.image_size}")
         for line in parameter_lines(index):
             click.echo(f"  {line}")
     if entry.shipped:
@@ -75,7 +75,7 @@ def parameter_lines(index: GraphIndex) -> list[str]:
     used = {name for names in index.parts.values() for name in names}
     unused = {name: n for name, n in counts.items() if name not in used}
     lines = [f"parameters: {total:,} ({total / MEBI:.3f} x 2^20)"]
-    if set(index.parts) == {PROPOSALS}:
+    if not index.spec.decoder:
         return [*lines, "no model by itself: mobilesam everything photo.jpg --detector NAME"]
     parts = {c: sum(n for name, n in counts.items() if name.startswith(c + ".")) for c in COMPONENTS}
     lines += [f"  {part}: {n:,} ({n / MEBI:.3f} x 2^20)" for part, n in parts.items()]
@@ -90,7 +90,7 @@ def parameter_lines(index: GraphIndex) -> list[str]:
     if cancelled:
         n = sum(unused[name] for name in cancelled)
         lines.append(f"  without effect: {n:,} (biases of attention keys, which softmax cancels)")
-    if index.image_size == 1024:
+    if index.spec.image_size == 1024:
         lines.append(
             "  the papers' 9.66M, 5.78M and 3.876M are these counts divided by 2^20 = 1,048,576, not by a million"
         )

@@ -18,9 +18,9 @@ from types import FrameType
 
 import click
 
-from mobilesam import __version__
 from mobilesam.core.errors import ImageWarning, LimitError, MobileSamError, PromptWarning, WeightsWarning
 from mobilesam.core.text import printable
+from mobilesam.core.version import __version__
 
 USAGE_EXIT, OUTPUT_EXIT, BUG_EXIT, INTERRUPTED_EXIT, TERMINATED_EXIT = 2, 6, 70, 130, 143
 

@@ -40,12 +40,13 @@ from mobilesam.core.prompts import ValidPrompt, names_with, validate_prompt
 from mobilesam.core.ranges import check_whole_number
 from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
+from mobilesam.detectors.load import load_text_model
 from mobilesam.draw.overlay import draw_ruler
 from mobilesam.formats.image import MAX_PIXELS, image_to_png, read_image, read_mask
 from mobilesam.formats.image_bytes import shown
 from mobilesam.formats.prompt_file import PromptFile, read_prompts
 from mobilesam.segment.model import Model
-from mobilesam.segment.text import TextOptions, load_text_model
+from mobilesam.segment.text import TextOptions
 from mobilesam.storage.atomic import write_bytes
 
 DEFAULT_SAVE = "mask,overlay"

@@ -128,9 +128,7 @@ def run_to_end(
 ) -> None:
     """Train by a recipe's file, tell how it goes, and write what it leaves for its users."""
     try:
-        import torch
-
-        from mobilesam.runtimes.torch import choose_device
+        from mobilesam.runtimes.torch import choose_device, limit_threads
         from mobilesam.train.boxes import train_boxes
         from mobilesam.train.finish import finish
         from mobilesam.train.masks import train_masks
@@ -138,7 +136,7 @@ def run_to_end(
     except ModuleNotFoundError as error:
         raise missing_extra("train", "train") from error
     if threads:
-        torch.set_num_threads(threads)
+        limit_threads(threads)
 
     def report(progress: Progress) -> None:
         scores = "".join(f", {key} {value:.3f}" for key, value in (progress.scores or {}).items())

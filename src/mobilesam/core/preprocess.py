@@ -7,24 +7,24 @@ import numpy as np
 from mobilesam.core.arrays import Image, Pixels, Size
 from mobilesam.core.frame import input_size_of
 from mobilesam.core.resize import resize_image
+from mobilesam.core.spec import NetworkSpec
 
 PIXEL_MEAN = np.array([123.675, 116.28, 103.53], np.float32)  # ImageNet's, in 0..255
 PIXEL_STD = np.array([58.395, 57.12, 57.375], np.float32)
 
 
-def preprocess(image: Image, image_size: int, padded_to: int = 0) -> Pixels:
-    """Resize an image so that its longer side is ``image_size``, normalise and pad it.
+def preprocess(image: Image, spec: NetworkSpec) -> Pixels:
+    """Resize an image so that its longer side is that of a network's input, normalise and pad it.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        image_size: longer side S of the model's input.
-        padded_to: see :func:`padded_size`.
+        spec: of the network, whose input is S a side.
 
     Returns:
         Pixels (1, 3, S, S), or with one side shorter, float32, with zeros right of the image or below it.
     """
-    resized = resize_image(image, input_size_of(image.shape[:2], image_size))
-    return normalise(resized, image_size, padded_to)
+    resized = resize_image(image, input_size_of(image.shape[:2], spec.image_size))
+    return normalise(resized, spec.image_size, spec.padded_to)
 
 
 def normalise(image: Image, image_size: int, padded_to: int = 0) -> Pixels:

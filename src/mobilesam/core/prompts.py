@@ -15,7 +15,7 @@ import numpy as np
 from mobilesam.core.arrays import ArrayLike, Box, Labels, Logits, MaskInput, Points, Size, to_numpy
 from mobilesam.core.errors import LimitError, PromptError
 from mobilesam.core.frame import Frame
-from mobilesam.core.types import MULTIMASK, SINGLE_MASK, DecoderInputs, Prompt
+from mobilesam.core.types import DecoderInputs, Prompt
 
 FOREGROUND, BACKGROUND, BOX_CORNERS, PAD = 1, 0, (2, 3), -1
 MAX_POINTS = 1000  # of one object
@@ -100,7 +100,7 @@ def validate_prompt(
     labels = _check_labels(prompt.labels, len(points), names.labels)
     box = None
     if prompt.box is not None:
-        box = _check_box(prompt.box, frame.original_size, names.box, remarks, clip=clip_box)
+        box = check_box(prompt.box, frame.original_size, names.box, remarks, clip=clip_box)
     mask_input = None
     if prompt.mask is not None:
         mask_input = _check_mask(prompt.mask, frame, grid, names.mask, remarks)
@@ -125,7 +125,7 @@ def _check_points(
         if labels is not None:
             raise PromptError(f"{names.labels}: given without points; give one point for each label")
         return np.zeros((0, 2))
-    array = _numbers(points, name, "(N, 2) numbers, x and y of each point")
+    array = as_numbers(points, name, "(N, 2) numbers, x and y of each point")
     if array.shape == (2,):
         array = array[None]
     if array.size == 0:
@@ -154,7 +154,7 @@ def _check_points(
 def _check_labels(labels: ArrayLike, count: int, name: str) -> Labels:
     if labels is None:
         return np.ones(count, np.int64)
-    array = _numbers(labels, name, "one number, 0 or 1, for each point").reshape(-1)
+    array = as_numbers(labels, name, "one number, 0 or 1, for each point").reshape(-1)
     if len(array) != count:
         raise PromptError(f"{name}: {len(array)} labels for {count} points; give one for each")
     bad = ~np.isin(array, (BACKGROUND, FOREGROUND))
@@ -164,8 +164,9 @@ def _check_labels(labels: ArrayLike, count: int, name: str) -> Labels:
     return array.astype(np.int64)
 
 
-def _check_box(box: ArrayLike, original_size: Size, name: str, remarks: list[str], *, clip: bool) -> Box:
-    array = _numbers(box, name, "4 numbers x0, y0, x1, y1")
+def check_box(box: ArrayLike, original_size: Size, name: str, remarks: list[str], *, clip: bool) -> Box:
+    """Check a box against an image of (height, width); what may not be meant is added to the remarks."""
+    array = as_numbers(box, name, "4 numbers x0, y0, x1, y1")
     if array.shape == (1, 4):
         array = array[0]
     if array.shape != (4,):
@@ -216,13 +217,13 @@ def _look_normalised(coords: np.ndarray, original_size: Size) -> bool:
 def _check_mask(mask: ArrayLike, frame: Frame, grid: int, name: str, remarks: list[str]) -> Logits:
     original_size, side = frame.original_size, grid * LOW_RES_PER_GRID
     wanted = f"a boolean mask of {original_size} or float logits of ({side}, {side})"
-    array = _array(mask, name, wanted)
+    array = as_array(mask, name, wanted)
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
     if array.dtype.kind == "f":
         if array.shape != (side, side):
             raise PromptError(f"{name}: float logits of shape {array.shape}; must be {wanted}")
-        return _finite_logits(array, name)[None]
+        return finite_logits(array, name)[None]
     if array.dtype.kind not in "bui":
         raise PromptError(f"{name}: has type {array.dtype}; must be {wanted}", code="U")
     if array.shape != tuple(original_size):
@@ -280,149 +281,21 @@ def prompts_to_decoder_inputs(prompts: Sequence[ValidPrompt], frame: Frame) -> D
     return DecoderInputs(coords.astype(np.float32), labels, masks)
 
 
-def validate_batch(
-    point_coords: ArrayLike,
-    point_labels: ArrayLike,
-    boxes: ArrayLike,
-    mask_input: ArrayLike,
-    *,
-    input_size: Size,
-    grid: int,
-    names: FieldNames,
-) -> DecoderInputs:
-    """Check a batch of prompts that come as segment_anything's tensors do, and join them to decoder inputs.
-
-    Their coordinates lie in the model's input already, and their labels may say what ours do not: -1 is
-    a pad, 2 and 3 are a box's corners.
-
-    Args:
-        point_coords: (B, N, 2) x and y, or None.
-        point_labels: (B, N), or None.
-        boxes: (B, 4) x0, y0, x1, y1, or None.
-        mask_input: (B, 1, h, w) logits, (1, 1, h, w) for all, or None.
-        input_size: (height, width) of the image in the model's input.
-        grid: side of the image embedding's grid, for the mask prompt's size.
-        names: what messages call the four.
-
-    Raises:
-        PromptError: names the argument, its value and what is allowed.
-        LimitError: for too many prompts or points.
-    """
-    parts, counts = [], {}
-    if point_coords is not None:
-        parts.append(_check_batch_points(point_coords, point_labels, input_size, names))
-        counts[names.points] = len(parts[0][0])
-    elif point_labels is not None:
-        raise PromptError(f"{names.labels}: given without points; give one point for each label")
-    if boxes is not None:
-        parts.append(_check_batch_boxes(boxes, input_size, names.box))
-        counts[names.box] = len(parts[-1][0])
-    elif parts:
-        b = len(parts[0][0])
-        parts.append((np.zeros((b, 1, 2)), np.full((b, 1), PAD)))
-    masks = None if mask_input is None else _check_batch_masks(mask_input, grid, names.mask)
-    if masks is not None and (len(masks) > 1 or not parts):
-        counts[names.mask] = len(masks)
-    b = _common_count(counts, names.prompt)
-    coords = np.concatenate([np.zeros((b, 0, 2)), *(part[0] for part in parts)], axis=1)
-    labels = np.concatenate([np.zeros((b, 0)), *(part[1] for part in parts)], axis=1)
-    empty = np.flatnonzero((labels == PAD).all(1))
-    if masks is None and len(empty):
-        raise PromptError(f"{names.labels}[{empty[0]}]: holds pads (-1) only; give a point, a box or a mask")
-    if masks is not None:
-        masks = np.repeat(masks, b // len(masks), axis=0)
-    return DecoderInputs(coords.astype(np.float32), labels.astype(np.float32), masks)
+def points_to_decoder_inputs(points: Points, frame: Frame) -> DecoderInputs:
+    """Return the prompts of single points (N, 2), each an object with a pad, as SAM has it without a box."""
+    coords = np.zeros((len(points), 2, 2), np.float32)
+    coords[:, 0] = frame.to_input(points)
+    return DecoderInputs(coords, np.tile(np.array([FOREGROUND, PAD], np.float32), (len(points), 1)))
 
 
-def mask_tokens_of(multimask_output: object) -> tuple[int, ...]:
-    """Return the mask tokens of segment_anything's switch between one mask and three."""
-    if not isinstance(multimask_output, bool | np.bool_):
-        raise PromptError(f"multimask_output: is {multimask_output!r}; must be True or False", code="U")
-    return MULTIMASK if multimask_output else SINGLE_MASK
+def boxes_to_decoder_inputs(boxes: np.ndarray, frame: Frame) -> DecoderInputs:
+    """Return the prompts of boxes (N, 4) xyxy."""
+    coords = frame.to_input(boxes.reshape(-1, 2, 2)).astype(np.float32)
+    return DecoderInputs(coords, np.tile(np.array(BOX_CORNERS, np.float32), (len(coords), 1)))
 
 
-def _common_count(counts: dict[str, int], prompt: str) -> int:
-    """Return for how many objects the parts of a batch are, which must agree."""
-    if not counts:
-        raise PromptError(f"{prompt}: is empty; give points, boxes or masks")
-    (first, b), *others = counts.items()
-    for name, count in others:
-        if count != b:
-            raise PromptError(f"{name}: is for {count} objects, {first} for {b}; give one for each")
-    if b == 0:
-        raise PromptError(f"{first}: is empty; give at least one object, or leave it out")
-    if b > MAX_PROMPTS:
-        raise LimitError(f"{first}: {b} prompts; at most {MAX_PROMPTS} are allowed in one call")
-    return b
-
-
-def _check_batch_points(
-    points: ArrayLike, labels: ArrayLike, input_size: Size, names: FieldNames
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return coordinates (B, N, 2) and labels (B, N)."""
-    coords = _numbers(points, names.points, "(B, N, 2) numbers, x and y of each point")
-    if coords.ndim != 3 or coords.shape[2] != 2:
-        raise PromptError(
-            f"{names.points}: has shape {coords.shape}; must be (B, N, 2), x and y of each object's points",
-            code="U",
-        )
-    if coords.shape[1] == 0:
-        raise PromptError(f"{names.points}: is empty; give at least one point, or leave it out")
-    if coords.shape[1] > MAX_POINTS:
-        raise LimitError(
-            f"{names.points}: {coords.shape[1]} points; at most {MAX_POINTS} are allowed for one object"
-        )
-    kinds = _numbers(labels, names.labels, "(B, N) numbers, one for each point")
-    if kinds.shape != coords.shape[:2]:
-        raise PromptError(
-            f"{names.labels}: has shape {kinds.shape}; must be {coords.shape[:2]}, one for each point"
-        )
-    unknown = np.argwhere(~np.isin(kinds, (PAD, BACKGROUND, FOREGROUND, *BOX_CORNERS)))
-    if len(unknown):
-        i, j = unknown[0]
-        raise PromptError(
-            f"{names.labels}[{i}, {j}]: is {kinds[i, j]:g}; must be 1 (on the object), 0 (beside it), "
-            "-1 (a pad), or 2 and 3 (a box's corners)"
-        )
-    sides = np.array(input_size[::-1])
-    is_point = np.isin(kinds, (BACKGROUND, FOREGROUND))[..., None]
-    low = np.where(is_point, 0, -sides)  # (B, N, 2); a box's corners may reach an image beyond
-    high = np.where(is_point, sides, 2 * sides)  # a point just inside may be rounded to the edge
-    wrong = np.argwhere(~((coords >= low) & (coords <= high)))  # NaN is neither
-    if len(wrong):
-        i, j, axis = at = tuple(wrong[0])
-        raise PromptError(
-            f"{names.points}[{i}, {j}].{'xy'[axis]}: is {coords[at]:g}; must be in "
-            f"[{low[at]}, {high[at]}], in pixels of the resized image"
-        )
-    return coords, kinds
-
-
-def _check_batch_boxes(boxes: ArrayLike, input_size: Size, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return corners (B, 2, 2) and their labels (B, 2)."""
-    array = _numbers(boxes, name, "(B, 4) numbers x0, y0, x1, y1")
-    if array.ndim != 2 or array.shape[1] != 4:
-        raise PromptError(
-            f"{name}: has shape {array.shape}; must be (B, 4), x0, y0, x1, y1 of each", code="U"
-        )
-    for i, box in enumerate(array):
-        _check_box(box, input_size, f"{name}[{i}]", [], clip=False)
-    return array.reshape(-1, 2, 2), np.tile(BOX_CORNERS, (len(array), 1))
-
-
-def _check_batch_masks(mask_input: ArrayLike, grid: int, name: str) -> np.ndarray:
-    """Return logits (B, 1, h, w)."""
-    side = grid * LOW_RES_PER_GRID
-    wanted = f"float logits of (B, 1, {side}, {side})"
-    array = _array(mask_input, name, wanted)
-    if array.dtype.kind != "f":
-        raise PromptError(f"{name}: has type {array.dtype}; must be {wanted}", code="U")
-    if array.ndim != 4 or array.shape[1:] != (1, side, side) or not len(array):
-        raise PromptError(f"{name}: has shape {array.shape}; must be {wanted}")
-    return _finite_logits(array, name)
-
-
-def _finite_logits(array: np.ndarray, name: str) -> np.ndarray:
+def finite_logits(array: np.ndarray, name: str) -> np.ndarray:
+    """Return logits as float32, or say that some are not finite."""
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
         logits = array.astype(np.float32)
     if not np.isfinite(logits).all():
@@ -430,17 +303,18 @@ def _finite_logits(array: np.ndarray, name: str) -> np.ndarray:
     return logits
 
 
-def _numbers(value: ArrayLike, name: str, wanted: str) -> np.ndarray:
+def as_numbers(value: ArrayLike, name: str, wanted: str) -> np.ndarray:
     """Return float64 numbers, or say what is wrong with ``value``."""
     if isinstance(value, list | tuple) and _holds_truth(value):
         raise PromptError(f"{name}: holds true or false; must be {wanted}", code="U")
-    array = _array(value, name, wanted)
+    array = as_array(value, name, wanted)
     if array.dtype.kind not in "uif":
         raise PromptError(f"{name}: is {_kind(value)} of {array.dtype}; must be {wanted}", code="U")
     return array.astype(np.float64)
 
 
-def _array(value: ArrayLike, name: str, wanted: str) -> np.ndarray:
+def as_array(value: ArrayLike, name: str, wanted: str) -> np.ndarray:
+    """Return an array of any type, or say what is wrong with ``value``."""
     if isinstance(value, np.ma.MaskedArray):
         raise PromptError(f"{name}: is a masked array; fill it first, must be {wanted}", code="U")
     if not isinstance(value, list | tuple) and not hasattr(value, "__array__"):

@@ -1,152 +1,114 @@
-"""Boxes that may hold an object: what MobileSAMv2 prompts with instead of a grid of points.
-
-Two kinds behind one Protocol. :class:`HeadProposer` asks the head on ``pocket``'s own features,
-which costs a few per cent of its encoder; where another model segments, ``pocket`` looks at the
-image beside it. :class:`DetectorProposer` runs a network that does nothing else: this project's own,
-or any detector that is given as an ONNX file.
-"""
+"""What a detector is: one Protocol for heads on a model's features, networks of their own, and text models."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from mobilesam.core.arrays import Size
 from mobilesam.core.boxes import clip_boxes, non_maximum_suppression
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.types import Embedding
-from mobilesam.detectors.onnx_layouts import Detector, open_detector
-from mobilesam.detectors.own import OwnDetector, open_own_detector
-from mobilesam.segment.model import Model, load
-from mobilesam.weights import DEFAULT_MODEL, entry_of
 
 LEAST_SIDE = 1.0  # of a box, in pixels of the image
 
 
 @dataclass(frozen=True, eq=False)
-class Proposals:
-    """Boxes with how likely each holds an object, likeliest first.
+class Boxes:
+    """Boxes in an image, each with a score.
 
     Attributes:
-        boxes: (N, 4) xyxy in pixels of the image, inside it.
-        objectness: (N,) in 0..1.
+        xyxy: (N, 4) x0, y0, x1, y1 in pixels of the image.
+        scores: (N,) how likely each holds an object, or how well its text fits, in 0..1.
+        texts: (N,) the number of each box's text, from 0; None where no texts were asked for.
+        remarks: what of the texts was not read, or may not be understood.
+
+    Example:
+        >>> len(Boxes(np.array([[10, 20, 50, 60]]), np.array([0.9])))
+        1
     """
 
-    boxes: np.ndarray
-    objectness: np.ndarray
+    xyxy: np.ndarray
+    scores: np.ndarray
+    texts: np.ndarray | None = None
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.boxes)
+        return len(self.xyxy)
+
+    def take(self, numbers: np.ndarray | slice) -> Boxes:
+        """Return some of the boxes, by their numbers."""
+        texts = None if self.texts is None else self.texts[numbers]
+        return Boxes(self.xyxy[numbers], self.scores[numbers], texts, self.remarks)
 
 
-class Proposer(Protocol):
-    """Finds boxes in an image that a model has seen."""
+class Detector(Protocol):
+    """Finds boxes in an image that a model has seen: of any object, or of what texts name."""
 
-    def propose(self, embedding: Embedding) -> tuple[np.ndarray, np.ndarray]:
-        """Return boxes (N, 4) xyxy in pixels of the image, and their objectness (N,), in any order."""
+    def find(self, embedding: Embedding, texts: Sequence[str] = ()) -> Boxes:
+        """Return boxes in any order; there may be none.
+
+        Args:
+            embedding: of the image, with the image itself as ``embedding.image``.
+            texts: what to look for; empty for objects of any kind.
+        """
         ...
 
 
-class HeadProposer:
-    """The head for objects on a model's own feature maps.
+def check_boxes(found: object, name: str, *, texts: int = 0) -> Boxes:
+    """Check what a detector of a user's own has answered, which would otherwise end in masks of nothing.
 
     Args:
-        model: a model that has one, such as ``pocket``. Where another model made the embedding,
-            this one embeds the image as well.
+        found: the answer.
+        name: of the argument that gave the detector.
+        texts: how many texts it was asked for; 0 where it was asked for objects.
 
     Raises:
-        ConfigError: if the model has no such head.
+        ConfigError: if that is not :class:`Boxes` of the right shapes.
     """
-
-    def __init__(self, model: Model) -> None:
-        if not model.runtime.proposes:
-            raise ConfigError(f"detector: {model.name} has no head for objects; give pocket or an .onnx file")
-        self.model = model
-
-    def propose(self, embedding: Embedding) -> tuple[np.ndarray, np.ndarray]:
-        """See :class:`Proposer`."""
-        if embedding.model != self.model.name:
-            embedding = self.model.embed(embedding.image)
-        boxes, objectness = self.model.runtime.propose(embedding.arrays)
-        return embedding.frame.boxes_to_original(boxes), objectness
-
-
-class DetectorProposer:
-    """A stand-alone detector.
-
-    Args:
-        detector: from :func:`mobilesam.detectors.onnx_layouts.open_detector` or
-            :func:`mobilesam.detectors.own.open_own_detector`.
-    """
-
-    def __init__(self, detector: Detector | OwnDetector) -> None:
-        self.detector = detector
-
-    def propose(self, embedding: Embedding) -> tuple[np.ndarray, np.ndarray]:
-        """See :class:`Proposer`."""
-        return self.detector.detect(embedding.image)
-
-
-def proposer_for(
-    model: Model, detector: str | Path | Model | Proposer | None = None, *, layout: str | None = None
-) -> Proposer:
-    """Return what finds objects for a model.
-
-    Args:
-        model: what segments.
-        detector: None for the model's own head, or ``pocket``'s where it has none; a model with a
-            head or its name; ``detector_nano``; an .onnx file, or a .safetensors file that
-            ``mobilesam train boxes`` made; or a :class:`Proposer` of your own.
-        layout: of the file's outputs, see ``mobilesam.detectors.onnx_layouts.LAYOUTS``; found out where None.
-
-    Raises:
-        ConfigError: for a model without a head, or an unknown layout.
-        WeightsError: if a file is missing or no such detector.
-    """
-    if detector is None:
-        return HeadProposer(model if model.runtime.proposes else load(DEFAULT_MODEL))
-    if isinstance(detector, Model):
-        return HeadProposer(detector)
-    if isinstance(detector, str | Path):
-        if Path(detector).suffix.lower() == ".onnx":
-            return DetectorProposer(open_detector(detector, layout=layout))
-        if Path(detector).suffix.lower() == ".safetensors":
-            return DetectorProposer(open_own_detector(detector))
-        if str(detector) != model.name and entry_of(str(detector)).detector:
-            return DetectorProposer(open_own_detector(entry_of(str(detector))))
-        return HeadProposer(model if str(detector) == model.name else load(str(detector)))
-    if not callable(getattr(detector, "propose", None)):
+    if not isinstance(found, Boxes):
+        raise ConfigError(f"{name}: find returned a {type(found).__name__}; must be mobilesam.Boxes")
+    try:
+        xyxy, scores = (np.asarray(part).astype(np.float64) for part in (found.xyxy, found.scores))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name}: find returned boxes or scores that are not numbers") from error
+    xyxy = xyxy if xyxy.size else xyxy.reshape(0, 4)
+    if xyxy.ndim != 2 or xyxy.shape != (len(scores), 4) or scores.ndim != 1:
         raise ConfigError(
-            f"detector: is a {type(detector).__name__}; give a model's name, a detector's file or an object with "
-            "propose(embedding)"
+            f"{name}: find returned boxes {xyxy.shape} and scores {scores.shape}; must be (N, 4) and (N,)"
         )
-    return detector
+    numbers = None if not texts else _check_texts(found.texts, len(scores), name, texts)
+    return Boxes(xyxy, scores, numbers, tuple(found.remarks))
 
 
-def select_proposals(
-    boxes: np.ndarray,
-    objectness: np.ndarray,
-    size: tuple[int, int],
-    *,
-    confidence: float,
-    nms_thresh: float,
-    most: int,
-) -> Proposals:
+def _check_texts(numbers: object, count: int, name: str, texts: int) -> np.ndarray:
+    array = np.asarray(numbers)
+    if array.shape != (count,):
+        raise ConfigError(
+            f"{name}: find returned the texts of {array.shape} boxes; must be ({count},), one for each"
+        )
+    if count and (array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= texts):
+        raise ConfigError(
+            f"{name}: find returned numbers of texts beyond 0 to {texts - 1}, or no whole numbers"
+        )
+    return array.astype(np.int64)
+
+
+def select_boxes(found: Boxes, size: Size, *, confidence: float, nms_thresh: float, most: int) -> Boxes:
     """Clip boxes to an image (height, width), and keep the likeliest that do not repeat each other.
 
     Args:
-        boxes: (N, 4) xyxy; those with a value that is not finite are left out.
-        objectness: (N,).
+        found: those with a value that is not finite are left out.
         size: of the image.
-        confidence: least objectness.
+        confidence: least score.
         nms_thresh: of two boxes whose IoU is higher, the likelier stays.
         most: boxes that are kept.
     """
-    fine = np.isfinite(boxes).all(1) & (objectness >= confidence)
-    boxes, objectness = clip_boxes(boxes[fine].astype(np.float64), size), objectness[fine]
-    fine = (boxes[:, 2:] - boxes[:, :2] >= LEAST_SIDE).all(1)
-    boxes, objectness = boxes[fine], objectness[fine]
-    kept = non_maximum_suppression(boxes, objectness, nms_thresh, most=most)
-    return Proposals(boxes[kept], objectness[kept])
+    found = found.take(np.isfinite(found.xyxy).all(1) & (found.scores >= confidence))
+    clipped = clip_boxes(found.xyxy.astype(np.float64), size)
+    large = (clipped[:, 2:] - clipped[:, :2] >= LEAST_SIDE).all(1)
+    found = Boxes(clipped, found.scores, found.texts, found.remarks).take(large)
+    return found.take(non_maximum_suppression(found.xyxy, found.scores, nms_thresh, most=most))

@@ -6,7 +6,7 @@ how the image is put into the input, and where boxes and scores stand in the out
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from mobilesam.core.arrays import Image, NamedArrays, Size
 from mobilesam.core.errors import ConfigError, WeightsError
 from mobilesam.core.frame import input_size_of
 from mobilesam.core.resize import resize_image
+from mobilesam.core.types import Embedding
+from mobilesam.detectors.base import Boxes
 from mobilesam.runtimes.onnx_file import OnnxFile, open_onnx_file
 
 PAD_GREY = 114  # what YOLO's detectors see where there is no image
@@ -121,7 +123,7 @@ LAYOUTS = {
 }
 
 
-class Detector:
+class LayoutDetector:
     """A detector over an open ONNX file; see :func:`open_detector`."""
 
     def __init__(self, file: OnnxFile, layout: str | None) -> None:
@@ -140,11 +142,11 @@ class Detector:
         self.size = (sides[0] or DEFAULT_SIDE, sides[1] or DEFAULT_SIDE)
         self.layout = layout or self._recognise()
 
-    def detect(self, image: Image) -> Decoded:
-        """Return boxes (N, 4) xyxy in pixels of the image, and scores (N,)."""
-        pixels, scale, corner = self._prepare(image, LAYOUTS[self.layout])
+    def find(self, embedding: Embedding, texts: Sequence[str] = ()) -> Boxes:
+        """Return every box that the file gives; texts are not read."""
+        pixels, scale, corner = self._prepare(embedding.image, LAYOUTS[self.layout])
         boxes, scores = LAYOUTS[self.layout].decode(self._run(pixels), self.size)
-        return (boxes - np.tile(corner, 2)) / np.tile(scale, 2), scores
+        return Boxes((boxes - np.tile(corner, 2)) / np.tile(scale, 2), scores)
 
     def _recognise(self) -> str:
         blank = np.full((*self.size, 3), PAD_GREY, np.float32)
@@ -178,7 +180,7 @@ class Detector:
         return list(self.file.run(feed).values())
 
 
-def open_detector(path: str | Path, *, layout: str | None = None) -> Detector:
+def open_detector(path: str | Path, *, layout: str | None = None) -> LayoutDetector:
     """Open a detector's ONNX file.
 
     Args:
@@ -190,8 +192,8 @@ def open_detector(path: str | Path, *, layout: str | None = None) -> Detector:
         WeightsError: if the file is missing, damaged or no detector of a known layout.
 
     Example:
-        >>> boxes, scores = open_detector("yolox_nano.onnx").detect(image)  # doctest: +SKIP
+        >>> boxes = open_detector("yolox_nano.onnx").find(model.embed("photo.jpg"))  # doctest: +SKIP
     """
     if layout is not None and layout not in LAYOUTS:
         raise ConfigError(f"layout {layout!r}: unknown; choose one of {', '.join(LAYOUTS)}")
-    return Detector(open_onnx_file(path), layout)
+    return LayoutDetector(open_onnx_file(path), layout)

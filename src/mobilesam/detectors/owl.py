@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilesam.core.arrays import Image
 from mobilesam.core.errors import ConfigError, WeightsError, missing_extra
 from mobilesam.core.text import printable
+from mobilesam.core.types import Embedding
+from mobilesam.detectors.base import Boxes
 from mobilesam.detectors.onnx_layouts import middles_to_corners
 from mobilesam.detectors.owl_inputs import (
     PREPARATION_FILE,
@@ -26,7 +27,8 @@ from mobilesam.detectors.owl_inputs import (
     Tokens,
     read_preparation,
 )
-from mobilesam.runtimes.onnx_file import SECONDS, OnnxFile, open_onnx_file
+from mobilesam.runtimes.base import SECONDS
+from mobilesam.runtimes.onnx_file import OnnxFile, open_onnx_file
 from mobilesam.weights import how_to_get_text_model, text_model_folder
 
 NETWORK_FILES = (  # the first that is there
@@ -38,8 +40,6 @@ NETWORK_FILES = (  # the first that is there
 TYPES = {"input_ids": "tensor(int64)", "attention_mask": "tensor(int64)", "pixel_values": "tensor(float)"}
 OUTPUTS = ("logits", "pred_boxes")
 BOX_VALUES = 4
-
-Matches = tuple[np.ndarray, np.ndarray, np.ndarray]  # boxes (N, 4) xyxy, scores (N,), which text (N,)
 
 
 class OwlDetector:
@@ -56,21 +56,21 @@ class OwlDetector:
         self.preparation = preparation
         self.tokenizer = tokenizer
 
-    def find(self, image: Image, texts: Sequence[str]) -> Matches:
+    def find(self, embedding: Embedding, texts: Sequence[str] = ()) -> Boxes:
         """Return every box that the network looks at, each with the text that fits best.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
-            texts: phrases that name objects.
+            embedding: of the image.
+            texts: phrases that name objects; at least one.
 
         Returns:
-            Boxes (N, 4) xyxy in pixels of the image, which may reach outside it; how well their
-            text fits (N,) in 0..1; and the number of that text (N,).
+            Boxes, which may reach outside the image, with how well their text fits.
 
         Raises:
             DeadlineError: if it takes longer than the file's seconds.
             WeightsError: if the network fails, or answers in another form.
         """
+        image = embedding.image
         tokens = [self.tokenizer(text) for text in texts]
         feed = {
             "input_ids": np.stack([one.ids for one in tokens]),
@@ -86,7 +86,7 @@ class OwlDetector:
             )
         height, width = self.preparation.shown_size(image.shape[:2])
         corners = middles_to_corners(boxes[0].astype(np.float64)) * [width, height, width, height]
-        return corners, _sigmoid(logits[0].max(1)), logits[0].argmax(1)
+        return Boxes(corners, _sigmoid(logits[0].max(1)), logits[0].argmax(1), tuple(self.remarks(texts)))
 
     def remarks(self, texts: Sequence[str]) -> list[str]:
         """Return what of texts is not read, or may not be understood."""

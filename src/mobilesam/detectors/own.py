@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from mobilesam.core.arrays import Image
 from mobilesam.core.errors import WeightsError
 from mobilesam.core.frame import Frame
 from mobilesam.core.preprocess import preprocess
+from mobilesam.core.types import Embedding
+from mobilesam.detectors.base import Boxes
 from mobilesam.runtimes.base import Weights
-from mobilesam.runtimes.onnx import OnnxDetector, detector_names, graph_index
+from mobilesam.runtimes.onnx import OnnxDetector
 from mobilesam.weights import WeightsEntry, read_detector, read_tensors, weights_path
+from mobilesam.weights.graph_index import detector_names, graph_index
 
 
 class OwnDetector:
-    """A detector that stands beside :class:`mobilesam.detectors.onnx_layouts.Detector`.
+    """See :class:`~mobilesam.detectors.base.Detector`.
 
     Args:
         runtime: its graph with its weights.
@@ -25,11 +26,11 @@ class OwnDetector:
     def __init__(self, runtime: OnnxDetector) -> None:
         self.runtime = runtime
 
-    def detect(self, image: Image) -> tuple[np.ndarray, np.ndarray]:
-        """Return boxes (N, 4) xyxy in pixels of the image, and how likely each holds an object (N,)."""
-        side = self.runtime.image_size
-        boxes, objectness = self.runtime.propose(preprocess(image, side))
-        return Frame.fit(image.shape[:2], side).boxes_to_original(boxes), objectness
+    def find(self, embedding: Embedding, texts: Sequence[str] = ()) -> Boxes:
+        """Return a box for each cell of the detector's maps; texts are not read."""
+        boxes, objectness = self.runtime.propose(preprocess(embedding.image, self.runtime.spec))
+        frame = Frame.fit(embedding.original_size, self.runtime.spec.image_size)
+        return Boxes(frame.boxes_to_original(boxes), objectness)
 
 
 def open_own_detector(weights: WeightsEntry | str | Path, *, threads: int | None = None) -> OwnDetector:
@@ -45,9 +46,8 @@ def open_own_detector(weights: WeightsEntry | str | Path, *, threads: int | None
     Example:
         >>> from mobilesam.weights import entry_of
         >>> detector = open_own_detector(entry_of("detector_nano"))
-        >>> boxes, objectness = detector.detect(np.zeros((60, 80, 3), np.uint8))
-        >>> boxes.shape, objectness.shape
-        ((3549, 4), (3549,))
+        >>> detector.runtime.spec.name
+        'detector_nano'
     """
     if isinstance(weights, WeightsEntry):
         name, tensors, what = weights.detector, read_detector(weights), f"{weights_path(weights)}"

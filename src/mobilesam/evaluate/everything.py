@@ -96,7 +96,7 @@ def score_everything(
     folder: Path,
     searches: Mapping[str, EverythingOptions],
     *,
-    detector: Detector = None,
+    detector: str | Path | Detector | None = None,
     limit: int | None = None,
     follow_symlinks: bool = False,
     progress: Progress = lambda done, total: None,
@@ -109,7 +109,7 @@ def score_everything(
         model: what is scored.
         folder: with ``instances.json`` and ``images/``.
         searches: what is compared, by name, such as grids of several sizes.
-        detector: what finds boxes, see :func:`mobilesam.detectors.base.proposer_for`.
+        detector: what finds boxes, see :meth:`mobilesam.Model.everything`.
         limit: only so many photographs, the first ones.
         follow_symlinks: read photographs that links show of the world outside the set.
         progress: called after each search of a photograph with how many are done, and of how many.
@@ -142,7 +142,10 @@ def score_everything(
 
 
 def score_photograph(
-    model: Model, photograph: Photograph, options: EverythingOptions, detector: Detector = None
+    model: Model,
+    photograph: Photograph,
+    options: EverythingOptions,
+    detector: str | Path | Detector | None = None,
 ) -> PhotographScore:
     """Segment everything in a photograph and match it with the human masks and boxes."""
     image = read_photograph(photograph)

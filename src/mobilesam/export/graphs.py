@@ -8,9 +8,7 @@ writes files for use elsewhere.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
-import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -28,11 +26,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from mobilesam.core.prompts import LOW_RES_PER_GRID
 from mobilesam.core.views import WHOLE
 from mobilesam.export.onnx import file_of
-from mobilesam.networks.build import build_detector, build_network
-from mobilesam.networks.configs import DETECTORS, NETWORKS
+from mobilesam.networks.build import DETECTORS, build_detector, build_network
 from mobilesam.networks.detector import ObjectDetector
 from mobilesam.networks.sam import Sam
 from mobilesam.storage.atomic import write_bytes
+from mobilesam.weights.graph_index import GraphIndex
 
 OPSET = 18
 EXAMPLE_PROMPTS = 2  # any number other than 1, which exporters take for a constant
@@ -122,27 +120,24 @@ def write_graphs(name: str, folder: Path, *, overwrite: bool = False) -> list[Pa
         OutputError: if a file cannot be written, or exists and ``overwrite`` is false.
     """
     network = build_any(name)
-    parts, files, paths = {}, {}, []
+    parts: dict[str, tuple[str, ...]] = {}
+    files: dict[str, str] = {}
+    paths: list[Path] = []
     for part, model in trace_parts(network).items():
         weights = [w for w in model.graph.initializer if w.data_location == TensorProto.EXTERNAL]
-        parts[part] = [w.name for w in weights]
-        files[part] = file_of(name if part in OF_ENCODER else NETWORKS[name].decoder, part)
+        parts[part] = tuple(w.name for w in weights)
+        files[part] = file_of(name if part in OF_ENCODER else network.spec.decoder, part)
         paths.append(folder / files[part])
         write_bytes(paths[-1], model.SerializeToString(deterministic=True), overwrite=overwrite)
-    index = {
-        "image_size": network.image_size,
-        "prompt_size": getattr(network, "prompt_size", network.image_size),
-        "parameters": {key: list(value.shape) for key, value in network.named_parameters()},
-        "buffers": {key: list(value.shape) for key, value in persistent_buffers(network).items()},
-        "parts": parts,
-        "files": files,
-    }
-    if padded_to := getattr(network, "padded_to", 0):
-        index["padded_to"] = padded_to
-    if views := getattr(network, "views", None):
-        index["views"] = dataclasses.asdict(views)
+    index = GraphIndex(
+        network.spec,
+        {key: tuple(value.shape) for key, value in network.named_parameters()},
+        {key: tuple(value.shape) for key, value in persistent_buffers(network).items()},
+        parts,
+        files,
+    )
     paths.append(folder / f"{name}.json")
-    write_bytes(paths[-1], (json.dumps(index) + "\n").encode(), overwrite=overwrite)
+    write_bytes(paths[-1], index.to_json(), overwrite=overwrite)
     return paths
 
 
@@ -153,7 +148,7 @@ def build_any(name: str) -> Sam | ObjectDetector:
 
 def trace_parts(network: Sam | ObjectDetector) -> dict[str, onnx.ModelProto]:
     """Trace a network's steps; the weights are external initializers with the checkpoint's names."""
-    side = network.image_size
+    side = network.spec.image_size
     pixels = torch.zeros(1, 3, side, side)
     if isinstance(network, ObjectDetector):
         return {"proposals": _trace(Detect(network), {"pixels": pixels}, ["boxes", "objectness"])}
@@ -174,10 +169,10 @@ def trace_parts(network: Sam | ObjectDetector) -> dict[str, onnx.ModelProto]:
         embedding = network.views.arrays(embedding, WHOLE)
 
     b, n = EXAMPLE_PROMPTS, EXAMPLE_POINTS
-    low_res = LOW_RES_PER_GRID * network.image_size // network.image_encoder.stride
+    low_res = LOW_RES_PER_GRID * network.spec.image_size // network.image_encoder.stride
     prompts = {
         "mask_tokens": torch.tensor([1, 2, 3]),
-        "point_coords": torch.rand(b, n, 2) * network.prompt_size,
+        "point_coords": torch.rand(b, n, 2) * network.spec.prompt_size,
         "point_labels": torch.ones(b, n),
         "mask_input": torch.zeros(b, 1, low_res, low_res),
     }
@@ -195,14 +190,14 @@ def trace_parts(network: Sam | ObjectDetector) -> dict[str, onnx.ModelProto]:
 
 def dynamic_sides(network: Sam) -> DynamicShapes:
     """Return which inputs of ``encoder`` and ``proposals`` may be of other sizes: none, where only squares are taken."""
-    if not network.padded_to:
+    if not network.spec.padded_to:
         return {}
     rows, columns = Dim("rows", min=2, max=SIDES), Dim("columns", min=2, max=SIDES)
     strides, head = {"pixels": 1}, network.proposal_head
     if head is not None:
         strides |= dict(zip(head.inputs, head.strides, strict=True))
     return {
-        name: {2: network.padded_to // stride * rows, 3: network.padded_to // stride * columns}
+        name: {2: network.spec.padded_to // stride * rows, 3: network.spec.padded_to // stride * columns}
         for name, stride in strides.items()
     }
 

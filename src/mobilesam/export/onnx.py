@@ -10,10 +10,10 @@ from onnx import TensorProto, numpy_helper
 from mobilesam.core.errors import LimitError
 from mobilesam.core.version import __version__
 from mobilesam.runtimes.base import Weights
-from mobilesam.runtimes.onnx import GRAPHS, graph_index
 from mobilesam.storage.atomic import refuse_existing, write_bytes
 from mobilesam.weights import check_tensors
 from mobilesam.weights.checksum import sum_of_tensors
+from mobilesam.weights.graph_index import GRAPHS, graph_index
 
 MAX_BYTES = 2 * 10**9  # of a file's weights: an ONNX file, as any of protobuf's, ends at 2 GiB
 # What an exported file says of itself.
@@ -39,7 +39,7 @@ def export_onnx(name: str, weights: Weights, folder: Path, *, overwrite: bool = 
         OutputError: if a file cannot be written, or one exists and ``overwrite`` is false; then none is written.
     """
     index = graph_index(name)
-    check_tensors(weights, index.parameters | index.buffers, "weights")
+    check_tensors(weights, index.tensors, "weights")
     paths = {part: folder / file_of(name, part) for part in parts_of(name)}
     for part in paths:
         size = sum(weights[tensor].nbytes for tensor in index.parts[part])

@@ -80,10 +80,10 @@ def verify_onnx(
     rng = np.random.default_rng(seed)
     differences, ious = [], []
     with torch.inference_mode():
-        side = network.image_size
+        side = network.spec.image_size
         noise = rng.standard_normal((1, 3, COARSE, COARSE)).astype(np.float32)
         pixels = np.kron(noise, np.ones((side // COARSE, side // COARSE), np.float32))
-        if network.padded_to:  # a landscape, so that the two sides are told apart
+        if network.spec.padded_to:  # a landscape, so that the two sides are told apart
             pixels = np.ascontiguousarray(pixels[:, :, : side // 2])
         embedding = network.encode(torch.from_numpy(pixels))
         arrays = _run(files, "encoder", {"pixels": pixels})
@@ -105,7 +105,7 @@ def random_prompts(
     network: Sam, embedding: dict[str, Tensor], count: int, rng: np.random.Generator
 ) -> Iterator[NamedArrays]:
     """Yield ``count`` prompts as the decoder's inputs: points, a box, both, and a box with a mask, in turn."""
-    side = network.prompt_size
+    side = network.spec.prompt_size
     mask_side = 4 * max(embedding["image_embedding"].shape[-2:])
     for number in range(count):
         points = rng.uniform(0, side, (int(rng.integers(1, 4)), 2))

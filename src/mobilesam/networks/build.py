@@ -1,36 +1,32 @@
-"""From a network's configuration to its modules."""
+"""From a network's name to its modules. A new network is a file with ``NETWORKS``, and its name in the line below."""
 
 from __future__ import annotations
 
-import dataclasses
+from typing import TypeVar
 
 import torch
 
 from mobilesam.core.errors import ConfigError
-from mobilesam.core.views import Views
-from mobilesam.networks.configs import DETECTORS, NETWORKS
+from mobilesam.networks import detector, efficientvit, image_encoder_vit, pocket, tiny_vit
 from mobilesam.networks.detector import ObjectDetector
-from mobilesam.networks.efficientvit import EfficientViTSamImageEncoder
-from mobilesam.networks.image_encoder_vit import ImageEncoderViT
 from mobilesam.networks.mask_decoder import MaskDecoder
-from mobilesam.networks.objectness import ObjectnessHead
-from mobilesam.networks.pocket import OBJECT_MAPS, PocketEncoder
 from mobilesam.networks.pocket_decoder import PocketDecoder, PromptMaps
 from mobilesam.networks.prompt_encoder import PromptEncoder
 from mobilesam.networks.sam import Sam
-from mobilesam.networks.tiny_vit import TinyViT
 from mobilesam.networks.two_way_transformer import TwoWayTransformer
 
-ENCODERS = {
-    "tiny_vit": TinyViT,
-    "vit": ImageEncoderViT,
-    "efficientvit": EfficientViTSamImageEncoder,
-    "pocket": PocketEncoder,
-}
+Network = TypeVar("Network", bound=Sam)
+FILES = (pocket, tiny_vit, image_encoder_vit, efficientvit)
+NETWORKS = {config.spec.name: config for file in FILES for config in file.NETWORKS}
+DETECTORS = {config.spec.name: config for config in detector.DETECTORS}
 
 
-def build_network(name: str) -> Sam:
-    """Return the network ``name`` of ``configs.NETWORKS`` with untrained weights, in eval mode.
+def build_network(name: str, kind: type[Network] = Sam) -> Network:
+    """Return the network ``name`` of ``NETWORKS`` with untrained weights, in eval mode.
+
+    Args:
+        name: which one.
+        kind: its class, where more is wanted of it.
 
     Raises:
         ConfigError: for a name that is not there.
@@ -38,29 +34,20 @@ def build_network(name: str) -> Sam:
     if name not in NETWORKS:
         raise ConfigError(f"network {name!r}: unknown; choose one of {', '.join(sorted(NETWORKS))}")
     config = NETWORKS[name]
-    prompt_encoder, mask_decoder = DECODERS[config.decoder]()
-    return Sam(
-        ENCODERS[config.encoder](**config.encoder_options),
-        prompt_encoder,
-        mask_decoder,
-        PROPOSAL_HEADS[config.proposal_head]() if config.proposal_head else None,
-        name=name,
-        image_size=config.image_size,
-        prompt_size=config.prompt_size or config.image_size,
-        padded_to=config.padded_to,
-        views=config.views,
-    ).eval()
+    prompt_encoder, mask_decoder = DECODERS[config.spec.decoder]()
+    head = config.proposal_head() if config.proposal_head else None
+    return kind(config.encoder(), prompt_encoder, mask_decoder, head, spec=config.spec).eval()
 
 
 def build_detector(name: str) -> ObjectDetector:
-    """Return the detector ``name`` of ``configs.DETECTORS`` with untrained weights, in eval mode.
+    """Return the detector ``name`` of ``DETECTORS`` with untrained weights, in eval mode.
 
     Raises:
         ConfigError: for a name that is not there.
     """
     if name not in DETECTORS:
         raise ConfigError(f"detector {name!r}: unknown; choose one of {', '.join(sorted(DETECTORS))}")
-    return ObjectDetector(name=name, **dataclasses.asdict(DETECTORS[name])).eval()
+    return ObjectDetector(DETECTORS[name]).eval()
 
 
 def sam_decoder() -> tuple[PromptEncoder, MaskDecoder]:
@@ -77,21 +64,9 @@ def pocket_decoder() -> tuple[PromptEncoder, PocketDecoder]:
 
 
 DECODERS = {"sam": sam_decoder, "pocket": pocket_decoder}
-PROPOSAL_HEADS = {"pocket": lambda: ObjectnessHead(OBJECT_MAPS)}
 
 
-def encoder_stride(name: str) -> int:
-    """Return how many pixels of the input's side make one cell of the image embedding."""
-    return ENCODERS[NETWORKS[name].encoder].stride
-
-
-def views_at(name: str, image_size: int) -> Views | None:
-    """Return the views of the network's inputs of that size; None where its decoder reads all of them."""
-    config = NETWORKS.get(name)  # a detector has none
-    return config.views if config is not None and image_size == config.image_size else None
-
-
-def build_meta(name: str) -> Sam:
+def build_meta(name: str, kind: type[Network] = Sam) -> Network:
     """Return the network ``name`` without memory for its weights: for counting and for checking names."""
     with torch.device("meta"):
-        return build_network(name)
+        return build_network(name, kind)

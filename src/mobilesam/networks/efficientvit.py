@@ -8,11 +8,14 @@ as in the published checkpoints.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mobilesam.core.spec import MB, NetworkSpec, WorkingSet
+from mobilesam.networks.config import NetworkConfig
 from mobilesam.networks.layer_norm import LayerNorm2d
 
 EPS = 1e-6  # of all norms
@@ -289,3 +292,23 @@ class EfficientViTSamImageEncoder(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         fine, middle, coarse = self.backbone(pixels)
         return self.norm(self.neck([coarse, middle, fine]))
+
+
+def _sam(kind: str, depths: tuple[int, ...], head_depth: int) -> NetworkConfig:
+    """EfficientViT-SAM of a size."""
+    spec = NetworkSpec(
+        f"efficientvit_sam_{kind}",
+        f"EfficientViT-SAM {kind.upper()}",
+        image_size=512,
+        prompt_size=1024,
+        stride=8,
+        working_set=WorkingSet(200 * MB),
+    )
+    return NetworkConfig(spec, partial(EfficientViTSamImageEncoder, depth_list=depths, head_depth=head_depth))
+
+
+NETWORKS = (
+    _sam("l0", (1, 1, 1, 4, 4), 4),
+    _sam("l1", (1, 1, 1, 6, 6), 8),
+    _sam("l2", (1, 2, 2, 8, 8), 12),
+)

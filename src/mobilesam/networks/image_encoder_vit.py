@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mobilesam.core.spec import MB, NetworkSpec, WorkingSet
+from mobilesam.networks.config import NetworkConfig
 from mobilesam.networks.layer_norm import LayerNorm2d
 from mobilesam.networks.two_way_transformer import MLPBlock
 
@@ -154,3 +157,26 @@ class ImageEncoderViT(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.neck(x.permute(0, 3, 1, 2))
+
+
+def _vit(letter: str, megabytes: int, *, width: int, depth: int, heads: int) -> NetworkConfig:
+    """SAM's ViT of a size; every fourth part of its blocks ends with one that looks at the whole image."""
+    spec = NetworkSpec(
+        f"vit_{letter}",
+        f"SAM vit_{letter}",
+        image_size=1024,
+        fixed_size=True,
+        working_set=WorkingSet(megabytes * MB),
+    )
+    whole = tuple(depth // 4 * (i + 1) - 1 for i in range(4))
+    encoder = partial(
+        ImageEncoderViT, embed_dim=width, depth=depth, num_heads=heads, global_attn_indexes=whole
+    )
+    return NetworkConfig(spec, encoder)
+
+
+NETWORKS = (
+    _vit("b", 3_300, width=768, depth=12, heads=12),
+    _vit("l", 4_400, width=1024, depth=24, heads=16),
+    _vit("h", 4_600, width=1280, depth=32, heads=16),
+)

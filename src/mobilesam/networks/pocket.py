@@ -12,13 +12,17 @@ decoder has at 1024 (:mod:`mobilesam.core.views`). YOLOX-nano's own maps go alon
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobilesam.core.preprocess import PIXEL_MEAN, PIXEL_STD
+from mobilesam.core.spec import MB, NetworkSpec, WorkingSet
+from mobilesam.networks.config import NetworkConfig
 from mobilesam.networks.layer_norm import LayerNorm2d
+from mobilesam.networks.objectness import ObjectnessHead
 from mobilesam.networks.yolox import YoloxNano
 
 # MobileNetV2's table 2: expansion, channels, blocks, stride of the first block.
@@ -179,3 +183,22 @@ def twice(x: Tensor) -> Tensor:
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     """Resize a map bilinearly to (height, width)."""
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+NETWORKS = (
+    NetworkConfig(
+        NetworkSpec(
+            "pocket",
+            "this project's pocket",
+            image_size=768,
+            padded_to=96,
+            view_size=512,
+            decoder="pocket",
+            proposes=True,
+            stride=PocketEncoder.stride,
+            working_set=WorkingSet(260 * MB, prompt=15 * MB, slot=100_000),
+        ),
+        PocketEncoder,
+        partial(ObjectnessHead, OBJECT_MAPS),
+    ),
+)

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from mobilesam.compat.segment_anything.batched_input import check_batched_input
 from mobilesam.core.arrays import Size
-from mobilesam.core.frame import Frame
-from mobilesam.core.postprocess import MASK_THRESHOLD
-from mobilesam.core.preprocess import PIXEL_MEAN, PIXEL_STD, padded_size
-from mobilesam.core.prompts import LOW_RES_PER_GRID, mask_tokens_of
+from mobilesam.core.prompts import LOW_RES_PER_GRID
+from mobilesam.core.spec import NetworkSpec
 from mobilesam.core.types import MULTIMASK, DecoderInputs
 from mobilesam.core.views import REDUCED, Views
 from mobilesam.networks.mask_decoder import MaskDecoder
@@ -31,7 +26,6 @@ class Sam(nn.Module):
 
     ``encode`` once per image, ``prepare`` once per image, ``decode`` once per batch of prompts; and
     ``propose``, where there is a head for it, to find what to prompt with.
-    Calling the network is segment_anything's way: images with their prompts in, masks out.
 
     Args:
         image_encoder: module with a ``stride`` from pixels to an image embedding, or to
@@ -39,16 +33,8 @@ class Sam(nn.Module):
         prompt_encoder: points, boxes and masks as embeddings.
         mask_decoder: embeddings as masks.
         proposal_head: boxes of objects from some of the encoder's arrays, or None.
-        name: of ``configs.NETWORKS``.
-        image_size: side of the square input that the weights are meant for; the network
-            itself takes every size that its encoder takes.
-        prompt_size: side of the square whose pixels prompts are given in, for such an input.
-        padded_to: an input's shorter side is padded to a multiple of this; to the longer one where 0.
-        views: what the decoder reads of such an input at once, if that is not everything.
+        spec: what inputs the weights are meant for; the network itself takes every size that its encoder takes.
     """
-
-    mask_threshold = MASK_THRESHOLD
-    image_format = "RGB"
 
     def __init__(
         self,
@@ -57,25 +43,15 @@ class Sam(nn.Module):
         mask_decoder: MaskDecoder,
         proposal_head: ObjectnessHead | None = None,
         *,
-        name: str,
-        image_size: int,
-        prompt_size: int,
-        padded_to: int = 0,
-        views: Views | None = None,
+        spec: NetworkSpec,
     ) -> None:
         super().__init__()
-        self.name = name
-        self.image_size = image_size
-        self.prompt_size = prompt_size
-        self.padded_to = padded_to
-        self.views = views
+        self.spec = spec
+        self.views = spec.views
         self.image_encoder = image_encoder
-        self.image_encoder.img_size = image_size  # where segment_anything's users look for it
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
         self.proposal_head = proposal_head
-        for buffer, values in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD)):  # in no checkpoint
-            self.register_buffer(buffer, torch.tensor(values)[:, None, None], persistent=False)
 
     def encode(self, pixels: Tensor, *, of_full_size: bool | None = None) -> dict[str, Tensor]:
         """Turn normalised, padded pixels into named arrays.
@@ -87,7 +63,7 @@ class Sam(nn.Module):
         encoded = self.image_encoder(pixels)
         encoded = encoded if isinstance(encoded, dict) else {"image_embedding": encoded}
         if of_full_size is None:
-            of_full_size = max(pixels.shape[-2:]) == self.image_size
+            of_full_size = max(pixels.shape[-2:]) == self.spec.image_size
         return encoded | self.reduce(encoded, self.views) if self.views and of_full_size else encoded
 
     def reduce(self, encoded: Mapping[str, Tensor], views: Views) -> dict[str, Tensor]:
@@ -184,7 +160,7 @@ class Sam(nn.Module):
         image_embedding = embedding["image_embedding"]
         h, w = image_embedding.shape[-2:]
         side = side or max(h, w)
-        stride = self.image_encoder.stride * self.prompt_size // self.image_size  # of prompts
+        stride = self.image_encoder.stride * self.spec.prompt_size // self.spec.image_size  # of prompts
         if mask_input is not None and self.views is not None:
             mask_input = resize(mask_input, (LOW_RES_PER_GRID * h, LOW_RES_PER_GRID * w))
         sparse, dense = self.prompt_encoder(
@@ -218,91 +194,7 @@ class Sam(nn.Module):
         boxes, logits = self.proposal_head(embedding)
         return boxes, logits.sigmoid()
 
-    @torch.no_grad()
-    def forward(
-        self, batched_input: Sequence[Mapping[str, Any]], multimask_output: bool
-    ) -> list[dict[str, Tensor]]:
-        """Segment several images, each with its own prompts; the images are encoded together.
-
-        Args:
-            batched_input: for each image ``image`` (3, h, w), resized but not normalised;
-                ``original_size`` (height, width); and what there is of ``point_coords`` (B, N, 2),
-                ``point_labels`` (B, N), ``boxes`` (B, 4) and ``mask_inputs`` (B, 1, 4h, 4w), in the
-                pixels of the resized image.
-            multimask_output: three masks for each prompt, or one.
-
-        Returns:
-            For each image ``masks`` (B, M, H, W) boolean, ``iou_predictions`` (B, M) and
-            ``low_res_logits`` (B, M, 4h, 4w).
-
-        Raises:
-            ImageError: for an image that is no such tensor or too large.
-            PromptError: names the record and its part, the value and what is allowed.
-        """
-        records = check_batched_input(
-            batched_input,
-            image_size=self.image_size,
-            grid=self.image_size // self.image_encoder.stride,
-            scale=self.prompt_size // self.image_size,
-        )
-        tokens = mask_tokens_of(multimask_output)
-        embeddings = self.encode(self._stack([record.image.to(self.device) for record in records]))
-        outputs = []
-        for i, record in enumerate(records):
-            embedding = {name: array[i : i + 1] for name, array in embeddings.items()}
-            low_res, ious = self.decode(embedding, *record.prompts(self.device), mask_tokens=tokens)
-            masks = self.postprocess_masks(low_res, record.input_size, record.original_size)
-            outputs.append(
-                {"masks": masks > self.mask_threshold, "iou_predictions": ious, "low_res_logits": low_res}
-            )
-        return outputs
-
-    def _stack(self, images: list[Tensor]) -> Tensor:
-        """Normalise resized images (3, h, w) and pad them to the smallest input that holds them all.
-
-        Its longer side is always full, so that masks are those of the square.
-        """
-        sizes = [padded_size(image.shape[-2:], self.image_size, self.padded_to) for image in images]
-        height, width = (max(sides) for sides in zip(*sizes, strict=True))
-        if max(height, width) < self.image_size:
-            height, width = (height, self.image_size) if width >= height else (self.image_size, width)
-        return torch.stack(
-            [normalise(image, self.pixel_mean, self.pixel_std, (height, width)) for image in images]
-        )
-
-    def preprocess(self, x: Tensor) -> Tensor:
-        """Normalise resized pixels (..., 3, h, w) and pad them with zeros, right and below: (..., 3, S, S)."""
-        square = (self.image_size, self.image_size)
-        return normalise(x.to(self.device), self.pixel_mean, self.pixel_std, square)
-
-    def postprocess_masks(self, masks: Tensor, input_size: Size, original_size: Size) -> Tensor:
-        """Enlarge logits (B, M, h, w) to the photograph's size, (B, M, H, W), on their device.
-
-        The steps are segment_anything's; :func:`mobilesam.core.postprocess.enlarge_logits` is their product.
-
-        Args:
-            masks: logits, at any resolution.
-            input_size: (height, width) of the image in the model's input.
-            original_size: (height, width) of the photograph.
-        """
-        return enlarge(masks, Frame(original_size, input_size, self.prompt_size))
-
     @property
     def device(self) -> torch.device:
         """Where the parameters lie."""
         return next(self.parameters()).device
-
-
-def normalise(pixels: Tensor, mean: Tensor, std: Tensor, size: Size) -> Tensor:
-    """Normalise pixels (..., 3, h, w) and pad them with zeros, right and below, to ``size`` (height, width)."""
-    height, width = pixels.shape[-2:]
-    return F.pad((pixels - mean) / std, (0, size[1] - width, 0, size[0] - height))
-
-
-def enlarge(masks: Tensor, frame: Frame) -> Tensor:
-    """See :meth:`Sam.postprocess_masks`; the frame's square shows all of ``masks``."""
-    height, width = frame.input_size
-    square = F.interpolate(masks, (frame.side, frame.side), mode="bilinear", align_corners=False)
-    return F.interpolate(
-        square[..., :height, :width], tuple(frame.original_size), mode="bilinear", align_corners=False
-    )

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mobilesam.core.spec import MB, NetworkSpec, WorkingSet
+from mobilesam.networks.config import NetworkConfig
 from mobilesam.networks.layer_norm import LayerNorm2d
 
 CLASSES = 1000  # of the ImageNet head that the checkpoint carries and segmentation never uses
@@ -253,3 +255,10 @@ class TinyViT(nn.Module):
         for layer in self.layers:
             x = layer(x)
         return self.neck(x)  # (B, 256, S/16, S/16)
+
+
+NETWORKS = (
+    NetworkConfig(
+        NetworkSpec("vit_t", "MobileSAM's vit_t", image_size=1024, working_set=WorkingSet(400 * MB)), TinyViT
+    ),
+)

@@ -8,9 +8,10 @@ from typing import Protocol
 import numpy as np
 
 from mobilesam.core.arrays import Logits, NamedArrays, Pixels
+from mobilesam.core.spec import NetworkSpec
 from mobilesam.core.types import DecoderInputs
-from mobilesam.runtimes.working_set import WorkingSet
 
+SECONDS = 60.0  # that one run of a file of somebody else's may take
 Weights = dict[str, np.ndarray]  # by the names of the published checkpoint
 
 
@@ -20,23 +21,14 @@ class Runtime(Protocol):
     Attributes:
         name: ``onnx`` or ``torch``.
         device: ``cpu``, ``cuda`` or ``mps``.
-        image_size: side of the network's square input.
-        padded_to: an input's shorter side is padded to a multiple of this; to the longer one where 0.
-        prompt_size: side of the square whose pixels prompts are given in; EfficientViT-SAM
-            looks at 512 pixels and is asked in 1024.
-        proposes: whether the network has a head for objects, so that ``propose`` works.
+        spec: what network it runs.
         batches_images: whether ``encode`` takes several images; the ONNX graphs take one.
-        working_set: bytes that the two functions take.
     """
 
     name: str
     device: str
-    image_size: int
-    padded_to: int
-    prompt_size: int
-    proposes: bool
+    spec: NetworkSpec
     batches_images: bool
-    working_set: WorkingSet
 
     def encode(self, pixels: Pixels) -> NamedArrays:
         """Return what depends on each image alone: ``image_embedding`` (B, C, h, w) and more."""

@@ -1,14 +1,17 @@
-"""Choose a runtime and give it a model's weights."""
+"""Choose a runtime and give it a model's weights. A new runtime is a file with ``open_runtime``, and a line in ``RUNTIMES``."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from mobilesam.core.errors import ConfigError, missing_extra
 from mobilesam.runtimes.base import Runtime
 from mobilesam.weights import WeightsEntry, read_weights, weights_path
 
-RUNTIMES = ("onnx", "torch")
+# Each with the package that it needs, which is also the name of the extra that brings it.
+RUNTIMES = {"onnx": "onnxruntime", "torch": "torch"}
+DEFAULT_RUNTIME = "onnx"
 
 
 def load_runtime(
@@ -22,28 +25,20 @@ def load_runtime(
     threads: int | None = None,
 ) -> Runtime:
     """Return a runtime with an entry's weights; see :func:`mobilesam.load` for the arguments."""
-    runtime = runtime or "onnx"
+    runtime = runtime or DEFAULT_RUNTIME
     if runtime not in RUNTIMES:
         raise ConfigError(f"runtime {runtime!r}: unknown; choose one of {', '.join(RUNTIMES)}")
-    what = f"{checkpoint or weights_path(entry)} as {entry.name}"
-    if runtime == "onnx":
-        if dtype not in (None, "float32"):
-            raise ConfigError(
-                f"dtype {dtype!r}: the onnx runtime has float32; pass runtime='torch' for others"
-            )
-        from mobilesam.runtimes.onnx import OnnxRuntime
-
-        weights = read_weights(entry, checkpoint, decoder)
-        return OnnxRuntime(entry.network, weights, device=device or "cpu", threads=threads, what=what)
-    if threads is not None:
-        raise ConfigError("threads: only for the onnx runtime; PyTorch's are set by torch.set_num_threads")
     try:
-        from mobilesam.runtimes.torch import TorchRuntime
+        module = import_module(f"mobilesam.runtimes.{runtime}")
     except ModuleNotFoundError as error:
-        if error.name != "torch":
+        if error.name != RUNTIMES[runtime]:
             raise
-        raise missing_extra("runtime 'torch'", "torch") from error
-    weights = read_weights(entry, checkpoint, decoder)
-    return TorchRuntime.from_weights(
-        entry.network, weights, device=device, dtype=dtype or "float32", what=what
+        raise missing_extra(f"runtime {runtime!r}", RUNTIMES[runtime]) from error
+    return module.open_runtime(
+        entry.network,
+        read_weights(entry, checkpoint, decoder),
+        device=device,
+        dtype=dtype,
+        threads=threads,
+        what=f"{checkpoint or weights_path(entry)} as {entry.name}",
     )

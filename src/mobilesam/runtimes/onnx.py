@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,13 +18,12 @@ import onnxruntime as ort
 from mobilesam.core.arrays import Logits, NamedArrays, Pixels
 from mobilesam.core.errors import ConfigError, LimitError
 from mobilesam.core.types import DecoderInputs
-from mobilesam.core.views import REDUCED, Views
+from mobilesam.core.views import REDUCED
 from mobilesam.runtimes.base import Weights
 from mobilesam.runtimes.threads import session_threads
-from mobilesam.runtimes.working_set import WORKING_SETS
 from mobilesam.weights import check_tensors
+from mobilesam.weights.graph_index import GRAPHS, graph_index
 
-GRAPHS = Path(__file__).parent.parent / "graphs"
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 OUT_OF_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation")  # what its errors then say
 PROPOSALS = "proposals"  # the graph that gives boxes of objects
@@ -35,63 +31,6 @@ KEPT_BYTES = 300_000_000  # that an encoder may keep from one image to the next
 ERRORS_ONLY = 3  # ONNX Runtime's log level
 RUNNING: weakref.WeakSet[OnnxGraphs] = weakref.WeakSet()
 INHERITED: list[dict[str, ort.InferenceSession]] = []  # sessions of a parent process, never used nor ended
-
-
-@dataclass(frozen=True)
-class GraphIndex:
-    """What ``graphs/NETWORK.json`` says of a network.
-
-    Attributes:
-        image_size: side of the square input.
-        padded_to: an input's shorter side is padded to a multiple of this; to the longer one where 0.
-        prompt_size: side of the square whose pixels prompts are given in.
-        views: what the decoder reads of an input at once, or None where that is everything.
-        parameters: shape of each trained tensor of the checkpoint.
-        buffers: shape of each of its other tensors.
-        parts: for each graph, the names of the tensors that it reads.
-        files: for each graph, its file; SAM's decoder is one for all its encoders.
-    """
-
-    image_size: int
-    padded_to: int
-    prompt_size: int
-    views: Views | None
-    parameters: dict[str, tuple[int, ...]]
-    buffers: dict[str, tuple[int, ...]]
-    parts: dict[str, tuple[str, ...]]
-    files: dict[str, str]
-
-
-def has_graphs(network: str) -> bool:
-    """Whether the package carries a network's graphs."""
-    return (GRAPHS / f"{network}.json").is_file()
-
-
-def detector_names() -> list[str]:
-    """Return the detectors of objects that the package carries graphs of."""
-    names = sorted(path.stem for path in GRAPHS.glob("*.json"))
-    return [name for name in names if set(graph_index(name).parts) == {PROPOSALS}]
-
-
-@cache
-def graph_index(network: str) -> GraphIndex:
-    """Read the index of a network's graphs."""
-    if not has_graphs(network):
-        raise ConfigError(f"network {network!r}: has no ONNX graphs; pass runtime='torch'")
-    content = json.loads((GRAPHS / f"{network}.json").read_text(encoding="utf-8"))
-    shapes = {
-        kind: {name: tuple(shape) for name, shape in content[kind].items()}
-        for kind in ("parameters", "buffers")
-    }
-    return GraphIndex(
-        image_size=content["image_size"],
-        padded_to=content.get("padded_to", 0),
-        prompt_size=content["prompt_size"],
-        views=Views(**content["views"]) if "views" in content else None,
-        parts={part: tuple(names) for part, names in content["parts"].items()},
-        files=content["files"],
-        **shapes,
-    )
 
 
 class OnnxGraphs:
@@ -127,11 +66,11 @@ class OnnxGraphs:
                 f"device {device!r}: needs ONNX Runtime's GPU build; pip install onnxruntime-gpu"
             )
         index = graph_index(network)
-        check_tensors(weights, index.parameters | index.buffers, what)
+        check_tensors(weights, index.tensors, what)
         self.device = device
-        self.image_size = index.image_size
+        self.spec = index.spec
         self._index = index
-        self._encoder_bytes = WORKING_SETS[network].image if network in WORKING_SETS else 0
+        self._encoder_bytes = index.spec.working_set.image if index.spec.working_set else 0
         self._threads = session_threads(threads)
         self._weights = {name: tensor for name, tensor in weights.items() if tensor.dtype == np.float32}
         self._start_over()
@@ -217,13 +156,6 @@ class OnnxRuntime(OnnxGraphs):
     name = "onnx"
     batches_images = False
 
-    def __init__(self, network: str, weights: Weights, **options: Any) -> None:
-        super().__init__(network, weights, **options)
-        self.padded_to = self._index.padded_to
-        self.prompt_size = self._index.prompt_size
-        self.proposes = PROPOSALS in self._index.parts
-        self.working_set = WORKING_SETS[network]
-
     def encode(self, pixels: Pixels) -> NamedArrays:
         arrays = self._run("encoder", {"pixels": pixels})
         if "prepare" in self._index.parts:
@@ -238,7 +170,7 @@ class OnnxRuntime(OnnxGraphs):
         def decode_view(shown: NamedArrays, inputs: DecoderInputs) -> tuple[Logits, np.ndarray]:
             return self._decode_view(part, shown, inputs, mask_tokens)
 
-        views = self._index.views
+        views = self.spec.views
         if views is None:
             return decode_view(arrays, inputs)
         read = {value.name for value in self._session(part).get_inputs()}
@@ -270,3 +202,18 @@ class OnnxDetector(OnnxGraphs):
         """Return boxes (N, 4) xyxy in pixels of the input, and how likely each holds an object (N,)."""
         out = self._run(PROPOSALS, {"pixels": pixels})
         return out["boxes"][0], out["objectness"][0]
+
+
+def open_runtime(
+    network: str,
+    weights: Weights,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    threads: int | None = None,
+    what: str = "weights",
+) -> OnnxRuntime:
+    """Return a runtime; see :func:`mobilesam.runtimes.load.load_runtime`."""
+    if dtype not in (None, "float32"):
+        raise ConfigError(f"dtype {dtype!r}: the onnx runtime has float32; pass runtime='torch' for others")
+    return OnnxRuntime(network, weights, device=device or "cpu", threads=threads, what=what)

@@ -18,13 +18,13 @@ from pathlib import Path
 from mobilesam.core.arrays import NamedArrays
 from mobilesam.core.errors import ConfigError, DeadlineError, LimitError, WeightsError, WeightsWarning
 from mobilesam.core.text import printable
+from mobilesam.runtimes.base import SECONDS
 from mobilesam.runtimes.onnx import OUT_OF_MEMORY, PROVIDERS, ort
 from mobilesam.runtimes.threads import session_threads
 from mobilesam.weights.onnx_graph import OnnxDamaged, external_tensor
 from mobilesam.weights.reading import open_weights
 
 MAX_BYTES = 2**30  # of a file, before it is read; protobuf itself ends at twice that
-SECONDS = 60.0  # of one run
 MAX_REASON = 100
 SILENT = 4  # ONNX Runtime's log level; what goes wrong is told by the error
 OWN_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")

@@ -16,7 +16,6 @@ from mobilesam.networks.build import build_network
 from mobilesam.networks.checkpoints import load_tensors
 from mobilesam.networks.sam import Sam
 from mobilesam.runtimes.base import Weights
-from mobilesam.runtimes.working_set import WORKING_SETS
 
 DTYPES = {
     "cpu": ("float32", "bfloat16"),
@@ -42,11 +41,7 @@ class TorchRuntime:
     def __init__(self, network: Sam, *, dtype: str = "float32") -> None:
         self.network = network.eval()
         self.device = network.device.type
-        self.image_size = network.image_size
-        self.padded_to = network.padded_to
-        self.prompt_size = network.prompt_size
-        self.proposes = network.proposal_head is not None
-        self.working_set = WORKING_SETS[network.name]
+        self.spec = network.spec
         if dtype not in DTYPES.get(self.device, ("float32",)):
             allowed = ", ".join(DTYPES.get(self.device, ("float32",)))
             raise ConfigError(f"dtype {dtype!r}: on {self.device} the torch runtime has {allowed}")
@@ -116,6 +111,21 @@ class TorchRuntime:
         return torch.autocast(self.device, getattr(torch, self.dtype))
 
 
+def open_runtime(
+    network: str,
+    weights: Weights,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    threads: int | None = None,
+    what: str = "weights",
+) -> TorchRuntime:
+    """Return a runtime; see :func:`mobilesam.runtimes.load.load_runtime`."""
+    if threads is not None:
+        raise ConfigError("threads: only for the onnx runtime; PyTorch's are set by torch.set_num_threads")
+    return TorchRuntime.from_weights(network, weights, device=device, dtype=dtype or "float32", what=what)
+
+
 def choose_device(device: str | None) -> torch.device:
     """Return the device asked for, or CUDA where there is one, or the processor.
 
@@ -133,6 +143,11 @@ def choose_device(device: str | None) -> torch.device:
         there = ", ".join(name for name, available in here.items() if available)
         raise ConfigError(f"device {device!r}: not on this machine; there is {there}")
     return place
+
+
+def limit_threads(threads: int) -> None:
+    """Let PyTorch use so many processor threads."""
+    torch.set_num_threads(threads)
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:

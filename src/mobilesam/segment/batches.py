@@ -16,6 +16,7 @@ from mobilesam.core.arrays import ArrayLike, Image, NamedArrays
 from mobilesam.core.errors import ConfigError, ImageError, LimitError, PromptError
 from mobilesam.core.preprocess import preprocess
 from mobilesam.core.prompts import MAX_PROMPTS, ValidPrompt, prompts_to_decoder_inputs
+from mobilesam.core.spec import WorkingSet
 from mobilesam.core.text import printable
 from mobilesam.core.types import MULTIMASK, SINGLE_MASK, Embedding, Prompt
 from mobilesam.runtimes.base import Runtime
@@ -37,7 +38,7 @@ def images_at_once(runtime: Runtime, memory: int | None = None) -> int:
         ConfigError: if ``memory`` is no number of bytes.
         LimitError: if it is too small for one image.
     """
-    fitting = _fitting(runtime.working_set.image, memory, "one image")
+    fitting = _fitting(working_set_of(runtime).image, memory, "one image")
     on_gpu = runtime.device != "cpu" and runtime.batches_images
     return fitting if on_gpu else min(fitting, FASTEST_IMAGES)
 
@@ -48,8 +49,14 @@ def prompts_at_once(runtime: Runtime, slots: int, memory: int | None = None) -> 
     Arguments and errors are those of :func:`images_at_once`.
     """
     what = f"one prompt of {slots} points, pads and corners"
-    fitting = _fitting(runtime.working_set.of_prompt(slots), memory, what)
+    fitting = _fitting(working_set_of(runtime).of_prompt(slots), memory, what)
     return fitting if runtime.device != "cpu" else min(fitting, FASTEST_PROMPTS)
+
+
+def working_set_of(runtime: Runtime) -> WorkingSet:
+    """Return the bytes that a promptable network's steps take."""
+    assert runtime.spec.working_set is not None  # only a detector has none
+    return runtime.spec.working_set
 
 
 def _fitting(each: int, memory: int | None, what: str) -> int:
@@ -70,10 +77,7 @@ def _fitting(each: int, memory: int | None, what: str) -> int:
 def encode_images(runtime: Runtime, images: Sequence[Image], at_once: int) -> Iterator[NamedArrays]:
     """Yield what depends on each image alone, in order, from calls with up to ``at_once`` images of one shape."""
     for start in range(0, len(images), at_once):
-        batch = [
-            preprocess(image, runtime.image_size, runtime.padded_to)
-            for image in images[start : start + at_once]
-        ]
+        batch = [preprocess(image, runtime.spec) for image in images[start : start + at_once]]
         encoded: dict[int, NamedArrays] = {}
         for shape in {pixels.shape for pixels in batch}:
             numbers = [i for i, pixels in enumerate(batch) if pixels.shape == shape]

@@ -1,38 +1,36 @@
-"""The flow on one screen: preprocess -> encode -> prompts -> decode -> postprocess."""
+"""The face of the package: everything that is asked of a model, checked at the door."""
 
 from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
-from mobilesam.core.arrays import ArrayLike, Image, NamedArrays
+from mobilesam.core.arrays import ArrayLike, Image
 from mobilesam.core.errors import ConfigError, ImageWarning, PromptError, PromptWarning
-from mobilesam.core.frame import Frame
-from mobilesam.core.preprocess import preprocess
-from mobilesam.core.prompts import ValidPrompt, names_with, validate_prompt
-from mobilesam.core.types import SAM_THRESHOLDS, Embedding, MaskThresholds, Prompt
+from mobilesam.core.phrases import check_texts
+from mobilesam.core.prompts import ValidPrompt, names_with
+from mobilesam.core.types import SAM_THRESHOLDS, Embedding, FoundMask, MaskThresholds, Prompt
+from mobilesam.detectors.base import Detector
+from mobilesam.detectors.head import HeadDetector
+from mobilesam.detectors.load import detector_for, text_model_for
 from mobilesam.formats.image import MAX_PIXELS, read_image
 from mobilesam.runtimes.base import Runtime
 from mobilesam.runtimes.load import load_runtime
-from mobilesam.segment.batches import (
-    as_prompts,
-    decode_prompts,
-    encode_images,
-    images_at_once,
-    named_images,
-    pair_prompts,
-    prompts_at_once,
+from mobilesam.segment.batches import as_prompts, images_at_once, named_images, pair_prompts
+from mobilesam.segment.everything.options import EverythingOptions
+from mobilesam.segment.everything.search import (
+    Progress,
+    no_progress,
+    segment_everything,
+    stream_everything,
 )
+from mobilesam.segment.predictor import Predictor
 from mobilesam.segment.results import Everything, Segmentation, TextMatches
+from mobilesam.segment.text import TextOptions, segment_text
 from mobilesam.weights import DEFAULT_MODEL, entry_of
-
-if TYPE_CHECKING:
-    from mobilesam.segment.everything.options import EverythingOptions
-    from mobilesam.segment.everything.search import Detector
-    from mobilesam.segment.text import TextDetector, TextOptions
 
 
 def load(
@@ -110,9 +108,17 @@ class Model:
     """
 
     def __init__(self, runtime: Runtime, *, name: str, thresholds: MaskThresholds = SAM_THRESHOLDS) -> None:
-        self.runtime = runtime
-        self.name = name
-        self.thresholds = thresholds
+        self.predictor = Predictor(runtime, name=name, thresholds=thresholds)
+
+    @property
+    def runtime(self) -> Runtime:
+        """What runs the network."""
+        return self.predictor.runtime
+
+    @property
+    def name(self) -> str:
+        """What embeddings say they are from."""
+        return self.predictor.name
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, runtime={self.runtime.name!r}, device={self.runtime.device!r})"
@@ -133,8 +139,7 @@ class Model:
                 frame; also in the embedding's ``remarks``.
         """
         rgb, remarks = _read(image, None, max_pixels)
-        arrays = self.runtime.encode(preprocess(rgb, self.runtime.image_size, self.runtime.padded_to))
-        return self._embedding(arrays, rgb, remarks)
+        return self.predictor.embed(rgb, remarks)
 
     def embed_batch(
         self, images: Iterable[ArrayLike], *, memory: int | None = None, max_pixels: int = MAX_PIXELS
@@ -172,11 +177,8 @@ class Model:
         read = []
         for name, image in named_images(images):
             read.append(_read(image, name, max_pixels))
-        encoded = encode_images(self.runtime, [rgb for rgb, _ in read], at_once)
-        return tuple(
-            self._embedding(arrays, rgb, remarks)
-            for arrays, (rgb, remarks) in zip(encoded, read, strict=True)
-        )
+        rgbs, remarks = [rgb for rgb, _ in read], [told for _, told in read]
+        return tuple(self.predictor.embed_all(rgbs, remarks, at_once))
 
     @overload
     def segment(
@@ -196,7 +198,6 @@ class Model:
         *,
         multimask: bool | None = None,
         memory: int | None = None,
-        prefixes: Sequence[str] | None = None,
     ) -> tuple[Segmentation, ...]: ...
 
     def segment(
@@ -206,7 +207,6 @@ class Model:
         *,
         multimask: bool | None = None,
         memory: int | None = None,
-        prefixes: Sequence[str] | None = None,
     ) -> Segmentation | tuple[Segmentation, ...]:
         """Segment one object, or several at once with the same result as one by one.
 
@@ -217,8 +217,6 @@ class Model:
                 mean a part or the whole, and one for everything else.
             memory: bytes that the call may add at its peak, beside its results and the model;
                 by default 2 GB, or what one prompt takes.
-            prefixes: what messages put before the names of each prompt's parts, by default
-                ``prompts[0].`` and so on.
 
         Returns:
             One segmentation for one prompt, a tuple for several, in their order.
@@ -235,11 +233,10 @@ class Model:
         given = [prompts] if isinstance(prompts, Prompt) else as_prompts(prompts, "prompts")
         if not given:
             raise PromptError("prompts: is empty; give at least one Prompt")
-        if prefixes is None:
-            prefixes = [f"prompts[{i}]." for i in range(len(given))] if len(given) > 1 else [""]
-        valid = self._validate(embedding, given, prefixes, memory)
-        _warn(valid)
-        results = decode_prompts(self.runtime, embedding, valid, multimask, memory)
+        prefixes = [f"prompts[{i}]." for i in range(len(given))] if len(given) > 1 else [""]
+        valid = self.predictor.validate(embedding, given, [names_with(one) for one in prefixes], memory)
+        warn_of_remarks(valid)
+        results = self.predictor.segment(embedding, valid, multimask=multimask, memory=memory)
         return results[0] if isinstance(prompts, Prompt) else results
 
     def segment_batch(
@@ -283,11 +280,11 @@ class Model:
         valid = []
         for i, (embedding, given) in enumerate(pairs):
             self._check(embedding, f"embeddings[{i}]", multimask)
-            prefixes = [f"prompts[{i}][{j}]." for j in range(len(given))]
-            valid.append(self._validate(embedding, given, prefixes, memory))
-        _warn([prompt for some in valid for prompt in some])
+            names = [names_with(f"prompts[{i}][{j}].") for j in range(len(given))]
+            valid.append(self.predictor.validate(embedding, given, names, memory))
+        warn_of_remarks([prompt for some in valid for prompt in some])
         return tuple(
-            decode_prompts(self.runtime, embedding, some, multimask, memory)
+            self.predictor.segment(embedding, some, multimask=multimask, memory=memory)
             for (embedding, _), some in zip(pairs, valid, strict=True)
         )
 
@@ -296,20 +293,62 @@ class Model:
         image: ArrayLike,
         options: EverythingOptions | None = None,
         *,
-        detector: Detector = None,
+        detector: str | Path | Detector | Model | None = None,
         max_pixels: int = MAX_PIXELS,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Progress = no_progress,
     ) -> Everything:
-        """Segment everything in an image; see :func:`mobilesam.segment.everything.search.segment_everything`."""
-        from mobilesam.segment.everything.options import EverythingOptions
-        from mobilesam.segment.everything.search import segment_everything
+        """Segment everything in an image.
 
+        Args:
+            image: as :meth:`embed` takes it.
+            options: how the image is searched.
+            detector: what finds boxes: the name of a model with a head for objects, or the model itself;
+                ``detector_nano``; a detector's file; a :class:`mobilesam.Detector` of your own; by default
+                this model's own head, or ``pocket``'s.
+            max_pixels: greatest height times width.
+            progress: called with how many prompts are done, and of how many.
+
+        Returns:
+            The masks, best first; of a grid, the best of each crop first.
+
+        Raises:
+            ImageError: if the image cannot be read.
+            LimitError: if it is too large.
+            ConfigError: for a detector that is none.
+            WeightsError: if a detector's file is missing or damaged.
+        """
+        rgb, _ = _read(image, None, max_pixels)
         return segment_everything(
-            self,
-            image,
+            self.predictor,
+            rgb,
             options or EverythingOptions(),
-            detector=detector,
-            max_pixels=max_pixels,
+            detector=self._detector(detector, options),
+            progress=progress,
+        )
+
+    def stream_everything(
+        self,
+        image: ArrayLike,
+        options: EverythingOptions | None = None,
+        *,
+        detector: str | Path | Detector | Model | None = None,
+        max_pixels: int = MAX_PIXELS,
+        progress: Progress = no_progress,
+    ) -> Iterator[FoundMask]:
+        """Yield the masks of :meth:`everything` as they are found; of a grid, when it is done.
+
+        Example:
+            >>> import numpy as np, mobilesam
+            >>> model, image = mobilesam.load("pocket"), np.zeros((60, 80, 3), np.uint8)
+            >>> len(list(model.stream_everything(image))) == len(model.everything(image))
+            True
+        """
+        rgb, _ = _read(image, None, max_pixels)
+        return stream_everything(
+            self.predictor,
+            rgb,
+            options or EverythingOptions(),
+            detector=self._detector(detector, options),
             progress=progress,
         )
 
@@ -318,7 +357,7 @@ class Model:
         embedding: Embedding,
         texts: str | Sequence[str],
         *,
-        text_model: str | Path | TextDetector | None = None,
+        text_model: str | Path | Detector | None = None,
         options: TextOptions | None = None,
         memory: int | None = None,
     ) -> TextMatches:
@@ -328,8 +367,8 @@ class Model:
             embedding: from :meth:`embed` of this model.
             texts: one phrase or several, such as ``["a dog", "leash"]``; taken literally.
             text_model: what finds boxes: from :func:`mobilesam.load_text_model`, which is worth
-                keeping; a folder for it; or an object of your own with ``find(image, texts)``, see
-                :class:`mobilesam.TextDetector`. Where None, the text model in the folder of the weights.
+                keeping; a folder for it; or an object of your own with ``find(embedding, texts)``, see
+                :class:`mobilesam.Detector`. Where None, the text model in the folder of the weights.
             options: which boxes are believed.
             memory: as :meth:`segment` takes it.
 
@@ -352,25 +391,33 @@ class Model:
         Example:
             >>> import numpy as np, mobilesam
             >>> class Whole:
-            ...     def find(self, image, texts):
-            ...         height, width = image.shape[:2]
-            ...         return np.array([[0, 0, width, height]]), np.array([0.9]), np.array([1])
+            ...     def find(self, embedding, texts):
+            ...         height, width = embedding.original_size
+            ...         return mobilesam.Boxes(np.array([[0, 0, width, height]]), np.array([0.9]), np.array([1]))
             >>> model = mobilesam.load("pocket")
             >>> embedding = model.embed(np.zeros((60, 80, 3), np.uint8))
             >>> found = model.segment_text(embedding, ["a dog", "a wall"], text_model=Whole())
             >>> [(result.label, result.text_score, result.mask.shape) for result in found]
             [('a wall', 0.9, (60, 80))]
         """
-        from mobilesam.segment.text import TextOptions, segment_text
-
         self._check(embedding, "embedding", None)
-        return segment_text(
-            self, embedding, texts, text_model=text_model, options=options or TextOptions(), memory=memory
+        checked = check_texts(texts)
+        found = segment_text(
+            self.predictor, embedding, checked, text_model_for(text_model), options or TextOptions(), memory
         )
+        for remark in found.remarks:
+            warnings.warn(remark, PromptWarning, stacklevel=2)
+        return found
 
-    def _embedding(self, arrays: NamedArrays, rgb: Image, remarks: Sequence[str]) -> Embedding:
-        frame = Frame.fit(rgb.shape[:2], self.runtime.prompt_size)
-        return Embedding(arrays, self.name, frame, rgb, tuple(remarks))
+    def _detector(
+        self, detector: str | Path | Detector | Model | None, options: EverythingOptions | None
+    ) -> Detector | None:
+        """Return what finds boxes; nothing where a grid is asked."""
+        if options is not None and options.sampler == "grid":
+            return None
+        if isinstance(detector, Model):
+            return HeadDetector(detector.runtime, detector.name)
+        return detector_for(self.runtime, self.name, detector)
 
     def _check(self, embedding: Embedding, name: str, multimask: bool | None) -> None:
         if not isinstance(embedding, Embedding):
@@ -381,21 +428,6 @@ class Model:
             )
         if multimask is not None and not isinstance(multimask, bool):
             raise PromptError(f"multimask: is {multimask!r}; must be True, False or None", code="U")
-
-    def _validate(
-        self, embedding: Embedding, prompts: Sequence[Prompt], prefixes: Sequence[str], memory: int | None
-    ) -> list[ValidPrompt]:
-        valid = [
-            validate_prompt(
-                prompt,
-                embedding.frame,
-                grid=max(embedding.image_embedding.shape[-2:]),
-                names=names_with(prefix),
-            )
-            for prompt, prefix in zip(prompts, prefixes, strict=True)
-        ]
-        prompts_at_once(self.runtime, max((prompt.slots for prompt in valid), default=0), memory)
-        return valid
 
 
 def _read(image: ArrayLike, name: str | None, max_pixels: int) -> tuple[Image, list[str]]:
@@ -408,6 +440,7 @@ def _read(image: ArrayLike, name: str | None, max_pixels: int) -> tuple[Image, l
     return rgb, remarks
 
 
-def _warn(prompts: Iterable[ValidPrompt]) -> None:
+def warn_of_remarks(prompts: Iterable[ValidPrompt]) -> None:
+    """Warn the caller's caller of what is valid but may not be meant."""
     for remark in (remark for prompt in prompts for remark in prompt.remarks):
         warnings.warn(remark, PromptWarning, stacklevel=3)

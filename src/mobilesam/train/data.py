@@ -26,9 +26,9 @@ from mobilesam.core.rle import rle_to_mask
 from mobilesam.core.types import DecoderInputs
 from mobilesam.core.views import LARGEST, WHOLE
 from mobilesam.formats.coco import Instance, Photograph, read_instances, read_photograph
-from mobilesam.networks.build import encoder_stride, views_at
 from mobilesam.train.prompts import draw_coarse_mask, draw_prompt
 from mobilesam.train.recipe import Recipe, Stage
+from mobilesam.weights.graph_index import network_specs
 
 MOST_BOXES = 64  # of a sample
 DRAWS = 1000  # of crops, before a sample with an object is given up
@@ -114,14 +114,15 @@ class Samples(Dataset):
         self.recipe = recipe
         self.stage = stage
         self.first_step = first_step
-        self.views = views_at(recipe.network, stage.image_size)
+        spec = network_specs()[recipe.network]
+        self.views = spec.views if stage.image_size == spec.image_size else None
         self._pixels: dict[Path, np.ndarray] = {}
         self._kept = 0
 
     @property
     def low_res(self) -> int:
         """Side of the masks of a whole input."""
-        return self.stage.image_size // encoder_stride(self.recipe.network) * LOW_RES_PER_GRID
+        return self.stage.image_size // network_specs()[self.recipe.network].stride * LOW_RES_PER_GRID
 
     def __len__(self) -> int:
         return self.stage.steps

@@ -11,7 +11,7 @@ from mobilesam.core.errors import ConfigError, LimitError
 from mobilesam.core.schema import Array, Flag, OneOf, Real, Record, Text, Whole, check, shape_of
 from mobilesam.core.text import printable, shortened
 from mobilesam.formats.image_bytes import shown
-from mobilesam.networks.configs import DETECTORS, NETWORKS
+from mobilesam.weights.graph_index import network_specs
 
 MAX_RECIPE_BYTES = 128 * 2**10
 MAX_LINE = 1000  # characters; Python's reader takes the square of a dotted key's length
@@ -104,7 +104,7 @@ class Recipe:
     """Everything that decides the weights of a run, besides the data's bytes.
 
     Attributes:
-        network: name in ``networks.configs.NETWORKS`` or, for ``train boxes``, ``DETECTORS``.
+        network: name in ``networks.build.NETWORKS`` or, for ``train boxes``, ``DETECTORS``.
         sets: what is trained on.
         stages: image sizes and lengths, in order.
         seed: of everything random.
@@ -121,7 +121,7 @@ class Recipe:
         clip_norm: largest norm of the gradient.
     """
 
-    network: Annotated[str, OneOf((*NETWORKS, *DETECTORS))]
+    network: Annotated[str, OneOf(tuple(network_specs()))]
     sets: tuple[SourceSet, ...]
     stages: tuple[Stage, ...]
     seed: Annotated[int, Whole(0, 2**32 - 1)] = 0
@@ -177,11 +177,11 @@ def _check_stage(stage: Stage, network: str, place: str) -> None:
     """Refuse what no single field of a stage tells."""
     if not (stage.masks or stage.scores or stage.boxes):
         raise ConfigError(f"{place}: trains nothing; give it masks, scores or boxes")
-    config = NETWORKS.get(network)
-    if config is not None and config.encoder == "vit" and stage.image_size != config.image_size:
+    spec = network_specs()[network]
+    if spec.fixed_size and stage.image_size != spec.image_size:
         raise ConfigError(
             f"{place}.image_size: is {stage.image_size}; {network} has a place for each cell, "
-            f"so it must be {config.image_size}"
+            f"so it must be {spec.image_size}"
         )
     if stage.image_size % CELL:
         lower = stage.image_size // CELL * CELL

@@ -18,7 +18,7 @@ class WeightsEntry:
 
     Attributes:
         name: what ``load`` calls it.
-        network: name in ``networks.configs.NETWORKS``; empty for what is no whole model.
+        network: name in ``networks.build.NETWORKS``; empty for what is no whole model.
         file: its file name.
         licence: terms of the weights.
         about: one sentence.
@@ -28,7 +28,7 @@ class WeightsEntry:
         size: bytes of the file.
         rounded: whether only a rounded size was published; the sum decides alone then.
         thresholds: for the masks of everything in an image.
-        detector: name in ``networks.configs.DETECTORS`` of what finds objects for models; empty for others.
+        detector: name in ``networks.build.DETECTORS`` of what finds objects for models; empty for others.
     """
 
     name: str

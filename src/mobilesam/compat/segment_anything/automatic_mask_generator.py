@@ -9,19 +9,18 @@ import numpy as np
 
 from mobilesam.compat.errors import ConfigAssertionError
 from mobilesam.compat.segment_anything.predictor import SamPredictor, network_to_model
+from mobilesam.compat.segment_anything.tensors import array_like
 from mobilesam.compat.segment_anything.utils.amg import MaskData
-from mobilesam.compat.tensors import array_like
 from mobilesam.core.arrays import Image
 from mobilesam.core.boxes import inclusive, mask_to_box, non_maximum_suppression, xyxy_to_xywh
 from mobilesam.core.regions import remove_small_regions
 from mobilesam.core.rle import dict_to_rle, rle_to_mask
 from mobilesam.core.types import FoundMask
 from mobilesam.segment.everything.options import EverythingOptions
-from mobilesam.segment.everything.search import segment_everything
 from mobilesam.segment.model import Model
 
 if TYPE_CHECKING:
-    from mobilesam.networks.sam import Sam
+    from mobilesam.compat.segment_anything.sam import Sam
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
 
@@ -113,7 +112,7 @@ class SamAutomaticMaskGenerator:
 
     @property
     def options(self) -> EverythingOptions:
-        """What the attributes mean to :func:`mobilesam.segment.everything.search.segment_everything`."""
+        """What the attributes mean to :meth:`mobilesam.Model.everything`."""
         grid = self.sampler == "grid"
         return EverythingOptions(
             sampler=self.sampler,
@@ -137,7 +136,7 @@ class SamAutomaticMaskGenerator:
         and height of the far pixels' distance, as segment_anything counts them),
         ``predicted_iou``, ``point_coords``, ``stability_score`` and ``crop_box``.
         """
-        return [self._record(mask) for mask in segment_everything(self._model, image, self.options)]
+        return [self._record(mask) for mask in self._model.everything(image, self.options)]
 
     @staticmethod
     def postprocess_small_regions(mask_data: MaskData, min_area: int, nms_thresh: float) -> MaskData:

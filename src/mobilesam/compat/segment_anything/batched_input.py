@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mobilesam.compat.segment_anything.batch_prompts import validate_batch
 from mobilesam.core.arrays import Size
 from mobilesam.core.errors import ConfigError, ImageError
-from mobilesam.core.prompts import FieldNames, validate_batch
+from mobilesam.core.prompts import FieldNames
 from mobilesam.core.types import DecoderInputs
 
 PROMPT_KEYS = ("point_coords", "point_labels", "boxes", "mask_inputs")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mobilesam.core.errors import missing_extra
 
 if TYPE_CHECKING:
-    from mobilesam.networks.sam import Sam
+    from mobilesam.compat.segment_anything.sam import Sam
 
 
 def build_sam_vit_h(checkpoint: str | Path | None = None) -> Sam:

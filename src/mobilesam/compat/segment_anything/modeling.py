@@ -14,7 +14,7 @@ def __getattr__(name: str) -> Any:
     if name != "Sam":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        from mobilesam.networks.sam import Sam
+        from mobilesam.compat.segment_anything.sam import Sam
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

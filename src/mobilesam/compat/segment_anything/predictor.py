@@ -13,6 +13,7 @@ from mobilesam.compat.errors import (
     NoImageError,
     PromptAssertionError,
 )
+from mobilesam.compat.segment_anything.batch_prompts import mask_tokens_of, validate_batch
 from mobilesam.compat.segment_anything.utils.transforms import ResizeLongestSide
 from mobilesam.core.arrays import ArrayLike, Image, Logits, Masks, Size, to_numpy
 from mobilesam.core.errors import ConfigError, ImageError, PromptError, PromptWarning, missing_extra
@@ -21,9 +22,7 @@ from mobilesam.core.postprocess import MASK_THRESHOLD, enlarge_logits, enlarge_m
 from mobilesam.core.preprocess import preprocess
 from mobilesam.core.prompts import (
     FieldNames,
-    mask_tokens_of,
     prompts_to_decoder_inputs,
-    validate_batch,
     validate_prompt,
 )
 from mobilesam.core.types import Prompt
@@ -33,7 +32,7 @@ from mobilesam.segment.model import Model
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mobilesam.networks.sam import Sam
+    from mobilesam.compat.segment_anything.sam import Sam
 
 NAMES = FieldNames("prompt", "point_coords", "point_labels", "box", "mask_input")
 BATCH_NAMES = FieldNames("prompt", "point_coords", "point_labels", "boxes", "mask_input")
@@ -70,7 +69,7 @@ class SamPredictor:
             from mobilesam.compat.segment_anything.torch_part import model_to_tensor_runtime
 
             self._runtime = model_to_tensor_runtime(model)
-        self.transform = ResizeLongestSide(self._runtime.prompt_size)
+        self.transform = ResizeLongestSide(self._runtime.spec.prompt_size)
         self.reset_image()
 
     def reset_image(self) -> None:
@@ -147,10 +146,8 @@ class SamPredictor:
                 f"image: has shape {image.shape} and type {image.dtype}; must be (H, W, 3) uint8", code="U"
             )
         rgb = read_image(image if image_format == "RGB" else image[..., ::-1])
-        self._arrays = self._runtime.encode(
-            preprocess(rgb, self._runtime.image_size, self._runtime.padded_to)
-        )
-        frame = Frame.fit(rgb.shape[:2], self._runtime.prompt_size)
+        self._arrays = self._runtime.encode(preprocess(rgb, self._runtime.spec))
+        frame = Frame.fit(rgb.shape[:2], self._runtime.spec.prompt_size)
         self.original_size, self.input_size = frame.original_size, frame.input_size
         self.is_image_set = True
 
@@ -170,10 +167,10 @@ class SamPredictor:
         torch_part = _torch_part("set_torch_image")
         torch_part.check_size(original_image_size, "original_image_size")
         runtime = self._runtime
-        pixels = torch_part.resized_to_pixels(transformed_image, runtime.image_size, runtime.padded_to)
+        pixels = torch_part.resized_to_pixels(transformed_image, runtime.spec)
         self._arrays = runtime.encode(pixels if runtime.name == "torch" else to_numpy(pixels))
         height, width = transformed_image.shape[-2:]
-        scale = runtime.prompt_size // runtime.image_size
+        scale = runtime.spec.prompt_size // runtime.spec.image_size
         self.original_size = (original_image_size[0], original_image_size[1])
         self.input_size = (height * scale, width * scale)
         self.is_image_set = True
@@ -283,7 +280,9 @@ class SamPredictor:
         if not self.is_image_set or not self._arrays or not self.original_size or not self.input_size:
             raise NoImageError("image: none is set; call set_image(...) first")
         return self._arrays, Frame(
-            tuple(self.original_size), tuple(self.input_size), self._runtime.prompt_size
+            (self.original_size[0], self.original_size[1]),
+            (self.input_size[0], self.input_size[1]),
+            self._runtime.spec.prompt_size,
         )
 
     @property

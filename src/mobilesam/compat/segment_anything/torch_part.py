@@ -13,14 +13,15 @@ from torch import Tensor
 
 from mobilesam.compat.errors import ImageAssertionError
 from mobilesam.compat.segment_anything.batched_input import check_size as check_size
+from mobilesam.compat.segment_anything.sam import Sam, enlarge, normalise
 from mobilesam.core.arrays import NamedArrays, Pixels
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.frame import Frame
 from mobilesam.core.preprocess import PIXEL_MEAN, PIXEL_STD, padded_size
+from mobilesam.core.spec import NetworkSpec
 from mobilesam.core.types import DecoderInputs
 from mobilesam.networks.build import build_network
 from mobilesam.networks.checkpoints import load_tensors
-from mobilesam.networks.sam import Sam, enlarge, normalise
 from mobilesam.runtimes.base import Runtime
 from mobilesam.runtimes.torch import TorchRuntime
 from mobilesam.segment.batches import prompts_at_once
@@ -34,7 +35,7 @@ def build_sam(name: str, checkpoint: str | Path | None) -> Sam:
     Warns:
         UserWarning: where none is given, because the masks then mean nothing.
     """
-    network = build_network(name)
+    network = build_network(name, Sam)
     if checkpoint is None:
         warnings.warn(f"{name}: no checkpoint given, the weights are random", UserWarning, stacklevel=4)
         return network
@@ -57,9 +58,7 @@ class TensorRuntime:
 
     def __init__(self, runtime: TorchRuntime) -> None:
         self.runtime = runtime
-        self.image_size = runtime.image_size
-        self.padded_to = runtime.padded_to
-        self.prompt_size = runtime.prompt_size
+        self.spec = runtime.spec
 
     @property
     def device(self) -> torch.device:
@@ -96,13 +95,13 @@ def model_to_tensor_runtime(model: Model) -> TensorRuntime:
     return TensorRuntime(model.runtime)
 
 
-def resized_to_pixels(image: Tensor, image_size: int, padded_to: int = 0) -> Tensor:
+def resized_to_pixels(image: Tensor, spec: NetworkSpec) -> Tensor:
     """Normalise and pad a resized image (1, 3, h, w), as :func:`mobilesam.core.preprocess.preprocess` does.
 
     Raises:
         ImageAssertionError: for another shape, or values that are not finite.
     """
-    wanted = f"a tensor (1, 3, h, w) whose longer side is {image_size}"
+    wanted = f"a tensor (1, 3, h, w) whose longer side is {spec.image_size}"
     if not isinstance(image, Tensor):
         raise ImageAssertionError(
             f"transformed_image: is a {type(image).__name__}; must be {wanted}", code="U"
@@ -110,7 +109,7 @@ def resized_to_pixels(image: Tensor, image_size: int, padded_to: int = 0) -> Ten
     if (
         image.ndim != 4
         or image.shape[:2] != (1, 3)
-        or max(image.shape[2:]) != image_size
+        or max(image.shape[2:]) != spec.image_size
         or not image.numel()
     ):
         raise ImageAssertionError(
@@ -121,7 +120,7 @@ def resized_to_pixels(image: Tensor, image_size: int, padded_to: int = 0) -> Ten
     mean, std = (
         torch.tensor(values, device=image.device)[:, None, None] for values in (PIXEL_MEAN, PIXEL_STD)
     )
-    return normalise(image, mean, std, padded_size(image.shape[-2:], image_size, padded_to))
+    return normalise(image, mean, std, padded_size(image.shape[-2:], spec.image_size, spec.padded_to))
 
 
 @dataclass(frozen=True)

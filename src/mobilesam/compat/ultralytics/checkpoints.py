@@ -9,6 +9,7 @@ from pathlib import Path
 from mobilesam.core.errors import ConfigError, WeightsError
 from mobilesam.core.text import printable
 from mobilesam.weights import ALIASES, ENTRIES, WeightsEntry, entry_of, read_tensors
+from mobilesam.weights.graph_index import graph_index, has_graphs
 from mobilesam.weights.recognition import WORDS, recognise_network
 
 # ultralytics' names for published weights, without their ending, for ours.
@@ -62,8 +63,6 @@ def _whole_models() -> set[str]:
 
 def _entry_of_file(path: Path) -> WeightsEntry:
     """Return an entry whose network has a file's tensors."""
-    from mobilesam.runtimes.onnx import has_graphs
-
     shapes = {name: tensor.shape for name, tensor in read_tensors(path).items()}
     family = recognise_network(shapes)
     related = [
@@ -80,8 +79,4 @@ def _entry_of_file(path: Path) -> WeightsEntry:
 
 def _fits(shapes: Mapping[str, Sequence[int]], network: str) -> bool:
     """Whether tensors of these shapes are all that a network has."""
-    from mobilesam.runtimes.onnx import graph_index
-
-    index = graph_index(network)
-    wanted = index.parameters | index.buffers
-    return {name: tuple(shape) for name, shape in shapes.items()} == wanted
+    return {name: tuple(shape) for name, shape in shapes.items()} == graph_index(network).tensors

@@ -27,9 +27,10 @@ from mobilesam.compat.ultralytics.sources import Picture, open_source
 from mobilesam.compat.ultralytics.summary import summarise_network
 from mobilesam.core.arrays import ArrayLike
 from mobilesam.core.errors import ConfigError, missing_extra
+from mobilesam.core.prompts import names_with
 from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
-from mobilesam.segment.model import Model, load
+from mobilesam.segment.model import Model, load, warn_of_remarks
 from mobilesam.segment.results import Segmentation
 from mobilesam.weights import read_weights
 
@@ -146,7 +147,7 @@ class SAM:
             refuse_search_options(options)
         if chosen.device is not None:
             self.to(chosen.device)
-        check_image_size(chosen.imgsz, self.model.runtime.image_size)
+        check_image_size(chosen.imgsz, self.model.runtime.spec.image_size)
         pictures = open_source(source, vid_stride=chosen.vid_stride)
         results = self._each(pictures, prompts, chosen)
         return results if stream else list(results)
@@ -348,9 +349,10 @@ def segment_prompts(
         return []
     name = naming(list(prompts))
     embedding = model.embed(rgb)
-    found = model.segment(
-        embedding, prompts, multimask=multimask, prefixes=[name(i) for i in range(len(prompts))]
-    )
+    names = [names_with(name(i)) for i in range(len(prompts))]
+    valid = model.predictor.validate(embedding, prompts, names)
+    warn_of_remarks(valid)
+    found = model.predictor.segment(embedding, valid, multimask=multimask)
     sizes = replace(embedding, arrays={}, image=rgb[:0])  # masks need no more, and live longer
     return [
         FoundObject(i, float(one.predicted_iou[k]), take_mask(replace(one, embedding=sizes), k))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from mobilesam.weights.graph_index import graph_index
+
 # Operations of one image's encoding in units of 10^9, a multiplication and an addition counted as two; as
 # torch.utils.flop_counter counts them, which a test does again.
 GFLOPS = {
@@ -43,8 +45,6 @@ def summarise_network(network: str) -> NetworkSummary:
         >>> summarise_network("vit_t").parameters
         10130092
     """
-    from mobilesam.runtimes.onnx import graph_index
-
     shapes = graph_index(network).parameters
     layers = {name.rpartition(".")[0] for name in shapes}
     return NetworkSummary(len(layers), sum(map(prod, shapes.values())), GFLOPS.get(network, 0.0), shapes)

@@ -10,38 +10,43 @@ import numpy as np
 from mobilesam.core.arrays import Image, Points, Size
 from mobilesam.core.boxes import inclusive, near_crop_edge
 from mobilesam.core.grids import Crop, spread_order
+from mobilesam.core.prompts import points_to_decoder_inputs
 from mobilesam.core.types import MULTIMASK, Embedding, FoundMask
-from mobilesam.segment.batches import prompts_at_once
-from mobilesam.segment.everything.masks import SLOTS, Batch, clean, decode_good, point_inputs, suppress
+from mobilesam.segment.everything.masks import SLOTS, Batch, clean, decode_good, suppress
 from mobilesam.segment.everything.options import Clock, EverythingOptions
-from mobilesam.segment.model import Model
+from mobilesam.segment.predictor import Predictor
 
 
 def search_crop(
-    model: Model, image: Image, crop: Crop, grid: Points, options: EverythingOptions, clock: Clock
+    predictor: Predictor, image: Image, crop: Crop, grid: Points, options: EverythingOptions, clock: Clock
 ) -> Iterator[Batch]:
     """Ask for the points (N, 2) in 0..1 of a crop, batch by batch; yield what each finds."""
     if clock.spent():
         return
     x0, y0, x1, y1 = crop
-    embedding = model.embed(np.ascontiguousarray(image[y0:y1, x0:x1]))
+    embedding = predictor.embed(np.ascontiguousarray(image[y0:y1, x0:x1]))
     if clock.limited:
         grid = grid[spread_order(grid)]
     points = grid * [x1 - x0, y1 - y0]
-    at_once = prompts_at_once(model.runtime, SLOTS)
+    at_once = predictor.at_once(SLOTS)
     for start in range(0, len(points), at_once):
         if clock.spent():
             return
         batch = points[start : start + at_once]
-        yield decode_points(model, embedding, batch, options, crop, image.shape[:2])
+        yield decode_points(predictor, embedding, batch, options, crop, image.shape[:2])
 
 
 def decode_points(
-    model: Model, embedding: Embedding, points: Points, options: EverythingOptions, crop: Crop, size: Size
+    predictor: Predictor,
+    embedding: Embedding,
+    points: Points,
+    options: EverythingOptions,
+    crop: Crop,
+    size: Size,
 ) -> Batch:
     """Decode three masks for each point (N, 2) of a crop and keep the good ones that it does not cut."""
-    inputs = point_inputs(points, embedding)
-    good = decode_good(model, embedding, inputs, MULTIMASK, options, crop, size)
+    inputs = points_to_decoder_inputs(points, embedding.frame)
+    good = decode_good(predictor, embedding, inputs, MULTIMASK, options, crop, size)
     places = points + crop[:2]
     masks = [
         replace(mask, point=(float(places[number, 0]), float(places[number, 1]))) for number, mask, _ in good

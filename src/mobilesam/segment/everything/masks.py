@@ -13,16 +13,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mobilesam.core.arrays import Logits, Points, Size
+from mobilesam.core.arrays import Logits, Size
 from mobilesam.core.boxes import inclusive, mask_to_box, non_maximum_suppression
 from mobilesam.core.grids import Crop
 from mobilesam.core.postprocess import MASK_THRESHOLD, enlarge_window, stability_scores, visible_part
-from mobilesam.core.prompts import FOREGROUND, PAD
 from mobilesam.core.regions import remove_small_regions
 from mobilesam.core.rle import rle_to_mask, window_to_rle
 from mobilesam.core.types import DecoderInputs, Embedding, FoundMask
 from mobilesam.segment.everything.options import EverythingOptions
-from mobilesam.segment.model import Model
+from mobilesam.segment.predictor import Predictor
 
 SLOTS = 2  # of a prompt: a point and its pad, or the corners of a box
 STABILITY_MARGIN = 0.01  # by how much low-resolution stability may be wrong
@@ -41,16 +40,8 @@ class Batch:
     prompts: int
 
 
-def point_inputs(points: Points, embedding: Embedding) -> DecoderInputs:
-    """Return the prompts of single points (N, 2), each with a pad, as SAM has it without a box."""
-    coords = np.zeros((len(points), SLOTS, 2), np.float32)
-    coords[:, 0] = embedding.frame.to_input(points)
-    labels = np.tile(np.array([FOREGROUND, PAD], np.float32), (len(points), 1))
-    return DecoderInputs(coords, labels)
-
-
 def decode_good(
-    model: Model,
+    predictor: Predictor,
     embedding: Embedding,
     inputs: DecoderInputs,
     mask_tokens: Sequence[int],
@@ -61,7 +52,7 @@ def decode_good(
     """Decode prompts and keep the good masks, each with the number of its prompt and its logits.
 
     Args:
-        model: what decodes.
+        predictor: what decodes.
         embedding: of the image, or of a crop of it.
         inputs: the prompts.
         mask_tokens: which masks of each.
@@ -71,7 +62,7 @@ def decode_good(
     """
     size = size or embedding.original_size
     crop = crop or (0, 0, size[1], size[0])
-    low_res, ious = model.runtime.decode(embedding.arrays, inputs, mask_tokens)
+    low_res, ious = predictor.decode(embedding, inputs, mask_tokens)
     assert options.pred_iou_thresh is not None and options.stability_score_thresh is not None  # settled
     rows, tokens = np.nonzero((ious > options.pred_iou_thresh) | (options.pred_iou_thresh == 0))
     low_res = low_res[rows, tokens]

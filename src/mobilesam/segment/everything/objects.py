@@ -18,13 +18,12 @@ import numpy as np
 from mobilesam.core.arrays import Logits, Mask, Points
 from mobilesam.core.grids import build_point_grid, spread_order
 from mobilesam.core.postprocess import MASK_THRESHOLD, visible_part
-from mobilesam.core.prompts import BOX_CORNERS
-from mobilesam.core.types import MULTIMASK, SINGLE_MASK, DecoderInputs, Embedding
-from mobilesam.detectors.base import Proposals, Proposer, select_proposals
-from mobilesam.segment.batches import prompts_at_once
-from mobilesam.segment.everything.masks import SLOTS, Batch, decode_good, point_inputs
+from mobilesam.core.prompts import boxes_to_decoder_inputs, points_to_decoder_inputs
+from mobilesam.core.types import MULTIMASK, SINGLE_MASK, Embedding
+from mobilesam.detectors.base import Boxes, Detector, check_boxes, select_boxes
+from mobilesam.segment.everything.masks import SLOTS, Batch, decode_good
 from mobilesam.segment.everything.options import Clock, EverythingOptions
-from mobilesam.segment.model import Model
+from mobilesam.segment.predictor import Predictor
 
 POINT_OBJECTNESS = 0.1  # of a point: how likely boxes are that rank with it; measured for pocket, on COCO
 LARGEST = 0.1  # part of the image; what lies in a larger mask may still be something of its own
@@ -73,50 +72,46 @@ class Found:
 
 
 def search_objects(
-    model: Model,
-    proposer: Proposer,
+    predictor: Predictor,
+    detector: Detector,
     embedding: Embedding,
     options: EverythingOptions,
     found: Found,
     clock: Clock,
 ) -> Iterator[Batch]:
     """Prompt with a detector's boxes, likeliest first; yield what each batch finds."""
-    proposals = select_proposals(
-        *proposer.propose(embedding),
+    boxes = select_boxes(
+        check_boxes(detector.find(embedding), "detector"),
         embedding.original_size,
         confidence=options.confidence,
         nms_thresh=options.proposal_nms_thresh,
         most=options.max_boxes,
     )
-    at_once = prompts_at_once(model.runtime, SLOTS)
-    for start in range(0, len(proposals), at_once):
+    at_once = predictor.at_once(SLOTS)
+    for start in range(0, len(boxes), at_once):
         if clock.spent():
             return
-        part = slice(start, start + at_once)
-        yield decode_boxes(
-            model, embedding, Proposals(proposals.boxes[part], proposals.objectness[part]), options, found
-        )
+        batch = boxes.take(slice(start, start + at_once))
+        yield decode_boxes(predictor, embedding, batch, options, found)
 
 
 def decode_boxes(
-    model: Model, embedding: Embedding, proposals: Proposals, options: EverythingOptions, found: Found
+    predictor: Predictor, embedding: Embedding, boxes: Boxes, options: EverythingOptions, found: Found
 ) -> Batch:
     """Decode the single mask of each box, and keep the good ones that are new."""
-    corners = proposals.boxes.reshape(-1, 2, 2)
-    coords = embedding.frame.to_input(corners).astype(np.float32)
-    labels = np.tile(np.array(BOX_CORNERS, np.float32), (len(coords), 1))
-    good = decode_good(model, embedding, DecoderInputs(coords, labels), SINGLE_MASK, options)
+    inputs = boxes_to_decoder_inputs(boxes.xyxy, embedding.frame)
+    good = decode_good(predictor, embedding, inputs, SINGLE_MASK, options)
     masks = []
     for number, mask, low_res in good:
-        x, y = corners[number].mean(0)
-        mask = replace(mask, point=(float(x), float(y)), objectness=float(proposals.objectness[number]))
+        x, y = boxes.xyxy[number].reshape(2, 2).mean(0)
+        mask = replace(mask, point=(float(x), float(y)), objectness=float(boxes.scores[number]))
         if found.offer(visible_part(low_res, embedding.frame)):
             masks.append(mask)
-    return Batch(tuple(masks), len(coords))
+    return Batch(tuple(masks), len(boxes))
 
 
 def search_gaps(
-    model: Model,
+    predictor: Predictor,
     embedding: Embedding,
     options: EverythingOptions,
     found: Found,
@@ -124,7 +119,7 @@ def search_gaps(
     prompts: int,
 ) -> Iterator[Batch]:
     """Prompt with points where no mask lies yet, coarse to fine; yield what each batch finds."""
-    at_once = prompts_at_once(model.runtime, SLOTS)
+    at_once = predictor.at_once(SLOTS)
     for points in gap_grids(options.points_per_side or 0):
         points = points[spread_order(points)]
         while len(points) and prompts > 0 and not clock.spent():
@@ -133,7 +128,7 @@ def search_gaps(
             if not len(batch):
                 break
             prompts -= len(batch)
-            yield decode_gaps(model, embedding, batch, options, found)
+            yield decode_gaps(predictor, embedding, batch, options, found)
 
 
 def gap_grids(finest: int) -> Iterator[Points]:
@@ -145,12 +140,14 @@ def gap_grids(finest: int) -> Iterator[Points]:
 
 
 def decode_gaps(
-    model: Model, embedding: Embedding, points: Points, options: EverythingOptions, found: Found
+    predictor: Predictor, embedding: Embedding, points: Points, options: EverythingOptions, found: Found
 ) -> Batch:
     """Decode three masks for each point (N, 2) in 0..1, and keep the good ones that are new, best first."""
     height, width = embedding.original_size
     places = points * [width, height]
-    good = decode_good(model, embedding, point_inputs(places, embedding), MULTIMASK, options)
+    good = decode_good(
+        predictor, embedding, points_to_decoder_inputs(places, embedding.frame), MULTIMASK, options
+    )
     masks = []
     for number, mask, low_res in sorted(good, key=lambda entry: -entry[1].predicted_iou):
         place = (float(places[number, 0]), float(places[number, 1]))

@@ -10,84 +10,66 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
 
-from mobilesam.core.arrays import ArrayLike, Image
+from mobilesam.core.arrays import Image
 from mobilesam.core.grids import generate_crop_boxes
 from mobilesam.core.types import FoundMask
-from mobilesam.detectors.base import HeadProposer, Proposer, proposer_for
-from mobilesam.formats.image import MAX_PIXELS, read_image
+from mobilesam.detectors.base import Detector
 from mobilesam.segment.everything.grid import clean_all, search_crop, suppress_between_crops
 from mobilesam.segment.everything.masks import Batch, clean, suppress
 from mobilesam.segment.everything.objects import Found, search_gaps, search_objects
 from mobilesam.segment.everything.options import HYBRID_BOXES, Clock, EverythingOptions
-from mobilesam.segment.model import Model, load
+from mobilesam.segment.predictor import Predictor
 from mobilesam.segment.results import Everything
 
 Progress = Callable[[int, int], None]
-Detector = str | Path | Model | Proposer | None
+
+
+def no_progress(done: int, total: int) -> None:
+    """Tell nobody."""
 
 
 def segment_everything(
-    model: Model,
-    image: ArrayLike,
-    options: EverythingOptions = EverythingOptions(),  # noqa: B008 (frozen)
+    predictor: Predictor,
+    image: Image,
+    options: EverythingOptions,
     *,
-    detector: Detector = None,
-    max_pixels: int = MAX_PIXELS,
-    progress: Progress = lambda done, total: None,
+    detector: Detector | None = None,
+    progress: Progress = no_progress,
 ) -> Everything:
-    """Return the masks of everything in an image, best first; of a grid, the best of each crop first.
+    """Return the masks of everything in an image; see :meth:`mobilesam.Model.everything`.
 
     Args:
-        model: what segments.
-        image: as :meth:`mobilesam.Model.embed` takes it.
+        predictor: what segments.
+        image: (H, W, 3).
         options: how the image is searched.
-        detector: what finds boxes, see :func:`mobilesam.detectors.base.proposer_for`.
-        max_pixels: greatest height times width.
+        detector: what finds boxes; a grid needs none.
         progress: called with how many prompts are done, and of how many.
-
-    Raises:
-        ImageError: if the image cannot be read.
-        LimitError: if it is too large.
-        ConfigError: for a detector that is none.
-        WeightsError: if a detector's file is missing or damaged.
     """
-    rgb = read_image(image, max_pixels=max_pixels)
-    options = options.settled(model.thresholds)
+    found = stream_everything(predictor, image, options, detector=detector, progress=progress)
     if options.sampler == "grid":
-        return Everything(rgb, tuple(search_grid(model, rgb, options, progress)))
-    found = stream_objects(model, rgb, options, detector, progress)
-    return Everything(rgb, tuple(sorted(found, key=lambda mask: -mask.score)))
+        return Everything(image, tuple(found))
+    return Everything(image, tuple(sorted(found, key=lambda mask: -mask.score)))
 
 
 def stream_everything(
-    model: Model,
-    image: ArrayLike,
-    options: EverythingOptions = EverythingOptions(),  # noqa: B008 (frozen)
+    predictor: Predictor,
+    image: Image,
+    options: EverythingOptions,
     *,
-    detector: Detector = None,
-    max_pixels: int = MAX_PIXELS,
-    progress: Progress = lambda done, total: None,
+    detector: Detector | None = None,
+    progress: Progress = no_progress,
 ) -> Iterator[FoundMask]:
-    """Yield the masks of :func:`segment_everything` as they are found; of a grid, when it is done.
-
-    Example:
-        >>> import numpy as np, mobilesam
-        >>> model, image = mobilesam.load("pocket"), np.zeros((60, 80, 3), np.uint8)
-        >>> len(list(stream_everything(model, image))) == len(model.everything(image))
-        True
-    """
-    rgb = read_image(image, max_pixels=max_pixels)
-    options = options.settled(model.thresholds)
+    """Yield the masks of :func:`segment_everything` as they are found; of a grid, when it is done."""
+    options = options.settled(predictor.thresholds)
     if options.sampler == "grid":
-        return iter(search_grid(model, rgb, options, progress))
-    return stream_objects(model, rgb, options, detector, progress)
+        return iter(search_grid(predictor, image, options, progress))
+    assert detector is not None  # the face has chosen one
+    return stream_objects(predictor, image, options, detector, progress)
 
 
 def search_grid(
-    model: Model, image: Image, options: EverythingOptions, progress: Progress
+    predictor: Predictor, image: Image, options: EverythingOptions, progress: Progress
 ) -> list[FoundMask]:
     """Search an image and its crops by grids of points."""
     grids = options.grids()
@@ -98,7 +80,7 @@ def search_grid(
     done = 0
     for crop, layer in crops:
         inside: list[FoundMask] = []
-        for batch in search_crop(model, image, crop, grids[layer], options, clock):
+        for batch in search_crop(predictor, image, crop, grids[layer], options, clock):
             inside += batch.masks
             done += batch.prompts
             progress(done, total)
@@ -112,7 +94,7 @@ def search_grid(
 
 
 def stream_objects(
-    model: Model, image: Image, options: EverythingOptions, detector: Detector, progress: Progress
+    predictor: Predictor, image: Image, options: EverythingOptions, detector: Detector, progress: Progress
 ) -> Iterator[FoundMask]:
     """Search an image by a detector's boxes and, for the hybrid, by points where no mask lies yet."""
     hybrid = options.sampler == "hybrid"
@@ -120,9 +102,8 @@ def stream_objects(
         boxes = max(1, int(options.max_prompts * HYBRID_BOXES))
         options = replace(options, max_boxes=min(options.max_boxes, boxes))
     total = options.max_prompts if hybrid else options.max_boxes
-    proposer = default_proposer(model) if detector is None else proposer_for(model, detector)
     clock = Clock(options.seconds)
-    embedding = model.embed(image)
+    embedding = predictor.embed(image)
     found = Found(options.mask_nms_thresh)
     done = 0
 
@@ -134,18 +115,8 @@ def stream_objects(
             for mask in batch.masks:
                 yield clean(mask, options.min_mask_region_area)[0] if options.min_mask_region_area else mask
 
-    yield from take(search_objects(model, proposer, embedding, options, found, clock))
+    yield from take(search_objects(predictor, detector, embedding, options, found, clock))
     if hybrid:
-        yield from take(search_gaps(model, embedding, options, found, clock, total - done))
+        yield from take(search_gaps(predictor, embedding, options, found, clock, total - done))
     if not clock.spent():
         progress(done, done)  # no more to ask: the total was the most there could be
-
-
-def default_proposer(model: Model) -> Proposer:
-    """Return the head for objects of a model, or ``pocket``'s, which is then loaded once."""
-    return HeadProposer(model) if model.runtime.proposes else _pockets_head()
-
-
-@cache
-def _pockets_head() -> Proposer:
-    return HeadProposer(load())

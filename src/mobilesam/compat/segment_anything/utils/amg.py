@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mobilesam.compat.errors import ConfigAssertionError
-from mobilesam.compat.tensors import array_like, shift_like
+from mobilesam.compat.segment_anything.tensors import array_like, shift_like
 from mobilesam.core.arrays import ArrayLike, Mask, Points, Size, is_tensor, to_numpy
 from mobilesam.core.boxes import inclusive, mask_to_box, near_crop_edge, xyxy_to_xywh
 from mobilesam.core.grids import build_layer_grids

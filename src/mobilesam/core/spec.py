@@ -1,0 +1,83 @@
+"""What a network is, as far as those need to know who run, export or list it. ``graphs/NAME.json`` holds it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mobilesam.core.views import Views
+
+MB = 1_000_000
+
+
+@dataclass(frozen=True)
+class WorkingSet:
+    """Bytes that steps add at their peak: those of the hungrier runtime in float32, rounded up.
+
+    ``bench/memory.py`` measures them.
+
+    Attributes:
+        image: what the encoder takes for each image.
+        prompt: what the decoder takes for each prompt.
+        slot: and for each point, pad and box corner of it.
+    """
+
+    image: int
+    prompt: int = 40 * MB  # SAM's decoder
+    slot: int = 300_000
+
+    def of_prompt(self, slots: int) -> int:
+        """Bytes for one prompt of so many slots."""
+        return self.prompt + self.slot * slots
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """One network.
+
+    Attributes:
+        name: what the code calls it.
+        called: what messages call it.
+        image_size: side of the square input, in pixels.
+        prompt_size: side of the square whose pixels prompts are given in; EfficientViT-SAM looks at 512 pixels
+            and is asked in 1024. The input's where 0.
+        padded_to: an input's shorter side is padded to a multiple of this; to the longer one where 0.
+        view_size: side of what the decoder reads at once, in pixels of the input (see
+            :mod:`mobilesam.core.views`); everything where 0.
+        decoder: name of its decoder, whose graphs all networks with it share; empty for a detector of objects,
+            which takes no prompts.
+        proposes: whether it finds boxes of objects.
+        stride: pixels of the input's side to one cell of the image embedding.
+        fixed_size: whether the network takes inputs of its own size alone.
+        working_set: bytes that its steps take; None for a detector.
+    """
+
+    name: str
+    called: str
+    image_size: int
+    prompt_size: int = 0
+    padded_to: int = 0
+    view_size: int = 0
+    decoder: str = "sam"
+    proposes: bool = False
+    stride: int = 16
+    fixed_size: bool = False
+    working_set: WorkingSet | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prompt_size", self.prompt_size or self.image_size)
+
+    @property
+    def views(self) -> Views | None:
+        """What the decoder reads of an input, or None where that is everything."""
+        return Views(self.image_size, self.view_size) if self.view_size else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as JSON has it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> NetworkSpec:
+        """The spec that :meth:`to_dict` gave."""
+        memory = content["working_set"]
+        return cls(**content | {"working_set": WorkingSet(**memory) if memory else None})

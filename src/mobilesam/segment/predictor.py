@@ -1,0 +1,87 @@
+"""The flow on one screen: preprocess -> encode -> prompts -> decode -> postprocess.
+
+Nothing is checked here: what comes in has passed the door, which is :class:`mobilesam.Model` or another face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from mobilesam.core.arrays import Image, Logits
+from mobilesam.core.frame import Frame
+from mobilesam.core.preprocess import preprocess
+from mobilesam.core.prompts import FieldNames, ValidPrompt, validate_prompt
+from mobilesam.core.types import SAM_THRESHOLDS, DecoderInputs, Embedding, MaskThresholds, Prompt
+from mobilesam.runtimes.base import Runtime
+from mobilesam.segment.batches import decode_prompts, encode_images, prompts_at_once
+from mobilesam.segment.results import Segmentation
+
+
+class Predictor:
+    """A network with what it needs to turn images and prompts into masks.
+
+    Args:
+        runtime: what runs the network.
+        name: what embeddings say they are from.
+        thresholds: which masks are kept of everything, where options do not say.
+    """
+
+    def __init__(self, runtime: Runtime, *, name: str, thresholds: MaskThresholds = SAM_THRESHOLDS) -> None:
+        self.runtime = runtime
+        self.name = name
+        self.thresholds = thresholds
+
+    def embed(self, image: Image, remarks: Sequence[str] = ()) -> Embedding:
+        """Encode an image (H, W, 3), with what was remarked when it was read."""
+        arrays = self.runtime.encode(preprocess(image, self.runtime.spec))
+        return Embedding(arrays, self.name, self._frame(image), image, tuple(remarks))
+
+    def embed_all(
+        self, images: Sequence[Image], remarks: Sequence[Sequence[str]], at_once: int
+    ) -> Iterator[Embedding]:
+        """Encode images in order, so many at once."""
+        encoded = encode_images(self.runtime, images, at_once)
+        for arrays, image, told in zip(encoded, images, remarks, strict=True):
+            yield Embedding(arrays, self.name, self._frame(image), image, tuple(told))
+
+    def validate(
+        self,
+        embedding: Embedding,
+        prompts: Sequence[Prompt],
+        names: Sequence[FieldNames],
+        memory: int | None = None,
+    ) -> list[ValidPrompt]:
+        """Check prompts against their image, and the memory against the largest of them."""
+        grid = max(embedding.image_embedding.shape[-2:])
+        valid = [
+            validate_prompt(prompt, embedding.frame, grid=grid, names=called)
+            for prompt, called in zip(prompts, names, strict=True)
+        ]
+        prompts_at_once(self.runtime, max((prompt.slots for prompt in valid), default=0), memory)
+        return valid
+
+    def segment(
+        self,
+        embedding: Embedding,
+        prompts: Sequence[ValidPrompt],
+        *,
+        multimask: bool | None = None,
+        memory: int | None = None,
+    ) -> tuple[Segmentation, ...]:
+        """Segment the object of each prompt; see :meth:`mobilesam.Model.segment`."""
+        return decode_prompts(self.runtime, embedding, prompts, multimask, memory)
+
+    def decode(
+        self, embedding: Embedding, inputs: DecoderInputs, mask_tokens: Sequence[int]
+    ) -> tuple[Logits, np.ndarray]:
+        """Return logits (B, M, h, w) and IoU predictions (B, M) of prompts that fit into one call."""
+        return self.runtime.decode(embedding.arrays, inputs, mask_tokens)
+
+    def at_once(self, slots: int) -> int:
+        """Return how many prompts of so many points, pads and corners go into one call."""
+        return prompts_at_once(self.runtime, slots)
+
+    def _frame(self, image: Image) -> Frame:
+        return Frame.fit(image.shape[:2], self.runtime.spec.prompt_size)
