@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike
 from PIL import Image as PillowImage
+from PIL import TiffImagePlugin
 
 from mobilesam.core.arrays import ArrayLike, Image, Mask
 from mobilesam.core.errors import ConfigError, ImageError, ImageWarning, LimitError
@@ -133,6 +134,10 @@ def _source_to_rgb(source: ArrayLike, name: str, max_pixels: int, remarks: list[
         return _bytes_to_rgb(read_file(source, name=name), name, max_pixels, remarks)
     if isinstance(source, bytes | bytearray | memoryview):
         return _bytes_to_rgb(bytes(source), name, max_pixels, remarks)
+    if isinstance(source, TiffImagePlugin.TiffImageFile):
+        from mobilesam.formats.tiff_layout import check_opened_by_pillow
+
+        check_opened_by_pillow(source.tag_v2, name)
     if isinstance(source, PillowImage.Image):
         return _picture_to_rgb(OpenedPicture(source), name, max_pixels, remarks)
     if isinstance(source, type):
