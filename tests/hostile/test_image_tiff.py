@@ -140,6 +140,34 @@ def test_a_second_writer_agrees() -> None:
         np.testing.assert_array_equal(read_image(buffer.getvalue()), eight(values))
 
 
+@pytest.mark.parametrize(
+    ("values", "form", "says"),
+    [
+        (noise("u2", 3), Form(planar=True), "16 bits in planes"),
+        (noise("u2"), Form(WHITE_IS_ZERO), "16 bits with white as zero"),
+        (noise("i1"), Form(BLACK_IS_ZERO), "signed integers"),
+        (noise("u1", 3), Form(BLACK_IS_ZERO, True, DEFLATE), "several bands of grey"),
+    ],
+    ids=["planes", "white-is-zero", "signed", "bands"],
+)
+def test_what_pillow_reads_as_other_pixels_is_refused_as_its_image(
+    values: np.ndarray, form: Form, says: str
+) -> None:
+    with pytest.raises(ImageError, match=f"image: is a TIFF of {says}, .*; give its path or bytes") as caught:
+        read_image(Image.open(io.BytesIO(tiff_of(values, form))))
+    assert caught.value.code == "U"
+
+
+def test_other_tiff_files_may_be_opened_by_pillow() -> None:
+    for values, form in (
+        (noise("u1", 3), Form(planar=True)),
+        (noise("u2"), Form(BLACK_IS_ZERO)),
+        (noise("u1"), Form(0)),
+    ):
+        data = tiff_of(values, form)
+        np.testing.assert_array_equal(read_image(Image.open(io.BytesIO(data))), read_image(data))
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation(orientation: int) -> None:
     """As Pillow turns the same picture of 8 bits."""

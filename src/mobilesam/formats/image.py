@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike
 from PIL import Image as PillowImage
+from PIL import TiffImagePlugin
 
 from mobilesam.core.arrays import ArrayLike, Image, Mask
 from mobilesam.core.errors import ConfigError, ImageError, ImageWarning, LimitError
-from mobilesam.core.text import printable
-from mobilesam.formats.image_bytes import read_file, read_limited, shown
+from mobilesam.formats.image_bytes import read_file, read_limited, shown, shown_value
 from mobilesam.formats.image_decoders import DECODING_ERRORS, OpenedPicture, open_picture, quiet, told_as_ours
 from mobilesam.formats.sample_depth import any_sample, sixteen_to_eight
 from mobilesam.formats.signatures import what_else
@@ -133,6 +133,10 @@ def _source_to_rgb(source: ArrayLike, name: str, max_pixels: int, remarks: list[
         return _bytes_to_rgb(read_file(source, name=name), name, max_pixels, remarks)
     if isinstance(source, bytes | bytearray | memoryview):
         return _bytes_to_rgb(bytes(source), name, max_pixels, remarks)
+    if isinstance(source, TiffImagePlugin.TiffImageFile):
+        from mobilesam.formats.tiff_layout import check_opened_by_pillow
+
+        check_opened_by_pillow(source.tag_v2, name)
     if isinstance(source, PillowImage.Image):
         return _picture_to_rgb(OpenedPicture(source), name, max_pixels, remarks)
     if isinstance(source, type):
@@ -161,7 +165,7 @@ def whole_number(value: Any, name: str) -> int:
         isinstance(value, float | np.floating) and value.is_integer()
     )
     if not whole or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{name}: is {printable(repr(value)[:60])}; give a whole number of 1 or more")
+        raise ConfigError(f"{name}: is {shown_value(value)}; give a whole number of 1 or more")
     return int(value)
 
 

@@ -11,6 +11,7 @@ from mobilesam.core.errors import ImageError, LimitError
 from mobilesam.core.text import printable
 
 MAX_FILE_BYTES = 512 * 2**20
+MAX_VALUE = 60  # characters of an argument's value in a message
 MAX_SHOWN = 120  # characters of a name in a message
 
 
@@ -98,6 +99,14 @@ def shown(name: str) -> str:
     if len(name) > MAX_SHOWN:
         name = f"{name[: MAX_SHOWN // 2]}...{name[-MAX_SHOWN // 2 :]}"
     return printable(name)
+
+
+def shown_value(value: object) -> str:
+    """Return an argument's value as messages print it; some values have no text, or refuse to give it."""
+    try:
+        return printable(repr(value)[:MAX_VALUE])
+    except Exception:  # Python prints no very long numbers, and the value may be of the caller's own class
+        return f"a {type(value).__name__} that cannot be printed"
 
 
 def _too_many_bytes(name: str, size: str) -> LimitError:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -228,6 +230,32 @@ def read_by_pillow(layout: TiffLayout) -> bool:
     other_colours = layout.photometric not in COLOURS and {*layout.bits} == {8} and together
     twelve = layout.bits == (12,)
     return {*layout.formats} == {UNSIGNED} and (other_colours or ((packed or twelve) and layout.samples == 1))
+
+
+def check_opened_by_pillow(tags: Mapping[int, Any], name: str) -> None:
+    """Refuse a TIFF that the caller opened with Pillow, where Pillow makes other pixels of it.
+
+    Args:
+        tags: Pillow's ``tag_v2``.
+        name: what messages call the image.
+
+    Raises:
+        ImageError: it says to give the file instead.
+    """
+    sixteen, planar = 16 in tags.get(BITS_PER_SAMPLE, ()), tags.get(PLANAR_CONFIGURATION, 1) == 2
+    photometric, extra = tags.get(PHOTOMETRIC), tags.get(EXTRA_SAMPLES, ())
+    wrong = {
+        "16 bits in planes": sixteen and planar and tags.get(SAMPLES_PER_PIXEL, 1) > 1,
+        "16 bits with white as zero": sixteen and photometric == WHITE_IS_ZERO,
+        "signed integers": SIGNED in tags.get(SAMPLE_FORMAT, ()),
+        "several bands of grey": photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO) and 0 in extra,
+    }
+    if any(wrong.values()):
+        what = next(what for what, is_so in wrong.items() if is_so)
+        raise ImageError(
+            f"{name}: is a TIFF of {what}, which Pillow reads as other pixels; give its path or bytes",
+            code="U",
+        )
 
 
 def check_blocks(layout: TiffLayout, page: Directory, name: str, *, read_all: bool) -> None:

@@ -22,7 +22,7 @@ from mobilesam.core.errors import (
 )
 from mobilesam.core.text import printable
 from mobilesam.formats.image import MAX_PIXELS, whole_number
-from mobilesam.formats.image_bytes import open_file, shown
+from mobilesam.formats.image_bytes import open_file, shown, shown_value
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv")
 # Only these kinds of container reach FFmpeg's readers; others, such as playlists, may open further files.
@@ -58,7 +58,7 @@ def read_frames(
     """
     name = shown(name or os.fsdecode(path))
     if isinstance(stride, bool) or not isinstance(stride, int) or stride < 1:
-        raise ConfigError(f"stride: is {printable(repr(stride)[:60])}; give a whole number of 1 or more")
+        raise ConfigError(f"stride: is {shown_value(stride)}; give a whole number of 1 or more")
     max_pixels = whole_number(max_pixels, "max_pixels")
     try:
         import av
