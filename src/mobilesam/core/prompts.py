@@ -6,6 +6,7 @@ the same mistake gives the same error everywhere.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 from mobilesam.core.arrays import ArrayLike, Box, Labels, Logits, MaskInput, Points, Size, to_numpy
 from mobilesam.core.errors import LimitError, PromptError
 from mobilesam.core.geometry import to_input_frame
+from mobilesam.core.schema import unknown_key
 from mobilesam.core.types import MULTIMASK, SINGLE_MASK, DecoderInputs, Prompt
 
 FOREGROUND, BACKGROUND, BOX_CORNERS, PAD = 1, 0, (2, 3), -1
@@ -71,6 +73,27 @@ def names_with(prefix: str) -> FieldNames:
     return FieldNames(
         prefix.rstrip(".: ") or "prompt", *(f"{prefix}{part}" for part in ("points", "labels", "box", "mask"))
     )
+
+
+def to_prompt(value: object, name: str) -> Prompt:
+    """Return a prompt that was given as one, or as a dict such as ``{"box": [120, 40, 380, 300]}``.
+
+    Args:
+        value: what was given.
+        name: what messages call it.
+
+    Raises:
+        PromptError: for something else, or for a key that a prompt has not.
+    """
+    if isinstance(value, Prompt):
+        return value
+    if not isinstance(value, dict):
+        raise PromptError(f"{name}: is a {type(value).__name__}; give Prompt(points=..., box=...)", code="U")
+    known = [one.name for one in dataclasses.fields(Prompt)]
+    for key in value:
+        if key not in known:
+            raise PromptError(f"{name}: {unknown_key(str(key), known)}", code="U")
+    return Prompt(**value)
 
 
 def validate_prompt(
@@ -160,7 +183,7 @@ def _check_points(
 def _check_labels(labels: ArrayLike, count: int, name: str) -> Labels:
     if labels is None:
         return np.ones(count, np.int64)
-    array = _numbers(labels, name, "one number, 0 or 1, for each point").reshape(-1)
+    array = _numbers(_truth_to_numbers(labels), name, "one number, 0 or 1, for each point").reshape(-1)
     if len(array) != count:
         raise PromptError(f"{name}: {len(array)} labels for {count} points; give one for each")
     bad = ~np.isin(array, (BACKGROUND, FOREGROUND))
@@ -170,10 +193,19 @@ def _check_labels(labels: ArrayLike, count: int, name: str) -> Labels:
     return array.astype(np.int64)
 
 
+def _truth_to_numbers(labels: ArrayLike) -> ArrayLike:
+    """Return labels that are all true or false as 1 and 0, which is all that they can mean."""
+    if isinstance(labels, list | tuple):
+        return [int(v) for v in labels] if all(isinstance(v, bool | np.bool_) for v in labels) else labels
+    array = to_numpy(labels) if hasattr(labels, "__array__") else labels
+    is_truth = isinstance(array, np.ndarray) and array.dtype == bool and not np.ma.isMaskedArray(array)
+    return array.astype(np.int64) if is_truth else labels
+
+
 def _check_box(box: ArrayLike, original_size: Size, name: str, remarks: list[str], *, clip: bool) -> Box:
     array = _numbers(box, name, "4 numbers x0, y0, x1, y1")
-    if array.shape == (1, 4):
-        array = array[0]
+    if array.size == 4 and array.shape[-1] == 4:
+        array = array.reshape(4)
     if array.shape != (4,):
         raise PromptError(f"{name}: has shape {array.shape}; must be 4 numbers x0, y0, x1, y1", code="U")
     for value, letter in zip(array, ("x0", "y0", "x1", "y1"), strict=True):
@@ -186,10 +218,11 @@ def _check_box(box: ArrayLike, original_size: Size, name: str, remarks: list[str
             raise PromptError(
                 f"{name}: {shown} has {letter}0 > {letter}1; must be x0, y0, x1, y1: did you pass x, y, w, h?"
             )
-        if low == high:
-            raise PromptError(f"{name}: {shown} has no area; {letter}1 must be greater than {letter}0")
     height, width = original_size
-    if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
+    if clip:
+        array = _widened(array, name, shown, remarks)
+        x0, y0, x1, y1 = array
+    if _is_beyond(x0, x1, width) or _is_beyond(y0, y1, height):
         raise PromptError(f"{name}: {shown} lies outside the image of {width} x {height}")
     if x0 < -width or y0 < -height or x1 > 2 * width or y1 > 2 * height:
         raise PromptError(
@@ -206,6 +239,31 @@ def _check_box(box: ArrayLike, original_size: Size, name: str, remarks: list[str
             f"{name}: {shown} reaches outside the image of {width} x {height} and is clipped; the order is x0, y0, x1, y1"
         )
     return clipped
+
+
+def _widened(box: Box, name: str, shown: str, remarks: list[str]) -> Box:
+    """Return a box that is a line as the row or column of pixels that it means.
+
+    Where boxes have their far edge inside, as COCO's tools and SAM's own have them, an object
+    of one pixel's width has x1 = x0.
+    """
+    flat = box[:2] == box[2:]
+    if flat.all():
+        x, y = box[:2]
+        raise PromptError(f"{name}: {shown} is a single point; give it as points, [[{x:g}, {y:g}]]")
+    if not flat.any():
+        return box
+    side, letter = ("width", "x") if flat[0] else ("height", "y")
+    remarks.append(f"{name}: {shown} has no {side} ({letter}0 = {letter}1); it is taken as one pixel")
+    low = np.where(flat, np.floor(box[:2]), box[:2])
+    return np.concatenate([low, np.where(flat, low + 1, box[2:])])
+
+
+def _is_beyond(low: float, high: float, side: int) -> bool:
+    """Whether an extent has nothing in 0..side; one without length may touch an edge."""
+    if low == high:
+        return bool(low < 0 or low > side)
+    return bool(low >= side or high <= 0)
 
 
 def _in_both(points: Points, labels: Labels) -> bool:
@@ -308,6 +366,8 @@ def validate_batch(
 ) -> DecoderInputs:
     """Check a batch of prompts that come as segment_anything's tensors do, and join them to decoder inputs.
 
+    There may be none: boxes (0, 4) are no objects, which have no masks.
+
     Their coordinates lie in the model's input already, and their labels may say what ours do not: -1 is
     a pad, 2 and 3 are a box's corners.
 
@@ -337,7 +397,7 @@ def validate_batch(
         b = len(parts[0][0])
         parts.append((np.zeros((b, 1, 2)), np.full((b, 1), PAD)))
     masks = None if mask_input is None else _check_batch_masks(mask_input, grid, names.mask)
-    if masks is not None and (len(masks) > 1 or not parts):
+    if masks is not None and (len(masks) != 1 or not parts):
         counts[names.mask] = len(masks)
     b = _common_count(counts, names.prompt)
     coords = np.concatenate([np.zeros((b, 0, 2)), *(part[0] for part in parts)], axis=1)
@@ -345,8 +405,8 @@ def validate_batch(
     empty = np.flatnonzero((labels == PAD).all(1))
     if masks is None and len(empty):
         raise PromptError(f"{names.labels}[{empty[0]}]: holds pads (-1) only; give a point, a box or a mask")
-    if masks is not None:
-        masks = np.repeat(masks, b // len(masks), axis=0)
+    if masks is not None and len(masks) != b:
+        masks = np.repeat(masks, b, axis=0)  # one for all
     return DecoderInputs(coords.astype(np.float32), labels.astype(np.float32), masks)
 
 
@@ -365,8 +425,6 @@ def _common_count(counts: dict[str, int], prompt: str) -> int:
     for name, count in others:
         if count != b:
             raise PromptError(f"{name}: is for {count} objects, {first} for {b}; give one for each")
-    if b == 0:
-        raise PromptError(f"{first}: is empty; give at least one object, or leave it out")
     if b > MAX_PROMPTS:
         raise LimitError(f"{first}: {b} prompts; at most {MAX_PROMPTS} are allowed in one call")
     return b
@@ -382,13 +440,13 @@ def _check_batch_points(
             f"{names.points}: has shape {coords.shape}; must be (B, N, 2), x and y of each object's points",
             code="U",
         )
-    if coords.shape[1] == 0:
+    if len(coords) and coords.shape[1] == 0:
         raise PromptError(f"{names.points}: is empty; give at least one point, or leave it out")
     if coords.shape[1] > MAX_POINTS:
         raise LimitError(
             f"{names.points}: {coords.shape[1]} points; at most {MAX_POINTS} are allowed for one object"
         )
-    kinds = _numbers(labels, names.labels, "(B, N) numbers, one for each point")
+    kinds = _numbers(_truth_to_numbers(labels), names.labels, "(B, N) numbers, one for each point")
     if kinds.shape != coords.shape[:2]:
         raise PromptError(
             f"{names.labels}: has shape {kinds.shape}; must be {coords.shape[:2]}, one for each point"
@@ -433,7 +491,7 @@ def _check_batch_masks(mask_input: ArrayLike, grid: int, name: str) -> np.ndarra
     array = _array(mask_input, name, wanted)
     if array.dtype.kind != "f":
         raise PromptError(f"{name}: has type {array.dtype}; must be {wanted}", code="U")
-    if array.ndim != 4 or array.shape[1:] != (1, side, side) or not len(array):
+    if array.ndim != 4 or array.shape[1:] != (1, side, side):
         raise PromptError(f"{name}: has shape {array.shape}; must be {wanted}")
     return _finite_logits(array, name)
 
