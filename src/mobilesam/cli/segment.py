@@ -177,6 +177,9 @@ def _question(
         return ByText(load_text_model(text_model), checked, options)
     if text_model is not None or text_threshold is not None:
         raise PromptError("--text-model, --text-threshold: are for texts; give --text as well", code="U")
+    if prompt_file is not None and not file.prompts:
+        name = shown(prompt_file)
+        click.echo(f"warning: {name}: objects: is empty; there is nothing to segment", err=True)
     return ByPrompts(_Prompting(points, boxes, mask, file.prompts, prompt_file))
 
 
@@ -191,7 +194,7 @@ class _Prompting:
         prompts: Sequence[Prompt],
         prompt_file: str | None,
     ) -> None:
-        if not (points or boxes or mask or prompts):
+        if not (points or boxes or mask or prompt_file is not None):
             raise PromptError(
                 "no prompt: give --point, --box, --mask, --text or --prompts; "
                 "--ruler shows the picture's coordinates"
@@ -207,7 +210,7 @@ class _Prompting:
         self.prompts, self.file = prompts, prompt_file
 
     def __call__(self, size: Size) -> tuple[Sequence[Prompt], list[str]]:
-        if self.prompts:
+        if self.file is not None:
             return self.prompts, [f"{self.file}: objects[{i}]." for i in range(len(self.prompts))]
         points = [_place(x, y, size) for x, y, _ in self.points] or None
         labels = [label for _, _, label in self.points] or None

@@ -84,7 +84,7 @@ PROMPTS = Record(
 
 @dataclass(frozen=True)
 class PromptFile:
-    """What a prompt file holds: either of the two.
+    """What a prompt file holds: either of the two. A list of objects may be empty, as a detector's is that found none.
 
     Attributes:
         prompts: one for each object.
@@ -137,8 +137,6 @@ def content_to_prompts(content: Any, *, name: str, folder: Path, follow_symlinks
         raise PromptError(f"{name}: objects: must be a list", code="U")
     check(content, PROMPTS, name, _malformed)
     objects = content["objects"]
-    if not objects:
-        raise PromptError(f"{name}: objects: is empty; give at least one")
     return PromptFile(
         tuple(
             _object_to_prompt(record, f"{name}: objects[{i}]", folder, follow_symlinks=follow_symlinks)
