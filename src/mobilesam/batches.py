@@ -106,7 +106,9 @@ def decode_prompts(
             )
             masks, ious = runtime.decode(embedding.arrays, inputs, tokens)
             for i, mask, iou in zip(batch, masks, ious, strict=True):
-                results[i] = Segmentation(np.array(mask), np.array(iou), embedding, prompts[i])
+                results[i] = Segmentation(
+                    np.array(mask), np.array(iou), embedding, prompts[i], prompts[i].label
+                )
     return tuple(results[i] for i in range(len(prompts)))
 
 

@@ -262,7 +262,8 @@ def _print_record(record: dict[str, Any]) -> None:
     for number, entry in enumerate(record["objects"], start=1):
         best = entry["masks"][entry["chosen"]]
         box = ",".join(str(v) for v in best["box"])
-        named = f"{entry['label']} {entry['text_score']:.2f}, " if "label" in entry else ""
+        score = f" {entry['text_score']:.2f}" if "text_score" in entry else ""
+        named = f"{entry['label']}{score}, " if "label" in entry else ""
         click.echo(
             f"  object {number}: {printable(named)}{best['area']} pixels, box {box}, predicted IoU {best['predicted_iou']:.2f}"
         )

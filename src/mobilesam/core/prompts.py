@@ -16,6 +16,7 @@ import numpy as np
 from mobilesam.core.arrays import ArrayLike, Box, Labels, Logits, MaskInput, Points, Size, to_numpy
 from mobilesam.core.errors import LimitError, PromptError
 from mobilesam.core.geometry import to_input_frame
+from mobilesam.core.phrases import check_label
 from mobilesam.core.schema import unknown_key
 from mobilesam.core.types import MULTIMASK, SINGLE_MASK, DecoderInputs, Prompt
 
@@ -36,6 +37,7 @@ class ValidPrompt:
         box: (4,) inside the image, or None.
         mask_input: (1, h, w) logits, or None.
         remarks: what is valid in it but may not be meant.
+        label: what the object is called, or None.
     """
 
     points: Points
@@ -43,6 +45,7 @@ class ValidPrompt:
     box: Box | None
     mask_input: Logits | None
     remarks: tuple[str, ...] = ()
+    label: str | None = None
 
     @property
     def slots(self) -> int:
@@ -66,12 +69,14 @@ class FieldNames:
     labels: str
     box: str
     mask: str
+    label: str = "label"
 
 
 def names_with(prefix: str) -> FieldNames:
     """Return our own names behind a prefix such as ``prompts[2].``."""
     return FieldNames(
-        prefix.rstrip(".: ") or "prompt", *(f"{prefix}{part}" for part in ("points", "labels", "box", "mask"))
+        prefix.rstrip(".: ") or "prompt",
+        *(f"{prefix}{part}" for part in ("points", "labels", "box", "mask", "label")),
     )
 
 
@@ -143,7 +148,8 @@ def validate_prompt(
         on_object = points[labels == FOREGROUND]
         if (on_object < box[:2]).any() or (on_object > box[2:]).any():
             remarks.append(f"{names.points}: a foreground point lies outside the box")
-    return ValidPrompt(points, labels, box, mask_input, tuple(remarks))
+    label = check_label(prompt.label, names.label)
+    return ValidPrompt(points, labels, box, mask_input, tuple(remarks), label)
 
 
 def _check_points(
