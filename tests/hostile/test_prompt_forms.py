@@ -169,6 +169,17 @@ def test_Q42_masks_behind_links_are_read_where_they_may(command: Callable, tmp_p
         assert command("--prompts", "p.json")[0] == 0
 
 
+def test_Q32_a_file_of_no_objects_has_no_masks(command: Callable, capsys: pytest.CaptureFixture) -> None:
+    Path("p.json").write_text('{"version": 1, "objects": []}')
+    status, error = command("--prompts", "p.json")
+    assert (status, error) == (0, "warning: p.json: objects: is empty; there is nothing to segment\n")
+    assert run(["segment", "i.png", "--prompts", "p.json", "--save", "overlay,coco,npz", "--json"]) == 0
+    (image,) = json.loads(capsys.readouterr().out)["images"]
+    assert image["objects"] == []
+    assert json.loads(Path("mobilesam-out/i_coco.json").read_text())["annotations"] == []
+    assert np.load("mobilesam-out/i_masks.npz")["masks"].shape == (0, HEIGHT, WIDTH)
+
+
 def test_Q56_repeated_keys_are_refused_at_once(tmp_path: Path) -> None:
     keys = ",".join(f'"k{i % 12_000}":{i}' for i in range(24_000))
     (path := tmp_path / "p.json").write_text('{"objects": [{' + keys + "}]}")

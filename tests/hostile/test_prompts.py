@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from mobilesam import Prompt, PromptError, PromptWarning, SamPredictor
+from mobilesam import Prompt, PromptError, PromptWarning, SamPredictor, load
 from mobilesam.cli.main import run
 from mobilesam.core.errors import ConfigError, LimitError
 from mobilesam.core.types import Embedding
@@ -56,7 +56,6 @@ REFUSED = [
     ("Q16-label-0.9", {"points": [[1, 2]], "labels": [0.9]}, "S", "is 0.9"),
     ("Q16-label-nan", {"points": [[1, 2]], "labels": [NAN]}, "S", "is nan"),
     ("Q16-label-text", {"points": [[1, 2]], "labels": ["1"]}, "U", "labels: is a list"),
-    ("Q16-label-true", {"points": [[1, 2]], "labels": [True]}, "U", "true or false"),
     ("Q16-label-null", {"points": [[1, 2]], "labels": [None]}, "U", "labels: is not numeric"),
     ("Q20-1001-points", {"points": np.ones((1001, 2))}, "L", "1001 points; at most 1000"),
     ("Q20-million-points", {"points": np.ones((1_000_000, 2))}, "L", "1000000 points; at most 1000"),
@@ -72,7 +71,9 @@ REFUSED = [
     ("Q24-masked-array", {"points": np.ma.ones((1, 2))}, "U", "masked array"),
     ("Q25-inverted-x", {"box": [40, 10, 20, 30]}, "S", "x0 > x1; must be x0, y0, x1, y1: did you pass x, y, w, h"),
     ("Q25-inverted-y", {"box": [10, 30, 20, 10]}, "S", "y0 > y1"),
-    ("Q26-no-area", {"box": [10, 10, 10, 20]}, "S", "no area"),
+    ("Q26-a-point", {"box": [10, 10, 10, 10]}, "S", r"box: 10, 10, 10, 10 is a single point; give it as points, \[\[10, 10\]\]"),
+    ("Q26-a-line-beyond", {"box": [64, 10, 64, 20]}, "S", "lies outside the image"),
+    ("Q26-a-line-before", {"box": [-1, 10, -1, 20]}, "S", "lies outside the image"),
     ("Q28-outside", {"box": [70, 10, 90, 20]}, "S", "lies outside the image"),
     ("Q29-nan", {"box": [1, 2, NAN, 4]}, "S", "box.x1: is nan"),
     ("Q29-inf", {"box": [1, 2, 3, INF]}, "S", "box.y1: is inf"),
@@ -95,6 +96,9 @@ TOLD = [
     ("Q09-normalised-box", {"box": [0.1, 0.2, 0.5, 0.6]}, "box: all coordinates lie in 0..1"),
     ("Q17-only-background", {"points": [[5, 5]], "labels": [0]}, "labels: all points are background"),
     ("Q18-on-it-and-beside-it", {"points": [[5, 5], [5, 5]], "labels": [1, 0]}, "points: the same point is said to be on"),
+    ("Q26-no-width", {"box": [10, 10, 10, 20]}, r"box: 10, 10, 10, 20 has no width \(x0 = x1\); it is taken as one pixel"),
+    ("Q26-no-height", {"box": [10, 10.5, 30, 10.5]}, r"box: .* has no height \(y0 = y1\)"),
+    ("Q26-no-width-at-the-edge", {"box": [0, 10, 0, 20]}, r"box: .* has no width"),
     ("Q27-partly-outside", {"box": [-5, 10, 20, 60]}, "box: .* reaches outside .* and is clipped"),
     ("Q33-point-beside-the-box", {"points": [[50, 40]], "box": [5, 5, 20, 20]}, "points: .* outside the box"),
     ("Q37-empty-mask", {"mask": ~WHOLE}, "mask: is empty"),
@@ -111,6 +115,10 @@ ACCEPTED = [
     ("Q21-float32", {"points": np.array([[3, 4]], np.float32)}),
     ("Q21-tensor", {"points": torch.tensor([[3.0, 4.0]], requires_grad=True)}),
     ("Q23-one-bare-point", {"points": (3, 4)}),
+    ("Q16-label-true", {"points": [[1, 2], [9, 9]], "labels": [True, False]}),
+    ("Q16-label-array-of-truth", {"points": [[1, 2], [9, 9]], "labels": np.array([True, False])}),
+    ("Q26-one-pixel-wide", {"box": [10, 10, 11, 40]}),
+    ("Q30-box-of-1-1-4", {"box": np.array([[[1, 2, 30, 40]]])}),
     ("Q26-one-pixel-box", {"box": [10, 10, 11, 11]}),
     ("Q30-box-of-1-4", {"box": np.array([[1, 2, 30, 40]])}),
     ("Q31-whole-image", {"box": [0, 0, 64, 48]}),
@@ -304,8 +312,14 @@ def test_multimask_has_no_truthiness(pocket: Model, embedding: Embedding, value:
 
 @pytest.mark.parametrize(
     ("prompts", "code", "message"),
-    [([], "S", "is empty"), (3, "U", "is a int"), ([[1, 2]], "U", r"prompts\[0\]")],
-    ids=["Q32-no-boxes", "Q32-a-number", "Q32-a-list"],
+    [
+        (3, "U", "is a int"),
+        ([[1, 2]], "U", r"prompts\[0\]"),
+        ({"bbox": [1, 2, 3, 4]}, "U", "prompts: unknown field 'bbox', did you mean 'box'"),
+        ([{"box": [1, 2, 3, 4]}, {7: 1}], "U", r"prompts\[1\]: unknown field '7'; known are points"),
+        ({}, "S", "is empty; give points, a box or a mask"),
+    ],
+    ids=["Q32-a-number", "Q32-a-list", "Q55-misspelt", "Q55-a-number", "Q11-nothing"],
 )
 def test_lists_of_prompts(
     pocket: Model, embedding: Embedding, prompts: object, code: str, message: str
@@ -313,6 +327,41 @@ def test_lists_of_prompts(
     with pytest.raises(PromptError, match=message) as caught:
         pocket.segment(embedding, prompts)
     assert caught.value.code == code
+
+
+def test_Q16_truth_among_numbers_is_not_sure(pocket: Model, embedding: Embedding) -> None:
+    with pytest.raises(PromptError, match="labels: holds true or false"):
+        pocket.segment(embedding, Prompt(points=[[1, 2], [3, 4]], labels=[True, 0]))
+
+
+def test_Q32_no_objects_have_no_masks(pocket: Model, embedding: Embedding) -> None:
+    assert pocket.segment(embedding, []) == ()
+    assert pocket.segment(embedding, iter(())) == ()
+
+
+def test_a_dict_is_a_prompt(pocket: Model, embedding: Embedding) -> None:
+    record = {"box": [8, 8, 42, 32], "points": [[15, 15]], "labels": [1]}
+    wanted = pocket.segment(embedding, Prompt(**record)).low_res_masks
+    np.testing.assert_array_equal(pocket.segment(embedding, record).low_res_masks, wanted)
+    one, other = pocket.segment(embedding, [record, Prompt(**record)])
+    np.testing.assert_array_equal(one.low_res_masks, other.low_res_masks)
+    ((third,),) = pocket.segment_batch([embedding], [[record]])
+    np.testing.assert_array_equal(third.low_res_masks, wanted)
+
+
+def test_Q26_a_line_is_its_pixels(pocket: Model, embedding: Embedding) -> None:
+    with pytest.warns(PromptWarning, match="one pixel"):
+        line = pocket.segment(embedding, Prompt(box=[10, 10, 10, 40]))
+    np.testing.assert_array_equal(line.prompt.box, [10, 10, 11, 40])
+    pixels = pocket.segment(embedding, Prompt(box=[10, 10, 11, 40]))
+    np.testing.assert_array_equal(line.low_res_masks, pixels.low_res_masks)
+
+
+@pytest.mark.parametrize("value", [5, 5.0, b"a", [], object()], ids=repr)
+@pytest.mark.parametrize("argument", ["checkpoint", "decoder"])
+def test_weights_that_are_no_path(argument: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"{argument}: is .*; must be the path of a file"):
+        load("pocket", **{argument: value})
 
 
 def test_Q32_too_many_prompts(pocket: Model, embedding: Embedding, segment: Callable) -> None:

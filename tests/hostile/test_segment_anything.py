@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from mobilesam import ConfigError, ImageError, LimitError, PromptError, SamPredictor
+from mobilesam.compat.segment_anything.sam import Sam
+from mobilesam.networks.build import build_network
 from mobilesam.segment.model import Model
 
 HEIGHT, WIDTH = 48, 64
@@ -45,7 +47,7 @@ PROMPTS = {
     "box inf": ({"box": [1, 2, 3, INF]}, "box"),
     "box inverted in x": ({"box": [40, 10, 20, 30]}, "box"),
     "box inverted in y": ({"box": [10, 30, 20, 10]}, "box"),
-    "box without area": ({"box": [10, 10, 10, 20]}, "box"),
+    "box of a line beyond": ({"box": [70, 10, 70, 20]}, "box"),
     "box outside": ({"box": [70, 10, 90, 20]}, "box"),
     "box far beyond": ({"box": [0, 0, 1e6, 40]}, "box"),
     "box of three numbers": ({"box": [1.0, 2, 3]}, "box"),
@@ -112,13 +114,11 @@ BOX, MASK = torch.tensor([[80.0, 80, 300, 200]]), torch.zeros(1, 1, 384, 384)
         ((COORDS.repeat(2, 1, 1), LABELS.repeat(2, 1), BOX), "boxes: is for 1 objects, point_coords for 2"),
         ((COORDS, LABELS, BOX, MASK.repeat(2, 1, 1, 1)), "mask_input: is for 2 objects, point_coords for 1"),
         ((COORDS, -LABELS), r"point_labels\[0\]: holds pads \(-1\) only"),
-        ((None, None, BOX[:0]), "boxes: is empty"),
         ((None, None, BOX[0]), r"boxes: has shape \(4,\); must be \(B, 4\)"),
         ((None, None, None, MASK[0]), r"mask_input: has shape \(1, 384, 384\)"),
-        ((None, None, None, MASK[:0]), "mask_input: has shape"),
+        ((COORDS, LABELS, None, MASK[:0]), "mask_input: is for 0 objects, point_coords for 1"),
         ((None, None, None, MASK.bool()), "mask_input: has type bool"),
         (("a", LABELS), "point_coords: is a str"),
-        ((COORDS, LABELS > 0), "point_labels: is a Tensor of bool"),
         ((COORDS * 40, LABELS), r"point_coords\[0, 0\].x: is 800; must be in \[0, 768\]"),
         ((COORDS * NAN, -LABELS), r"point_coords\[0, 0\].x: is nan"),
         (
@@ -133,6 +133,55 @@ BOX, MASK = torch.tensor([[80.0, 80, 300, 200]]), torch.zeros(1, 1, 384, 384)
 def test_batches_that_are_none(predictor: SamPredictor, tensors: tuple, message: str) -> None:
     with pytest.raises(PromptError, match=f"^{message}"):
         predictor.predict_torch(*tensors)
+
+
+@pytest.mark.parametrize("return_logits", [False, True])
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        (None, None, torch.zeros(0, 4)),
+        (COORDS[:0], LABELS[:0]),
+        (COORDS[:0], LABELS[:0], BOX[:0], MASK[:0]),
+        (None, None, BOX[:0], MASK),
+        (torch.zeros(0, 0, 2), torch.zeros(0, 0)),
+    ],
+    ids=["boxes", "points", "all", "one-mask-for-all", "no-points-of-none"],
+)
+def test_no_objects_have_no_masks(predictor: SamPredictor, tensors: tuple, return_logits: bool) -> None:
+    some = predictor.predict_torch(COORDS, LABELS, return_logits=return_logits)
+    for one, none in zip(some, predictor.predict_torch(*tensors, return_logits=return_logits), strict=True):
+        assert none.shape == (0, *one.shape[1:])
+        assert none.dtype == one.dtype
+    assert predictor.predict_torch(*tensors, multimask_output=False)[0].shape == (0, 1, HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize(
+    "box", [[5, 10, 5, 40], [5, 10, 50, 10], [5, 10, 5, 10], [0, 0, 0, 40], [64, 10, 64, 40]]
+)
+def test_boxes_without_area_are_passed_on(predictor: SamPredictor, box: list[int]) -> None:
+    assert predictor.predict(box=np.array(box))[0].shape == (3, HEIGHT, WIDTH)
+    assert predictor.predict(box=box)[0].shape == (3, HEIGHT, WIDTH)
+    tensor = torch.tensor([box], dtype=torch.float32) * SCALE
+    assert predictor.predict_torch(None, None, tensor)[0].shape == (1, 3, HEIGHT, WIDTH)
+
+
+def test_no_objects_of_a_network_have_no_masks() -> None:
+    network = build_network("pocket", Sam)
+    record = {"image": torch.zeros(3, 576, 768), "original_size": (HEIGHT, WIDTH)}
+    some, none = network([record | {"boxes": BOX}, record | {"boxes": BOX[:0]}], True)
+    for key, tensor in some.items():
+        assert none[key].shape == (0, *tensor.shape[1:])
+        assert none[key].dtype == tensor.dtype
+
+
+def test_labels_may_be_truth(predictor: SamPredictor) -> None:
+    points = np.array([[20, 20], [50, 40]])
+    wanted = predictor.predict(points, np.array([1, 0]))[2]
+    for labels in (np.array([True, False]), [True, False]):
+        np.testing.assert_array_equal(predictor.predict(points, labels)[2], wanted)
+    assert torch.equal(
+        predictor.predict_torch(COORDS, LABELS > 0)[2], predictor.predict_torch(COORDS, LABELS)[2]
+    )
 
 
 def test_logits_that_float32_cannot_hold(predictor: SamPredictor) -> None:

@@ -11,7 +11,7 @@ from scipy.ndimage import distance_transform_edt
 from torch.nn import functional as F
 
 from mobilesam.core.boxes import mask_to_box, non_maximum_suppression, xywh_to_xyxy, xyxy_to_xywh
-from mobilesam.core.errors import ConfigError
+from mobilesam.core.errors import ConfigError, LimitError
 from mobilesam.core.frame import Frame, input_size_of
 from mobilesam.core.grids import build_point_grid, spread_order
 from mobilesam.core.metrics import (
@@ -27,6 +27,7 @@ from mobilesam.core.postprocess import enlarge_logits, enlarge_masks, stability_
 from mobilesam.core.regions import central_pixel, distance_to_edge, remove_small_regions
 from mobilesam.core.resize import bilinear_matrix
 from mobilesam.core.rle import (
+    Rle,
     counts_to_string,
     dict_to_rle,
     mask_to_rle,
@@ -117,7 +118,18 @@ def test_run_lengths_are_pycocotools(mask: np.ndarray) -> None:
     ("counts", "message"),
     [
         ([3, 4], "add up to 7"),
-        ([5, -1, 8], "negative"),
+        ([5, -1, 8], r"counts\[1\]: is -1; a run may not be negative"),
+        ([2**62, 2**62, 2**62, 2**62, 12], r"counts\[0\]: is 4611686018427387904; a run may not exceed"),
+        ([13], r"counts\[0\]: is 13; a run may not exceed the mask's 12 pixels"),
+        ([10**400], r"counts\[0\]: is about 2\^1328"),
+        ([12.0], r"counts\[0\]: is 12.0; a run is a whole number"),
+        (["12"], r"counts\[0\]: is '12'"),
+        ([True, 11], r"counts\[0\]: is true"),
+        (np.array([12.0]), r"counts\[0\]: is 12.0"),
+        (12, "counts: is 12; must be COCO's text or a list"),
+        (None, "counts: is null"),
+        ("é", "not a compressed"),
+        (counts_to_string(np.array([2**57] * 8 + [12])), r"counts\[0\]: a run exceeds the mask's 12 pixels"),
         ("~~~", "not a compressed"),
         ("P", "not a compressed"),  # says that more follows
         ("o" * 20 + "0", "longer than any picture"),
@@ -126,6 +138,37 @@ def test_run_lengths_are_pycocotools(mask: np.ndarray) -> None:
 def test_bad_run_lengths_are_refused(counts: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         dict_to_rle({"size": [3, 4], "counts": counts})
+
+
+@pytest.mark.parametrize(
+    "size", [[3.0, 4], ["3", 4], [True, 12], [3], [3, 4, 1], "34", None, [-3, -4], [10**400, 1]]
+)
+def test_sizes_that_are_none_are_refused(size: object) -> None:
+    with pytest.raises(ConfigError, match=r"^size"):
+        dict_to_rle({"size": size, "counts": [12]})
+
+
+def test_records_that_are_none_are_refused() -> None:
+    for record, message in (
+        ({}, "size: is missing"),
+        ({"size": [3, 4]}, "counts: is missing"),
+        ([1], "must be a run-length code"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            dict_to_rle(record)
+
+
+def test_masks_are_never_written_beyond_their_size() -> None:
+    for counts in ([2**62] * 4 + [12], [13], [-1, 13], [12.0]):
+        with pytest.raises(ConfigError, match="counts"):
+            rle_to_mask(Rle((3, 4), np.array(counts)))
+    with pytest.raises(LimitError, match="a mask has at most 4,294,967,295"):
+        dict_to_rle({"size": [10**6, 10**6], "counts": [10**12]})
+
+
+def test_numpys_numbers_are_read() -> None:
+    record = {"size": np.array([3, 4]), "counts": np.array([5, 7], np.uint32)}
+    assert dict_to_rle(record) == dict_to_rle({"size": (3, 4), "counts": [np.int16(5), 7]})
 
 
 def test_ious_of_many_are_pycocotools() -> None:

@@ -44,6 +44,15 @@ def test_runs(kind: Any, masks: np.ndarray) -> None:
         edges = [0, *starts, flat.size]
         assert rle == {"size": [37, 53], "counts": np.diff(edges).tolist()}
         np.testing.assert_array_equal(amg.rle_to_mask(rle), mask)
+    for broken in (
+        {"size": [3, 4], "counts": [2**62] * 4 + [12]},
+        {"size": [3, 4], "counts": [12.0]},
+        {"size": [3, 4]},
+        [12],
+    ):
+        for read in (amg.rle_to_mask, amg.area_from_rle, amg.coco_encode_rle):
+            with pytest.raises(ConfigError):
+                read(broken)
         assert amg.area_from_rle(rle) == mask.sum()
         encoded = amg.coco_encode_rle(rle)
         theirs = coco.encode(np.asfortranarray(mask.astype(np.uint8)))

@@ -143,5 +143,6 @@ def encode(kind: str, found: Everything, source: Source) -> bytes:
     if kind == "id-map":
         return image_to_png(found.id_map())
     name = Path(source.name).name
-    document = found.to_coco(file_name=name) if kind == "coco" else found.to_sa1b(file_name=name)
-    return document_to_bytes(document)
+    if kind == "coco":
+        return document_to_bytes(found.to_coco(file_name=name, image_id=source.number))
+    return document_to_bytes(found.to_sa1b(file_name=name, image_id=source.number - 1))

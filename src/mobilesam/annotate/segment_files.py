@@ -54,12 +54,14 @@ class Source:
         stem: what the names of its outputs begin with.
         content: its path, or its bytes.
         problem: why it is not to be read.
+        number: of the image in the run, from 1; its id in COCO's files, which may be joined then.
     """
 
     name: str
     stem: str
     content: Path | bytes = field(repr=False)
     problem: ImageError | None = None
+    number: int = 1
 
 
 class Prompting(Protocol):
@@ -203,7 +205,7 @@ def find_sources(
             files.setdefault(resolved(image.path), (image, image.path.relative_to(path)))
     plain = Counter(_stem(name).casefold() for _, name in files.values())
     taken: set[str] = set()
-    sources = []
+    sources: list[Source] = []
     for image, name in files.values():
         stem = _stem(name)
         if plain[stem.casefold()] > 1:
@@ -211,7 +213,7 @@ def find_sources(
         candidates = (stem if i == 1 else f"{stem}_{i}" for i in count(1))
         stem = next(c for c in candidates if c.casefold() not in taken)
         taken.add(stem.casefold())
-        sources.append(Source(printable(image.path), stem, image.path, image.problem))
+        sources.append(Source(printable(image.path), stem, image.path, image.problem, len(sources) + 1))
     return sources
 
 
@@ -299,9 +301,8 @@ def outcomes_to_document(model: Model, outcomes: Iterable[Outcome]) -> dict[str,
 
 def segmentation_to_record(result: Segmentation, files: dict[str, str]) -> dict[str, Any]:
     """Return one object's record: its prompt, every mask with its scores, and the chosen one's files."""
-    named = {} if result.label is None else {"label": result.label, "text_score": _score_of(result)}
     return {
-        **named,
+        **_named(result),
         "prompt": prompt_to_record(result.prompt),
         "chosen": result.choice,
         "masks": [
@@ -377,7 +378,9 @@ def encode(kind: str, answer: Answer, source: Source) -> bytes:
         return buffer.getvalue()
     if kind == "coco":
         size, name = answer.image.shape[:2], Path(source.name).name
-        return document_to_bytes(results_to_coco(results, size, file_name=name, texts=answer.texts))
+        return document_to_bytes(
+            results_to_coco(results, size, file_name=name, texts=answer.texts, image_id=source.number)
+        )
     return document_to_bytes(results_to_geojson(results))
 
 
@@ -386,16 +389,17 @@ def results_to_arrays(answer: Answer) -> dict[str, np.ndarray]:
     results = answer.results
     size = answer.image.shape[:2]
     low_res = [r.low_res_masks[r.choice] for r in results]
-    named = {
-        "label": np.array([str(r.label) for r in results], np.str_),
-        "text_score": np.array([r.text_score for r in results], np.float32),
-    }
+    named: dict[str, np.ndarray] = {}
+    if answer.texts or any(r.label for r in results):
+        named["label"] = np.array([r.label or "" for r in results], np.str_)
+    if answer.texts:
+        named["text_score"] = np.array([r.text_score for r in results], np.float32)
     return {
         "masks": np.stack([r.mask for r in results]) if results else np.zeros((0, *size), bool),
         "predicted_iou": np.array([r.best.predicted_iou for r in results], np.float32),
         "stability_score": np.array([r.best.stability_score for r in results], np.float32),
         "low_res_masks": np.stack(low_res) if results else np.zeros((0, 0, 0), np.float32),
-        **(named if answer.texts else {}),
+        **named,
     }
 
 
@@ -411,8 +415,7 @@ def results_to_geojson(results: Sequence[Segmentation]) -> dict[str, Any]:
         polygons = result.polygons(tolerance=POLYGON_TOLERANCE)
         rings = [[_ring(p.exterior), *(_ring(hole) for hole in p.holes)] for p in polygons]
         properties: dict[str, Any] = {"object": number, "predicted_iou": round(result.best.predicted_iou, 4)}
-        if result.label is not None:
-            properties |= {"label": result.label, "text_score": _score_of(result)}
+        properties |= _named(result)
         features.append(
             {
                 "type": "Feature",
@@ -423,8 +426,10 @@ def results_to_geojson(results: Sequence[Segmentation]) -> dict[str, Any]:
     return {"type": "FeatureCollection", "features": features}
 
 
-def _score_of(result: Segmentation) -> float:
-    return round(float(result.text_score or 0), 4)
+def _named(result: Segmentation) -> dict[str, Any]:
+    """Return what an object is called, and how well the text fits that found it, as far as that is known."""
+    named: dict[str, Any] = {} if result.label is None else {"label": result.label}
+    return named if result.text_score is None else named | {"text_score": round(float(result.text_score), 4)}
 
 
 def _ring(points: np.ndarray) -> list[list[float]]:

@@ -179,6 +179,9 @@ def _question(
         return ByText(load_text_model(text_model), checked, options)
     if text_model is not None or text_threshold is not None:
         raise PromptError("--text-model, --text-threshold: are for texts; give --text as well", code="U")
+    if prompt_file is not None and not file.prompts:
+        name = shown(prompt_file)
+        click.echo(f"warning: {name}: objects: is empty; there is nothing to segment", err=True)
     return ByPrompts(_Prompting(points, boxes, mask, file.prompts, prompt_file))
 
 
@@ -193,7 +196,7 @@ class _Prompting:
         prompts: Sequence[Prompt],
         prompt_file: str | None,
     ) -> None:
-        if not (points or boxes or mask or prompts):
+        if not (points or boxes or mask or prompt_file is not None):
             raise PromptError(
                 "no prompt: give --point, --box, --mask, --text or --prompts; "
                 "--ruler shows the picture's coordinates"
@@ -209,7 +212,7 @@ class _Prompting:
         self.prompts, self.file = prompts, prompt_file
 
     def __call__(self, size: Size) -> tuple[Sequence[Prompt], list[str]]:
-        if self.prompts:
+        if self.file is not None:
             return self.prompts, [f"{self.file}: objects[{i}]." for i in range(len(self.prompts))]
         points = [_place(x, y, size) for x, y, _ in self.points] or None
         labels = [label for _, _, label in self.points] or None
@@ -261,7 +264,8 @@ def _print_record(record: dict[str, Any]) -> None:
     for number, entry in enumerate(record["objects"], start=1):
         best = entry["masks"][entry["chosen"]]
         box = ",".join(str(v) for v in best["box"])
-        named = f"{entry['label']} {entry['text_score']:.2f}, " if "label" in entry else ""
+        score = f" {entry['text_score']:.2f}" if "text_score" in entry else ""
+        named = f"{entry['label']}{score}, " if "label" in entry else ""
         click.echo(
             f"  object {number}: {printable(named)}{best['area']} pixels, box {box}, predicted IoU {best['predicted_iou']:.2f}"
         )

@@ -14,6 +14,7 @@ from mobilesam.core.errors import LimitError, PromptError
 from mobilesam.core.text import printable
 
 MAX_TEXTS = 100  # of one call
+MAX_LABEL = 256  # characters of what an object is called
 MAX_CHARACTERS = 2**15  # of one text; a model reads a few words of it
 UNSEEN = ("Cf", "Zs", "Zl", "Zp")  # Unicode's categories of marks for layout, and of spaces
 
@@ -66,6 +67,24 @@ def _check_text(text: Any, name: str) -> str:
     if all(unicodedata.category(character) in UNSEEN for character in text):
         raise PromptError(f"{name}: is empty; give a text such as 'a dog'")
     return text
+
+
+def check_label(label: Any, name: str = "label") -> str | None:
+    """Check what an object is called; None is a name too: that it has none.
+
+    Raises:
+        PromptError: names the label and what is wrong: it is no text, empty, or holds what no text holds.
+        LimitError: for one that is too long.
+
+    Example:
+        >>> check_label(" guide dog ")
+        'guide dog'
+    """
+    if label is None:
+        return None
+    if isinstance(label, str) and len(label) > MAX_LABEL:
+        raise LimitError(f"{name}: has {len(label):,} characters; at most {MAX_LABEL} are allowed")
+    return _check_text(label, name)
 
 
 def number_texts(texts: Sequence[str]) -> dict[str, int]:

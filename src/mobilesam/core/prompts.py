@@ -6,6 +6,7 @@ the same mistake gives the same error everywhere.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ import numpy as np
 from mobilesam.core.arrays import ArrayLike, Box, Labels, Logits, MaskInput, Points, Size, to_numpy
 from mobilesam.core.errors import LimitError, PromptError
 from mobilesam.core.frame import Frame
+from mobilesam.core.phrases import check_label
+from mobilesam.core.schema import unknown_key
 from mobilesam.core.types import DecoderInputs, Prompt
 
 FOREGROUND, BACKGROUND, BOX_CORNERS, PAD = 1, 0, (2, 3), -1
@@ -34,6 +37,7 @@ class ValidPrompt:
         box: (4,) inside the image, or None.
         mask_input: (1, h, w) logits, or None.
         remarks: what is valid in it but may not be meant.
+        label: what the object is called, or None.
     """
 
     points: Points
@@ -41,6 +45,7 @@ class ValidPrompt:
     box: Box | None
     mask_input: Logits | None
     remarks: tuple[str, ...] = ()
+    label: str | None = None
 
     @property
     def slots(self) -> int:
@@ -64,13 +69,36 @@ class FieldNames:
     labels: str
     box: str
     mask: str
+    label: str = "label"
 
 
 def names_with(prefix: str) -> FieldNames:
     """Return our own names behind a prefix such as ``prompts[2].``."""
     return FieldNames(
-        prefix.rstrip(".: ") or "prompt", *(f"{prefix}{part}" for part in ("points", "labels", "box", "mask"))
+        prefix.rstrip(".: ") or "prompt",
+        *(f"{prefix}{part}" for part in ("points", "labels", "box", "mask", "label")),
     )
+
+
+def to_prompt(value: object, name: str) -> Prompt:
+    """Return a prompt that was given as one, or as a dict such as ``{"box": [120, 40, 380, 300]}``.
+
+    Args:
+        value: what was given.
+        name: what messages call it.
+
+    Raises:
+        PromptError: for something else, or for a key that a prompt has not.
+    """
+    if isinstance(value, Prompt):
+        return value
+    if not isinstance(value, dict):
+        raise PromptError(f"{name}: is a {type(value).__name__}; give Prompt(points=..., box=...)", code="U")
+    known = [one.name for one in dataclasses.fields(Prompt)]
+    for key in value:
+        if key not in known:
+            raise PromptError(f"{name}: {unknown_key(str(key), known)}", code="U")
+    return Prompt(**value)
 
 
 def validate_prompt(
@@ -114,7 +142,8 @@ def validate_prompt(
         on_object = points[labels == FOREGROUND]
         if (on_object < box[:2]).any() or (on_object > box[2:]).any():
             remarks.append(f"{names.points}: a foreground point lies outside the box")
-    return ValidPrompt(points, labels, box, mask_input, tuple(remarks))
+    label = check_label(prompt.label, names.label)
+    return ValidPrompt(points, labels, box, mask_input, tuple(remarks), label)
 
 
 def _check_points(
@@ -154,7 +183,7 @@ def _check_points(
 def _check_labels(labels: ArrayLike, count: int, name: str) -> Labels:
     if labels is None:
         return np.ones(count, np.int64)
-    array = as_numbers(labels, name, "one number, 0 or 1, for each point").reshape(-1)
+    array = as_numbers(truth_to_numbers(labels), name, "one number, 0 or 1, for each point").reshape(-1)
     if len(array) != count:
         raise PromptError(f"{name}: {len(array)} labels for {count} points; give one for each")
     bad = ~np.isin(array, (BACKGROUND, FOREGROUND))
@@ -164,11 +193,20 @@ def _check_labels(labels: ArrayLike, count: int, name: str) -> Labels:
     return array.astype(np.int64)
 
 
+def truth_to_numbers(labels: ArrayLike) -> ArrayLike:
+    """Return labels that are all true or false as 1 and 0, which is all that they can mean."""
+    if isinstance(labels, list | tuple):
+        return [int(v) for v in labels] if all(isinstance(v, bool | np.bool_) for v in labels) else labels
+    array = to_numpy(labels) if hasattr(labels, "__array__") else labels
+    is_truth = isinstance(array, np.ndarray) and array.dtype == bool and not np.ma.isMaskedArray(array)
+    return array.astype(np.int64) if is_truth else labels
+
+
 def check_box(box: ArrayLike, original_size: Size, name: str, remarks: list[str], *, clip: bool) -> Box:
     """Check a box against an image of (height, width); what may not be meant is added to the remarks."""
     array = as_numbers(box, name, "4 numbers x0, y0, x1, y1")
-    if array.shape == (1, 4):
-        array = array[0]
+    if array.size == 4 and array.shape[-1] == 4:
+        array = array.reshape(4)
     if array.shape != (4,):
         raise PromptError(f"{name}: has shape {array.shape}; must be 4 numbers x0, y0, x1, y1", code="U")
     for value, letter in zip(array, ("x0", "y0", "x1", "y1"), strict=True):
@@ -181,10 +219,11 @@ def check_box(box: ArrayLike, original_size: Size, name: str, remarks: list[str]
             raise PromptError(
                 f"{name}: {shown} has {letter}0 > {letter}1; must be x0, y0, x1, y1: did you pass x, y, w, h?"
             )
-        if low == high:
-            raise PromptError(f"{name}: {shown} has no area; {letter}1 must be greater than {letter}0")
     height, width = original_size
-    if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
+    if clip:
+        array = _widened(array, name, shown, remarks)
+        x0, y0, x1, y1 = array
+    if _is_beyond(x0, x1, width) or _is_beyond(y0, y1, height):
         raise PromptError(f"{name}: {shown} lies outside the image of {width} x {height}")
     if x0 < -width or y0 < -height or x1 > 2 * width or y1 > 2 * height:
         raise PromptError(
@@ -201,6 +240,31 @@ def check_box(box: ArrayLike, original_size: Size, name: str, remarks: list[str]
             f"{name}: {shown} reaches outside the image of {width} x {height} and is clipped; the order is x0, y0, x1, y1"
         )
     return clipped
+
+
+def _widened(box: Box, name: str, shown: str, remarks: list[str]) -> Box:
+    """Return a box that is a line as the row or column of pixels that it means.
+
+    Where boxes have their far edge inside, as COCO's tools and SAM's own have them, an object
+    of one pixel's width has x1 = x0.
+    """
+    flat = box[:2] == box[2:]
+    if flat.all():
+        x, y = box[:2]
+        raise PromptError(f"{name}: {shown} is a single point; give it as points, [[{x:g}, {y:g}]]")
+    if not flat.any():
+        return box
+    side, letter = ("width", "x") if flat[0] else ("height", "y")
+    remarks.append(f"{name}: {shown} has no {side} ({letter}0 = {letter}1); it is taken as one pixel")
+    low = np.where(flat, np.floor(box[:2]), box[:2])
+    return np.concatenate([low, np.where(flat, low + 1, box[2:])])
+
+
+def _is_beyond(low: float, high: float, side: int) -> bool:
+    """Whether an extent has nothing in 0..side; one without length may touch an edge."""
+    if low == high:
+        return bool(low < 0 or low > side)
+    return bool(low >= side or high <= 0)
 
 
 def _in_both(points: Points, labels: Labels) -> bool:

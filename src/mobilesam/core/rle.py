@@ -170,7 +170,7 @@ def foreground_before(rle: Rle, places: np.ndarray) -> np.ndarray:
     return complete[run] + np.where(run % 2 == 1, places - begin[run], 0)
 
 
-def dict_to_rle(record: dict[str, Any]) -> Rle:
+def dict_to_rle(record: Any) -> Rle:
     """Read COCO's record, with ``counts`` as text, as bytes or as a list.
 
     Raises:
@@ -210,7 +210,7 @@ def _read_counts(counts: Any, area: int) -> np.ndarray:
         for i, count in enumerate(counts):
             if not _is_whole(count):
                 raise ConfigError(f"counts[{i}]: {_named(count)}; a run is a whole number from 0")
-            _check_run(i, count, area)
+            _check_run(i, int(count), area)
     return np.array(counts, np.int64)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,7 @@ class Prompt:
         box: (4,) x0, y0, x1, y1 in pixels.
         mask: (H, W) boolean or 0/1 or 0/255 mask of the image's size, or float logits of
             an earlier segmentation, (h, w) or (1, h, w) as ``low_res_masks`` has them.
+        label: what the object is called, such as ``dog``; results carry it, the mask does not depend on it.
 
     Nothing is checked here: an image is needed for that, see
     :func:`mobilesam.core.prompts.validate_prompt`.
@@ -47,6 +49,7 @@ class Prompt:
     labels: ArrayLike = None
     box: ArrayLike = None
     mask: ArrayLike = None
+    label: Any = None  # a str or None
 
 
 @dataclass(frozen=True, eq=False)

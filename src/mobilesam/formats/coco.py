@@ -23,6 +23,7 @@ from mobilesam.formats.json_text import read_json_file
 
 MAX_SET_BYTES = 2 * 2**30  # COCO's largest is 0.5 GB
 CORNERS = 3  # of a polygon, at least
+UNNAMED = "object"  # the category of what has no name
 
 WORDS = OrNull(Either({str: Text(), int: Whole()}))
 SET_IMAGE = Record(
@@ -299,8 +300,9 @@ def masks_to_coco(
     size: Size,
     *,
     file_name: str,
-    categories: Sequence[str] = ("object",),
+    categories: Sequence[str] = (UNNAMED,),
     category_of: Sequence[int] | None = None,
+    image_id: int = 1,
 ) -> dict[str, Any]:
     """Return a COCO instance document of one image (height, width), its masks and categories numbered from 1.
 
@@ -310,15 +312,16 @@ def masks_to_coco(
         file_name: of the image.
         categories: names of what masks can be of.
         category_of: which of them each mask is of, from 0; all of the first where None.
+        image_id: of the image.
     """
     height, width = size
     numbers = [0] * len(masks) if category_of is None else category_of
     return {
-        "images": [{"id": 1, "file_name": file_name, "width": width, "height": height}],
+        "images": [{"id": image_id, "file_name": file_name, "width": width, "height": height}],
         "annotations": [
             {
                 "id": i,
-                "image_id": 1,
+                "image_id": image_id,
                 "category_id": number + 1,
                 "segmentation": mask.rle.to_dict(),
                 "bbox": list(xyxy_to_xywh(mask.box)),

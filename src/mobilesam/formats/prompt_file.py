@@ -2,13 +2,13 @@
 
     {"version": 1, "objects": [
         {"points": [[210, 140], [80, 60]], "labels": [1, 0]},
-        {"box": [120, 40, 380, 300]},
+        {"box": [120, 40, 380, 300], "label": "dog"},
         {"mask": "coarse.png"}]}
 
     {"version": 1, "texts": ["a dog", "leash"]}
 
 Coordinates are pixels of the upright image. A mask is the name of an image file beside the
-prompt file or below its folder, or a COCO run-length code. Texts name objects, of which there may be any number.
+prompt file or below its folder, or a COCO run-length code. A label is what the object is called. Texts name objects, of which there may be any number.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilesam.core.errors import ConfigError, LimitError, PromptError
-from mobilesam.core.phrases import MAX_CHARACTERS, MAX_TEXTS, check_texts
+from mobilesam.core.phrases import MAX_CHARACTERS, MAX_LABEL, MAX_TEXTS, check_texts
 from mobilesam.core.prompts import MAX_POINTS, MAX_PROMPTS, ValidPrompt
 from mobilesam.core.rle import Rle, dict_to_rle, rle_to_mask
 from mobilesam.core.schema import (
@@ -58,6 +58,7 @@ OBJECT = Record(
         "points": CheckedLater(OrNull(Array(Array(Real(0), 2, 2), 1, MAX_POINTS))),
         "labels": CheckedLater(OrNull(Array(OneOf((0, 1)), 1, MAX_POINTS))),
         "box": CheckedLater(OrNull(Array(Real(), 4, 4))),
+        "label": CheckedLater(OrNull(Text(1, MAX_LABEL))),
         "mask": OrNull(
             Either(
                 {
@@ -84,7 +85,7 @@ PROMPTS = Record(
 
 @dataclass(frozen=True)
 class PromptFile:
-    """What a prompt file holds: either of the two.
+    """What a prompt file holds: either of the two. A list of objects may be empty, as a detector's is that found none.
 
     Attributes:
         prompts: one for each object.
@@ -137,8 +138,6 @@ def content_to_prompts(content: Any, *, name: str, folder: Path, follow_symlinks
         raise PromptError(f"{name}: objects: must be a list", code="U")
     check(content, PROMPTS, name, _malformed)
     objects = content["objects"]
-    if not objects:
-        raise PromptError(f"{name}: objects: is empty; give at least one")
     return PromptFile(
         tuple(
             _object_to_prompt(record, f"{name}: objects[{i}]", folder, follow_symlinks=follow_symlinks)
@@ -175,7 +174,7 @@ def _object_to_prompt(record: dict[str, Any], name: str, folder: Path, *, follow
         mask = read_mask(path, name=place)
     elif mask is not None:
         mask = rle_to_mask(_read_runs(mask, place))
-    return Prompt(record.get("points"), record.get("labels"), record.get("box"), mask)
+    return Prompt(record.get("points"), record.get("labels"), record.get("box"), mask, record.get("label"))
 
 
 def _read_runs(record: dict[str, Any], place: str) -> Rle:

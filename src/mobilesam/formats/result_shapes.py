@@ -43,7 +43,7 @@ OBJECT = Record(
         "files": _FILES,
     },
     required=("prompt", "chosen", "masks", "files"),
-    later={"dependentRequired": {"label": ["text_score"], "text_score": ["label"]}},
+    later={"dependentRequired": {"text_score": ["label"]}},
 )
 RESULTS = _document(
     _closed(

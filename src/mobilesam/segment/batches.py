@@ -9,13 +9,14 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from mobilesam.core.arrays import ArrayLike, Image, NamedArrays
 from mobilesam.core.errors import ConfigError, ImageError, LimitError, PromptError
 from mobilesam.core.preprocess import preprocess
-from mobilesam.core.prompts import MAX_PROMPTS, ValidPrompt, prompts_to_decoder_inputs
+from mobilesam.core.prompts import MAX_PROMPTS, ValidPrompt, prompts_to_decoder_inputs, to_prompt
 from mobilesam.core.spec import WorkingSet
 from mobilesam.core.text import printable
 from mobilesam.core.types import MULTIMASK, SINGLE_MASK, Embedding, Prompt
@@ -107,7 +108,9 @@ def decode_prompts(
             inputs = prompts_to_decoder_inputs([prompts[i] for i in batch], embedding.frame)
             masks, ious = runtime.decode(embedding.arrays, inputs, tokens)
             for i, mask, iou in zip(batch, masks, ious, strict=True):
-                results[i] = Segmentation(np.array(mask), np.array(iou), embedding, prompts[i])
+                results[i] = Segmentation(
+                    np.array(mask), np.array(iou), embedding, prompts[i], prompts[i].label
+                )
     return tuple(results[i] for i in range(len(prompts)))
 
 
@@ -143,7 +146,7 @@ def named_images(images: Iterable[ArrayLike]) -> list[tuple[str, ArrayLike]]:
     return named
 
 
-def as_prompts(prompts: Iterable[Prompt], name: str) -> list[Prompt]:
+def as_prompts(prompts: Iterable[Prompt | dict[str, Any]], name: str) -> list[Prompt]:
     """Return the prompts of one image, which may be none."""
     try:
         given = list(prompts)
@@ -151,16 +154,12 @@ def as_prompts(prompts: Iterable[Prompt], name: str) -> list[Prompt]:
         raise PromptError(
             f"{name}: is a {type(prompts).__name__}; give a Prompt or a list of them", code="U"
         ) from error
-    for i, prompt in enumerate(given):
-        if not isinstance(prompt, Prompt):
-            kind = type(prompt).__name__
-            raise PromptError(f"{name}[{i}]: is a {kind}; give Prompt(points=..., box=...)", code="U")
     _check_count(len(given))
-    return given
+    return [to_prompt(prompt, f"{name}[{i}]") for i, prompt in enumerate(given)]
 
 
 def pair_prompts(
-    embeddings: Iterable[Embedding], prompts: Iterable[Iterable[Prompt]]
+    embeddings: Iterable[Embedding], prompts: Iterable[Iterable[Prompt | dict[str, Any]]]
 ) -> list[tuple[Embedding, list[Prompt]]]:
     """Return each embedding with its prompts."""
     try:
@@ -175,8 +174,10 @@ def pair_prompts(
             code="U",
         )
     for i, some in enumerate(lists):
-        if isinstance(some, Prompt):
-            raise PromptError(f"prompts[{i}]: is a Prompt; give a list of them, [] for none", code="U")
+        if isinstance(some, Prompt | dict):
+            raise PromptError(
+                f"prompts[{i}]: is a {type(some).__name__}; give a list of them, [] for none", code="U"
+            )
     given = [as_prompts(some, f"prompts[{i}]") for i, some in enumerate(lists)]
     _check_count(sum(map(len, given)))
     return list(zip(images, given, strict=True))

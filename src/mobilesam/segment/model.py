@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 from mobilesam.core.arrays import ArrayLike, Image
 from mobilesam.core.errors import ConfigError, ImageWarning, PromptError, PromptWarning
 from mobilesam.core.phrases import check_texts
-from mobilesam.core.prompts import ValidPrompt, names_with
+from mobilesam.core.prompts import ValidPrompt, names_with, to_prompt
+from mobilesam.core.text import shortened
 from mobilesam.core.types import SAM_THRESHOLDS, Embedding, FoundMask, MaskThresholds, Prompt
 from mobilesam.detectors.base import Detector
 from mobilesam.detectors.head import HeadDetector
@@ -66,6 +68,9 @@ def load(
         >>> model.name
         'pocket-7'
     """
+    for argument, path in (("checkpoint", checkpoint), ("decoder", decoder)):
+        if path is not None and not isinstance(path, str | os.PathLike):
+            raise ConfigError(f"{argument}: is {shortened(path)}; must be the path of a file, or None")
     entry = entry_of(name)
     chosen = load_runtime(
         entry,
@@ -184,7 +189,7 @@ class Model:
     def segment(
         self,
         embedding: Embedding,
-        prompts: Prompt,
+        prompts: Prompt | dict[str, Any],
         *,
         multimask: bool | None = None,
         memory: int | None = None,
@@ -194,7 +199,7 @@ class Model:
     def segment(
         self,
         embedding: Embedding,
-        prompts: Iterable[Prompt],
+        prompts: Iterable[Prompt | dict[str, Any]],
         *,
         multimask: bool | None = None,
         memory: int | None = None,
@@ -203,7 +208,7 @@ class Model:
     def segment(
         self,
         embedding: Embedding,
-        prompts: Prompt | Iterable[Prompt],
+        prompts: Prompt | dict[str, Any] | Iterable[Prompt | dict[str, Any]],
         *,
         multimask: bool | None = None,
         memory: int | None = None,
@@ -212,7 +217,8 @@ class Model:
 
         Args:
             embedding: from :meth:`embed` of this model.
-            prompts: one prompt, or one for each object.
+            prompts: one prompt, or one for each object; there may be none. A dict such as ``{"box": [9, 9, 50, 50]}``
+                will do for a prompt.
             multimask: three masks, or one. By default three for a single point, which may
                 mean a part or the whole, and one for everything else.
             memory: bytes that the call may add at its peak, beside its results and the model;
@@ -230,19 +236,20 @@ class Model:
             PromptWarning: for what is valid but may not be meant; also in ``remarks``.
         """
         self._check(embedding, "embedding", multimask)
-        given = [prompts] if isinstance(prompts, Prompt) else as_prompts(prompts, "prompts")
-        if not given:
-            raise PromptError("prompts: is empty; give at least one Prompt")
-        prefixes = [f"prompts[{i}]." for i in range(len(given))] if len(given) > 1 else [""]
+        if isinstance(prompts, Prompt | dict):
+            given = [to_prompt(prompts, "prompts")]
+        else:
+            given = as_prompts(prompts, "prompts")
+        prefixes = [f"prompts[{i}]." for i in range(len(given))] if len(given) != 1 else [""]
         valid = self.predictor.validate(embedding, given, [names_with(one) for one in prefixes], memory)
         warn_of_remarks(valid)
         results = self.predictor.segment(embedding, valid, multimask=multimask, memory=memory)
-        return results[0] if isinstance(prompts, Prompt) else results
+        return results[0] if isinstance(prompts, Prompt | dict) else results
 
     def segment_batch(
         self,
         embeddings: Iterable[Embedding],
-        prompts: Iterable[Iterable[Prompt]],
+        prompts: Iterable[Iterable[Prompt | dict[str, Any]]],
         *,
         multimask: bool | None = None,
         memory: int | None = None,

@@ -23,7 +23,7 @@ from mobilesam.core.rle import Rle, mask_to_rle, rle_to_mask
 from mobilesam.core.types import Embedding, FoundMask
 from mobilesam.draw.cutout import cut_out
 from mobilesam.draw.overlay import draw_numbered, draw_overlay
-from mobilesam.formats.coco import masks_to_coco
+from mobilesam.formats.coco import UNNAMED, masks_to_coco
 from mobilesam.formats.image import image_to_png
 from mobilesam.formats.sa1b import masks_to_sa1b
 
@@ -79,8 +79,8 @@ class Segmentation:
         predicted_iou: (M,) estimated IoU of each mask.
         embedding: of the image.
         prompt: as the validator left it.
-        label: the text that named the object; None where it was not found by text.
-        text_score: how well the text fits, 0..1, as whoever found the box says; None without a label.
+        label: what the object is called: the prompt's label, or the text that found it; None where neither says.
+        text_score: how well the text fits, 0..1, as whoever found the box says; None where it was not found by text.
         min_mask_region_area: see :meth:`cleaned`.
     """
 
@@ -205,8 +205,10 @@ class Segmentation:
 
     @property
     def caption(self) -> str:
-        """The label with its score, for pictures and lists; empty without a label."""
-        return "" if self.label is None else f"{self.label} {self.text_score:.2f}"
+        """The label, with its score if it has one, for pictures and lists; empty without a label."""
+        if self.label is None or self.text_score is None:
+            return self.label or ""
+        return f"{self.label} {self.text_score:.2f}"
 
     def overlay(self) -> np.ndarray:
         """The image (H, W, 3) with the best mask, the prompt and the label drawn over it."""
@@ -234,7 +236,12 @@ def draw_results(image: Image, results: Sequence[Segmentation]) -> Image:
 
 
 def results_to_coco(
-    results: Sequence[Segmentation], size: Size, *, file_name: str = "", texts: Sequence[str] = ()
+    results: Sequence[Segmentation],
+    size: Size,
+    *,
+    file_name: str = "",
+    texts: Sequence[str] = (),
+    image_id: int = 1,
 ) -> dict[str, Any]:
     """Return a COCO instance document of the best masks of results in one image (height, width).
 
@@ -243,21 +250,26 @@ def results_to_coco(
         size: of the image.
         file_name: of the image.
         texts: that were asked for: each is a category, in their order, so that the documents of
-            several images agree.
+            several images agree. Without them each label is one, in the order of the results.
+        image_id: of the image, which the documents of several should not share.
     """
     masks = [result.best for result in results]
-    if not texts:
-        return masks_to_coco(masks, size, file_name=file_name)
-    numbers = number_texts(texts)
+    labels = [result.label for result in results]
+    if not texts and not any(labels):
+        return masks_to_coco(masks, size, file_name=file_name, image_id=image_id)
+    called = [label or UNNAMED for label in labels]
+    numbers = number_texts(texts or called)
     document = masks_to_coco(
         masks,
         size,
         file_name=file_name,
         categories=list(numbers),
-        category_of=[numbers[str(result.label)] for result in results],
+        category_of=[numbers[name] for name in called],
+        image_id=image_id,
     )
     for record, result in zip(document["annotations"], results, strict=True):
-        record["text_score"] = round(float(result.text_score or 0), 4)
+        if result.text_score is not None:
+            record["text_score"] = round(float(result.text_score), 4)
     return document
 
 
@@ -292,10 +304,12 @@ class TextMatches:
         """The image with every mask tinted and outlined, its box and its label."""
         return draw_results(self.image, self.segmentations)
 
-    def to_coco(self, *, file_name: str = "") -> dict[str, Any]:
+    def to_coco(self, *, file_name: str = "", image_id: int = 1) -> dict[str, Any]:
         """A COCO instance document of the image; the texts are its categories, from 1."""
         size = self.image.shape[:2]
-        return results_to_coco(self.segmentations, size, file_name=file_name, texts=self.texts)
+        return results_to_coco(
+            self.segmentations, size, file_name=file_name, texts=self.texts, image_id=image_id
+        )
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows: the overlay."""
@@ -346,9 +360,9 @@ class Everything:
             ids[self[i].mask] = i + 1
         return ids
 
-    def to_coco(self, *, file_name: str = "") -> dict[str, Any]:
+    def to_coco(self, *, file_name: str = "", image_id: int = 1) -> dict[str, Any]:
         """A COCO instance document of the image, masks numbered from 1 as in the overlay."""
-        return masks_to_coco(self.masks, self.image.shape[:2], file_name=file_name)
+        return masks_to_coco(self.masks, self.image.shape[:2], file_name=file_name, image_id=image_id)
 
     def to_sa1b(self, *, file_name: str = "", image_id: int = 0) -> dict[str, Any]:
         """SA-1B's JSON of the image."""

@@ -19,6 +19,7 @@ from mobilesam.core.prompts import (
     as_numbers,
     check_box,
     finite_logits,
+    truth_to_numbers,
 )
 from mobilesam.core.types import MULTIMASK, SINGLE_MASK, DecoderInputs
 
@@ -34,6 +35,8 @@ def validate_batch(
     names: FieldNames,
 ) -> DecoderInputs:
     """Check a batch of prompts that come as segment_anything's tensors do, and join them to decoder inputs.
+
+    There may be none: boxes (0, 4) are no objects, which have no masks.
 
     Their coordinates lie in the model's input already, and their labels may say what ours do not: -1 is
     a pad, 2 and 3 are a box's corners.
@@ -64,7 +67,7 @@ def validate_batch(
         b = len(parts[0][0])
         parts.append((np.zeros((b, 1, 2)), np.full((b, 1), PAD)))
     masks = None if mask_input is None else _check_batch_masks(mask_input, grid, names.mask)
-    if masks is not None and (len(masks) > 1 or not parts):
+    if masks is not None and (len(masks) != 1 or not parts):
         counts[names.mask] = len(masks)
     b = _common_count(counts, names.prompt)
     coords = np.concatenate([np.zeros((b, 0, 2)), *(part[0] for part in parts)], axis=1)
@@ -72,8 +75,8 @@ def validate_batch(
     empty = np.flatnonzero((labels == PAD).all(1))
     if masks is None and len(empty):
         raise PromptError(f"{names.labels}[{empty[0]}]: holds pads (-1) only; give a point, a box or a mask")
-    if masks is not None:
-        masks = np.repeat(masks, b // len(masks), axis=0)
+    if masks is not None and len(masks) != b:
+        masks = np.repeat(masks, b, axis=0)  # one for all
     return DecoderInputs(coords.astype(np.float32), labels.astype(np.float32), masks)
 
 
@@ -92,8 +95,6 @@ def _common_count(counts: dict[str, int], prompt: str) -> int:
     for name, count in others:
         if count != b:
             raise PromptError(f"{name}: is for {count} objects, {first} for {b}; give one for each")
-    if b == 0:
-        raise PromptError(f"{first}: is empty; give at least one object, or leave it out")
     if b > MAX_PROMPTS:
         raise LimitError(f"{first}: {b} prompts; at most {MAX_PROMPTS} are allowed in one call")
     return b
@@ -109,13 +110,13 @@ def _check_batch_points(
             f"{names.points}: has shape {coords.shape}; must be (B, N, 2), x and y of each object's points",
             code="U",
         )
-    if coords.shape[1] == 0:
+    if len(coords) and coords.shape[1] == 0:
         raise PromptError(f"{names.points}: is empty; give at least one point, or leave it out")
     if coords.shape[1] > MAX_POINTS:
         raise LimitError(
             f"{names.points}: {coords.shape[1]} points; at most {MAX_POINTS} are allowed for one object"
         )
-    kinds = as_numbers(labels, names.labels, "(B, N) numbers, one for each point")
+    kinds = as_numbers(truth_to_numbers(labels), names.labels, "(B, N) numbers, one for each point")
     if kinds.shape != coords.shape[:2]:
         raise PromptError(
             f"{names.labels}: has shape {kinds.shape}; must be {coords.shape[:2]}, one for each point"
@@ -160,6 +161,6 @@ def _check_batch_masks(mask_input: ArrayLike, grid: int, name: str) -> np.ndarra
     array = as_array(mask_input, name, wanted)
     if array.dtype.kind != "f":
         raise PromptError(f"{name}: has type {array.dtype}; must be {wanted}", code="U")
-    if array.ndim != 4 or array.shape[1:] != (1, side, side) or not len(array):
+    if array.ndim != 4 or array.shape[1:] != (1, side, side):
         raise PromptError(f"{name}: has shape {array.shape}; must be {wanted}")
     return finite_logits(array, name)

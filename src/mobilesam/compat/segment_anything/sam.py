@@ -15,6 +15,7 @@ from mobilesam.core.arrays import Size
 from mobilesam.core.frame import Frame
 from mobilesam.core.postprocess import MASK_THRESHOLD
 from mobilesam.core.preprocess import PIXEL_MEAN, PIXEL_STD, padded_size
+from mobilesam.core.prompts import LOW_RES_PER_GRID
 from mobilesam.networks import sam
 
 
@@ -62,12 +63,26 @@ class Sam(sam.Sam):
         outputs = []
         for i, record in enumerate(records):
             embedding = {name: array[i : i + 1] for name, array in embeddings.items()}
+            if not len(record.inputs.point_coords):
+                outputs.append(
+                    self._no_masks(embedding["image_embedding"], len(tokens), record.original_size)
+                )
+                continue
             low_res, ious = self.decode(embedding, *record.prompts(self.device), mask_tokens=tokens)
             masks = self.postprocess_masks(low_res, record.input_size, record.original_size)
             outputs.append(
                 {"masks": masks > self.mask_threshold, "iou_predictions": ious, "low_res_logits": low_res}
             )
         return outputs
+
+    def _no_masks(self, image_embedding: Tensor, count: int, size: Size) -> dict[str, Tensor]:
+        """Return what :meth:`forward` does of an image without prompts, of the shapes that some would have."""
+        side = max(image_embedding.shape[-2:]) * LOW_RES_PER_GRID
+        return {
+            "masks": image_embedding.new_zeros((0, count, *size), dtype=torch.bool),
+            "iou_predictions": image_embedding.new_zeros((0, count)),
+            "low_res_logits": image_embedding.new_zeros((0, count, side, side)),
+        }
 
     def _stack(self, images: list[Tensor]) -> Tensor:
         """Normalise resized images (3, h, w) and pad them to the smallest input that holds them all.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from mobilesam.core.arrays import NamedArrays, Pixels
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.frame import Frame
 from mobilesam.core.preprocess import PIXEL_MEAN, PIXEL_STD, padded_size
+from mobilesam.core.prompts import LOW_RES_PER_GRID
 from mobilesam.core.spec import NetworkSpec
 from mobilesam.core.types import DecoderInputs
 from mobilesam.networks.build import build_network
@@ -156,5 +158,18 @@ def decode_batch(
         batch = inputs.take(slice(start, start + step))
         low_res, ious = (torch.as_tensor(array) for array in runtime.decode(arrays, batch, mask_tokens))
         parts.append((enlarger(low_res), ious, low_res))
+    if not parts:
+        return _no_masks(arrays["image_embedding"], len(mask_tokens), enlarger)
     masks, ious, low_res = (torch.cat(part) for part in zip(*parts, strict=True))
     return masks, ious, low_res
+
+
+def _no_masks(
+    embedding: np.ndarray | Tensor, count: int, enlarger: Enlarger
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what :func:`decode_batch` does of no objects, of the shapes that some would have."""
+    side = max(embedding.shape[-2:]) * LOW_RES_PER_GRID
+    like = torch.as_tensor(embedding)
+    kind = like.dtype if enlarger.threshold is None else torch.bool
+    masks = like.new_zeros((0, count, *enlarger.frame.original_size), dtype=kind)
+    return masks, like.new_zeros((0, count)), like.new_zeros((0, count, side, side))

@@ -27,9 +27,11 @@ from mobilesam.compat.ultralytics.sources import Picture, open_source
 from mobilesam.compat.ultralytics.summary import summarise_network
 from mobilesam.core.arrays import ArrayLike
 from mobilesam.core.errors import ConfigError, missing_extra
+from mobilesam.core.phrases import number_texts
 from mobilesam.core.prompts import names_with
 from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
+from mobilesam.formats.coco import UNNAMED
 from mobilesam.segment.model import Model, load, warn_of_remarks
 from mobilesam.segment.results import Segmentation
 from mobilesam.weights import read_weights
@@ -117,6 +119,7 @@ class SAM:
         points: ArrayLike = None,
         labels: ArrayLike = None,
         masks: ArrayLike = None,
+        names: str | Sequence[str] | None = None,
         **options: Any,
     ) -> list[Results] | Iterator[Results]:
         """Segment every image of a source, each with the same prompts; without any, everything in it.
@@ -129,6 +132,8 @@ class SAM:
             points: (2,) of one object, (N, 2) of N objects, (N, n, 2) n points of each of N objects.
             labels: nested as the points, 1 on the object and 0 beside it; all 1 by default.
             masks: (H, W) or (N, H, W) masks of the image's size, or logits of an earlier segmentation.
+            names: what the objects are called, one for each or one for all: the results' classes then, which are
+                else the objects' numbers.
             options: see :class:`~mobilesam.compat.ultralytics.options.PredictOptions`.
 
         Returns:
@@ -142,7 +147,7 @@ class SAM:
         chosen = read_options(options)
         if not isinstance(stream, bool | np.bool_):
             raise ConfigError(f"stream: is {stream!r}; must be True or False")
-        prompts = nested_to_prompts(bboxes, points, labels, masks)
+        prompts = nested_to_prompts(bboxes, points, labels, masks, names)
         if prompts is not None:
             refuse_search_options(options)
         if chosen.device is not None:
@@ -335,6 +340,11 @@ def segment_picture(
     segmented = time.perf_counter()
     kept = keep_best([one for one in objects if one.score > options.conf], options.max_det)
     names = {i: str(i) for i in range(count)}
+    if prompts is not None and any(prompt.label for prompt in prompts):
+        called = [prompt.label or UNNAMED for prompt in prompts]
+        numbers = number_texts(called)
+        names = {number: name for name, number in numbers.items()}
+        kept = [replace(one, number=numbers[called[one.number]]) for one in kept]
     speed = {"preprocess": picture.milliseconds, "inference": (segmented - started) * 1000}
     result = Results.of(kept, picture.image, picture.path, names, speed)
     result.speed["postprocess"] = (time.perf_counter() - segmented) * 1000

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mobilesam.core.arrays import ArrayLike
 from mobilesam.core.errors import PromptError
+from mobilesam.core.phrases import check_label
 from mobilesam.core.types import Prompt
 
 POINT_FORMS = (
@@ -24,6 +25,7 @@ def nested_to_prompts(
     points: ArrayLike = None,
     labels: ArrayLike = None,
     masks: ArrayLike = None,
+    names: str | Sequence[str] | None = None,
 ) -> list[Prompt] | None:
     """Return one prompt for each object, or None where no prompt is given.
 
@@ -34,6 +36,7 @@ def nested_to_prompts(
         points: (2,) one object, (N, 2) N objects, (N, n, 2) N objects of n points, where n may differ.
         labels: nested as the points; all 1 by default.
         masks: (H, W), (N, H, W) or (N, 1, H, W) masks or logits.
+        names: what the objects are called, one for each or one for all.
 
     Raises:
         PromptError: for another nesting, or different numbers of objects.
@@ -54,6 +57,8 @@ def nested_to_prompts(
         given["masks"] = [_plain_mask(mask) for mask in _split(masks, "masks", 2, (3, 4), MASK_FORMS)]
     if labels is not None and points is None:
         raise PromptError("labels: given without points; give one point for each label")
+    if not given and names is not None:
+        raise PromptError("names: given without prompts; give one box, point or mask for each name")
     if not given:
         return None
     counts = {name: len(objects) for name, objects in given.items()}
@@ -65,10 +70,23 @@ def nested_to_prompts(
     count = next(iter(counts.values()))
     each = {name: given.get(name, [None] * count) for name in ("bboxes", "points", "masks")}
     of_points = [None] * count if labels is None else _split_labels(labels, nesting(points, "points"), count)
-    return [
-        Prompt(points=p, labels=label, box=b, mask=m)
-        for p, label, b, m in zip(each["points"], of_points, each["bboxes"], each["masks"], strict=True)
-    ]
+    called = _split_names(names, count)
+    parts = zip(each["points"], of_points, each["bboxes"], each["masks"], called, strict=True)
+    return [Prompt(points=p, labels=label, box=b, mask=m, label=name) for p, label, b, m, name in parts]
+
+
+def _split_names(names: str | Sequence[str] | None, count: int) -> list[str | None]:
+    """Return what each object is called."""
+    if names is None or isinstance(names, str):
+        return [check_label(names, "names")] * count
+    if not isinstance(names, list | tuple):
+        raise PromptError(
+            f"names: is a {type(names).__name__}; must be a text, or a list with one for each object",
+            code="U",
+        )
+    if len(names) != count:
+        raise PromptError(f"names: {len(names)} for {count} objects; give one for each, or one text for all")
+    return [check_label(name, f"names[{i}]") for i, name in enumerate(names)]
 
 
 def _off_device(value: ArrayLike) -> ArrayLike:
