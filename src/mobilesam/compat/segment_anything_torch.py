@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mobilesam.batches import prompts_at_once
 from mobilesam.compat.errors import ImageAssertionError
-from mobilesam.core.arrays import NamedArrays, Pixels, Size
+from mobilesam.core.arrays import NamedArrays, Pixels, Size, to_numpy
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.preprocess import PIXEL_MEAN, PIXEL_STD, padded_size
 from mobilesam.core.types import DecoderInputs
@@ -92,6 +91,7 @@ class TensorRuntime:
 
 def model_to_tensor_runtime(model: Model) -> TensorRuntime:
     """Return the runtime of a PyTorch model with its arrays as tensors."""
+    assert isinstance(model.runtime, TorchRuntime)  # callers ask for its name first
     return TensorRuntime(model.runtime)
 
 
@@ -120,7 +120,8 @@ def resized_to_pixels(image: Tensor, image_size: int, padded_to: int = 0) -> Ten
     mean, std = (
         torch.tensor(values, device=image.device)[:, None, None] for values in (PIXEL_MEAN, PIXEL_STD)
     )
-    return normalise(image, mean, std, padded_size(image.shape[-2:], image_size, padded_to))
+    height, width = image.shape[-2:]
+    return normalise(image, mean, std, padded_size((height, width), image_size, padded_to))
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,22 @@ class Enlarger:
         return logits if self.threshold is None else logits > self.threshold
 
 
+def array_decoder(
+    runtime: Runtime | TensorRuntime, arrays: NamedArrays | dict[str, Tensor], mask_tokens: Sequence[int]
+) -> Callable[[DecoderInputs], tuple[Tensor, Tensor]]:
+    """Return what decodes prompts on an image's arrays: logits and IoU predictions as tensors for both kinds."""
+    if isinstance(runtime, TensorRuntime):
+        tensors = {name: torch.as_tensor(array) for name, array in arrays.items()}
+        return lambda inputs: runtime.decode(tensors, inputs, mask_tokens)
+    numpy_arrays = {name: to_numpy(array) for name, array in arrays.items()}
+
+    def decode(inputs: DecoderInputs) -> tuple[Tensor, Tensor]:
+        low_res, ious = runtime.decode(numpy_arrays, inputs, mask_tokens)
+        return torch.as_tensor(low_res), torch.as_tensor(ious)
+
+    return decode
+
+
 def decode_batch(
     runtime: Runtime | TensorRuntime,
     arrays: NamedArrays | dict[str, Tensor],
@@ -155,10 +172,10 @@ def decode_batch(
     """Decode and enlarge in batches as large as is fast: masks, IoU predictions and low-resolution logits."""
     inner = runtime.runtime if isinstance(runtime, TensorRuntime) else runtime
     step = prompts_at_once(inner, inputs.point_coords.shape[1])
-    parts: list[tuple[Any, ...]] = []
+    decode = array_decoder(runtime, arrays, mask_tokens)
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
     for start in range(0, len(inputs.point_coords), step):
-        batch = inputs.take(slice(start, start + step))
-        low_res, ious = (torch.as_tensor(array) for array in runtime.decode(arrays, batch, mask_tokens))
+        low_res, ious = decode(inputs.take(slice(start, start + step)))
         parts.append((enlarger(low_res), ious, low_res))
     masks, ious, low_res = (torch.cat(part) for part in zip(*parts, strict=True))
     return masks, ious, low_res

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 
@@ -17,11 +18,11 @@ from mobilesam.networks.objectness import ObjectnessHead
 from mobilesam.networks.pocket import OBJECT_MAPS, PocketEncoder
 from mobilesam.networks.pocket_decoder import PocketDecoder, PromptMaps
 from mobilesam.networks.prompt_encoder import PromptEncoder
-from mobilesam.networks.sam import Sam
+from mobilesam.networks.sam import Decoder, ImageEncoder, Sam
 from mobilesam.networks.tiny_vit import TinyViT
 from mobilesam.networks.two_way_transformer import TwoWayTransformer
 
-ENCODERS = {
+ENCODERS: dict[str, type[ImageEncoder]] = {
     "tiny_vit": TinyViT,
     "vit": ImageEncoderViT,
     "efficientvit": EfficientViTSamImageEncoder,
@@ -76,7 +77,10 @@ def pocket_decoder() -> tuple[PromptEncoder, PocketDecoder]:
     return PromptEncoder(embed_dim=sparse, dense_dim=dense, prompt_maps=maps), decoder
 
 
-DECODERS = {"sam": sam_decoder, "pocket": pocket_decoder}
+DECODERS: dict[str, Callable[[], tuple[PromptEncoder, Decoder]]] = {
+    "sam": sam_decoder,
+    "pocket": pocket_decoder,
+}
 PROPOSAL_HEADS = {"pocket": lambda: ObjectnessHead(OBJECT_MAPS)}
 
 

@@ -191,7 +191,7 @@ def _build(path: Path, kind: type, entry: dict[str, Any]) -> Any:
     for key, value in entry.items():
         if key not in fields:
             raise ConfigError(f"{path}: unknown key {key!r}; {kind.__name__} has {', '.join(fields)}")
-        _check(path, key, value, fields[key].type)
+        _check(path, key, value, str(fields[key].type))
     entry = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
     required = [
         name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in entry
@@ -202,12 +202,20 @@ def _build(path: Path, kind: type, entry: dict[str, Any]) -> Any:
 
 
 def _check(path: Path, key: str, value: Any, kind: str) -> None:
-    accepted = {"str": str, "int": int, "float": (int, float), "bool": bool, "tuple[str, ...]": list}
+    accepted: dict[str, type | tuple[type, ...]] = {
+        "str": str,
+        "int": int,
+        "float": (int, float),
+        "bool": bool,
+        "tuple[str, ...]": list,
+    }
     if kind not in accepted:
         return
     if not isinstance(value, accepted[kind]) or (isinstance(value, bool) and kind != "bool"):
         raise ConfigError(f"{path}: {key} is {value!r}; give a value of type {kind}")
-    if kind in ("int", "float") and not 0 <= value < float("inf"):
+    if not isinstance(value, int | float):
+        return
+    if not 0 <= value < float("inf"):
         raise ConfigError(f"{path}: {key} is {value!r}; must be 0 or more")
     if key in PARTS and value > 1:
         raise ConfigError(f"{path}: {key} is {value!r}; must be from 0 to 1")
