@@ -10,7 +10,7 @@ import torch
 
 from mobilesam import ConfigError, ImageError, LimitError, PromptError, SamPredictor
 from mobilesam.compat.segment_anything.sam import Sam
-from mobilesam.networks.build import build_network
+from mobilesam.networks.build import build_network_as
 from mobilesam.segment.model import Model
 
 HEIGHT, WIDTH = 48, 64
@@ -166,7 +166,7 @@ def test_boxes_without_area_are_passed_on(predictor: SamPredictor, box: list[int
 
 
 def test_no_objects_of_a_network_have_no_masks() -> None:
-    network = build_network("pocket", Sam)
+    network = build_network_as(Sam, "pocket")
     record = {"image": torch.zeros(3, 576, 768), "original_size": (HEIGHT, WIDTH)}
     some, none = network([record | {"boxes": BOX}, record | {"boxes": BOX[:0]}], True)
     for key, tensor in some.items():

@@ -9,8 +9,6 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from mobilesam.segment.model import Model
-from mobilesam.segment.results import results_to_coco
 
 from mobilesam import LimitError, Prompt, PromptError
 from mobilesam.cli.main import run
@@ -18,6 +16,8 @@ from mobilesam.compat.ultralytics import SAM
 from mobilesam.core.types import Embedding
 from mobilesam.formats.image import image_to_png
 from mobilesam.formats.prompt_file import read_prompts
+from mobilesam.segment.model import Model
+from mobilesam.segment.results import results_to_coco
 from tests.schemas import REFERENCE
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)

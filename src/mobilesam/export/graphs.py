@@ -275,6 +275,7 @@ def _trace(
             output_names=outputs,
             verbose=False,
         )
+    assert program is not None  # it only is where a path to write to was given
     model = program.model_proto
     _inputs_to_external(model, {name.removeprefix("network.") for name in names})
     _share_constants(model)

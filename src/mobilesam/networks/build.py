@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -12,7 +13,7 @@ from mobilesam.networks.detector import ObjectDetector
 from mobilesam.networks.mask_decoder import MaskDecoder
 from mobilesam.networks.pocket_decoder import PocketDecoder, PromptMaps
 from mobilesam.networks.prompt_encoder import PromptEncoder
-from mobilesam.networks.sam import Sam
+from mobilesam.networks.sam import Decoder, Sam
 from mobilesam.networks.two_way_transformer import TwoWayTransformer
 
 Network = TypeVar("Network", bound=Sam)
@@ -21,16 +22,17 @@ NETWORKS = {config.spec.name: config for file in FILES for config in file.NETWOR
 DETECTORS = {config.spec.name: config for config in detector.DETECTORS}
 
 
-def build_network(name: str, kind: type[Network] = Sam) -> Network:
+def build_network(name: str) -> Sam:
     """Return the network ``name`` of ``NETWORKS`` with untrained weights, in eval mode.
-
-    Args:
-        name: which one.
-        kind: its class, where more is wanted of it.
 
     Raises:
         ConfigError: for a name that is not there.
     """
+    return build_network_as(Sam, name)
+
+
+def build_network_as(kind: type[Network], name: str) -> Network:
+    """Return :func:`build_network`'s network as one of a class that can do more."""
     if name not in NETWORKS:
         raise ConfigError(f"network {name!r}: unknown; choose one of {', '.join(sorted(NETWORKS))}")
     config = NETWORKS[name]
@@ -63,10 +65,13 @@ def pocket_decoder() -> tuple[PromptEncoder, PocketDecoder]:
     return PromptEncoder(embed_dim=sparse, dense_dim=dense, prompt_maps=maps), decoder
 
 
-DECODERS = {"sam": sam_decoder, "pocket": pocket_decoder}
+DECODERS: dict[str, Callable[[], tuple[PromptEncoder, Decoder]]] = {
+    "sam": sam_decoder,
+    "pocket": pocket_decoder,
+}
 
 
-def build_meta(name: str, kind: type[Network] = Sam) -> Network:
+def build_meta(name: str) -> Sam:
     """Return the network ``name`` without memory for its weights: for counting and for checking names."""
     with torch.device("meta"):
-        return build_network(name, kind)
+        return build_network(name)

@@ -1,4 +1,4 @@
-"""Give a network the tensors of a checkpoint, strictly."""
+"""Give a network the tensors of a checkpoint, strictly, and lay them out."""
 
 from __future__ import annotations
 
@@ -29,3 +29,9 @@ def load_tensors(network: Network, tensors: Mapping[str, np.ndarray], what: str)
     check_tensors(tensors, {name: tuple(value.shape) for name, value in state.items()}, what)
     network.load_state_dict({name: torch.from_numpy(np.array(tensors[name])) for name in state})
     return network
+
+
+def weights_channels_last(network: Network) -> Network:
+    """Lay a network's weights out so that convolutions are fast, and return it."""
+    # PyTorch documents this form of Module.to; its overloads for type checkers lack it.
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from mobilesam.core.spec import NetworkSpec
+from mobilesam.networks.objectness import ObjectnessHead
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class NetworkConfig:
 
     spec: NetworkSpec
     encoder: Callable[[], nn.Module]
-    proposal_head: Callable[[], nn.Module] | None = None
+    proposal_head: Callable[[], ObjectnessHead] | None = None
 
 
 @dataclass(frozen=True)

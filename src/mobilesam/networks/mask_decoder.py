@@ -31,6 +31,8 @@ class MaskDecoder(nn.Module):
     """Predict one mask (token 0) and three masks (tokens 1 to 3) with their IoU.
 
     Attributes:
+        PER_PROMPT: the arrays that prompts are laid over.
+        PER_IMAGE: those that need no copy for each prompt; SAM has none.
         ends_at_box: whether masks that nearly fit their box are made to; SAM's are not.
 
     Args:
@@ -40,6 +42,8 @@ class MaskDecoder(nn.Module):
         num_multimask_outputs: masks beside the single one.
     """
 
+    PER_PROMPT: tuple[str, ...] = ("image_embedding",)
+    PER_IMAGE: tuple[str, ...] = ()
     ends_at_box = False
 
     def __init__(

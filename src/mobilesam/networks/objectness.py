@@ -43,8 +43,8 @@ class ObjectnessHead(nn.Module):
 
     def middles(self, image_size: int) -> Tensor:
         """Return the middle (N, 2) of each cell in pixels of a square input, in the order of ``forward``."""
-        place = self.box_preds[0].weight
-        return torch.cat([(cells((image_size // s, image_size // s), place) + 0.5) * s for s in self.strides])
+        like = next(self.box_preds.parameters())  # tells device and type
+        return torch.cat([(cells((image_size // s, image_size // s), like) + 0.5) * s for s in self.strides])
 
     def forward(self, maps: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return boxes (B, N, 4) xyxy in pixels of the input, and logits (B, N), finest map first."""
@@ -52,7 +52,8 @@ class ObjectnessHead(nn.Module):
         for i, (name, stride) in enumerate(zip(self.inputs, self.strides, strict=True)):
             x = self.stems[i](maps[name])
             sides = self.box_preds[i](self.box_convs[i](x)).flatten(2).transpose(1, 2)  # (B, h * w, 4)
-            boxes.append(decode_boxes(sides, maps[name].shape[-2:], stride))
+            height, width = maps[name].shape[-2:]
+            boxes.append(decode_boxes(sides, (height, width), stride))
             logits.append(self.objectness_preds[i](self.objectness_convs[i](x)).flatten(1))
         return torch.cat(boxes, 1), torch.cat(logits, 1)
 

@@ -185,8 +185,8 @@ class PocketDecoder(nn.Module):
         num_multimask_outputs: masks beside the single one.
     """
 
-    PER_PROMPT = ("coarse_embedding", "image_embedding", "skip_stride4")
-    PER_IMAGE = ("skip_stride2",)
+    PER_PROMPT: tuple[str, ...] = ("coarse_embedding", "image_embedding", "skip_stride4")
+    PER_IMAGE: tuple[str, ...] = ("skip_stride2",)
     ends_at_box = True
 
     def __init__(
@@ -265,13 +265,13 @@ class PocketDecoder(nn.Module):
         """Let tokens (B, T, C) and the coarse map (B, C, h/2, w/2) read each other, between convolutions."""
         if fold is None:
             fold = tokens.shape[1] <= FOLD_LIMIT
-        size = image.shape[-2:]
-        place = rows(F.avg_pool2d(image_pe, 2)[..., : size[0], : size[1]]).to(image.dtype)
+        height, width = image.shape[-2:]
+        place = rows(F.avg_pool2d(image_pe, 2)[..., :height, :width]).to(image.dtype)
         token_pe = tokens
         image = self.coarse_blocks[0](image)
         for layer, block in zip(self.transformer.layers, self.coarse_blocks[1:], strict=True):
             tokens, x = layer(tokens, rows(image), token_pe, place, None, fold=fold)
-            image = block(grid(x, size))
+            image = block(grid(x, (height, width)))
         return self.transformer.last_look(tokens, token_pe, rows(image), place, fold=fold), image
 
 

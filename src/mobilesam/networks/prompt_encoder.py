@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mobilesam.core.prompts import PAD
+from mobilesam.core.types import DecoderInputs
 from mobilesam.networks.layer_norm import LayerNorm2d
 
 LABELS = 4  # background point, foreground point, top-left corner, bottom-right corner
@@ -15,6 +16,8 @@ LABELS = 4  # background point, foreground point, top-left corner, bottom-right 
 
 class PositionEmbeddingRandom(nn.Module):
     """Sines and cosines of random spatial frequencies (Tancik et al. 2020)."""
+
+    positional_encoding_gaussian_matrix: Tensor
 
     def __init__(self, frequencies: int) -> None:
         super().__init__()
@@ -29,6 +32,16 @@ class PositionEmbeddingRandom(nn.Module):
     def forward(self, grid_size: tuple[int, int]) -> Tensor:
         """Encode the centre of every cell of a grid of (height, width): (C, height, width)."""
         return self.encode(grid_centres(grid_size, self.positional_encoding_gaussian_matrix)).permute(2, 0, 1)
+
+
+def inputs_to_tensors(inputs: DecoderInputs, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return coordinates (B, N, 2), labels (B, N) and mask input (B, 1, h, w) or None, on a device."""
+    mask_input = inputs.mask_input
+    return (
+        torch.from_numpy(inputs.point_coords).to(device),
+        torch.from_numpy(inputs.point_labels).to(device),
+        None if mask_input is None else torch.from_numpy(mask_input).to(device),
+    )
 
 
 def grid_axes(grid_size: tuple[int, int], like: Tensor, side: int | None = None) -> tuple[Tensor, Tensor]:
@@ -91,7 +104,7 @@ class PromptEncoder(nn.Module):
     def embed_points(self, positions: Tensor, labels: Tensor) -> Tensor:
         """Embed positions (B, N, 2) in 0..1 with labels (B, N): (B, N, C)."""
         kinds = torch.cat(
-            [self.not_a_point_embed.weight, *(e.weight for e in self.point_embeddings)]
+            [self.not_a_point_embed.weight, *self.point_embeddings.parameters()]
         )  # (5, C), pad first, so that a label is its row less one
         labels = labels.long()
         is_point = (labels != PAD)[..., None].to(kinds.dtype)  # a pad has no position

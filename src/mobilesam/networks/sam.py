@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from mobilesam.core.arrays import Size
+from mobilesam.core.arrays import Size, to_numpy
 from mobilesam.core.prompts import LOW_RES_PER_GRID
 from mobilesam.core.spec import NetworkSpec
 from mobilesam.core.types import MULTIMASK, DecoderInputs
@@ -17,8 +18,52 @@ from mobilesam.networks.mask_decoder import MaskDecoder
 from mobilesam.networks.objectness import ObjectnessHead
 from mobilesam.networks.pocket import resize
 from mobilesam.networks.pocket_decoder import end_at_box
-from mobilesam.networks.prompt_encoder import PromptEncoder
+from mobilesam.networks.prompt_encoder import PromptEncoder, inputs_to_tensors
 from mobilesam.networks.two_way_transformer import FirstLayer
+
+
+class ImageEncoder(Protocol):
+    """What all image encoders have in common.
+
+    Attributes:
+        stride: pixels of the input's side that make one cell of the image embedding.
+        img_size: side of the square input that the weights are meant for.
+    """
+
+    stride: int
+    img_size: int
+
+    def __call__(self, pixels: Tensor, /) -> Tensor | dict[str, Tensor]:
+        """Return the image embedding (B, C, h, w), or several arrays of which one is ``image_embedding``."""
+        ...
+
+
+class Decoder(Protocol):
+    """What all mask decoders have in common.
+
+    Attributes:
+        PER_PROMPT: the arrays that prompts are laid over, the coarsest first.
+        PER_IMAGE: those that need no copy for each prompt.
+        ends_at_box: whether masks that nearly fit their box are made to.
+    """
+
+    PER_PROMPT: tuple[str, ...]
+    PER_IMAGE: tuple[str, ...]
+    ends_at_box: bool
+
+    def __call__(
+        self,
+        embedding: Mapping[str, Tensor],
+        image_pe: Tensor,
+        sparse_prompt_embeddings: Tensor,
+        dense_prompt_embeddings: Tensor,
+        mask_tokens: Tensor,
+        first_layer: FirstLayer | None = None,
+        *,
+        fold: bool | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return low-resolution logits (B, M, 4h, 4w) and IoU predictions (B, M)."""
+        ...
 
 
 class Sam(nn.Module):
@@ -28,19 +73,21 @@ class Sam(nn.Module):
     ``propose``, where there is a head for it, to find what to prompt with.
 
     Args:
-        image_encoder: module with a ``stride`` from pixels to an image embedding, or to
-            several named arrays of which one is ``image_embedding``.
+        image_encoder: pixels as an image embedding, or as several named arrays.
         prompt_encoder: points, boxes and masks as embeddings.
         mask_decoder: embeddings as masks.
         proposal_head: boxes of objects from some of the encoder's arrays, or None.
         spec: what inputs the weights are meant for; the network itself takes every size that its encoder takes.
     """
 
+    image_encoder: ImageEncoder
+    mask_decoder: Decoder
+
     def __init__(
         self,
-        image_encoder: nn.Module,
+        image_encoder: ImageEncoder,
         prompt_encoder: PromptEncoder,
-        mask_decoder: MaskDecoder,
+        mask_decoder: Decoder,
         proposal_head: ObjectnessHead | None = None,
         *,
         spec: NetworkSpec,
@@ -82,7 +129,9 @@ class Sam(nn.Module):
         """
         if self.prompt_encoder.prompt_maps is not None:
             return {}
-        image_pe = self.image_pe(tuple(image_embedding.shape[-2:]))
+        assert isinstance(self.mask_decoder, MaskDecoder)  # the others have prompt maps
+        height, width = image_embedding.shape[-2:]
+        image_pe = self.image_pe((height, width))
         first = self.mask_decoder.project_image(image_embedding, image_pe, self.prompt_encoder.no_mask())
         return {f"first_layer_{name}": array for name, array in first._asdict().items()}
 
@@ -118,12 +167,14 @@ class Sam(nn.Module):
         device = point_coords.device
 
         def decode_view(arrays: dict[str, Tensor], inputs: DecoderInputs) -> tuple[Tensor, Tensor]:
-            parts = (inputs.point_coords, inputs.point_labels, inputs.mask_input)
-            tensors = [None if part is None else torch.from_numpy(part).to(device) for part in parts]
-            return self.decode_view(arrays, *tensors, mask_tokens=mask_tokens, side=self.side_of_view)
+            prompts = inputs_to_tensors(inputs, device)
+            return self.decode_view(arrays, *prompts, mask_tokens=mask_tokens, side=self.side_of_view)
 
-        parts = (point_coords, point_labels, mask_input)
-        inputs = DecoderInputs(*(None if part is None else part.detach().cpu().numpy() for part in parts))
+        inputs = DecoderInputs(
+            to_numpy(point_coords),
+            to_numpy(point_labels),
+            None if mask_input is None else to_numpy(mask_input),
+        )
         read = (*self.mask_decoder.PER_PROMPT, *self.mask_decoder.PER_IMAGE)
         embedding = {name: array for name, array in embedding.items() if name.removeprefix(REDUCED) in read}
         return self.views.decode(

@@ -98,6 +98,8 @@ def attention_offsets(window: int) -> tuple[Tensor, int]:
 class WindowAttention(nn.Module):
     """Multi-head attention inside one window, with a learned bias per offset."""
 
+    offset_index: Tensor
+
     def __init__(self, dim: int, heads: int, window: int) -> None:
         super().__init__()
         index, offsets = attention_offsets(window)
@@ -217,6 +219,7 @@ class TinyViT(nn.Module):
     """
 
     stride = 16
+    img_size: int  # side of the square input, where segment_anything's users look for it
 
     def __init__(
         self,

@@ -195,8 +195,9 @@ class TwoWayTransformer(nn.Module):
     def project_first_layer(self, image: Tensor, image_pe: Tensor) -> FirstLayer:
         """Project images (B, C, h, w) that no prompt has changed yet for the first block."""
         image, image_pe = rows(image), rows(image_pe)
-        read = self.layers[0].cross_attn_token_to_image
-        write = self.layers[0].cross_attn_image_to_token
+        first = self.layers[0]
+        assert isinstance(first, TwoWayAttentionBlock)  # a ModuleList does not know what it holds
+        read, write = first.cross_attn_token_to_image, first.cross_attn_image_to_token
         return FirstLayer(
             key=read.split(read.k_proj(image + image_pe)),
             value=read.split(read.v_proj(image)),
@@ -223,14 +224,14 @@ class TwoWayTransformer(nn.Module):
         """
         if fold is None:
             fold = tokens.shape[1] <= FOLD_LIMIT
-        grid_size = image.shape[-2:]
+        height, width = image.shape[-2:]
         image, image_pe = rows(image), rows(image_pe)
         token_pe = tokens
         for layer in self.layers:
             tokens, image = layer(tokens, image, token_pe, image_pe, first_layer, fold=fold)
             first_layer = None
         tokens = self.last_look(tokens, token_pe, image, image_pe, fold=fold)
-        return tokens, grid(image, grid_size)
+        return tokens, grid(image, (height, width))
 
     def last_look(
         self, tokens: Tensor, token_pe: Tensor, image: Tensor, image_pe: Tensor, *, fold: bool
@@ -248,4 +249,4 @@ def rows(image: Tensor) -> Tensor:
 
 def grid(image: Tensor, grid_size: tuple[int, int]) -> Tensor:
     """(B, h * w, C) -> (B, C, h, w)."""
-    return image.transpose(1, 2).unflatten(-1, tuple(grid_size))
+    return image.transpose(1, 2).unflatten(-1, grid_size)

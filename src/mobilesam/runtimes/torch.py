@@ -13,7 +13,7 @@ from mobilesam.core.arrays import Logits, NamedArrays, Pixels
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.types import DecoderInputs
 from mobilesam.networks.build import build_network
-from mobilesam.networks.checkpoints import load_tensors
+from mobilesam.networks.checkpoints import load_tensors, weights_channels_last
 from mobilesam.networks.sam import Sam
 from mobilesam.runtimes.base import Weights
 
@@ -60,7 +60,7 @@ class TorchRuntime:
         """Build a network, give it its weights and put it on a device (CUDA where there is one)."""
         place = choose_device(device)
         built = load_tensors(build_network(network), weights, what)
-        return cls(built.to(place).to(memory_format=torch.channels_last), dtype=dtype)
+        return cls(weights_channels_last(built.to(place)), dtype=dtype)
 
     def encode(self, pixels: Pixels) -> NamedArrays:
         tensors = self.encode_tensors(self._tensor(pixels))

@@ -191,7 +191,7 @@ class Samples(Dataset):
 
     def _shown(self, targets: np.ndarray, inputs: DecoderInputs, *, windows: bool) -> dict[str, np.ndarray]:
         """Return targets (n, s, s) and prompts of an input as the decoder is shown them, by name."""
-        sample = {}
+        sample: dict[str, np.ndarray] = {}
         if self.views is not None:
             square = (self.stage.image_size, self.stage.image_size)
             shown = self.views.largest_windows(inputs, square) if windows else np.array([WHOLE])
@@ -291,12 +291,12 @@ class Samples(Dataset):
         cover = np.zeros((size, size), np.float32)
         cover[y : y + alpha.shape[0], x : x + alpha.shape[1]] = alpha
         cells = size // self.low_res
-        small = cover.reshape(self.low_res, cells, self.low_res, cells).mean((1, 3))
-        left = [target * (1 - small) for target in targets]
+        covered = cover.reshape(self.low_res, cells, self.low_res, cells).mean((1, 3))
+        left = [target * (1 - covered) for target in targets]
         if any(target.mean() < self.recipe.smallest_object for target in left):
             return image, targets
         place = int(rng.choice(places))
-        left[place : place + 1] = [small]
+        left[place : place + 1] = [covered]
         image = image.copy()
         window = image[y : y + alpha.shape[0], x : x + alpha.shape[1]]
         window[:] = window * (1 - alpha[..., None]) + pasted * alpha[..., None]

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from mobilesam.core.errors import TrainingDiverged
+from mobilesam.networks.checkpoints import weights_channels_last
 from mobilesam.storage.atomic import write_bytes
 from mobilesam.train.checkpoint import load_state, remove_leftovers, save_state
 from mobilesam.train.data import Samples, batches, split_sets
@@ -118,7 +119,7 @@ def train(
     """
     torch.manual_seed(recipe.seed)
     photographs, held_out = split_sets(recipe, data, follow_symlinks=follow_symlinks)
-    network = task.start(recipe, data).to(device).to(memory_format=torch.channels_last)
+    network = weights_channels_last(task.start(recipe, data).to(device))
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     optimizer = make_optimizer(network, recipe)
     step, losses = load_state(out, recipe, network, average, optimizer)
@@ -214,7 +215,7 @@ def with_weights(task: Task, recipe: Recipe, weights: dict[str, Tensor], device:
     """Return another network of the recipe's kind, with these weights."""
     network = task.build(recipe.network).to(device)
     network.load_state_dict(weights)
-    return network.to(memory_format=torch.channels_last)
+    return weights_channels_last(network)
 
 
 def channels_last(pixels: Tensor) -> Tensor:

@@ -106,8 +106,8 @@ def box_loss(network: Sam, embedding: dict[str, Tensor], batch: dict[str, Tensor
     if head is None:
         raise ConfigError("boxes: the recipe's network has no head for objects; leave it out of its stages")
     with mixed_precision(device):
-        found = head({name: embedding[name] for name in head.inputs})
-    return head_loss(head, *found, batch)
+        boxes, logits = head({name: embedding[name] for name in head.inputs})
+    return head_loss(head, boxes, logits, batch)
 
 
 def draw_clicks(chance: float, generator: torch.Generator) -> int:
@@ -148,7 +148,7 @@ def for_prompts(
         if windows.any():
             return cut_windows(network.views, embedding, windows.tolist())
         embedding = network.views.arrays(embedding, WHOLE)
-    once = getattr(network.mask_decoder, "PER_IMAGE", ())
+    once = network.mask_decoder.PER_IMAGE
     return {
         name: array if name in once else array.repeat_interleave(prompts // len(array), 0)
         for name, array in embedding.items()

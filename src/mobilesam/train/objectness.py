@@ -112,10 +112,12 @@ def proposal_recalls(boxes: Tensor, objectness: Tensor, batch: dict[str, Tensor]
     thresholds = torch.arange(0.5, 1.0, 0.05)
     recalls = []
     for i in torch.nonzero(~batch["partial"])[:, 0].tolist():
-        found = boxes[i].float(), objectness[i].float()
-        order = non_maximum_suppression(*(array.numpy(force=True) for array in found), SAME, most=PROPOSALS)
+        found, scores = boxes[i].float(), objectness[i].float()
+        order = non_maximum_suppression(
+            found.numpy(force=True), scores.numpy(force=True), SAME, most=PROPOSALS
+        )
         truth = batch["boxes"][i, : batch["counts"][i]]
         if len(truth):
-            best = pairwise_ious(found[0][torch.from_numpy(order)], truth).amax(0)
+            best = pairwise_ious(found[torch.from_numpy(order)], truth).amax(0)
             recalls.append((best[:, None].cpu() >= thresholds).float().mean(1))
     return recalls

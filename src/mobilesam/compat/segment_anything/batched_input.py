@@ -15,6 +15,7 @@ from mobilesam.core.arrays import Size
 from mobilesam.core.errors import ConfigError, ImageError
 from mobilesam.core.prompts import FieldNames
 from mobilesam.core.types import DecoderInputs
+from mobilesam.networks.prompt_encoder import inputs_to_tensors
 
 PROMPT_KEYS = ("point_coords", "point_labels", "boxes", "mask_inputs")
 
@@ -37,9 +38,7 @@ class CheckedRecord:
 
     def prompts(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return coordinates (B, N, 2), labels (B, N) and mask input (B, 1, h, w) or None, on a device."""
-        parts = (self.inputs.point_coords, self.inputs.point_labels, self.inputs.mask_input)
-        coords, labels, mask = (None if part is None else torch.from_numpy(part).to(device) for part in parts)
-        return coords, labels, mask
+        return inputs_to_tensors(self.inputs, device)
 
 
 def check_batched_input(

@@ -24,6 +24,8 @@ class Sam(sam.Sam):
 
     mask_threshold = MASK_THRESHOLD
     image_format = "RGB"
+    pixel_mean: Tensor  # (3, 1, 1)
+    pixel_std: Tensor  # (3, 1, 1)
 
     def __init__(self, *parts: Any, **options: Any) -> None:
         super().__init__(*parts, **options)
@@ -89,7 +91,8 @@ class Sam(sam.Sam):
 
         Its longer side is always full, so that masks are those of the square.
         """
-        sizes = [padded_size(image.shape[-2:], self.spec.image_size, self.spec.padded_to) for image in images]
+        shapes = [(image.shape[-2], image.shape[-1]) for image in images]
+        sizes = [padded_size(shape, self.spec.image_size, self.spec.padded_to) for shape in shapes]
         height, width = (max(sides) for sides in zip(*sizes, strict=True))
         if max(height, width) < self.spec.image_size:
             height, width = (

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +14,14 @@ from torch import Tensor
 from mobilesam.compat.errors import ImageAssertionError
 from mobilesam.compat.segment_anything.batched_input import check_size as check_size
 from mobilesam.compat.segment_anything.sam import Sam, enlarge, normalise
-from mobilesam.core.arrays import NamedArrays, Pixels
+from mobilesam.core.arrays import NamedArrays, Pixels, to_numpy
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.frame import Frame
 from mobilesam.core.preprocess import PIXEL_MEAN, PIXEL_STD, padded_size
 from mobilesam.core.prompts import LOW_RES_PER_GRID
 from mobilesam.core.spec import NetworkSpec
 from mobilesam.core.types import DecoderInputs
-from mobilesam.networks.build import build_network
+from mobilesam.networks.build import build_network_as
 from mobilesam.networks.checkpoints import load_tensors
 from mobilesam.runtimes.base import Runtime
 from mobilesam.runtimes.torch import TorchRuntime
@@ -37,7 +36,7 @@ def build_sam(name: str, checkpoint: str | Path | None) -> Sam:
     Warns:
         UserWarning: where none is given, because the masks then mean nothing.
     """
-    network = build_network(name, Sam)
+    network = build_network_as(Sam, name)
     if checkpoint is None:
         warnings.warn(f"{name}: no checkpoint given, the weights are random", UserWarning, stacklevel=4)
         return network
@@ -94,6 +93,7 @@ class TensorRuntime:
 
 def model_to_tensor_runtime(model: Model) -> TensorRuntime:
     """Return the runtime of a PyTorch model with its arrays as tensors."""
+    assert isinstance(model.runtime, TorchRuntime)  # callers ask for its name first
     return TensorRuntime(model.runtime)
 
 
@@ -122,7 +122,8 @@ def resized_to_pixels(image: Tensor, spec: NetworkSpec) -> Tensor:
     mean, std = (
         torch.tensor(values, device=image.device)[:, None, None] for values in (PIXEL_MEAN, PIXEL_STD)
     )
-    return normalise(image, mean, std, padded_size(image.shape[-2:], spec.image_size, spec.padded_to))
+    height, width = image.shape[-2:]
+    return normalise(image, mean, std, padded_size((height, width), spec.image_size, spec.padded_to))
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,22 @@ class Enlarger:
         return logits if self.threshold is None else logits > self.threshold
 
 
+def array_decoder(
+    runtime: Runtime | TensorRuntime, arrays: NamedArrays | dict[str, Tensor], mask_tokens: Sequence[int]
+) -> Callable[[DecoderInputs], tuple[Tensor, Tensor]]:
+    """Return what decodes prompts on an image's arrays: logits and IoU predictions as tensors for both kinds."""
+    if isinstance(runtime, TensorRuntime):
+        tensors = {name: torch.as_tensor(array) for name, array in arrays.items()}
+        return lambda inputs: runtime.decode(tensors, inputs, mask_tokens)
+    numpy_arrays = {name: to_numpy(array) for name, array in arrays.items()}
+
+    def decode(inputs: DecoderInputs) -> tuple[Tensor, Tensor]:
+        low_res, ious = runtime.decode(numpy_arrays, inputs, mask_tokens)
+        return torch.as_tensor(low_res), torch.as_tensor(ious)
+
+    return decode
+
+
 def decode_batch(
     runtime: Runtime | TensorRuntime,
     arrays: NamedArrays | dict[str, Tensor],
@@ -153,10 +170,10 @@ def decode_batch(
     """Decode and enlarge in batches as large as is fast: masks, IoU predictions and low-resolution logits."""
     inner = runtime.runtime if isinstance(runtime, TensorRuntime) else runtime
     step = prompts_at_once(inner, inputs.point_coords.shape[1])
-    parts: list[tuple[Any, ...]] = []
+    decode = array_decoder(runtime, arrays, mask_tokens)
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
     for start in range(0, len(inputs.point_coords), step):
-        batch = inputs.take(slice(start, start + step))
-        low_res, ious = (torch.as_tensor(array) for array in runtime.decode(arrays, batch, mask_tokens))
+        low_res, ious = decode(inputs.take(slice(start, start + step)))
         parts.append((enlarger(low_res), ious, low_res))
     if not parts:
         return _no_masks(arrays["image_embedding"], len(mask_tokens), enlarger)
