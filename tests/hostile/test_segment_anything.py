@@ -173,6 +173,19 @@ def test_no_objects_of_a_network_have_no_masks() -> None:
         assert none[key].dtype == tensor.dtype
 
 
+def test_pads_and_points_on_the_edge_are_passed_on(predictor: SamPredictor) -> None:
+    wanted = predictor.predict(np.array([[20, 20]]), np.array([1]))[2]
+    padded = predictor.predict(np.array([[20, 20], [0, 0]]), np.array([1, -1]))[2]
+    tensors = torch.tensor([[[20.0, 20], [0, 0]]]) * SCALE, torch.tensor([[1, -1]])
+    np.testing.assert_allclose(padded, predictor.predict_torch(*tensors)[2][0], atol=1e-4)
+    assert padded.shape == wanted.shape
+    assert predictor.predict(np.array([[WIDTH, HEIGHT]]), np.array([1]))[0].shape == (3, HEIGHT, WIDTH)
+    with pytest.raises(PromptError, match=r"point_coords\[0\].x: is 64.5, outside"):
+        predictor.predict(np.array([[WIDTH + 0.5, 9]]), np.array([1]))
+    with pytest.raises(PromptError, match=r"point_labels: holds pads \(-1\) only"):
+        predictor.predict(np.array([[20, 20]]), np.array([-1]))
+
+
 def test_labels_may_be_truth(predictor: SamPredictor) -> None:
     points = np.array([[20, 20], [50, 40]])
     wanted = predictor.predict(points, np.array([1, 0]))[2]

@@ -33,7 +33,7 @@ class ValidPrompt:
 
     Attributes:
         points: (N, 2), N may be 0.
-        labels: (N,) 0 or 1.
+        labels: (N,) 0 or 1; of segment_anything also -1, a pad.
         box: (4,) inside the image, or None.
         mask_input: (1, h, w) logits, or None.
         remarks: what is valid in it but may not be meant.
@@ -120,7 +120,8 @@ def validate_prompt(
         input_size: (height, width) of the image in the model's input.
         image_size: side of the model's input.
         names: what messages call the prompt's parts, if not by our own names.
-        clip_box: clip a box that reaches outside; segment_anything passes it on as it is.
+        clip_box: clip a box that reaches outside; segment_anything passes it on as it is, and has pads (-1)
+            among the labels and points on the far edges, at the width or height.
 
     Raises:
         PromptError: names the argument, its value and what is allowed.
@@ -128,8 +129,8 @@ def validate_prompt(
     """
     names = names or names_with("")
     remarks: list[str] = []
-    points = _check_points(prompt.points, prompt.labels, original_size, names, remarks)
-    labels = _check_labels(prompt.labels, len(points), names.labels)
+    points = _check_points(prompt.points, prompt.labels, original_size, names, remarks, on_edge=not clip_box)
+    labels = _check_labels(prompt.labels, len(points), names.labels, pads=not clip_box)
     box = None
     if prompt.box is not None:
         box = _check_box(prompt.box, original_size, names.box, remarks, clip=clip_box)
@@ -140,6 +141,8 @@ def validate_prompt(
         )
     if not len(points) and box is None and mask_input is None:
         raise PromptError(f"{names.prompt}: is empty; give points, a box or a mask")
+    if len(points) and (labels == PAD).all() and box is None and mask_input is None:
+        raise PromptError(f"{names.labels}: holds pads (-1) only; give a point, a box or a mask")
     if len(points) and not labels.any() and box is None and mask_input is None:
         remarks.append(f"{names.labels}: all points are background (0)")
     if _in_both(points, labels):
@@ -153,7 +156,13 @@ def validate_prompt(
 
 
 def _check_points(
-    points: ArrayLike, labels: ArrayLike, original_size: Size, names: FieldNames, remarks: list[str]
+    points: ArrayLike,
+    labels: ArrayLike,
+    original_size: Size,
+    names: FieldNames,
+    remarks: list[str],
+    *,
+    on_edge: bool,
 ) -> Points:
     name = names.points
     if points is None:
@@ -174,7 +183,7 @@ def _check_points(
         for i, value in enumerate(array[:, axis]):
             if not np.isfinite(value):
                 raise PromptError(f"{name}[{i}].{letter}: is {value}; must be a finite number")
-            if not 0 <= value < side:
+            if not 0 <= value < side and not (on_edge and value == side):
                 x, y = array[i]
                 hint = "; the order is x, y" if 0 <= y < width and 0 <= x < height else ""
                 raise PromptError(
@@ -186,16 +195,19 @@ def _check_points(
     return array
 
 
-def _check_labels(labels: ArrayLike, count: int, name: str) -> Labels:
+def _check_labels(labels: ArrayLike, count: int, name: str, *, pads: bool) -> Labels:
     if labels is None:
         return np.ones(count, np.int64)
     array = _numbers(_truth_to_numbers(labels), name, "one number, 0 or 1, for each point").reshape(-1)
     if len(array) != count:
         raise PromptError(f"{name}: {len(array)} labels for {count} points; give one for each")
-    bad = ~np.isin(array, (BACKGROUND, FOREGROUND))
+    bad = ~np.isin(array, (BACKGROUND, FOREGROUND, PAD) if pads else (BACKGROUND, FOREGROUND))
     if bad.any():
         i = int(bad.argmax())
-        raise PromptError(f"{name}[{i}]: is {array[i]:g}; must be 1 (on the object) or 0 (beside it)")
+        allowed = (
+            "1 (on the object), 0 (beside it) or -1 (a pad)" if pads else "1 (on the object) or 0 (beside it)"
+        )
+        raise PromptError(f"{name}[{i}]: is {array[i]:g}; must be {allowed}")
     return array.astype(np.int64)
 
 
