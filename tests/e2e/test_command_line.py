@@ -382,7 +382,10 @@ PROMPT_FILES = [
     ('{"objects": [{"mask": "none.png"}]}', "not found"),
     ('{"objects": [{"mask": {"size": [2, 2], "counts": [1]}}]}', "add up to 1"),
     ('{"objects": [{"mask": {"size": [1000000, 1000000], "counts": [1000000000000]}}]}', "50,000,000 pixels"),
-    ('{"objects": [{"box": [1' + "0" * 5000 + ", 1, 2, 3]}]}", r"holds a number of 5,001 digits at objects\[0\]"),
+    (
+        '{"objects": [{"box": [1' + "0" * 5000 + ", 1, 2, 3]}]}",
+        r"holds a number of 5,001 digits at objects\[0\]",
+    ),
     ('{"version": true, "objects": [{"box": [1,2,3,4]}]}', "version true"),
     ('{"objects": [{"box": ["a",2,3,4]}]}', r"p.json: objects\[0\]\.box: is a list"),
     ('{"objects": [{"points": [[1, 2]]}, {"box": [30, 2, 3, 4]}]}', r"p.json: objects\[1\]\.box"),

@@ -17,12 +17,14 @@ from mobilesam.core.arrays import ArrayLike, Box, Labels, Logits, MaskInput, Poi
 from mobilesam.core.errors import LimitError, PromptError
 from mobilesam.core.geometry import to_input_frame
 from mobilesam.core.phrases import check_label
+from mobilesam.core.rle import Rle, rle_to_mask
 from mobilesam.core.schema import unknown_key
 from mobilesam.core.types import MULTIMASK, SINGLE_MASK, DecoderInputs, Prompt
 
 FOREGROUND, BACKGROUND, BOX_CORNERS, PAD = 1, 0, (2, 3), -1
 MAX_POINTS = 1000  # of one object
 MAX_PROMPTS = 10_000  # objects in one call
+DEEPEST = 8  # lists in each other that are looked into; no prompt has as many
 MASK_LOGIT = 8.0  # size of the logits that a boolean mask prompt becomes
 LOW_RES_PER_GRID = 4  # cells of a mask prompt to one of the image embedding, per side
 
@@ -306,6 +308,10 @@ def _check_mask(
 ) -> Logits:
     side = grid * LOW_RES_PER_GRID
     wanted = f"a boolean mask of {original_size} or float logits of ({side}, {side})"
+    if isinstance(mask, Rle):  # of another size it is not even decoded
+        if mask.size != tuple(original_size):
+            raise PromptError(f"{name}: has shape {mask.size}; must be {wanted}")
+        mask = rle_to_mask(mask)
     array = _array(mask, name, wanted)
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
@@ -555,10 +561,11 @@ def _big_numbers(array: np.ndarray, name: str, wanted: str) -> np.ndarray:
     raise PromptError(f"{name}: is not numeric; must be {wanted}", code="U")
 
 
-def _holds_truth(value: list | tuple) -> bool:
+def _holds_truth(value: list | tuple, depth: int = DEEPEST) -> bool:
     """Whether a nested list holds a bool, which NumPy would take for 0 or 1 among numbers."""
-    return any(
-        _holds_truth(v) if isinstance(v, list | tuple) else isinstance(v, bool | np.bool_) for v in value
+    return depth > 0 and any(
+        _holds_truth(v, depth - 1) if isinstance(v, list | tuple) else isinstance(v, bool | np.bool_)
+        for v in value
     )
 
 
