@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mobilesam import ConfigError, ImageError, LimitError, PromptError, SamPredictor
+from mobilesam.compat.segment_anything import sam_model_registry
 from mobilesam.networks.build import build_network
 from mobilesam.predictor import Model
 
@@ -162,6 +163,11 @@ def test_boxes_without_area_are_passed_on(predictor: SamPredictor, box: list[int
     assert predictor.predict(box=box)[0].shape == (3, HEIGHT, WIDTH)
     tensor = torch.tensor([box], dtype=torch.float32) * SCALE
     assert predictor.predict_torch(None, None, tensor)[0].shape == (1, 3, HEIGHT, WIDTH)
+
+
+def test_a_checkpoint_that_is_no_path() -> None:
+    with pytest.raises(ConfigError, match="checkpoint: is 5; must be the path of a file"):
+        sam_model_registry["vit_t"](checkpoint=5)
 
 
 def test_no_objects_of_a_network_have_no_masks() -> None:
