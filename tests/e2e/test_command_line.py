@@ -374,7 +374,7 @@ def test_failures(
 PROMPT_FILES = [
     ("nonsense", "not JSON"),
     ("[1]", "must be an object"),
-    ('{"objects": []}', "is empty"),
+    ('{"objects": [{}]}', r"objects\[0\]: is empty; give points, a box or a mask"),
     ('{"objects": [{"lables": [1]}]}', "unknown field 'lables', did you mean 'labels'"),
     ('{"objects": [{"points": [[NaN, 1]]}]}', "holds NaN"),
     ('{"objects": [{"box": [1,2,3,4], "box": [1,2,3,4]}]}', "stands twice"),
@@ -382,8 +382,11 @@ PROMPT_FILES = [
     ('{"objects": [{"mask": "none.png"}]}', "not found"),
     ('{"objects": [{"mask": {"size": [2, 2], "counts": [1]}}]}', "add up to 1"),
     ('{"objects": [{"mask": {"size": [1000000, 1000000], "counts": [1000000000000]}}]}', "50,000,000 pixels"),
-    ('{"objects": [{"box": [1' + "0" * 5000 + ", 1, 2, 3]}]}", "not JSON"),
-    ('{"version": true, "objects": [{"box": [1,2,3,4]}]}', "version True"),
+    (
+        '{"objects": [{"box": [1' + "0" * 5000 + ", 1, 2, 3]}]}",
+        r"holds a number of 5,001 digits at objects\[0\]",
+    ),
+    ('{"version": true, "objects": [{"box": [1,2,3,4]}]}', "version true"),
     ('{"objects": [{"box": ["a",2,3,4]}]}', r"p.json: objects\[0\]\.box: is a list"),
     ('{"objects": [{"points": [[1, 2]]}, {"box": [30, 2, 3, 4]}]}', r"p.json: objects\[1\]\.box"),
     ("[" * 100_000, "not JSON"),
@@ -465,10 +468,10 @@ def test_sets_that_cannot_be_scored(tmp_path: Path, capsys) -> None:
     assert run(["evaluate", "masks", str(folder)]) == 2
     assert "1 of its photographs are missing" in capsys.readouterr().err
     content = json.loads((folder / "instances.json").read_text())
-    content["annotations"][2]["segmentation"] = [[1, 1, 20, 1, 20, 20]]
+    content["annotations"][2]["segmentation"] = [[1, 1, 20, 1, 20]]
     (folder / "instances.json").write_text(json.dumps(content))
     assert run(["evaluate", "masks", str(folder)]) == 2
-    assert "(annotation 3 has polygons; pycocotools' COCO.annToRLE makes runs" in capsys.readouterr().err
+    assert "annotations[2].segmentation[0]: has 5 entries; give at least 6" in capsys.readouterr().err
 
 
 def test_what_would_keep_a_report_from_being_written_is_told_before_anything_is_scored(

@@ -15,6 +15,7 @@ import torch
 from mobilesam import Prompt, PromptError, PromptWarning, SamPredictor, load
 from mobilesam.cli.main import run
 from mobilesam.core.errors import ConfigError, LimitError
+from mobilesam.core.rle import Rle, mask_to_rle
 from mobilesam.core.types import Embedding
 from mobilesam.formats.image import image_to_png
 from mobilesam.segment.model import Model
@@ -85,6 +86,7 @@ REFUSED = [
     ("Q34-two-boxes-and-a-point", {"points": [[3, 3]], "box": [[1, 2, 3, 4], [5, 6, 7, 8]]}, "U", r"box: has shape \(2, 4\)"),
     *((f"Q35-mask-{h}x{w}", {"mask": np.ones((h, w), bool)}, "S", rf"mask: has shape \({h}, {w}\); must be a boolean mask of \(48, 64\)") for h, w in ((255, 255), (480, 640), (1024, 1024))),
     ("Q35-logits-480x640", {"mask": np.ones((480, 640), np.float32)}, "S", r"must be .*\(384, 384\)"),
+    ("Q35-runs-of-another-size", {"mask": mask_to_rle(np.ones((7000, 7000), bool))}, "S", r"mask: has shape \(7000, 7000\); must be a boolean mask of \(48, 64\)"),
     ("Q36-nan", {"mask": np.full((384, 384), NAN, np.float32)}, "S", "NaN or infinite"),
     ("Q36-inf", {"mask": np.full((384, 384), INF, np.float32)}, "S", "NaN or infinite"),
     ("Q38-sevens", {"mask": np.full((HEIGHT, WIDTH), 7, np.uint8)}, "S", "other than 0, 1 and 255"),
@@ -124,6 +126,7 @@ ACCEPTED = [
     ("Q31-whole-image", {"box": [0, 0, 64, 48]}),
     ("Q35-mask-of-the-image", {"mask": SOME}),
     ("Q35-logits", {"mask": np.zeros((1, 384, 384), np.float32)}),
+    ("Q35-runs", {"mask": mask_to_rle(SOME)}),
     ("Q38-0-and-255", {"mask": SOME.astype(np.uint8) * 255}),
     ("Q38-0-and-1", {"mask": SOME.astype(np.int64)}),
     ("Q63-point-box-and-mask", {"points": [[15, 15], [60, 40]], "labels": [1, 0], "box": [8, 8, 42, 32], "mask": SOME}),
@@ -176,11 +179,13 @@ def to_record(prompt: dict) -> dict | None:
     for name, value in prompt.items():
         if isinstance(value, torch.Tensor):
             value = value.detach().numpy()
-        if name == "mask":
+        if name == "mask" and not isinstance(value, Rle):
             if not isinstance(value, np.ndarray) or value.dtype != bool:
                 return None
             Path("mask.png").write_bytes(image_to_png(value))
             value = "mask.png"
+        elif isinstance(value, Rle):
+            value = value.to_dict()
         elif isinstance(value, np.ndarray):
             if isinstance(value, np.ma.MaskedArray) or value.dtype.kind not in "if" or value.size > 5000:
                 return None
@@ -327,6 +332,16 @@ def test_lists_of_prompts(
     with pytest.raises(PromptError, match=message) as caught:
         pocket.segment(embedding, prompts)
     assert caught.value.code == code
+
+
+def test_Q23_lists_without_end_are_refused(pocket: Model, embedding: Embedding) -> None:
+    deep: list = [1]
+    for _ in range(5000):
+        deep = [deep]
+    deep[0].append(deep)  # and in itself
+    for prompt in ({"points": deep}, {"box": deep}, {"points": [[1, 2]], "labels": deep}, {"mask": deep}):
+        with pytest.raises(PromptError, match="must be"):
+            pocket.segment(embedding, prompt)
 
 
 def test_Q16_truth_among_numbers_is_not_sure(pocket: Model, embedding: Embedding) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mobilesam import ConfigError, ImageError, LimitError, PromptError, SamPredictor
+from mobilesam.compat.segment_anything import sam_model_registry
 from mobilesam.compat.segment_anything.sam import Sam
 from mobilesam.networks.build import build_network_as
 from mobilesam.segment.model import Model
@@ -165,6 +166,11 @@ def test_boxes_without_area_are_passed_on(predictor: SamPredictor, box: list[int
     assert predictor.predict_torch(None, None, tensor)[0].shape == (1, 3, HEIGHT, WIDTH)
 
 
+def test_a_checkpoint_that_is_no_path() -> None:
+    with pytest.raises(ConfigError, match="checkpoint: is 5; must be the path of a file"):
+        sam_model_registry["vit_t"](checkpoint=5)
+
+
 def test_no_objects_of_a_network_have_no_masks() -> None:
     network = build_network_as(Sam, "pocket")
     record = {"image": torch.zeros(3, 576, 768), "original_size": (HEIGHT, WIDTH)}
@@ -172,6 +178,19 @@ def test_no_objects_of_a_network_have_no_masks() -> None:
     for key, tensor in some.items():
         assert none[key].shape == (0, *tensor.shape[1:])
         assert none[key].dtype == tensor.dtype
+
+
+def test_pads_and_points_on_the_edge_are_passed_on(predictor: SamPredictor) -> None:
+    wanted = predictor.predict(np.array([[20, 20]]), np.array([1]))[2]
+    padded = predictor.predict(np.array([[20, 20], [0, 0]]), np.array([1, -1]))[2]
+    tensors = torch.tensor([[[20.0, 20], [0, 0]]]) * SCALE, torch.tensor([[1, -1]])
+    np.testing.assert_allclose(padded, predictor.predict_torch(*tensors)[2][0], atol=1e-4)
+    assert padded.shape == wanted.shape
+    assert predictor.predict(np.array([[WIDTH, HEIGHT]]), np.array([1]))[0].shape == (3, HEIGHT, WIDTH)
+    with pytest.raises(PromptError, match=r"point_coords\[0\].x: is 64.5, outside"):
+        predictor.predict(np.array([[WIDTH + 0.5, 9]]), np.array([1]))
+    with pytest.raises(PromptError, match=r"point_labels: holds pads \(-1\) only"):
+        predictor.predict(np.array([[20, 20]]), np.array([-1]))
 
 
 def test_labels_may_be_truth(predictor: SamPredictor) -> None:

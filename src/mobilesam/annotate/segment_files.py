@@ -18,7 +18,7 @@ import numpy as np
 
 from mobilesam.core.arrays import Image, Size
 from mobilesam.core.errors import ConfigError, ImageError, MobileSamError, OutputError
-from mobilesam.core.prompts import names_with
+from mobilesam.core.prompts import LOW_RES_PER_GRID, names_with
 from mobilesam.core.text import printable
 from mobilesam.core.types import Embedding, Prompt
 from mobilesam.detectors.base import Detector
@@ -81,12 +81,14 @@ class Answer:
         results: one for each object.
         texts: that were asked for, if any.
         remarks: on the image's prompts as a whole.
+        low_res: side of the logits that results have, or would have.
     """
 
     image: Image
     results: tuple[Segmentation, ...]
     texts: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    low_res: int = 0
 
     def cleaned(self, min_mask_region_area: int) -> Answer:
         """Return the same with tidy masks, see :meth:`Segmentation.cleaned`."""
@@ -119,7 +121,8 @@ class ByPrompts:
         """See :class:`Question`."""
         prompts, prefixes = self.prompting(embedding.original_size)
         valid = model.predictor.validate(embedding, prompts, [names_with(one) for one in prefixes])
-        return Answer(embedding.image, model.predictor.segment(embedding, valid))
+        results = model.predictor.segment(embedding, valid)
+        return Answer(embedding.image, results, low_res=low_res_side(embedding))
 
 
 @dataclass(frozen=True)
@@ -141,9 +144,13 @@ class ByText:
             f"nothing was found that fits a text with a score of {self.options.threshold:g} or more; "
             "lower the threshold, or use other words"
         )
-        return Answer(
-            found.image, found.segmentations, found.texts, found.remarks + (() if len(found) else (nothing,))
-        )
+        remarks = found.remarks + (() if len(found) else (nothing,))
+        return Answer(found.image, found.segmentations, found.texts, remarks, low_res_side(embedding))
+
+
+def low_res_side(embedding: Embedding) -> int:
+    """Return the side of the logits that a model makes from an embedding."""
+    return max(embedding.image_embedding.shape[-2:]) * LOW_RES_PER_GRID
 
 
 @dataclass(frozen=True)
@@ -398,7 +405,9 @@ def results_to_arrays(answer: Answer) -> dict[str, np.ndarray]:
         "masks": np.stack([r.mask for r in results]) if results else np.zeros((0, *size), bool),
         "predicted_iou": np.array([r.best.predicted_iou for r in results], np.float32),
         "stability_score": np.array([r.best.stability_score for r in results], np.float32),
-        "low_res_masks": np.stack(low_res) if results else np.zeros((0, 0, 0), np.float32),
+        "low_res_masks": np.stack(low_res)
+        if results
+        else np.zeros((0, answer.low_res, answer.low_res), np.float32),
         **named,
     }
 

@@ -17,12 +17,14 @@ from mobilesam.core.arrays import ArrayLike, Box, Labels, Logits, MaskInput, Poi
 from mobilesam.core.errors import LimitError, PromptError
 from mobilesam.core.frame import Frame
 from mobilesam.core.phrases import check_label
+from mobilesam.core.rle import Rle, rle_to_mask
 from mobilesam.core.schema import unknown_key
 from mobilesam.core.types import DecoderInputs, Prompt
 
 FOREGROUND, BACKGROUND, BOX_CORNERS, PAD = 1, 0, (2, 3), -1
 MAX_POINTS = 1000  # of one object
 MAX_PROMPTS = 10_000  # objects in one call
+DEEPEST = 8  # lists in each other that are looked into; no prompt has as many
 MASK_LOGIT = 8.0  # size of the logits that a boolean mask prompt becomes
 LOW_RES_PER_GRID = 4  # cells of a mask prompt to one of the image embedding, per side
 
@@ -33,7 +35,7 @@ class ValidPrompt:
 
     Attributes:
         points: (N, 2), N may be 0.
-        labels: (N,) 0 or 1.
+        labels: (N,) 0 or 1; of segment_anything also -1, a pad.
         box: (4,) inside the image, or None.
         mask_input: (1, h, w) logits, or None.
         remarks: what is valid in it but may not be meant.
@@ -116,7 +118,8 @@ def validate_prompt(
         frame: of the image.
         grid: side of the image embedding's grid, for the mask prompt's size.
         names: what messages call the prompt's parts, if not by our own names.
-        clip_box: clip a box that reaches outside; segment_anything passes it on as it is.
+        clip_box: clip a box that reaches outside; segment_anything passes it on as it is, and has pads (-1)
+            among the labels and points on the far edges, at the width or height.
 
     Raises:
         PromptError: names the argument, its value and what is allowed.
@@ -124,8 +127,10 @@ def validate_prompt(
     """
     names = names or names_with("")
     remarks: list[str] = []
-    points = _check_points(prompt.points, prompt.labels, frame.original_size, names, remarks)
-    labels = _check_labels(prompt.labels, len(points), names.labels)
+    points = _check_points(
+        prompt.points, prompt.labels, frame.original_size, names, remarks, on_edge=not clip_box
+    )
+    labels = _check_labels(prompt.labels, len(points), names.labels, pads=not clip_box)
     box = None
     if prompt.box is not None:
         box = check_box(prompt.box, frame.original_size, names.box, remarks, clip=clip_box)
@@ -134,6 +139,8 @@ def validate_prompt(
         mask_input = _check_mask(prompt.mask, frame, grid, names.mask, remarks)
     if not len(points) and box is None and mask_input is None:
         raise PromptError(f"{names.prompt}: is empty; give points, a box or a mask")
+    if len(points) and (labels == PAD).all() and box is None and mask_input is None:
+        raise PromptError(f"{names.labels}: holds pads (-1) only; give a point, a box or a mask")
     if len(points) and not labels.any() and box is None and mask_input is None:
         remarks.append(f"{names.labels}: all points are background (0)")
     if _in_both(points, labels):
@@ -147,7 +154,13 @@ def validate_prompt(
 
 
 def _check_points(
-    points: ArrayLike, labels: ArrayLike, original_size: Size, names: FieldNames, remarks: list[str]
+    points: ArrayLike,
+    labels: ArrayLike,
+    original_size: Size,
+    names: FieldNames,
+    remarks: list[str],
+    *,
+    on_edge: bool,
 ) -> Points:
     name = names.points
     if points is None:
@@ -168,7 +181,7 @@ def _check_points(
         for i, value in enumerate(array[:, axis]):
             if not np.isfinite(value):
                 raise PromptError(f"{name}[{i}].{letter}: is {value}; must be a finite number")
-            if not 0 <= value < side:
+            if not 0 <= value < side and not (on_edge and value == side):
                 x, y = array[i]
                 hint = "; the order is x, y" if 0 <= y < width and 0 <= x < height else ""
                 raise PromptError(
@@ -180,16 +193,19 @@ def _check_points(
     return array
 
 
-def _check_labels(labels: ArrayLike, count: int, name: str) -> Labels:
+def _check_labels(labels: ArrayLike, count: int, name: str, *, pads: bool) -> Labels:
     if labels is None:
         return np.ones(count, np.int64)
     array = as_numbers(truth_to_numbers(labels), name, "one number, 0 or 1, for each point").reshape(-1)
     if len(array) != count:
         raise PromptError(f"{name}: {len(array)} labels for {count} points; give one for each")
-    bad = ~np.isin(array, (BACKGROUND, FOREGROUND))
+    bad = ~np.isin(array, (BACKGROUND, FOREGROUND, PAD) if pads else (BACKGROUND, FOREGROUND))
     if bad.any():
         i = int(bad.argmax())
-        raise PromptError(f"{name}[{i}]: is {array[i]:g}; must be 1 (on the object) or 0 (beside it)")
+        allowed = (
+            "1 (on the object), 0 (beside it) or -1 (a pad)" if pads else "1 (on the object) or 0 (beside it)"
+        )
+        raise PromptError(f"{name}[{i}]: is {array[i]:g}; must be {allowed}")
     return array.astype(np.int64)
 
 
@@ -281,6 +297,10 @@ def _look_normalised(coords: np.ndarray, original_size: Size) -> bool:
 def _check_mask(mask: ArrayLike, frame: Frame, grid: int, name: str, remarks: list[str]) -> Logits:
     original_size, side = frame.original_size, grid * LOW_RES_PER_GRID
     wanted = f"a boolean mask of {original_size} or float logits of ({side}, {side})"
+    if isinstance(mask, Rle):  # of another size it is not even decoded
+        if mask.size != tuple(original_size):
+            raise PromptError(f"{name}: has shape {mask.size}; must be {wanted}")
+        mask = rle_to_mask(mask)
     array = as_array(mask, name, wanted)
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
@@ -401,10 +421,11 @@ def _big_numbers(array: np.ndarray, name: str, wanted: str) -> np.ndarray:
     raise PromptError(f"{name}: is not numeric; must be {wanted}", code="U")
 
 
-def _holds_truth(value: list | tuple) -> bool:
+def _holds_truth(value: list | tuple, depth: int = DEEPEST) -> bool:
     """Whether a nested list holds a bool, which NumPy would take for 0 or 1 among numbers."""
-    return any(
-        _holds_truth(v) if isinstance(v, list | tuple) else isinstance(v, bool | np.bool_) for v in value
+    return depth > 0 and any(
+        _holds_truth(v, depth - 1) if isinstance(v, list | tuple) else isinstance(v, bool | np.bool_)
+        for v in value
     )
 
 

@@ -33,8 +33,9 @@ class Prompt:
         points: (N, 2) x and y in pixels of the image, or one (2,).
         labels: (N,) 1 for a point on the object, 0 for one beside it; all 1 by default.
         box: (4,) x0, y0, x1, y1 in pixels.
-        mask: (H, W) boolean or 0/1 or 0/255 mask of the image's size, or float logits of
-            an earlier segmentation, (h, w) or (1, h, w) as ``low_res_masks`` has them.
+        mask: (H, W) boolean or 0/1 or 0/255 mask of the image's size, the same as
+            :class:`~mobilesam.core.rle.Rle`, or float logits of an earlier segmentation, (h, w) or
+            (1, h, w) as ``low_res_masks`` has them.
         label: what the object is called, such as ``dog``; results carry it, the mask does not depend on it.
 
     Nothing is checked here: an image is needed for that, see

@@ -18,6 +18,7 @@ from mobilesam.core.schema import Step, place_of
 from mobilesam.core.text import printable, shortened
 
 MAX_DEPTH = 64  # lists and objects in each other
+CHUNK = 2**20  # bytes read at once: a pipe does not say how many come
 MAX_DIGITS = 4000  # of a whole number; Python's own limit is a setting
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:]', re.DOTALL)
 
@@ -46,14 +47,17 @@ def read_json_file(path: Path, name: str, *, max_bytes: int, fail: Fail) -> Any:
     """
     try:
         with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
+            chunks, size = [], 0
+            while size <= max_bytes and (chunk := file.read(CHUNK)):
+                chunks.append(chunk)
+                size += len(chunk)
     except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
         reason = getattr(error, "strerror", None) or error
         raise fail(f"{name}: cannot be read ({printable(reason)})", "U") from error
-    if len(data) > max_bytes:
+    if size > max_bytes:
         raise LimitError(f"{name}: over {max_bytes >> 20} MiB, the limit for such a file")
     try:
-        text = data.decode("utf-8-sig")
+        text = b"".join(chunks).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise fail(f"{name}: not a JSON file in UTF-8", "U") from error
     return read_json(text, name, fail)

@@ -20,7 +20,7 @@ from typing import Any
 from mobilesam.core.errors import ConfigError, LimitError, PromptError
 from mobilesam.core.phrases import MAX_CHARACTERS, MAX_LABEL, MAX_TEXTS, check_texts
 from mobilesam.core.prompts import MAX_POINTS, MAX_PROMPTS, ValidPrompt
-from mobilesam.core.rle import Rle, dict_to_rle, rle_to_mask
+from mobilesam.core.rle import Rle, dict_to_rle, mask_to_rle
 from mobilesam.core.schema import (
     Array,
     CheckedLater,
@@ -138,11 +138,9 @@ def content_to_prompts(content: Any, *, name: str, folder: Path, follow_symlinks
         raise PromptError(f"{name}: objects: must be a list", code="U")
     check(content, PROMPTS, name, _malformed)
     objects = content["objects"]
+    masks = _MaskFiles(folder, follow_symlinks=follow_symlinks)
     return PromptFile(
-        tuple(
-            _object_to_prompt(record, f"{name}: objects[{i}]", folder, follow_symlinks=follow_symlinks)
-            for i, record in enumerate(objects)
-        )
+        tuple(_object_to_prompt(record, f"{name}: objects[{i}]", masks) for i, record in enumerate(objects))
     )
 
 
@@ -166,14 +164,29 @@ def prompt_to_record(prompt: ValidPrompt) -> dict[str, Any]:
     return record
 
 
-def _object_to_prompt(record: dict[str, Any], name: str, folder: Path, *, follow_symlinks: bool) -> Prompt:
+class _MaskFiles:
+    """Reads the mask files of one prompt file, each once, and keeps them as runs, which take little memory."""
+
+    def __init__(self, folder: Path, *, follow_symlinks: bool) -> None:
+        self.folder, self.follow_symlinks = folder, follow_symlinks
+        self.read: dict[Path, Rle] = {}
+
+    def __call__(self, name: str, place: str) -> Rle:
+        path = file_below(
+            self.folder, name, follow_symlinks=self.follow_symlinks, place=place, fail=_malformed
+        )
+        if path not in self.read:
+            self.read[path] = mask_to_rle(read_mask(path, name=place))
+        return self.read[path]
+
+
+def _object_to_prompt(record: dict[str, Any], name: str, masks: _MaskFiles) -> Prompt:
     mask = record.get("mask")
     place = f"{name}.mask"
     if isinstance(mask, str):
-        path = file_below(folder, mask, follow_symlinks=follow_symlinks, place=place, fail=_malformed)
-        mask = read_mask(path, name=place)
+        mask = masks(mask, place)
     elif mask is not None:
-        mask = rle_to_mask(_read_runs(mask, place))
+        mask = _read_runs(mask, place)
     return Prompt(record.get("points"), record.get("labels"), record.get("box"), mask, record.get("label"))
 
 

@@ -223,8 +223,8 @@ class Samples(Dataset):
                 continue
             mask = rle_to_mask(instances[i].segmentation)
             part = mask[y0:y1, x0:x1]
-            seen = part.sum() / mask.sum()
-            if part.mean() < self.recipe.smallest_object or seen < SEEN:
+            seen = part.sum() / max(mask.sum(), 1)
+            if not part.any() or part.mean() < self.recipe.smallest_object or seen < SEEN:
                 continue
             targets.append(reduce_mask(part, self.low_res))
             if len(targets) == n:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from mobilesam.core.frame import Frame
 from mobilesam.core.preprocess import PIXEL_MEAN, PIXEL_STD, padded_size
 from mobilesam.core.prompts import LOW_RES_PER_GRID
 from mobilesam.core.spec import NetworkSpec
+from mobilesam.core.text import shortened
 from mobilesam.core.types import DecoderInputs
 from mobilesam.networks.build import build_network_as
 from mobilesam.networks.checkpoints import load_tensors
@@ -35,7 +37,12 @@ def build_sam(name: str, checkpoint: str | Path | None) -> Sam:
 
     Warns:
         UserWarning: where none is given, because the masks then mean nothing.
+
+    Raises:
+        ConfigError: for a checkpoint that is no path.
     """
+    if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
+        raise ConfigError(f"checkpoint: is {shortened(checkpoint)}; must be the path of a file, or None")
     network = build_network_as(Sam, name)
     if checkpoint is None:
         warnings.warn(f"{name}: no checkpoint given, the weights are random", UserWarning, stacklevel=4)
