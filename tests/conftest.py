@@ -52,9 +52,14 @@ def onnx_vit_t(vit_t_weights: Weights) -> Model:
 
 @pytest.fixture(scope="session")
 def torch_vit_t(vit_t_weights: Weights) -> Model:
+    """The network is segment_anything's, which can do what ours can and more."""
+    from mobilesam.compat.segment_anything.sam import Sam
+    from mobilesam.networks.build import build_network_as
+    from mobilesam.networks.checkpoints import load_tensors
     from mobilesam.runtimes.torch import TorchRuntime
 
-    return Model(TorchRuntime.from_weights("vit_t", vit_t_weights, device="cpu"), name="seeded vit_t")
+    network = load_tensors(build_network_as(Sam, "vit_t"), vit_t_weights, "seeded vit_t")
+    return Model(TorchRuntime(network), name="seeded vit_t")
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from mobilesam.compat.segment_anything.modeling import Sam
 from mobilesam.compat.segment_anything.utils import amg
 from mobilesam.compat.segment_anything.utils.transforms import ResizeLongestSide
 from mobilesam.core.arrays import to_numpy
-from mobilesam.networks.build import build_meta
+from mobilesam.networks.build import build_network_as
 from mobilesam.segment.model import Model
 from mobilesam.weights import ENTRIES
 from tests.parity.test_everything import RUNS, check_records
@@ -218,7 +218,7 @@ def test_preprocess_pads_below_and_right(network: Sam) -> None:
 
 def test_a_network_moves(network: Sam) -> None:
     with torch.device("meta"):
-        moved = build_meta("vit_t").to("meta")
+        moved = build_network_as(Sam, "vit_t")
     assert moved.device == moved.pixel_mean.device == torch.device("meta")
     assert network.to("cpu") is network and network.device == torch.device("cpu")
 
@@ -325,11 +325,16 @@ def test_only_the_top_name_changes(top: str) -> None:
     assert package.utils.amg is amg
 
 
+def built_on_meta(name: str) -> Sam:
+    with torch.device("meta"):
+        return build_network_as(Sam, name)
+
+
 def test_forward_is_for_every_published_network() -> None:
     """``image_encoder.img_size`` is what segment_anything's own notebook resizes to."""
     for entry in ENTRIES.values():
         if entry.network.startswith("vit_"):
-            assert build_meta(entry.network).image_encoder.img_size == 1024
+            assert built_on_meta(entry.network).image_encoder.img_size == 1024
 
 
 def test_prompt_errors_name_the_tensor(predictor: SamPredictor) -> None:

@@ -269,7 +269,6 @@ class EfficientViTSamImageEncoder(nn.Module):
     """
 
     stride = 8
-    img_size: int  # side of the square input, where segment_anything's users look for it
 
     def __init__(
         self,

@@ -125,7 +125,6 @@ class ImageEncoderViT(nn.Module):
     """
 
     stride = 16
-    img_size: int  # side of the square input, where segment_anything's users look for it
 
     def __init__(
         self,

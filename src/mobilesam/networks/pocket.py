@@ -136,7 +136,6 @@ class PocketEncoder(nn.Module):
     """
 
     stride = 8
-    img_size: int  # side of the square input, where segment_anything's users look for it
 
     def __init__(self, *, width: int = 192, fine_width: int = 128, depths: Sequence[int] = (3, 3, 2)) -> None:
         super().__init__()

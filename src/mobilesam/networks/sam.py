@@ -27,11 +27,9 @@ class ImageEncoder(Protocol):
 
     Attributes:
         stride: pixels of the input's side that make one cell of the image embedding.
-        img_size: side of the square input that the weights are meant for.
     """
 
     stride: int
-    img_size: int
 
     def __call__(self, pixels: Tensor, /) -> Tensor | dict[str, Tensor]:
         """Return the image embedding (B, C, h, w), or several arrays of which one is ``image_embedding``."""

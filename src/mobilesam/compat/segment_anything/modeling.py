@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mobilesam.core.errors import missing_extra
 
 if TYPE_CHECKING:
-    from mobilesam.networks.sam import Sam as Sam
+    from mobilesam.compat.segment_anything.sam import Sam as Sam
 
 
 def __getattr__(name: str) -> Any:

@@ -29,7 +29,7 @@ class Sam(sam.Sam):
 
     def __init__(self, *parts: Any, **options: Any) -> None:
         super().__init__(*parts, **options)
-        self.image_encoder.img_size = self.spec.image_size
+        setattr(self.image_encoder, "img_size", self.spec.image_size)  # noqa: B010 (no name of ours)
         for buffer, values in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD)):  # in no checkpoint
             self.register_buffer(buffer, torch.tensor(values)[:, None, None], persistent=False)
 
