@@ -24,15 +24,18 @@ from PIL import (
     WebPImagePlugin,
 )
 from PIL import Image as PillowImage
+from PIL import __version__ as PILLOW_VERSION
 
 from mobilesam.core.errors import ImageError, LimitError
+from mobilesam.core.extras import install_line
 from mobilesam.core.text import printable
 from mobilesam.formats.frames import MAX_COUNTED, gif_frames, tiff_pages
 from mobilesam.formats.jpeg_segments import jpeg_kind
 from mobilesam.formats.png_chunks import keep_pixel_chunks
 from mobilesam.formats.signatures import format_of, what_else
 
-PREVIEW_ONLY, SUB_DIRECTORIES, DNG_VERSION = 254, 330, 50706  # TIFF tags
+PREVIEW_ONLY, SUB_DIRECTORIES, DNG_VERSION, PHOTOMETRIC = 254, 330, 50706, 262  # TIFF tags
+YCBCR = 6  # of PHOTOMETRIC
 DECODING_ERRORS = (
     OSError,
     ValueError,
@@ -109,11 +112,23 @@ def _open_gif(data: bytes, name: str) -> OpenedPicture:
 
 def _open_tiff(data: bytes, name: str) -> OpenedPicture:
     stream = io.BytesIO(data)
-    picture = TiffImagePlugin.TiffImageFile(stream)
+    picture = _with_three_bands(TiffImagePlugin.TiffImageFile(stream))
     tags = picture.tag_v2
     if DNG_VERSION in tags or (tags.get(PREVIEW_ONLY) == 1 and SUB_DIRECTORIES in tags):
         raise ImageError(f"{name}: is a camera's raw file (DNG or the like); develop it to JPEG or TIFF")
     return OpenedPicture(picture, _frames_remark(tiff_pages(data), "pages"), "TIFF file", stream)
+
+
+def _with_three_bands(picture: TiffImagePlugin.TiffImageFile) -> TiffImagePlugin.TiffImageFile:
+    """Mend what Pillow before 13 makes of YCbCr without compression: three bytes for a pixel, read as four."""
+    uncompressed = picture.info.get("compression") == "raw"
+    if uncompressed and picture.mode == "RGB" and picture.tag_v2.get(PHOTOMETRIC) == YCBCR:
+        picture._mode = "YCbCr"
+        strides = [tile.args[1:] for tile in picture.tile if isinstance(tile.args, tuple)]
+        picture.tile = [
+            tile._replace(args=("YCbCr", *stride)) for tile, stride in zip(picture.tile, strides, strict=True)
+        ]
+    return picture
 
 
 def _open_bmp(data: bytes, name: str) -> OpenedPicture:
@@ -127,12 +142,13 @@ def _open_webp(data: bytes, name: str) -> OpenedPicture:
 
 
 def _open_avif(data: bytes, name: str) -> OpenedPicture:
-    try:
-        from PIL import AvifImagePlugin  # since Pillow 11.3
-    except ImportError as error:
-        raise _needs_extra(name, "AVIF") from error
+    from PIL import AvifImagePlugin
+
     if not AvifImagePlugin.SUPPORTED:
-        raise _needs_extra(name, "AVIF")
+        raise ImageError(
+            f"{name}: is AVIF, which this Pillow {PILLOW_VERSION} was built without; "
+            "pip install --force-reinstall pillow, or convert it to JPEG or PNG"
+        )
     picture = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
     return OpenedPicture(picture, _frames_remark(picture.n_frames, "frames"), "AVIF file")
 
@@ -141,15 +157,11 @@ def _open_heif(data: bytes, name: str) -> OpenedPicture:
     try:
         from pi_heif import HeifImageFile
     except ImportError as error:
-        raise _needs_extra(name, "HEIC") from error
+        raise ImageError(
+            f"{name}: is HEIC, which needs packages that are not installed; {install_line('heif')}, "
+            "or convert it to JPEG or PNG"
+        ) from error
     return OpenedPicture(HeifImageFile(io.BytesIO(data)), kind="HEIF file")
-
-
-def _needs_extra(name: str, kind: str) -> ImageError:
-    return ImageError(
-        f"{name}: is {kind}, which needs packages that are not installed; pip install 'mobilesam[heif]', "
-        "or convert it to JPEG or PNG"
-    )
 
 
 OPENERS: dict[str, Callable[[bytes, str], OpenedPicture]] = {
