@@ -6,8 +6,10 @@ BIN := .venv/bin
 KEEP_PAGES := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184
 # Test files side by side, one thread each: processes with several threads would slow each other down.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+# The slowest of tests/parity: larger networks and other ways round the same arithmetic.
+NOT_FOR_LOWEST := not vit_b
 
-.PHONY: demo test test-long fuzz check graphs clean
+.PHONY: demo test test-lowest test-long fuzz check graphs dist clean
 
 demo: .venv/.demo
 	$(BIN)/mobilesam demo --out demo-out
@@ -15,6 +17,11 @@ demo: .venv/.demo
 test: .venv/.dev
 	$(BIN)/lint-imports --no-logo
 	OMP_NUM_THREADS=1 $(KEEP_PAGES) $(BIN)/python -m pytest -m "not long" $(SIDE_BY_SIDE)
+
+# The same arithmetic and the same ends with the lowest versions that pyproject.toml allows.
+test-lowest: .venv-lowest/.dev
+	OMP_NUM_THREADS=1 $(KEEP_PAGES) .venv-lowest/bin/python -m pytest $(SIDE_BY_SIDE) \
+		tests/parity tests/hostile tests/property -m "not long" -k "$(NOT_FOR_LOWEST)"
 
 test-long: .venv/.dev
 	$(KEEP_PAGES) $(BIN)/python -m pytest
@@ -25,8 +32,8 @@ fuzz: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.run --seconds $(or $(SECONDS),600) $(TARGETS)
 
 check: .venv/.dev
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests tools
+	$(BIN)/ruff check src tests tools
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 
@@ -36,6 +43,10 @@ graphs: .venv/.dev
 		detector_nano detector_tiny detector_small detector_medium; do \
 		$(BIN)/mobilesam export onnx --graphs-only --overwrite --model $$network --out src/mobilesam/graphs || exit 1; \
 	done
+
+# A release's files in dist/, checked and used; see docs/releasing.md.
+dist:
+	$(PYTHON) -m tools.dist $(PYTHONS:%=--python %)
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -50,5 +61,11 @@ graphs: .venv/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[dev]'
 	touch $@ .venv/.demo
 
+.venv-lowest/.dev: pyproject.toml tools/lowest.py
+	$(PYTHON) -m venv --clear .venv-lowest
+	$(PYTHON) -m tools.lowest > .venv-lowest/lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c .venv-lowest/lowest.txt -e '.[dev]'
+	touch $@
+
 clean:
-	rm -rf .venv demo-out
+	rm -rf .venv .venv-lowest demo-out dist

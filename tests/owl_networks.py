@@ -30,12 +30,23 @@ class TinyOwl:
     Attributes:
         folder: with the network, ``tokenizer.json`` and ``preprocessor_config.json``.
         network: in PyTorch.
-        processor: transformers' own.
+        family: transformers' word for the kind.
+        images: transformers' preparation of images.
+        tokenizer: transformers' own.
     """
 
     folder: Path
     network: nn.Module
-    processor: Any
+    family: str
+    images: Any
+    tokenizer: Any
+
+    @property
+    def processor(self) -> Any:
+        """Transformers' own; from version 5.23 on it takes a tokenizer that is not CLIP's."""
+        import transformers
+
+        return getattr(transformers, f"{self.family}Processor")(self.images, self.tokenizer)
 
 
 def write_tokenizer() -> Any:
@@ -109,12 +120,15 @@ def make_owl(kind: str, folder: Path) -> TinyOwl:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=rules, bos_token=START, eos_token=END, pad_token="!", model_max_length=TOKENS
     )
-    images = getattr(transformers, f"{family}ImageProcessorPil")(size={"height": SIDE, "width": SIDE})
+    # In version 5 the processor that resizes by Pillow has a name of its own.
+    by_pillow = f"{family}ImageProcessorPil"
+    by_pillow = by_pillow if hasattr(transformers, by_pillow) else f"{family}ImageProcessor"
+    images = getattr(transformers, by_pillow)(size={"height": SIDE, "width": SIDE})
     tokenizer.save_pretrained(folder)
     images.save_pretrained(folder)
     (folder / "onnx").mkdir(parents=True)
     export(network, folder / "onnx" / "model.onnx")
-    return TinyOwl(folder, network, getattr(transformers, f"{family}Processor")(images, tokenizer))
+    return TinyOwl(folder, network, family, images, tokenizer)
 
 
 def export(network: nn.Module, path: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mobilesam.core.extras import install_line
 from tests.owl_networks import TinyOwl
 
 USE = """
@@ -83,10 +84,8 @@ def test_text_loads_nothing_heavy(owls: dict[str, TinyOwl], tmp_path: Path) -> N
 def test_missing_tokenizers_give_the_install_line(owls: dict[str, TinyOwl], tmp_path: Path) -> None:
     hidden = TEXT.replace("import sys\n", "import sys\nsys.modules['tokenizers'] = None\n", 1)
     done = run_fresh(hidden, str(owls["owlv2"].folder), str(tmp_path))
-    assert (
-        "error[U]: text prompts: needs packages that are not installed; pip install 'mobilesam[text]'\n"
-        in done.stderr
-    )
+    line = install_line("text")
+    assert f"error[U]: text prompts: needs packages that are not installed; {line}\n" in done.stderr
 
 
 SEGMENT_ANYTHING = """
@@ -150,4 +149,4 @@ for use in (
 """
     done = run_fresh(code)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("pip install 'mobilesam[torch]'") == 5
+    assert done.stdout.count(install_line("torch")) == 5

@@ -20,11 +20,10 @@ from PIL import Image
 
 from mobilesam import EverythingOptions, Model, Prompt, SamAutomaticMaskGenerator, SamPredictor
 from mobilesam.cli.main import run
+from mobilesam.compat.segment_anything import sam_model_registry
+from mobilesam.compat.segment_anything.sam import Sam
 from mobilesam.compat.ultralytics import SAM
 from mobilesam.core.rle import dict_to_rle, rle_to_mask
-from mobilesam.networks.sam import Sam
-from mobilesam.runtimes.torch import TorchRuntime
-from mobilesam.weights import entry_of, read_weights
 from tests.photographs import cat
 
 FACE = [90, 20, 330, 290]
@@ -80,8 +79,7 @@ def world(pocket: Model, tmp_path_factory: pytest.TempPathFactory) -> World:
     mask = np.zeros(image.shape[:2], bool)
     mask[60:220, 130:300] = True
     Image.fromarray(mask).save(folder / "mask.png")
-    runtime = TorchRuntime.from_weights("pocket", read_weights(entry_of("pocket")), device="cpu")
-    return World(pocket, runtime.network, SAM("pocket"), image, mask, folder)
+    return World(pocket, sam_model_registry["pocket"](), SAM("pocket"), image, mask, folder)
 
 
 def by_library(world: World, case: Case) -> np.ndarray:

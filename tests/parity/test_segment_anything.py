@@ -167,7 +167,7 @@ def test_forward_over_several_images(network: Sam, golden: dict, golden_cases: l
 
 def test_forward_of_every_kind_of_network(pocket: Model) -> None:
     """``pocket`` reads several arrays of an image; its forward is its predictor's."""
-    network = mobilesam.load("pocket", runtime="torch", device="cpu").runtime.network
+    network = mobilesam.sam_model_registry["pocket"]()
     image = seeded_image(90, 120)
     small = torch.as_tensor(ResizeLongestSide(768).apply_image(image)).permute(2, 0, 1)
     record = {"image": small, "original_size": (90, 120), "boxes": torch.tensor([[120.0, 120, 600, 450]] * 2)}
@@ -186,7 +186,7 @@ def test_forward_of_every_kind_of_network(pocket: Model) -> None:
 @pytest.mark.parametrize("portrait", [False, True])
 def test_forward_of_an_image_smaller_than_the_input(portrait: bool) -> None:
     """As SAM has it, it lies in the upper left corner of the square, and its masks lie where they do there."""
-    network = mobilesam.load("pocket", runtime="torch", device="cpu").runtime.network
+    network = mobilesam.sam_model_registry["pocket"]()
     photograph = np.ascontiguousarray(cat().transpose(1, 0, 2)) if portrait else cat()
     small = torch.as_tensor(ResizeLongestSide(384).apply_image(photograph)).permute(2, 0, 1)
     height, width = small.shape[1:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image, ImageDraw
 from mobilesam.compat.ultralytics import Boxes, Masks, Results
 from mobilesam.compat.ultralytics.options import DEFAULTS, read_options
 from mobilesam.core.errors import ConfigError, MissingExtraError, OutputError
+from mobilesam.core.extras import install_line
 from mobilesam.core.metrics import mask_iou
 from tests.photographs import cat
 
@@ -203,7 +205,7 @@ class TestResults:
 
     def test_a_table_without_pandas(self, result: Results, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "pandas", None)
-        with pytest.raises(MissingExtraError, match=r"pip install 'mobilesam\[tables\]'"):
+        with pytest.raises(MissingExtraError, match=re.escape(install_line("tables"))):
             result.to_df()
 
     def test_text(self, result: Results, tmp_path: Path) -> None:

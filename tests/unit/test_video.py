@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import sys
 import time
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from mobilesam.core.errors import ConfigError, ImageError, ImageWarning, LimitError, MissingExtraError
+from mobilesam.core.extras import install_line
 from mobilesam.formats.video import read_frames, suffix_is_video
 from tests.videos import write_video
 
@@ -212,5 +214,5 @@ def test_limit(tmp_path: Path) -> None:
 def test_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_video(tmp_path / "a.mp4", frames(1))
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'mobilesam\[video\]'"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_line("video"))):
         list(read_frames(path))

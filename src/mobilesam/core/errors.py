@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mobilesam.core.extras import install_line
+
 
 class MobileSamError(Exception):
     """Base of all errors: one line that names the file or argument, what is wrong and what to do.
@@ -108,7 +110,5 @@ class WeightsWarning(UserWarning):
 
 
 def missing_extra(what: str, extra: str) -> MissingExtraError:
-    """Return the error for a feature that needs ``pip install 'mobilesam[extra]'``."""
-    return MissingExtraError(
-        f"{what}: needs packages that are not installed; pip install 'mobilesam[{extra}]'"
-    )
+    """Return the error for a feature whose extra is not installed, with the line that installs it."""
+    return MissingExtraError(f"{what}: needs packages that are not installed; {install_line(extra)}")

@@ -26,8 +26,10 @@ from PIL import (
     WebPImagePlugin,
 )
 from PIL import Image as PillowImage
+from PIL import __version__ as PILLOW_VERSION
 
 from mobilesam.core.errors import ImageError, LimitError
+from mobilesam.core.extras import install_line
 from mobilesam.core.text import printable
 from mobilesam.formats.bmp_runs import without_runs
 from mobilesam.formats.frames import MAX_COUNTED, gif_frames, tiff_pages
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 MOST_PIXELS = 2**62
 MOST_WEBP_PIXELS = 25_000_000  # its decoder takes 16 bytes for each, of a file of 34 bytes too
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else what it logs is printed as it is
+PHOTOMETRIC, YCBCR = 262, 6  # a TIFF tag, and one of its values
 DECODING_ERRORS = (
     OSError,
     ValueError,
@@ -135,11 +138,24 @@ def _open_tiff(data: bytes, name: str) -> OpenedPicture | TiffPixels:
     tiff_layout.check_blocks(layout, page, name, read_all=True)
     stream = io.BytesIO(data)
     try:
-        return OpenedPicture(TiffImagePlugin.TiffImageFile(stream), remarks, "TIFF file", stream)
+        picture = _with_three_bands(TiffImagePlugin.TiffImageFile(stream))
+        return OpenedPicture(picture, remarks, "TIFF file", stream)
     except SyntaxError as error:  # Pillow's word for a layout that it does not know
         raise ImageError(
             f"{name}: is a TIFF of {layout.words}, which is not read; {tiff_layout.SAVE_PLAINLY}"
         ) from error
+
+
+def _with_three_bands(picture: TiffImagePlugin.TiffImageFile) -> TiffImagePlugin.TiffImageFile:
+    """Mend what Pillow before 13 makes of YCbCr without compression: three bytes for a pixel, read as four."""
+    uncompressed = picture.info.get("compression") == "raw"
+    if uncompressed and picture.mode == "RGB" and picture.tag_v2.get(PHOTOMETRIC) == YCBCR:
+        picture._mode = "YCbCr"
+        strides = [tile.args[1:] for tile in picture.tile if isinstance(tile.args, tuple)]
+        picture.tile = [
+            tile._replace(args=("YCbCr", *stride)) for tile, stride in zip(picture.tile, strides, strict=True)
+        ]
+    return picture
 
 
 def _open_bmp(data: bytes, name: str) -> OpenedPicture:
@@ -154,12 +170,13 @@ def _open_webp(data: bytes, name: str) -> OpenedPicture:
 
 
 def _open_avif(data: bytes, name: str) -> OpenedPicture:
-    try:
-        from PIL import AvifImagePlugin  # since Pillow 11.3
-    except ImportError as error:
-        raise _needs_extra(name, "AVIF") from error
+    from PIL import AvifImagePlugin
+
     if not AvifImagePlugin.SUPPORTED:
-        raise _needs_extra(name, "AVIF")
+        raise ImageError(
+            f"{name}: is AVIF, which this Pillow {PILLOW_VERSION} was built without; "
+            "pip install --force-reinstall pillow, or convert it to JPEG or PNG"
+        )
     _check_exif(data, name)
     picture = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
     return OpenedPicture(picture, _frames_remark(picture.n_frames, "frames"), "AVIF file")
@@ -169,7 +186,10 @@ def _open_heif(data: bytes, name: str) -> OpenedPicture:
     try:
         from pi_heif import HeifImageFile
     except ImportError as error:
-        raise _needs_extra(name, "HEIC") from error
+        raise ImageError(
+            f"{name}: is HEIC, which needs packages that are not installed; {install_line('heif')}, "
+            "or convert it to JPEG or PNG"
+        ) from error
     _check_exif(data, name)
     return OpenedPicture(HeifImageFile(io.BytesIO(data)), kind="HEIF file")
 
@@ -180,13 +200,6 @@ def _check_exif(data: bytes, name: str) -> None:
         raise LimitError(
             f"{name}: its EXIF claims far more bytes than the file has; save it without metadata"
         )
-
-
-def _needs_extra(name: str, kind: str) -> ImageError:
-    return ImageError(
-        f"{name}: is {kind}, which needs packages that are not installed; pip install 'mobilesam[heif]', "
-        "or convert it to JPEG or PNG"
-    )
 
 
 OPENERS: dict[str, Callable[[bytes, str], OpenedPicture | TiffPixels]] = {

@@ -32,6 +32,11 @@ def build_sam_vit_t(checkpoint: str | Path | None = None) -> Sam:
     return _build("vit_t", checkpoint)
 
 
+def build_sam_pocket(checkpoint: str | Path | None = None) -> Sam:
+    """Return this project's ``pocket`` in eval mode, with the package's weights where no checkpoint is given."""
+    return _build("pocket", checkpoint)
+
+
 build_sam = build_sam_vit_h
 
 sam_model_registry: dict[str, Callable[..., Sam]] = {
@@ -40,6 +45,7 @@ sam_model_registry: dict[str, Callable[..., Sam]] = {
     "vit_l": build_sam_vit_l,
     "vit_b": build_sam_vit_b,
     "vit_t": build_sam_vit_t,
+    "pocket": build_sam_pocket,
 }
 
 

@@ -29,14 +29,18 @@ from mobilesam.runtimes.base import Runtime
 from mobilesam.runtimes.torch import TorchRuntime
 from mobilesam.segment.batches import prompts_at_once
 from mobilesam.segment.model import Model
-from mobilesam.weights import read_tensors
+from mobilesam.weights import entry_of, read_tensors, read_weights
+
+SHIPPED = "pocket"  # the network whose weights are in the package
 
 
 def build_sam(name: str, checkpoint: str | Path | None) -> Sam:
     """Build a network in eval mode and load a checkpoint strictly, if one is given.
 
+    Without one ``pocket`` has the weights of the package.
+
     Warns:
-        UserWarning: where none is given, because the masks then mean nothing.
+        UserWarning: where the weights are random, because the masks then mean nothing.
 
     Raises:
         ConfigError: for a checkpoint that is no path.
@@ -44,6 +48,8 @@ def build_sam(name: str, checkpoint: str | Path | None) -> Sam:
     if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
         raise ConfigError(f"checkpoint: is {shortened(checkpoint)}; must be the path of a file, or None")
     network = build_network_as(Sam, name)
+    if checkpoint is None and name == SHIPPED:
+        return load_tensors(network, read_weights(entry_of(SHIPPED)), SHIPPED)
     if checkpoint is None:
         warnings.warn(f"{name}: no checkpoint given, the weights are random", UserWarning, stacklevel=4)
         return network

@@ -1,0 +1,1 @@
+"""What maintainers run: a release, the lowest versions."""
