@@ -50,6 +50,7 @@ _WHERE = {
     "MissingExtraError": "mobilesam.core.errors",
     "ImageWarning": "mobilesam.core.errors",
     "PromptWarning": "mobilesam.core.errors",
+    "SetWarning": "mobilesam.core.errors",
     "WeightsWarning": "mobilesam.core.errors",
 }
 
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from mobilesam.core.errors import OutputError as OutputError
     from mobilesam.core.errors import PromptError as PromptError
     from mobilesam.core.errors import PromptWarning as PromptWarning
+    from mobilesam.core.errors import SetWarning as SetWarning
     from mobilesam.core.errors import WeightsError as WeightsError
     from mobilesam.core.errors import WeightsWarning as WeightsWarning
     from mobilesam.core.polygons import Polygon as Polygon

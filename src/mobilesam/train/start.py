@@ -133,9 +133,8 @@ def read_published(path: Path, name: str, read: Callable[[Path], dict[str, Tenso
             f"{told}: the recipe's {name} cannot be read ({error.strerror or shortened(str(error))})"
         ) from error
     except Exception as error:  # NumPy, zipfile, zlib, protobuf: each fails in ways of its own
-        reason = shortened(f"{type(error).__name__}: {error}", 100)
         raise WeightsError(
-            f"{told}: the recipe's {name} is damaged or of another kind ({reason}); download it again"
+            f"{told}: the recipe's {name} is damaged or of another kind ({type(error).__name__}); download it again"
         ) from error
 
 
