@@ -58,7 +58,6 @@ OBJECT = Record(
         "points": CheckedLater(OrNull(Array(Array(Real(0), 2, 2), 1, MAX_POINTS))),
         "labels": CheckedLater(OrNull(Array(OneOf((0, 1)), 1, MAX_POINTS))),
         "box": CheckedLater(OrNull(Array(Real(), 4, 4))),
-        "label": CheckedLater(OrNull(Text(1, MAX_LABEL))),
         "mask": OrNull(
             Either(
                 {
@@ -67,6 +66,7 @@ OBJECT = Record(
                 }
             )
         ),
+        "label": CheckedLater(OrNull(Text(1, MAX_LABEL))),
     },
     later={
         "anyOf": [{"required": ["points"]}, {"required": ["box"]}, {"required": ["mask"]}],
