@@ -372,7 +372,7 @@ def test_Q26_a_line_is_its_pixels(pocket: Model, embedding: Embedding) -> None:
     np.testing.assert_array_equal(line.low_res_masks, pixels.low_res_masks)
 
 
-@pytest.mark.parametrize("value", [5, 5.0, b"a", [], object()], ids=repr)
+@pytest.mark.parametrize("value", [5, 5.0, b"a", [], object()], ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize("argument", ["checkpoint", "decoder"])
 def test_weights_that_are_no_path(argument: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"{argument}: is .*; must be the path of a file"):

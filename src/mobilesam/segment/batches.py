@@ -154,7 +154,7 @@ def as_prompts(prompts: Iterable[Prompt | dict[str, Any]], name: str) -> list[Pr
         raise PromptError(
             f"{name}: is a {type(prompts).__name__}; give a Prompt or a list of them", code="U"
         ) from error
-    _check_count(len(given))
+    check_count(len(given))
     return [to_prompt(prompt, f"{name}[{i}]") for i, prompt in enumerate(given)]
 
 
@@ -179,10 +179,11 @@ def pair_prompts(
                 f"prompts[{i}]: is a {type(some).__name__}; give a list of them, [] for none", code="U"
             )
     given = [as_prompts(some, f"prompts[{i}]") for i, some in enumerate(lists)]
-    _check_count(sum(map(len, given)))
+    check_count(sum(map(len, given)))
     return list(zip(images, given, strict=True))
 
 
-def _check_count(count: int) -> None:
+def check_count(count: int) -> None:
+    """Refuse more prompts than one call may have."""
     if count > MAX_PROMPTS:
         raise LimitError(f"prompts: {count} prompts; at most {MAX_PROMPTS} are allowed in one call")

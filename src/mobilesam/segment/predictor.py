@@ -15,7 +15,7 @@ from mobilesam.core.preprocess import preprocess
 from mobilesam.core.prompts import FieldNames, ValidPrompt, validate_prompt
 from mobilesam.core.types import SAM_THRESHOLDS, DecoderInputs, Embedding, MaskThresholds, Prompt
 from mobilesam.runtimes.base import Runtime
-from mobilesam.segment.batches import decode_prompts, encode_images, prompts_at_once
+from mobilesam.segment.batches import check_count, decode_prompts, encode_images, prompts_at_once
 from mobilesam.segment.results import Segmentation
 
 
@@ -54,6 +54,7 @@ class Predictor:
         memory: int | None = None,
     ) -> list[ValidPrompt]:
         """Check prompts against their image, and the memory against the largest of them."""
+        check_count(len(prompts))
         grid = max(embedding.image_embedding.shape[-2:])
         valid = [
             validate_prompt(prompt, embedding.frame, grid=grid, names=called)
