@@ -14,8 +14,8 @@ OF_EXTRA = re.compile(r"(?P<requirement>[^;]+?)\s*;\s*extra\s*==\s*['\"](?P<extr
 def install_line(extra: str) -> str:
     """Return the line that installs what an extra needs, however the package was installed.
 
-    It names the packages themselves, by the installed metadata, because ``mobilesam[extra]`` asks an index for
-    a package that came from a wheel or a checkout and may be absent there, or somebody else's.
+    It names the packages themselves, by the installed metadata, because ``mobilesam[extra]`` works only for a pip
+    that sees the installed package; any other asks an index, where the name may be absent or somebody else's.
     A checkout that runs without being installed has no metadata; there the line installs the checkout.
     """
     wanted = requirements_of(extra)
