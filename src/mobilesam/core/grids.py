@@ -32,7 +32,8 @@ def build_layer_grids(n_per_side: int, layers: int, downscale: int) -> list[Poin
 def generate_crop_boxes(size: Size, layers: int, overlap_ratio: float) -> list[tuple[Crop, int]]:
     """Return the crops of an image (height, width) with their layers, the whole image first.
 
-    Layer i has (2^i)^2 crops, which overlap by a part of the image's shorter side.
+    Layer i has (2^i)^2 crops, which overlap by a part of the image's shorter side. Their sides are
+    rounded up, so the last ones of a row or column may begin beyond a small image: these are left out.
 
     Args:
         size: (height, width).
@@ -45,8 +46,10 @@ def generate_crop_boxes(size: Size, layers: int, overlap_ratio: float) -> list[t
         n = 2**layer
         overlap = int(overlap_ratio * min(height, width) * (2 / n))
         crop_width, crop_height = (math.ceil((overlap * (n - 1) + side) / n) for side in (width, height))
-        x_starts = [int((crop_width - overlap) * i) for i in range(n)]
-        y_starts = [int((crop_height - overlap) * i) for i in range(n)]
+        x_starts, y_starts = (
+            list(dict.fromkeys(start for start in ((crop - overlap) * i for i in range(n)) if start < side))
+            for crop, side in ((crop_width, width), (crop_height, height))
+        )
         crops += [
             ((x, y, min(x + crop_width, width), min(y + crop_height, height)), layer)
             for x, y in product(x_starts, y_starts)

@@ -64,30 +64,33 @@ def drop_small_islands(rle: Rle, smallest: int) -> tuple[Rle, bool]:
     return _keep_regions(rle, smallest, keep_largest=True)
 
 
-def label_runs(rle: Rle) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def label_runs(rle: Rle, *, corners: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the runs of a mask, cut at the columns' ends, with the number of the region of each.
+
+    Args:
+        rle: the mask.
+        corners: whether pixels touch at their corners too (8-connectivity), or at edges only.
 
     Returns:
         Starts and ends (N,) of the runs in the mask read by columns, and labels (N,): two
-        runs have the same where a path of touching pixels, corners included, joins them.
+        runs have the same where a path of touching pixels joins them.
     """
     height = rle.size[0]
     edges = np.cumsum(rle.counts)
     starts, ends = _cut_at_columns(edges[0:-1:2], edges[1::2], height)
     column, top, bottom = starts // height, starts % height, (ends - 1) % height
     labels = np.arange(len(starts))
-    a, b = _touching(column, top, bottom)
-    while True:  # each pass gives both ends of a link the smaller label, and follows labels to their own
-        smaller = np.minimum(labels[a], labels[b])
-        new = labels.copy()
-        np.minimum.at(new, a, smaller)
-        np.minimum.at(new, b, smaller)
-        new = np.minimum(new, new[labels])
-        while (new[new] != new).any():
-            new = new[new]
-        if np.array_equal(new, labels):
-            return starts, ends, labels
-        labels = new
+    a, b = _touching(column, top, bottom, reach=1 if corners else 0)
+    while (
+        a.size
+    ):  # a label is the number of a run that has itself as its label: the first of its region so far
+        np.minimum.at(labels, a, b)
+        np.minimum.at(labels, b, a)
+        while (labels[labels] != labels).any():
+            labels = labels[labels]
+        a, b = labels[a], labels[b]
+        a, b = a[a != b], b[a != b]
+    return starts, ends, labels
 
 
 def _cut_at_columns(starts: np.ndarray, ends: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray]:
@@ -97,12 +100,14 @@ def _cut_at_columns(starts: np.ndarray, ends: np.ndarray, height: int) -> tuple[
     return np.maximum(starts[which], column * height), np.minimum(ends[which], (column + 1) * height)
 
 
-def _touching(column: np.ndarray, top: np.ndarray, bottom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pairs of runs in neighbouring columns that touch, corners included."""
+def _touching(
+    column: np.ndarray, top: np.ndarray, bottom: np.ndarray, *, reach: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pairs of runs in neighbouring columns that touch; with a reach of 1, at corners too."""
     tall = int(bottom.max(initial=0)) + 3
     # In the next column, the runs from the first that ends late enough to the last that starts early enough.
-    first = np.searchsorted(column * tall + bottom + 1, (column + 1) * tall + top, side="left")
-    last = np.searchsorted(column * tall + top, (column + 1) * tall + bottom + 1, side="right")
+    first = np.searchsorted(column * tall + bottom + reach, (column + 1) * tall + top, side="left")
+    last = np.searchsorted(column * tall + top, (column + 1) * tall + bottom + reach, side="right")
     many = np.maximum(last - first, 0)
     a = np.repeat(np.arange(len(column)), many)
     b = np.repeat(first, many) + np.arange(len(a)) - np.repeat(np.cumsum(many) - many, many)
