@@ -6,9 +6,9 @@ BIN := .venv/bin
 KEEP_PAGES := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184
 # Test files side by side, one thread each: processes with several threads would slow each other down.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
-# A third of the time of tests/parity: larger networks, and longer ways round the same arithmetic.
-NOT_FOR_LOWEST := not (vit_b or samplers_go_with_every_encoder or records_of_a_network or crops \
-	or forward_over_several_images or limit_of_time)
+# Half of the time of tests/parity: larger networks, and longer ways round the same arithmetic.
+NOT_FOR_LOWEST := not (vit_b or efficientvit or samplers_go_with_every_encoder or records_of_a_network or crops \
+	or several_images or limit_of_time)
 
 .PHONY: demo test test-lowest test-long fuzz check graphs dist clean
 
@@ -67,7 +67,7 @@ dist:
 		|| { echo "needs Python 3.11, the lowest; run: make test-lowest PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv --clear .venv-lowest
 	$(PYTHON) -m tools.lowest > .venv-lowest/lowest.txt
-	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c .venv-lowest/lowest.txt -e '.[dev]'
+	.venv-lowest/bin/python -m pip install --quiet --no-compile --disable-pip-version-check $(PIP_ARGS) -c .venv-lowest/lowest.txt -e '.[dev]'
 	touch $@
 
 clean:
