@@ -15,8 +15,9 @@ from PIL import Image as PillowImage
 from mobilesam.core.errors import ImageError, ImageWarning
 from mobilesam.core.extras import install_line
 from mobilesam.formats.image import read_image
+from mobilesam.formats.webp_canvas import webp_canvas
 from tests.hostile.image_files import CASES, EITHER, READ, TINY_HEIC, Case
-from tests.hostile.image_parts import boxes, picture
+from tests.hostile.image_parts import boxes, encoded, picture
 
 ROOT = Path(__file__).parents[2]
 EXIT = {"I": 3, "L": 7, "U": 2}
@@ -123,3 +124,11 @@ def test_frames_that_are_ignored_are_a_warning_of_the_library() -> None:
     data = next(case for case in CASES if case.name.startswith("I32-animation.png")).make()
     with pytest.warns(ImageWarning, match="image bytes: only the first of 4 frames is used; 3 ignored"):
         read_image(data)
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_the_canvas_of_webp_is_read_from_its_header(mode: str, lossless: bool) -> None:
+    data = encoded(PillowImage.new(mode, (70, 41), (9, 8, 7, 6)[: len(mode)]), "WEBP", lossless=lossless)
+    assert webp_canvas(data) == (41, 70)
+    assert webp_canvas(data[:18]) is None

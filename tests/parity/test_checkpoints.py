@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from mobilesam import ConfigError, Prompt, SamPredictor, WeightsError, load, sam_model_registry
 from mobilesam.networks.build import NETWORKS, build_meta
-from mobilesam.weights import ENTRIES, HOME_VARIABLE, entry_of, weights_path
+from mobilesam.weights import ENTRIES, HOME_VARIABLE, entry_of, read_weights, weights_path
 from mobilesam.weights.graph_index import graph_index
 from mobilesam.weights.torch_file import read_torch_file
 from tests.conftest import GOLDEN
@@ -117,11 +117,15 @@ def test_three_ways_to_the_same_mask(checkpoint, vit_t_weights: dict, tmp_path) 
 
 
 def test_registry() -> None:
-    assert set(sam_model_registry) == {"default", "vit_h", "vit_l", "vit_b", "vit_t"}
+    assert set(sam_model_registry) == {"default", "vit_h", "vit_l", "vit_b", "vit_t", "pocket"}
     with pytest.warns(UserWarning, match="the weights are random"):
         assert not sam_model_registry["vit_t"]().training
     with pytest.raises(KeyError):
         sam_model_registry["vit_x"]
+    pocket = sam_model_registry["pocket"]()  # with the package's weights, so there is nothing to warn of
+    wanted = read_weights(entry_of("pocket"))
+    assert not pocket.training
+    assert all((tensor.numpy() == wanted[name]).all() for name, tensor in pocket.state_dict().items())
 
 
 def test_missing_weights_say_where_they_belong(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from mobilesam.cli.main import run
 from mobilesam.compat.segment_anything import sam_model_registry
 from mobilesam.compat.segment_anything.sam import Sam
 from mobilesam.compat.ultralytics import SAM
+from mobilesam.core.prompts import names_with
 from mobilesam.core.rle import dict_to_rle, rle_to_mask
 from tests.photographs import cat
 
@@ -99,7 +100,9 @@ def arrays_of(world: World, case: Case) -> dict[str, Any]:
     mask_input = None
     if case.mask:
         embedding = world.pocket.embed(world.image)
-        mask_input = world.pocket._validate(embedding, [case.prompt(world.mask)], [""], None)[0].mask_input
+        mask_input = world.pocket.predictor.validate(embedding, [case.prompt(world.mask)], [names_with("")])[
+            0
+        ].mask_input
     points = None if case.points is None else np.array(case.points, float)
     labels = None if points is None else np.array(case.labels or [1] * len(points))
     box = None if case.box is None else np.array(case.box, float)

@@ -24,7 +24,14 @@ from PIL import TiffImagePlugin
 from mobilesam.core.arrays import ArrayLike, Image, Mask
 from mobilesam.core.errors import ConfigError, ImageError, ImageWarning, LimitError
 from mobilesam.formats.image_bytes import read_file, read_limited, shown, shown_value
-from mobilesam.formats.image_decoders import DECODING_ERRORS, OpenedPicture, open_picture, quiet, told_as_ours
+from mobilesam.formats.image_decoders import (
+    DECODING_ERRORS,
+    OpenedPicture,
+    open_picture,
+    quiet,
+    told_as_ours,
+    too_many_pixels,
+)
 from mobilesam.formats.sample_depth import any_sample, sixteen_to_eight
 from mobilesam.formats.signatures import what_else
 from mobilesam.formats.tiff_directory import exif_claims_too_much
@@ -396,9 +403,7 @@ def _check_size(height: int, width: int, name: str, max_pixels: int) -> None:
     if height < 1 or width < 1:
         raise ImageError(f"{name}: has no pixels ({width} x {height}); give another image")
     if height * width > max_pixels:
-        raise LimitError(
-            f"{name}: {width} x {height} is {height * width:,} pixels, over the limit of {max_pixels:,}; make it smaller"
-        )
+        raise too_many_pixels(name, (height, width), max_pixels)
     if max(height, width) > MAX_SIDE_RATIO * min(height, width):
         raise ImageError(
             f"{name}: {width} x {height} is too narrow, sides may differ {MAX_SIDE_RATIO}-fold; cut it into parts"

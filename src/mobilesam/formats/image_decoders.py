@@ -28,6 +28,7 @@ from PIL import (
 from PIL import Image as PillowImage
 from PIL import __version__ as PILLOW_VERSION
 
+from mobilesam.core.arrays import Size
 from mobilesam.core.errors import ImageError, LimitError
 from mobilesam.core.extras import install_line
 from mobilesam.core.text import printable
@@ -37,6 +38,7 @@ from mobilesam.formats.jpeg_segments import keep_pixel_segments
 from mobilesam.formats.png_chunks import keep_pixel_chunks
 from mobilesam.formats.signatures import format_of, what_else
 from mobilesam.formats.tiff_directory import find_greedy_exif, first_directory
+from mobilesam.formats.webp_canvas import webp_canvas
 
 if TYPE_CHECKING:
     from mobilesam.formats.tiff_pixels import TiffPixels
@@ -163,7 +165,18 @@ def _open_bmp(data: bytes, name: str) -> OpenedPicture:
     return OpenedPicture(BmpImagePlugin.BmpImageFile(stream), kind="BMP file", stream=stream)
 
 
+def too_many_pixels(name: str, size: Size, limit: int) -> LimitError:
+    """Return the error for an image of (height, width) with more pixels than ``limit``."""
+    height, width = size
+    return LimitError(
+        f"{name}: {width} x {height} is {height * width:,} pixels, over the limit of {limit:,}; make it smaller"
+    )
+
+
 def _open_webp(data: bytes, name: str) -> OpenedPicture:
+    canvas = webp_canvas(data)
+    if canvas is not None and canvas[0] * canvas[1] > MOST_WEBP_PIXELS:
+        raise too_many_pixels(name, canvas, MOST_WEBP_PIXELS)
     picture = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
     remarks = _frames_remark(picture.n_frames, "frames")
     return OpenedPicture(picture, remarks, "WebP file", most_pixels=MOST_WEBP_PIXELS)

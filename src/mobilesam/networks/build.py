@@ -37,8 +37,9 @@ def build_network_as(kind: type[Network], name: str) -> Network:
         raise ConfigError(f"network {name!r}: unknown; choose one of {', '.join(sorted(NETWORKS))}")
     config = NETWORKS[name]
     prompt_encoder, mask_decoder = DECODERS[config.spec.decoder]()
+    encoder = config.encoder()  # the order of the parts decides which random weights each gets of a seed
     head = config.proposal_head() if config.proposal_head else None
-    return kind(config.encoder(), prompt_encoder, mask_decoder, head, spec=config.spec).eval()
+    return kind(encoder, prompt_encoder, mask_decoder, head, spec=config.spec).eval()
 
 
 def build_detector(name: str) -> ObjectDetector:

@@ -125,6 +125,11 @@ class Model:
         """What embeddings say they are from."""
         return self.predictor.name
 
+    @property
+    def thresholds(self) -> MaskThresholds:
+        """Which masks :meth:`everything` keeps where its options do not say."""
+        return self.predictor.thresholds
+
     def __repr__(self) -> str:
         return f"Model({self.name!r}, runtime={self.runtime.name!r}, device={self.runtime.device!r})"
 
