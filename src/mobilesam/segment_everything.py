@@ -8,12 +8,14 @@ none was found (:mod:`mobilesam.everything.objects`). Which masks stay is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from mobilesam.core.arrays import ArrayLike, Image
+from mobilesam.core.errors import PromptWarning
 from mobilesam.core.grids import generate_crop_boxes
 from mobilesam.core.types import FoundMask
 from mobilesam.everything.grid import clean_all, search_crop, suppress_between_crops
@@ -53,12 +55,16 @@ def segment_everything(
         LimitError: if it is too large.
         ConfigError: for a detector that is none.
         WeightsError: if a detector's file is missing or damaged.
+
+    Warns:
+        PromptWarning: if no mask passes thresholds that are stricter than the model's own.
     """
     rgb = read_image(image, max_pixels=max_pixels)
+    remark = options.remark_on_nothing(model.thresholds, model.name)
     options = options.settled(model.thresholds)
     if options.sampler == "grid":
-        return Everything(rgb, tuple(search_grid(model, rgb, options, progress)))
-    found = stream_objects(model, rgb, options, detector, progress)
+        return Everything(rgb, tuple(told_if_none(search_grid(model, rgb, options, progress), remark)))
+    found = told_if_none(stream_objects(model, rgb, options, detector, progress), remark)
     return Everything(rgb, tuple(sorted(found, key=lambda mask: -mask.score)))
 
 
@@ -80,10 +86,21 @@ def stream_everything(
         True
     """
     rgb = read_image(image, max_pixels=max_pixels)
+    remark = options.remark_on_nothing(model.thresholds, model.name)
     options = options.settled(model.thresholds)
     if options.sampler == "grid":
-        return iter(search_grid(model, rgb, options, progress))
-    return stream_objects(model, rgb, options, detector, progress)
+        return told_if_none(search_grid(model, rgb, options, progress), remark)
+    return told_if_none(stream_objects(model, rgb, options, detector, progress), remark)
+
+
+def told_if_none(masks: Iterable[FoundMask], remark: str) -> Iterator[FoundMask]:
+    """Yield masks; if there are none, and something to say about it, warn."""
+    none = True
+    for mask in masks:
+        none = False
+        yield mask
+    if none and remark:
+        warnings.warn(remark, PromptWarning, stacklevel=3)
 
 
 def search_grid(
