@@ -47,6 +47,8 @@ def main() -> None:
         print(f"{kind}: {len(scores)} prompts, {bad.mean():.3f} bad")
         for limit in LIMITS:
             low = predicted < limit
+            if not (low.any() and bad.any() and good.any()):
+                continue
             print(
                 f"  below {limit:g}: {low.mean():.3f} of all, precision {bad[low].mean():.3f}, "
                 f"recall {low[bad].mean():.3f}, {low[good].mean():.3f} of the good ones"
