@@ -105,9 +105,42 @@ def test_every_kind_of_output_says_the_same(photo: Path) -> None:
         cutout = picture(out / f"cat_{i + 1}_cutout.png")
         assert cutout.shape[2] == 4
         opaque = cutout[..., 3] == 255
-        assert (cutout[..., 3] > 0).sum() == mask.sum()
+        shown, inside = cutout[..., 3] > 0, mask[y0:y1, x0:x1] > 0
+        assert shown[inside].all()
+        assert (shown & ~inside).sum() < 0.01 * mask.sum()  # small holes
         assert opaque.sum() > 0.85 * mask.sum()
         assert cutout.shape[:2] == (y1 - y0, x1 - x0)
+
+
+def test_all_masks_of_a_point_are_files(photo: Path) -> None:
+    prompts = {"version": 1, "objects": [{"box": [5, 0, 370, 295]}, {"points": [[160, 95]]}]}
+    (photo.parent / "prompts.json").write_text(json.dumps(prompts))
+    arguments = [
+        "segment",
+        "cat.jpg",
+        "--prompts",
+        "prompts.json",
+        "--save",
+        "masks",
+        "--out",
+        "out",
+        "--json",
+    ]
+    done = mobilesam(*arguments, cwd=photo.parent)
+    assert done.returncode == 0, done.stderr.decode()
+    by_box, by_point = json.loads(done.stdout)["images"][0]["objects"]
+    assert sorted(by_box["files"]) == ["mask-1"]
+    assert sorted(by_point["files"]) == ["mask-1", "mask-2", "mask-3"]
+    assert len(list((photo.parent / "out").iterdir())) == 4
+    for number, record in enumerate(by_point["masks"], start=1):
+        mask = read_mask(photo.parent / "out" / f"cat_2_mask-{number}.png")
+        np.testing.assert_array_equal(coco_mask.decode(record["segmentation"]), mask)
+    assert mobilesam(*arguments, cwd=photo.parent).returncode == 6  # they are there already
+    to_stdout = ["segment", "cat.jpg", "--point", "160,95", "--save", "masks", "--out", "-"]
+    done = mobilesam(*to_stdout, cwd=photo.parent)
+    assert done.returncode == 2
+    assert done.stdout == b""
+    assert b"masks are several files; choose another kind, or a folder with --out" in done.stderr
 
 
 def test_texts_give_labelled_objects(photo: Path, owls: dict[str, TinyOwl]) -> None:

@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from mobilesam.core.errors import ImageError, LimitError
 from mobilesam.formats.image import decode_mask, read_image
@@ -153,8 +153,12 @@ def test_a_second_writer_agrees() -> None:
 def test_what_pillow_reads_as_other_pixels_is_refused_as_its_image(
     values: np.ndarray, form: Form, says: str
 ) -> None:
+    try:
+        picture = Image.open(io.BytesIO(tiff_of(values, form)))
+    except UnidentifiedImageError:
+        return  # an older Pillow refuses it by itself
     with pytest.raises(ImageError, match=f"image: is a TIFF of {says}, .*; give its path or bytes") as caught:
-        read_image(Image.open(io.BytesIO(tiff_of(values, form))))
+        read_image(picture)
     assert caught.value.code == "U"
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import mobilesam
-from mobilesam import PromptError, SamAutomaticMaskGenerator, SamPredictor
+from mobilesam import PromptError, PromptWarning, SamAutomaticMaskGenerator, SamPredictor
 from mobilesam.compat.segment_anything.modeling import Sam
 from mobilesam.compat.segment_anything.utils import amg
 from mobilesam.compat.segment_anything.utils.transforms import ResizeLongestSide
@@ -271,7 +271,8 @@ def test_the_generator_keeps_its_arguments_and_uses_them(pocket: Model) -> None:
     generator.crop_n_layers, generator.pred_iou_thresh, generator.stability_score_thresh = 0, 0.0, 0.0
     some = generator.generate(image)
     generator.pred_iou_thresh = 1.0
-    assert some and not generator.generate(image)
+    with pytest.warns(PromptWarning, match="pred_iou_thresh, stability_score_thresh: are 1 and 0"):
+        assert some and not generator.generate(image)
     for settings in ({"points_per_side": None}, {"output_mode": "png"}, {"point_grids": [np.zeros((1, 2))]}):
         with pytest.raises(AssertionError):
             SamAutomaticMaskGenerator(pocket, **settings)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -215,9 +216,11 @@ class TestResults:
         lines = path.read_text().splitlines()
         assert [line.split()[0] for line in lines] == ["0", "1", "5"]  # the empty mask has no line
         for line, number in zip(lines, (0, 1, 3), strict=True):
-            ring = np.array(line.split()[1:], float).reshape(-1, 2)
-            np.testing.assert_allclose(ring, result.masks.xyn[number], atol=1e-5)
-            assert mask_iou(fill(ring * [SIZE[1], SIZE[0]]), masks()[number]) > 0.94
+            ring = np.array(line.split()[1:], np.float32).reshape(-1, 2) * [SIZE[1], SIZE[0]]
+            filled = np.zeros(SIZE, np.uint8)
+            cv2.fillPoly(filled, [ring.astype(np.int32)], 1)  # as training does
+            # the second mask has two parts, and the bridge between them is drawn
+            assert mask_iou(filled > 0, masks()[number]) >= (0.9 if number == 1 else 0.99)
         result[:1].save_txt(path, save_conf=True)
         (line,) = path.read_text().splitlines()  # replaced, not appended to
         assert line.endswith(" 0.9")

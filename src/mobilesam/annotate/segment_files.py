@@ -30,9 +30,12 @@ from mobilesam.segment.results import Segmentation, draw_results, results_to_coc
 from mobilesam.segment.text import TextOptions, segment_text
 from mobilesam.storage.atomic import write_bytes
 
-KINDS = ("mask", "overlay", "cutout", "coco", "polygons", "npz")
-PER_OBJECT = ("mask", "cutout")
+KINDS = ("mask", "masks", "overlay", "cutout", "coco", "polygons", "npz")
+# ``masks`` is a file for each mask of an object, numbered as in its record: three of a single point.
+EACH_MASK = {"mask-1": 0, "mask-2": 1, "mask-3": 2}
+PER_OBJECT = ("mask", "cutout", "masks", *EACH_MASK)
 ENDINGS = {
+    **{kind: f"{kind}.png" for kind in EACH_MASK},
     "mask": "mask.png",
     "overlay": "overlay.png",
     "cutout": "cutout.png",
@@ -333,8 +336,12 @@ def output_path(source: Source, kind: str, number: int | None, out: Path) -> Pat
 
 
 def outputs_of(source: Source, objects: int, settings: Settings) -> Iterator[tuple[str, int | None, Path]]:
-    """Yield every output's kind, object number (None: the whole image) and path."""
-    for kind in settings.save:
+    """Yield every output's kind, object number (None: the whole image) and path.
+
+    Of ``masks`` these are as many as there can be; an object may have fewer.
+    """
+    single = [one for kind in settings.save for one in (EACH_MASK if kind == "masks" else (kind,))]
+    for kind in single:
         for number in range(objects) if kind in PER_OBJECT else [None]:
             yield kind, number, output_path(source, kind, number, settings.out)
 
@@ -364,14 +371,24 @@ def write_outputs(answer: Answer, source: Source, settings: Settings) -> dict[in
     files: dict[int | None, dict[str, str]] = {}
     for kind, number, path in outputs_of(source, len(answer.results), settings):
         chosen = answer if number is None else replace(answer, results=answer.results[number : number + 1])
+        if kind in EACH_MASK and EACH_MASK[kind] >= len(chosen.results[0]):
+            continue
         write_bytes(path, encode(kind, chosen, source), overwrite=settings.overwrite)
         files.setdefault(number, {})[kind] = str(path)
     return files
 
 
 def encode(kind: str, answer: Answer, source: Source) -> bytes:
-    """Return the bytes of one output."""
+    """Return the bytes of one output.
+
+    Raises:
+        ConfigError: for ``masks``, which are several.
+    """
     results = answer.results
+    if kind == "masks":
+        raise ConfigError("--save: masks are several files; choose another kind, or a folder with --out")
+    if kind in EACH_MASK:
+        return image_to_png(results[0][EACH_MASK[kind]].mask)
     if kind == "mask":
         return image_to_png(results[0].mask)
     if kind == "cutout":

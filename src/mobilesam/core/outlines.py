@@ -59,8 +59,27 @@ class Outlines:
 
     def split(self, keep: np.ndarray) -> list[np.ndarray]:
         """Return each outline (n, 2) with those of its points that ``keep`` (N,) has."""
-        kept = np.concatenate([[0], np.cumsum(keep)])
-        return np.split(self.points[keep], kept[self.starts[1:]])
+        return np.split(self.points[keep], np.cumsum(np.bincount(self.owner[keep]))[:-1])
+
+    def split_pixels(self, keep: np.ndarray) -> list[np.ndarray]:
+        """Return the way (n, 2) from pixel to pixel inside each outline, by the points that ``keep`` (N,) has.
+
+        The pixels are those of the mask along the outline, so the way around a hole lies outside of
+        it. In a corner of the mask that is a pixel of two edges or, where the mask turns outwards,
+        the one between those; where that is none of the mask's, as outlines touch, both of them.
+        """
+        along = np.sign(self.points[self.after] - self.points)
+        before = np.empty_like(along)
+        before[self.after] = along
+        coming = self.points + (_to_the_right(before) - before - 1) // 2
+        going = self.points + (_to_the_right(along) + along - 1) // 2
+        outwards = (coming != going).any(1)
+        coming[outwards & ~self.pinched] += before[outwards & ~self.pinched]
+        way = np.stack([coming, going], 1)
+        keep_both = np.stack([keep, keep & outwards & self.pinched], 1)
+        return np.split(
+            way[keep_both], np.cumsum(np.bincount(self.owner, weights=keep_both.sum(1)))[:-1].astype(int)
+        )
 
 
 def trace_outlines(mask: Mask) -> Outlines:
@@ -97,6 +116,11 @@ def trace_outlines(mask: Mask) -> Outlines:
         regions=regions.at(y[left[edges]] - ~below[edges], x[left[edges]]),
         areas=np.add.reduceat(heights, first),
     )
+
+
+def _to_the_right(direction: np.ndarray) -> np.ndarray:
+    """Turn directions (N, 2) to the right, as seen on the screen: to where the mask is."""
+    return np.stack([-direction[:, 1], direction[:, 0]], 1)
 
 
 def _corners(padded: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

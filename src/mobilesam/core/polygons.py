@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mobilesam.core.arrays import Mask
-from mobilesam.core.outlines import Outlines, trace_outlines
+from mobilesam.core.outlines import trace_outlines
 from mobilesam.core.ranges import check_number
 from mobilesam.core.simplify import simplify_outlines
 
-GREATEST_LOSS = 0.15  # of a shape, that simplifying may take from it or add to it
+MOST_DISTANCES = 1_000_000  # that are in memory at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +47,8 @@ def mask_to_polygons(mask: Mask, *, tolerance: float = 0.0) -> tuple[Polygon, ..
     Args:
         mask: (H, W).
         tolerance: greatest distance, in pixels, between a point that is left out and the line in
-            its place. It is lowered for small and thin shapes, to ``GREATEST_LOSS`` times area
-            by perimeter, so that an outline keeps at least nine tenths of its shape.
+            its place. It is lowered for small and thin shapes, so that their IoU with the mask stays
+            0.9 and more; see :func:`mobilesam.core.simplify.tolerances_of`.
 
     Raises:
         PromptError: for a tolerance that is no number from 0.
@@ -57,7 +57,7 @@ def mask_to_polygons(mask: Mask, *, tolerance: float = 0.0) -> tuple[Polygon, ..
     if not np.any(mask):
         return ()
     outlines = trace_outlines(mask)
-    rings = outlines.split(simplify_outlines(outlines, _tolerances(outlines, tolerance)))
+    rings = outlines.split(simplify_outlines(outlines, tolerance))
     around = np.flatnonzero(outlines.areas > 0)
     holes: dict[int, list[np.ndarray]] = {int(region): [] for region in outlines.regions[around]}
     for number in np.flatnonzero(outlines.areas < 0):
@@ -66,51 +66,125 @@ def mask_to_polygons(mask: Mask, *, tolerance: float = 0.0) -> tuple[Polygon, ..
     return tuple(Polygon(rings[i], tuple(holes[int(outlines.regions[i])])) for i in largest_first)
 
 
-def _tolerances(outlines: Outlines, tolerance: float) -> np.ndarray:
-    """Return how far (K,) the points of each outline may be from it when they are left out."""
-    areas = np.bincount(outlines.regions, weights=outlines.areas)[outlines.regions]
-    perimeters = np.bincount(outlines.regions, weights=outlines.perimeters)[outlines.regions]
-    own = np.abs(outlines.areas) / outlines.perimeters
-    return np.minimum(tolerance, GREATEST_LOSS * np.minimum(own, areas / perimeters))
-
-
-def polygons_to_ring(polygons: Sequence[Polygon]) -> np.ndarray:
+def polygons_to_ring(
+    polygons: Sequence[Polygon], *, worth: Callable[[int, np.ndarray], bool] = lambda number, bridge: True
+) -> np.ndarray:
     """Join regions and holes to one outline (N, 2), for formats that have one ring per object.
 
     Each further outline is reached by a bridge that is walked there and back, so it
-    encloses nothing: filled, the ring covers what the polygons cover, holes left out.
+    encloses nothing: filled, the ring covers what the polygons cover, holes left out. The
+    nearest comes first, from the nearest place on the outlines, so bridges are short.
     Outlines alone, without bridges, are in the polygons.
 
     Args:
         polygons: of one object, as :func:`mask_to_polygons` returns them; none give (0, 2).
+        worth: whether a polygon is worth its bridge, by its number and the bridge's (x, y);
+            otherwise it is left out. The first is always there.
 
     Example:
         >>> mask = np.ones((3, 3), bool)
         >>> mask[1, 1] = False
         >>> ring = polygons_to_ring(mask_to_polygons(mask))
         >>> len(ring), signed_area(ring)
-        (10, 8.0)
+        (11, 8.0)
     """
-    loops = [loop for polygon in polygons for loop in (polygon.exterior, *polygon.holes)]
-    if not loops:
-        return np.zeros((0, 2))
-    ring = loops[0]
-    for loop in loops[1:]:
-        here, there = _nearest(ring, loop)
-        around = np.concatenate([loop[there:], loop[: there + 1]])
-        ring = np.concatenate([ring[: here + 1], around, ring[here:]])
-    return ring
+    rings = [ring for polygon in polygons for ring in (polygon.exterior, *polygon.holes)]
+    if len(rings) < 2:
+        return rings[0] if rings else np.zeros((0, 2))
+    owner = [number for number, polygon in enumerate(polygons) for _ in range(1 + len(polygon.holes))]
+    bridges = _Bridges(rings)
+    bridges.join(0)
+    left_out: set[int] = set()
+    while (nearest := bridges.nearest()) is not None:
+        ring, here, there = nearest
+        number = owner[ring]
+        is_hole = ring > 0 and owner[ring - 1] == number
+        if number in left_out or not (is_hole or worth(number, bridges.points[there] - bridges.points[here])):
+            left_out.add(number)
+            bridges.drop(ring)
+        else:
+            bridges.join(ring, here, there)
+    return bridges.walk()
 
 
-def _nearest(ring: np.ndarray, loop: np.ndarray) -> tuple[int, int]:
-    """Return the numbers of the points of two outlines that are nearest to each other."""
-    best, at = np.inf, (0, 0)
-    for there, point in enumerate(loop):
-        distances = np.square(ring - point).sum(1)
-        here = int(distances.argmin())
-        if distances[here] < best:
-            best, at = float(distances[here]), (here, there)
-    return at
+class _Bridges:
+    """Rings that are joined to one, the nearest first (Prim's tree), where they are nearest.
+
+    Besides the rings' own points there are places at every pixel between these. They are left
+    out again where no bridge begins or ends.
+
+    Args:
+        rings: (n, 2) each.
+    """
+
+    def __init__(self, rings: Sequence[np.ndarray]) -> None:
+        stepped = [_steps_along(ring) for ring in rings]
+        self.points = np.concatenate([points for points, _ in stepped])
+        self._stays = np.concatenate([own for _, own in stepped])
+        self._starts = np.cumsum([0, *(len(points) for points, _ in stepped)])
+        self._ring = np.repeat(np.arange(len(rings)), np.diff(self._starts))
+        self._distance = np.full(len(self.points), np.inf)  # of points that wait, to the nearest joined one
+        self._nearest = np.zeros(len(self.points), np.int64)
+        self._waits = np.ones(len(self.points), bool)
+        self._following = [*range(1, len(self.points) + 1)]  # point by point along what is joined
+        for first, end in zip(self._starts[:-1], self._starts[1:], strict=True):
+            self._following[end - 1] = int(first)
+        self._at = [*range(len(self.points))]  # the point that each step of the way is at
+
+    def nearest(self) -> tuple[int, int, int] | None:
+        """Return the ring that is nearest to those joined, with the points on both sides; None if none waits."""
+        if not self._waits.any():
+            return None
+        there = int(np.where(self._waits, self._distance, np.inf).argmin())
+        return int(self._ring[there]), int(self._nearest[there]), there
+
+    def drop(self, ring: int) -> None:
+        """Leave a ring out."""
+        self._waits[self._starts[ring] : self._starts[ring + 1]] = False
+
+    def join(self, ring: int, here: int | None = None, there: int | None = None) -> None:
+        """Go from point ``here`` of what is joined to ``there`` of a ring, around it and back."""
+        self.drop(ring)
+        if here is not None and there is not None:
+            first, end = int(self._starts[ring]), int(self._starts[ring + 1])
+            last = there - 1 if there > first else end - 1
+            again, back = len(self._at), len(self._at) + 1
+            self._stays[[here, there]] = True
+            self._at += [there, here]
+            self._following += [back, self._following[here]]
+            self._following[last] = again
+            self._following[here] = there
+        self._measure(ring)
+
+    def _measure(self, ring: int) -> None:
+        """Compare the points that wait with those of a ring that has been joined."""
+        mine = self.points[self._starts[ring] : self._starts[ring + 1]]
+        waiting = np.flatnonzero(self._waits)
+        for some in np.array_split(waiting, len(waiting) * len(mine) // MOST_DISTANCES + 1):
+            apart = self.points[some, None] - mine
+            distance = np.square(apart).sum(2)
+            closest = distance.argmin(1)
+            distance = distance[np.arange(len(some)), closest]
+            better = distance < self._distance[some]
+            self._distance[some[better]] = distance[better]
+            self._nearest[some[better]] = self._starts[ring] + closest[better]
+
+    def walk(self) -> np.ndarray:
+        """Return the points (N, 2) along everything that is joined, from the first ring's first on."""
+        way, step = [0], self._following[0]
+        while step != 0:
+            way.append(self._at[step])
+            step = self._following[step]
+        return self.points[[at for at in way if self._stays[at]]]
+
+
+def _steps_along(ring: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points of a ring with steps of at most a pixel between them, and which are its own."""
+    along = np.roll(ring, -1, axis=0) - ring
+    steps = np.maximum(np.ceil(np.abs(along).max(1)).astype(np.int64), 1)
+    number = np.arange(steps.sum()) - np.repeat(np.cumsum(steps) - steps, steps)
+    part = number / np.repeat(steps, steps)
+    return np.repeat(ring, steps, axis=0) + part[:, None] * np.repeat(along, steps, axis=0), number == 0
 
 
 def contains(loop: np.ndarray, point: np.ndarray) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mobilesam.core.arrays import Mask
-from mobilesam.core.rle import Rle
+from mobilesam.core.arrays import Logits, Mask
+from mobilesam.core.rle import Rle, mask_to_rle
 
 
 def distance_to_edge(mask: Mask) -> np.ndarray:
@@ -54,6 +54,34 @@ def fill_small_holes(rle: Rle, smallest: int) -> tuple[Rle, bool]:
     """Fill the holes that are smaller than ``smallest`` pixels; the mask, and whether there were any."""
     background, changed = _keep_regions(_invert(rle), smallest, keep_largest=False)
     return (_invert(background), True) if changed else (rle, False)
+
+
+def fill_unsure_holes(mask: Mask, logits: Logits, *, certain: float, largest: float) -> Mask:
+    """Return a mask (H, W) with those of its holes filled that are small and not meant.
+
+    A hole is background that the mask surrounds, corners included.
+
+    Args:
+        mask: (H, W).
+        logits: (H, W) that the mask was made from.
+        certain: a hole with a logit below this is meant.
+        largest: pixels of a hole that is still filled.
+    """
+    background = mask_to_rle(~mask)
+    starts, ends, labels = label_runs(background, corners=False)
+    if not len(starts):
+        return mask
+    height, width = mask.shape
+    top, bottom, column = starts % height, (ends - 1) % height, starts // height
+    at_border = (top == 0) | (bottom == height - 1) | (column == 0) | (column == width - 1)
+    by_columns = np.append(logits.ravel(order="F"), np.inf)
+    lowest = np.minimum.reduceat(by_columns, np.stack([starts, ends], 1).ravel())[::2]
+    meant = np.bincount(labels, weights=at_border | (lowest < certain), minlength=len(labels)) > 0
+    meant |= np.bincount(labels, weights=ends - starts, minlength=len(labels)) > largest
+    filled = mask.ravel(order="F")
+    for start, end in zip(starts[~meant[labels]], ends[~meant[labels]], strict=True):
+        filled[start:end] = True
+    return filled.reshape(mask.shape, order="F")
 
 
 def drop_small_islands(rle: Rle, smallest: int) -> tuple[Rle, bool]:

@@ -12,12 +12,13 @@ import numpy as np
 
 from mobilesam.core.outlines import Outlines
 
+GREATEST_LOSS = 0.1  # of a shape; measured, the IoU with the mask is 0.967 and more
 SPLITS = 4  # rounds in which a bad chord gets one point back; after them it gets all
 CELL = 8  # pixels; chords are compared with what lies in the same cells
 ROW_OF_CELLS = 2**31  # more than any row has
 
 
-def simplify_outlines(outlines: Outlines, tolerances: np.ndarray) -> np.ndarray:
+def simplify_outlines(outlines: Outlines, tolerance: float) -> np.ndarray:
     """Return which points (N,) of the outlines stay.
 
     Where outlines touch, the point and its neighbours stay, so that they go on touching there
@@ -25,16 +26,30 @@ def simplify_outlines(outlines: Outlines, tolerances: np.ndarray) -> np.ndarray:
 
     Args:
         outlines: as traced.
-        tolerances: (K,) greatest distance in pixels between a point of each outline that goes
-            and the chord in its place; 0 keeps all.
+        tolerance: greatest distance in pixels between a point that goes and the chord in its
+            place; 0 keeps all. It is lowered for small and thin shapes, to ``GREATEST_LOSS``
+            times area by perimeter, of the region and of the outline.
     """
-    chords = _Chords(outlines, tolerances)
+    chords = _Chords(outlines, tolerances_of(outlines, tolerance))
     chords.refine(np.flatnonzero(~chords.keep))
     rounds = 0
     while (bad := chords.bad()).size:
         chords.split(bad, whole=rounds >= SPLITS)
         rounds += 1
     return chords.keep
+
+
+def tolerances_of(outlines: Outlines, tolerance: float) -> np.ndarray:
+    """Return the tolerance (K,) for each outline.
+
+    What simplifying takes from a shape, or adds to it, is less than the tolerance times the
+    perimeter. So it is bound to area by perimeter, which is a quarter of a square's side and
+    half of a line's width.
+    """
+    areas = np.bincount(outlines.regions, weights=outlines.areas)[outlines.regions]
+    perimeters = np.bincount(outlines.regions, weights=outlines.perimeters)[outlines.regions]
+    own = np.abs(outlines.areas) / outlines.perimeters
+    return np.minimum(tolerance, GREATEST_LOSS * np.minimum(own, areas / perimeters))
 
 
 class _Chords:

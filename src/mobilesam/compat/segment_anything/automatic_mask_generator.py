@@ -36,7 +36,8 @@ class SamAutomaticMaskGenerator:
 
     The thresholds are SAM's, whatever the model. ``pocket`` is less sure of itself: of its
     masks hardly one passes them; give it ``pred_iou_thresh=0.3, stability_score_thresh=0.1``,
-    which :meth:`mobilesam.Model.everything` takes by itself.
+    or None for both, which means the model's own, as :meth:`mobilesam.Model.everything` takes them
+    by itself. Where none passes, :meth:`generate` warns and says this.
 
     Args:
         model: a model of :func:`mobilesam.load`, or a network of ``sam_model_registry``.
@@ -66,8 +67,8 @@ class SamAutomaticMaskGenerator:
         model: Model | Sam,
         points_per_side: int | None = 32,
         points_per_batch: int = 64,
-        pred_iou_thresh: float = 0.88,
-        stability_score_thresh: float = 0.95,
+        pred_iou_thresh: float | None = 0.88,
+        stability_score_thresh: float | None = 0.95,
         stability_score_offset: float = 1.0,
         box_nms_thresh: float = 0.7,
         crop_n_layers: int = 0,
@@ -135,6 +136,9 @@ class SamAutomaticMaskGenerator:
         The keys are ``segmentation`` (in ``output_mode``), ``area``, ``bbox`` (x, y, width
         and height of the far pixels' distance, as segment_anything counts them),
         ``predicted_iou``, ``point_coords``, ``stability_score`` and ``crop_box``.
+
+        Warns:
+            PromptWarning: if no mask passes thresholds that are stricter than the model's own.
         """
         return [self._record(mask) for mask in self._model.everything(image, self.options)]
 

@@ -103,8 +103,8 @@ class Masks(NumpyBacked):
     def xy(self) -> list[np.ndarray]:
         """Each mask's outline (n, 2) float32 in pixels; (0, 2) where it is empty.
 
-        Along the pixels' edges, simplified by up to a pixel. Several regions and holes are
-        one ring, joined by bridges that are walked there and back: filled, it is the mask.
+        Along the pixels' edges, simplified by up to a pixel, less for small shapes. Several
+        regions and holes are one ring, joined by bridges that are walked there and back: filled, it is the mask.
         :meth:`polygons` has them apart.
         """
         return [polygons_to_ring(p).astype(np.float32) for p in self.polygons(tolerance=OUTLINE_TOLERANCE)]

@@ -23,6 +23,7 @@ from mobilesam.compat.ultralytics.numpy_backed import NumpyBacked, chosen
 from mobilesam.core.arrays import ArrayLike, Image, Size
 from mobilesam.core.errors import ConfigError, missing_extra
 from mobilesam.formats.image import image_to_png
+from mobilesam.formats.yolo import masks_to_yolo_lines
 from mobilesam.storage.atomic import write_bytes
 
 PHASES = ("preprocess", "inference", "postprocess")
@@ -260,8 +261,10 @@ class Results(NumpyBacked):
     def save_txt(self, txt_file: str | Path, save_conf: bool = False) -> str:
         """Write a line for each mask, ``class x1 y1 x2 y2 ...`` in 0..1, and return where.
 
-        The outline is that of ``masks.xyn``: one ring, with bridges to further regions and
-        holes. An empty mask has no line; without masks the lines are ``class x y width height``.
+        The outline goes through the mask's outermost pixels, so that training fills the mask, see
+        :mod:`mobilesam.formats.yolo`; ``masks.xyn`` goes around them. It is one ring, with bridges to
+        further regions and holes. An empty mask has no line; without masks the lines are
+        ``class x y width height``.
         A file that is there is replaced.
 
         Args:
@@ -271,13 +274,15 @@ class Results(NumpyBacked):
         Raises:
             OutputError: if it cannot be written.
         """
-        rings = self.boxes.xywhn if self.masks is None else self.masks.xyn
-        lines = []
-        for row, ring in zip(self.boxes.data, rings, strict=True):
-            if ring.size:
-                numbers = [int(row[-1]), *ring.ravel().tolist(), *([row[-2]] if save_conf else [])]
-                lines.append(" ".join(f"{number:g}" for number in numbers) + "\n")
-        write_bytes(txt_file, "".join(lines).encode())
+        numbers = self.boxes.data[:, -1].astype(int).tolist()
+        scores = self.boxes.data[:, -2].tolist() if save_conf else None
+        if self.masks is None:
+            ends = [""] * len(numbers) if scores is None else [f" {score:g}" for score in scores]
+            boxes = [" ".join(f"{value:g}" for value in box) for box in self.boxes.xywhn.tolist()]
+            lines = [f"{number} {box}{end}" for number, box, end in zip(numbers, boxes, ends, strict=True)]
+        else:
+            lines = masks_to_yolo_lines(EachMask(self.masks.objects), numbers, scores=scores)
+        write_bytes(txt_file, "".join(f"{line}\n" for line in lines).encode())
         return str(txt_file)
 
     def save_crop(self, save_dir: str | Path, file_name: str | Path = "im.jpg") -> list[str]:

@@ -136,6 +136,21 @@ class EverythingOptions:
             else self.stability_score_thresh,
         )
 
+    def remark_on_nothing(self, own: MaskThresholds, model: str) -> str:
+        """Return what to say if no mask passes, where a threshold is stricter than the model's own; or an empty text."""
+        names = ("pred_iou_thresh", "stability_score_thresh")
+        limits = (own.predicted_iou, own.stability_score)
+        given = [getattr(self, name) for name in names]
+        strict = any(value is not None and value > limit for value, limit in zip(given, limits, strict=True))
+        if not strict or self.seconds is not None:  # nothing may also be for want of time
+            return ""
+        asked = " and ".join("its own" if value is None else f"{value:g}" for value in given)
+        settings = ", ".join(f"{name}={limit:g}" for name, limit in zip(names, limits, strict=True))
+        return (
+            f"{', '.join(names)}: are {asked}, and no mask of {model} passes them; "
+            f"pass {settings}, which are the model's own, or None for these"
+        )
+
     def grids(self) -> list[Points]:
         """The points of the whole image and of each layer of crops.
 

@@ -8,10 +8,12 @@ none was found (:mod:`mobilesam.segment.everything.objects`). Which masks stay i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from mobilesam.core.arrays import Image
+from mobilesam.core.errors import PromptWarning
 from mobilesam.core.grids import generate_crop_boxes
 from mobilesam.core.types import FoundMask
 from mobilesam.detectors.base import Detector
@@ -60,12 +62,27 @@ def stream_everything(
     detector: Detector | None = None,
     progress: Progress = no_progress,
 ) -> Iterator[FoundMask]:
-    """Yield the masks of :func:`segment_everything` as they are found; of a grid, when it is done."""
+    """Yield the masks of :func:`segment_everything` as they are found; of a grid, when it is done.
+
+    Warns:
+        PromptWarning: if no mask passes thresholds that are stricter than the model's own.
+    """
+    remark = options.remark_on_nothing(predictor.thresholds, predictor.name)
     options = options.settled(predictor.thresholds)
     if options.sampler == "grid":
-        return iter(search_grid(predictor, image, options, progress))
+        return told_if_none(search_grid(predictor, image, options, progress), remark)
     assert detector is not None  # the face has chosen one
-    return stream_objects(predictor, image, options, detector, progress)
+    return told_if_none(stream_objects(predictor, image, options, detector, progress), remark)
+
+
+def told_if_none(masks: Iterable[FoundMask], remark: str) -> Iterator[FoundMask]:
+    """Yield masks; if there are none, and something to say about it, warn."""
+    none = True
+    for mask in masks:
+        none = False
+        yield mask
+    if none and remark:
+        warnings.warn(remark, PromptWarning, stacklevel=3)
 
 
 def search_grid(
