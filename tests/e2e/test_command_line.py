@@ -300,6 +300,22 @@ def test_ruler_shows_the_prompts(photo: Path, monkeypatch, capsys) -> None:
     assert not Path("x").exists()
 
 
+def test_files_that_a_folder_run_skips_are_named(photo: Path) -> None:
+    folder = photo.parent
+    for name in ("a.CR2", "clip.mp4", "notes"):
+        (folder / name).write_bytes(b"anything")
+    done = mobilesam("segment", ".", "--box", "5,0,370,295", "--save", "mask", cwd=folder)
+    assert done.returncode == 0
+    told = done.stderr.decode()
+    assert "warning: 1 file skipped (a.CR2): it is a camera's raw file" in told
+    assert "1 file skipped (clip.mp4): it is a video" in told
+    assert "notes" in told
+    photo.unlink()
+    done = mobilesam("segment", ".", "--box", "5,0,370,295", cwd=folder)
+    assert done.returncode == 2
+    assert b"holds no images; 1 file skipped (a.CR2)" in done.stderr
+
+
 def test_folder_with_a_bad_file_goes_on(photo: Path) -> None:
     folder = photo.parent / "shots"
     (folder / "sub").mkdir(parents=True)

@@ -167,7 +167,7 @@ def test_I66_what_may_not_be_read(open_folder: Path) -> None:
         os.seteuid(NOBODY)
     try:
         refused(open_folder / "mine.jpg", "permission denied; make it readable")
-        problems = [source.problem for source in find_sources([open_folder])]
+        problems = [source.problem for source in find_sources([open_folder]).sources]
     finally:
         if root:
             os.seteuid(0)

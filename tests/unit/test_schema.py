@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from mobilesam.core.errors import ConfigError, LimitError
 from mobilesam.core.schema import (
-    Anything,
     Array,
     Either,
     Flag,
@@ -34,7 +33,6 @@ from tests.schemas import REFERENCE, SCHEMAS, schema_text
 
 ROOT = Path(__file__).parents[2]
 SHAPES: list[Shape] = [
-    Anything(),
     Flag(),
     Whole(-3, 9),
     Real(),

@@ -23,7 +23,7 @@ from mobilesam.core.text import printable
 from mobilesam.core.types import Embedding, Prompt
 from mobilesam.detectors.base import Detector
 from mobilesam.formats.image import MAX_PIXELS, image_to_png, read_image
-from mobilesam.formats.image_folder import FoundImage, find_images, resolved
+from mobilesam.formats.image_folder import FoundImage, SkippedFile, look_through, resolved, tell_skipped
 from mobilesam.formats.prompt_file import prompt_to_record
 from mobilesam.segment.model import Model
 from mobilesam.segment.results import Segmentation, draw_results, results_to_coco
@@ -184,9 +184,22 @@ class Outcome:
     error: MobileSamError | None = None
 
 
+@dataclass(frozen=True)
+class FoundSources:
+    """What files and folders hold.
+
+    Attributes:
+        sources: the images.
+        remarks: which other files are skipped, and why.
+    """
+
+    sources: list[Source]
+    remarks: list[str]
+
+
 def find_sources(
     paths: Iterable[Path], *, beside: Path | None = None, follow_symlinks: bool = False
-) -> list[Source]:
+) -> FoundSources:
     """Return the images among files and folders, in order, each with a stem of its own.
 
     A folder stands for the images below it; hidden ones and everything below ``beside``,
@@ -204,14 +217,18 @@ def find_sources(
         ConfigError: if a folder holds no image.
     """
     files: dict[Path, tuple[FoundImage, Path]] = {}  # resolved -> (image, what of it names the output)
+    skipped: list[SkippedFile] = []
     for path in paths:
         if not _is_folder(path):
             files.setdefault(resolved(path), (FoundImage(path), Path(path.name)))
             continue
-        inside = find_images(path, leave_out=beside, follow_symlinks=follow_symlinks)
-        if not inside:
-            raise ConfigError(f"{printable(path)}: holds no images")
-        for image in inside:
+        inside = look_through(path, leave_out=beside, follow_symlinks=follow_symlinks)
+        if not inside.images:
+            raise ConfigError(
+                "; ".join([f"{printable(path)}: holds no images", *tell_skipped(inside.skipped)])
+            )
+        skipped += inside.skipped
+        for image in inside.images:
             files.setdefault(resolved(image.path), (image, image.path.relative_to(path)))
     plain = Counter(_stem(name).casefold() for _, name in files.values())
     taken: set[str] = set()
@@ -224,7 +241,7 @@ def find_sources(
         stem = next(c for c in candidates if c.casefold() not in taken)
         taken.add(stem.casefold())
         sources.append(Source(printable(image.path), stem, image.path, image.problem, len(sources) + 1))
-    return sources
+    return FoundSources(sources, tell_skipped(skipped))
 
 
 def _stem(name: Path) -> str:

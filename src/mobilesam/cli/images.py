@@ -86,7 +86,10 @@ def find_images(images: Sequence[str], out: Path | None, *, follow_symlinks: boo
         if found == []:
             raise click.UsageError(f"{image}: matches no file")
         paths += [Path(name) for name in (found or [image])]
-    return find_sources(paths, beside=out, follow_symlinks=follow_symlinks)
+    inside = find_sources(paths, beside=out, follow_symlinks=follow_symlinks)
+    for remark in inside.remarks:
+        click.echo(f"warning: {remark}", err=True)
+    return inside.sources
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:

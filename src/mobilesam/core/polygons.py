@@ -187,16 +187,6 @@ def _steps_along(ring: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(ring, steps, axis=0) + part[:, None] * np.repeat(along, steps, axis=0), number == 0
 
 
-def contains(loop: np.ndarray, point: np.ndarray) -> bool:
-    """Whether a point (x, y) lies inside an outline (N, 2): the even-odd rule."""
-    x, y = point
-    a, b = loop, np.roll(loop, -1, axis=0)
-    crosses = (a[:, 1] > y) != (b[:, 1] > y)
-    a, b = a[crosses].astype(float), b[crosses]
-    at = a[:, 0] + (y - a[:, 1]) / (b[:, 1] - a[:, 1]) * (b[:, 0] - a[:, 0])
-    return bool((at > x).sum() % 2)
-
-
 def signed_area(loop: np.ndarray) -> float:
     """Area of an outline (N, 2), positive where it runs clockwise on the screen."""
     x, y = loop[:, 0].astype(float), loop[:, 1].astype(float)

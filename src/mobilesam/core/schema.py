@@ -89,18 +89,6 @@ def _range(low: int | float, high: int | float) -> str:
 
 
 @dataclass(frozen=True)
-class Anything:
-    """Any JSON value."""
-
-    def check(self, value: Any) -> None:
-        """See :class:`Shape`."""
-
-    def to_json(self) -> dict[str, Any]:
-        """See :class:`Shape`."""
-        return {}
-
-
-@dataclass(frozen=True)
 class Flag:
     """True or false."""
 

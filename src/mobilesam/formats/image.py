@@ -280,7 +280,7 @@ def _strips(picture: PillowImage.Image) -> Iterator[tuple[int, PillowImage.Image
 def _load(opened: OpenedPicture, name: str, max_pixels: int) -> None:
     """Decode a picture's pixels after its size is checked."""
     picture = opened.picture
-    _check_size(picture.height, picture.width, name, min(max_pixels, opened.most_pixels))
+    _check_size(picture.height, picture.width, name, max_pixels)
     with told_as_ours(name, f"is a truncated or damaged {opened.kind}"):
         picture.load()
     _check_size(picture.height, picture.width, name, max_pixels)  # decoding may show another

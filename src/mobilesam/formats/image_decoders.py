@@ -43,7 +43,6 @@ from mobilesam.formats.webp_canvas import webp_canvas
 if TYPE_CHECKING:
     from mobilesam.formats.tiff_pixels import TiffPixels
 
-MOST_PIXELS = 2**62
 MOST_WEBP_PIXELS = 25_000_000  # its decoder takes 16 bytes for each, of a file of 34 bytes too
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else what it logs is printed as it is
 PHOTOMETRIC, YCBCR = 262, 6  # a TIFF tag, and one of its values
@@ -72,14 +71,12 @@ class OpenedPicture:
         remarks: what is worth telling of its file.
         kind: what messages call its file.
         stream: the file's bytes, not needed any more once pixels and metadata are read.
-        most_pixels: height times width that its decoder has the memory for.
     """
 
     picture: PillowImage.Image
     remarks: tuple[str, ...] = ()
     kind: str = "image"
     stream: io.BytesIO = field(default_factory=io.BytesIO)
-    most_pixels: int = MOST_PIXELS
 
 
 def open_picture(data: bytes, name: str) -> OpenedPicture | TiffPixels:
@@ -179,7 +176,7 @@ def _open_webp(data: bytes, name: str) -> OpenedPicture:
         raise too_many_pixels(name, canvas, MOST_WEBP_PIXELS)
     picture = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
     remarks = _frames_remark(picture.n_frames, "frames")
-    return OpenedPicture(picture, remarks, "WebP file", most_pixels=MOST_WEBP_PIXELS)
+    return OpenedPicture(picture, remarks, "WebP file")
 
 
 def _open_avif(data: bytes, name: str) -> OpenedPicture:
