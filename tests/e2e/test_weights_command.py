@@ -202,7 +202,7 @@ def test_W50_a_damaged_file_is_replaced_and_a_whole_part_is_used(
     (home / KNOWN.file).write_bytes(CONTENT[:-1] + b"x")
     assert pull_from(server, "honest", monkeypatch).read_bytes() == CONTENT
     (home / KNOWN.file).rename(part_of(home))
-    (home / f".{KNOWN.file}.beef.tmp").write_bytes(b"of a killed import")
+    (home / ".0123456789abcdef.mobilesam.tmp").write_bytes(b"of a killed import")
     (home / "mine.pt").write_bytes(b"a user's")
     before = len(server.requests)
     assert pull_from(server, "honest", monkeypatch).read_bytes() == CONTENT

@@ -15,7 +15,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from mobilesam.core.errors import ConfigError, DeadlineError, OutputError, WeightsError, WeightsWarning
-from mobilesam.storage.atomic import atomic_write, move_into_place
+from mobilesam.storage.atomic import atomic_write, move_into_place, remove_remains
 from mobilesam.storage.lock import locked
 from mobilesam.weights.checksum import entry_of_file, is_published
 from mobilesam.weights.folders import HOME_VARIABLE, cached_path, how_to_get, weights_path
@@ -207,9 +207,7 @@ def _cache_of(entry: WeightsEntry, remark: Remark = lambda text: None) -> Iterat
         path.parent.mkdir(parents=True, exist_ok=True)
         _warn_of_others(path.parent)
         with locked(path.with_name(f".{path.name}.lock"), lambda: remark(waiting)):
-            for other in path.parent.iterdir():
-                if other.name.startswith(f".{path.name}.") and other.suffix == ".tmp":
-                    other.unlink()
+            remove_remains(path.parent)
             yield
     except OutputError:
         raise
