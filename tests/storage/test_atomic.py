@@ -146,7 +146,7 @@ def test_writing_and_removing_side_by_side(tmp_path: Path) -> None:
 
     def write(name: str) -> None:
         try:
-            for i in range(100):
+            for i in range(30):
                 write_bytes(tmp_path / name, f"{name}{i}".encode())
         except OutputError as error:
             failures.append(error)
@@ -162,7 +162,7 @@ def test_writing_and_removing_side_by_side(tmp_path: Path) -> None:
         thread.join()
     assert failures == []
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
-        name: f"{name}99".encode() for name in "abc"
+        name: f"{name}29".encode() for name in "abc"
     }
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from mobilesam.core.extras import install_line
+from mobilesam.core.text import one_line
 
 
 class MobileSamError(Exception):
     """Base of all errors: one line that names the file or argument, what is wrong and what to do.
+
+    The line is printable and has at most 2,000 bytes, whatever a file says of itself.
 
     Attributes:
         code: letter of the error contract, printed as ``error[CODE]``.
@@ -17,7 +20,7 @@ class MobileSamError(Exception):
     exit_code = 70
 
     def __str__(self) -> str:  # OSError would print its own form for two arguments
-        return str(self.args[0]) if self.args else ""
+        return one_line(self.args[0]) if self.args else ""
 
 
 class ConfigError(MobileSamError, ValueError):
