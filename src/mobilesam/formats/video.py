@@ -27,6 +27,8 @@ from mobilesam.formats.image_bytes import open_file, shown, shown_value
 SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv")
 # Only these kinds of container reach FFmpeg's readers; others, such as playlists, may open further files.
 CONTAINERS = "mov,avi,matroska,mpeg,mpegts,asf,flv,ogg"
+# While a file is opened no decoder is, which would make room for frames of any size before anybody could look at it.
+OPEN_OPTIONS = {"format_whitelist": CONTAINERS, "codec_whitelist": "none"}
 
 
 def suffix_is_video(path: str | os.PathLike) -> bool:
@@ -65,9 +67,8 @@ def read_frames(
     except ModuleNotFoundError as error:
         raise missing_extra(name, "video") from error
     with open_file(path, name=name) as file, _told_as_ours(name):
-        options = {"format_whitelist": CONTAINERS}
         # Titles are not used, and many files have them in another encoding than they say.
-        with av.open(_Source(file), "r", container_options=options, metadata_errors="replace") as container:
+        with av.open(_Source(file), "r", container_options=OPEN_OPTIONS, metadata_errors="replace") as container:
             if not container.streams.video:
                 raise ImageError(f"{name}: has no pictures; give a video or an image file")
             stream = container.streams.video[0]
@@ -76,13 +77,27 @@ def read_frames(
                     f"{name}: is coded in a way that is not known, or damaged; convert it to MP4 (H.264)"
                 )
             _check_size(stream.codec_context, name, max_pixels)
+            stream.codec_context.options = {"max_pixels": str(max_pixels)}
             done = 0
-            for frame in container.decode(stream):
+            for frame in _decoded(container, stream, name, max_pixels):
                 if done % stride == 0:
                     _check_size(frame, name, max_pixels)
                     yield done + 1, _frame_to_image(frame)
                 done += 1
             _check_whole(done, stream.frames, name)
+
+
+def _decoded(container: Any, stream: Any, name: str, max_pixels: int) -> Iterator[Any]:
+    """Yield a stream's frames; its decoder makes no room for one that is too large."""
+    import av
+
+    try:
+        yield from container.decode(stream)
+    except av.ArgumentError as error:  # all that FFmpeg says; before the frame it does not know the size
+        raise LimitError(
+            f"{name}: a frame is damaged, or has more pixels than the limit of {max_pixels:,}; "
+            "make it smaller or convert it again"
+        ) from error
 
 
 class _Source:
