@@ -210,6 +210,16 @@ def test_W50_a_damaged_file_is_replaced_and_a_whole_part_is_used(
     assert names_in(home) == [KNOWN.file, "mine.pt"]
 
 
+def test_W50_what_fails_leaves_no_empty_folder(server: Server, home: Path, monkeypatch) -> None:
+    with pytest.raises(WeightsError, match="not fetched"):
+        pull_from(server, "missing", monkeypatch)
+    assert not home.parent.exists()
+    home.parent.mkdir()
+    with pytest.raises(WeightsError, match="not fetched"):
+        pull_from(server, "missing", monkeypatch)
+    assert names_in(home.parent) == []  # which was there before
+
+
 @pytest.mark.parametrize(
     ("url", "origin", "allowed"),
     [

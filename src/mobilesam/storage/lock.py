@@ -21,7 +21,7 @@ def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[N
     the lock; who waited on the removed one starts over with the new one.
 
     Args:
-        path: the lock file; its folder exists.
+        path: the lock file; its folder is made if need be.
         on_wait: called when somebody else holds the lock, and every 10 seconds from then on.
 
     Raises:
@@ -39,7 +39,11 @@ def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[N
 def _acquire(path: Path, on_wait: Callable[[], None]) -> int:
     told = -TELL_SECONDS
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        except FileNotFoundError:  # who had the lock removed the empty folder just now
+            continue
         try:
             while not try_lock(descriptor):
                 if time.monotonic() - told >= TELL_SECONDS:

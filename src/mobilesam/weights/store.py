@@ -203,7 +203,9 @@ def _cache_of(entry: WeightsEntry, remark: Remark = lambda text: None) -> Iterat
     """Hold an entry's place in the cache alone, without what killed processes left there."""
     path = cached_path(entry)
     waiting = f"{entry.name}: another process is at it; waiting"
+    made: list[Path] = []
     try:
+        made += [folder for folder in (path.parent, path.parent.parent) if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         _warn_of_others(path.parent)
         with locked(path.with_name(f".{path.name}.lock"), lambda: remark(waiting)):
@@ -213,6 +215,10 @@ def _cache_of(entry: WeightsEntry, remark: Remark = lambda text: None) -> Iterat
         raise
     except OSError as error:
         raise _cache_error(entry, error) from error
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):  # something is in it
+                folder.rmdir()
 
 
 @contextlib.contextmanager

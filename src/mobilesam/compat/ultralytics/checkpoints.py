@@ -9,10 +9,10 @@ from mobilesam.core.errors import ConfigError, WeightsError
 from mobilesam.core.text import printable
 from mobilesam.weights import ALIASES, ENTRIES, WeightsEntry, entry_of, read_tensors
 from mobilesam.weights.recognition import recognise_network, words_for
+from mobilesam.weights.registry import ALSO_CALLED, ENDINGS
 
 # ultralytics' names for published weights, without their ending, for ours.
-NAMES = {"mobile_sam": "mobile_sam", "sam_b": "sam_vit_b", "sam_l": "sam_vit_l", "sam_h": "sam_vit_h"}
-ENDINGS = (".pt", ".pth", ".safetensors")
+NAMES = {"mobile_sam": "mobile_sam", **ALSO_CALLED}
 
 
 @dataclass(frozen=True)
