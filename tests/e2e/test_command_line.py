@@ -345,13 +345,84 @@ def test_nothing_is_overwritten_unasked(photo: Path) -> None:
     assert mobilesam(*arguments, cwd=photo.parent).returncode == 0
     mask = photo.parent / "mobilesam-out" / "cat_1_mask.png"
     mask.write_bytes(b"mine")
-    done = mobilesam(*arguments, cwd=photo.parent)
-    assert done.returncode == 6
-    assert b"error[O]" in done.stderr
-    assert b"--overwrite" in done.stderr
+    assert mobilesam(*arguments, cwd=photo.parent).returncode == 0
     assert mask.read_bytes() == b"mine"
+    assert sorted(path.name for path in mask.parent.iterdir()) == [
+        "cat_1_mask.png",
+        "cat_2_mask.png",
+        "cat_2_overlay.png",
+        "cat_overlay.png",
+    ]
     assert mobilesam(*arguments, "--overwrite", cwd=photo.parent).returncode == 0
     assert mask.read_bytes() != b"mine"
+
+
+def test_one_file_by_its_name(photo: Path) -> None:
+    arguments = ("segment", "cat.jpg", "--box", "5,0,370,295", "-q")
+    assert mobilesam(*arguments, "-o", "new/mask.png", cwd=photo.parent).returncode == 0
+    assert mobilesam(*arguments, "-o", "cut.png", "--save", "cutout", cwd=photo.parent).returncode == 0
+    assert mobilesam(*arguments, "-o", "set.json", cwd=photo.parent).returncode == 0
+    with Image.open(photo.parent / "new/mask.png") as mask, Image.open(photo.parent / "cut.png") as cut:
+        assert (mask.mode, cut.mode) == ("L", "RGBA")
+    assert json.loads((photo.parent / "set.json").read_text())["annotations"]
+    done = mobilesam(*arguments, "-o", "cut.png", cwd=photo.parent)
+    assert done.returncode == 6
+    assert done.stderr == (
+        b"error[O]: cut.png: exists already; choose another place, or pass --overwrite to replace it\n"
+    )
+    assert mobilesam(*arguments, "-o", "cut.png", "--overwrite", cwd=photo.parent).returncode == 0
+    assert not (photo.parent / "mobilesam-out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            ("--box", "5,0,370,295", "-o", "m.jpg"),
+            "--out: m.jpg ends in .jpg, and results end in .json, .npz, .png",
+        ),
+        (("--box", "5,0,370,295", "-o", "cat.jpg"), "--out: cat.jpg ends in .jpg"),
+        (
+            ("--box", "5,0,99,99", "--box", "5,0,370,295", "-o", "m.png"),
+            "is 2 files of 2 objects; give a folder",
+        ),
+        (("--point", "50,50", "-o", "m.png", "--save", "masks"), "--save masks in a folder"),
+        (
+            ("--point", "50,50", "-o", "m.png", "--save", "coco"),
+            "m.png ends in .png, and --save coco in .json",
+        ),
+        (("--point", "50,50", "-o", "m.png", "--save", "mask,overlay"), "takes one kind of result"),
+        (("--point", "50,50", "other.jpg", "-o", "m.png"), "takes one photo, and there are 2"),
+        (("--point", "50,50", "--out", ""), "--out: is empty"),
+        (("--point", "50,50", "--out", "-", "--json"), "cannot be joined with --json"),
+        (("--point", "50,50", ""), "IMAGE: is empty"),
+    ],
+)
+def test_what_one_file_cannot_be(photo: Path, arguments: tuple[str, ...], says: str) -> None:
+    before = photo.read_bytes()
+    done = mobilesam("segment", "cat.jpg", *arguments, cwd=photo.parent)
+    assert done.returncode == 2
+    assert says in done.stderr.decode()
+    assert [path.name for path in photo.parent.iterdir()] == ["cat.jpg"]
+    assert photo.read_bytes() == before
+
+
+def test_the_ruler_goes_on_after_a_bad_file(photo: Path) -> None:
+    (photo.parent / "bad.jpg").write_bytes(b"no photo")
+    point = ("--point", "999,10")
+    done = mobilesam("segment", "bad.jpg", "cat.jpg", "--ruler", cwd=photo.parent)
+    assert done.returncode == 5
+    assert done.stderr.startswith(b"error[I]: bad.jpg: ")
+    assert (photo.parent / "mobilesam-out" / "cat_ruler.png").is_file()
+    assert mobilesam("segment", "cat.jpg", "--ruler", *point, cwd=photo.parent).returncode == 2
+
+
+def test_quiet_prints_errors_only(photo: Path) -> None:
+    done = mobilesam("segment", "cat.jpg", "--box", "0.1,0.2,0.5,0.6", "--quiet", cwd=photo.parent)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    done = mobilesam("segment", "none.jpg", "--box", "1,2,5,6", "-q", cwd=photo.parent)
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert done.stderr.startswith(b"error[I]: none.jpg: not found")
 
 
 # fmt: off
@@ -509,7 +580,7 @@ def test_nothing_is_sent_or_left_in_the_home(photo: Path) -> None:
 def test_sets_that_cannot_be_scored(tmp_path: Path, capsys) -> None:
     folder = write_set(tmp_path / "set", 2)
     assert run(["evaluate", "masks", str(folder), "--smallest", "0.9"]) == 2
-    assert "lower --smallest" in capsys.readouterr().err
+    assert "pass --smallest 0.0 to score every object" in capsys.readouterr().err
     with Image.open(folder / "images" / "0.jpg") as image:
         image.resize((40, 30)).save(folder / "images" / "0.jpg")
     assert run(["evaluate", "masks", str(folder)]) == 2

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from mobilesam.annotate.segment_files import find_sources
+from mobilesam.annotate.sources import find_sources
 from mobilesam.cli.main import run
 from mobilesam.core.errors import ImageError, LimitError
 from mobilesam.formats.image import read_image

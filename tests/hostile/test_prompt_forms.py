@@ -45,7 +45,7 @@ def command(
 ) -> Callable[..., tuple[int, str]]:
     """Run the command in this process with the model that is loaded already; return code and errors."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mobilesam.cli.segment.load_model", lambda *_: pocket)
+    monkeypatch.setattr("mobilesam.cli.segment.load_model", lambda *_, **__: pocket)
     Path("i.png").write_bytes(image_to_png(IMAGE))
 
     def run_command(*arguments: str) -> tuple[int, str]:
