@@ -61,10 +61,9 @@ class NameType(click.types.StringParamType):
 class FileType(click.Path):
     """A path that is called FILE."""
 
-    name = "FILE"
-
     def __init__(self) -> None:
         super().__init__(path_type=Path)
+        self.name = "FILE"  # click sets "path"
 
 
 def option_field(default: Any, *flags: str, shown_default: str = "", **settings: Any) -> Any:

@@ -42,12 +42,12 @@ class PromptOptions:
         point: a point on the object; LABEL 0 means off it. Repeat for more points of the same object.
         box: a box around an object. Repeat for more objects.
         mask: a rough mask of the object, as an image of the same size.
-        text: what objects are called, such as 'a dog'; finds all of them. Repeat for more.
+        text: what objects are called, such as ``'a dog'``; finds all of them. Repeat for more.
         text_model: folder of the text model; nothing is downloaded.
         text_threshold: least score of what is found by text, 0 to 1.
         prompts: prompts for any number of objects, or texts.
         min_mask_region_area: fill holes and drop islands below so many pixels.
-        ruler: only write the photo with a coordinate grid, and --point and --box drawn in.
+        ruler: only write the photo with a coordinate grid, and ``--point`` and ``--box`` drawn in.
     """
 
     point: tuple = option_field((), multiple=True, type=PointType())
