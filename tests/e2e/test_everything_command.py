@@ -160,7 +160,7 @@ FAILURES = [
     (["cat.jpg", "--save", "mask"], 2, r"error\[U\]: --save: 'mask' is unknown; choose some of overlay,id-map"),
     (["cat.jpg", "--save", ""], 2, r"error\[U\]: --save: is empty"),
     (["cat.jpg", "--out", "-", "--json"], 2, r"error\[U\]: --out -"),
-    (["cat.jpg", "--out", "-", "--save", "masks"], 2, r"error\[U\]: --out -: takes one image and one kind"),
+    (["cat.jpg", "--out", "-", "--save", "masks"], 2, r"error\[U\]: standard output: takes one file, and the result is a folder"),
     (["cat.jpg", "--out", "cat.jpg/x", "--sampler", "grid", "--points-per-side", "1"], 6, r"error\[O\]"),
     (["cat.jpg", "--max-pixels", "100"], 7, r"error\[L\]: cat.jpg: 451 x 300 is 135,300 pixels"),
     (["cat.jpg", "--point", "1,2"], 2, r"error\[U\]: No such option"),

@@ -229,7 +229,7 @@ def test_Q46_outputs_of_nothing(segment: Callable, folder: Path, capsys) -> None
         assert arrays["masks"].shape == (0, 48, 64)
         assert arrays["label"].shape == (0,)
     assert run(["segment", "i.png", *nothing, "--save", "mask", "--out", "-"]) == 2
-    assert "0 objects have 0 files" in capsys.readouterr().err
+    assert "the result is 0 files" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("at_home", [True, False], ids=["Q48-default", "Q48-named"])

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -110,8 +110,16 @@ class Outcome:
     error: MobileSamError | None = None
 
 
-def outcomes_to_document(predictor: Predictor, outcomes: Iterable[Outcome]) -> dict[str, Any]:
-    """Return the results as docs/reference/results.schema.json has them."""
+def outcomes_to_document(
+    predictor: Predictor, outcomes: Iterable[Outcome], words: Callable[[MobileSamError], str] = str
+) -> dict[str, Any]:
+    """Return the results as docs/reference/results.schema.json has them.
+
+    Args:
+        predictor: what segmented.
+        outcomes: of each photo.
+        words: what is said of an error.
+    """
     outcomes = list(outcomes)
     return {
         "version": RESULTS_VERSION,
@@ -122,7 +130,7 @@ def outcomes_to_document(predictor: Predictor, outcomes: Iterable[Outcome]) -> d
         },
         "images": [o.record for o in outcomes if o.record is not None],
         "errors": [
-            {"file": o.source.name, "code": o.error.code, "message": printable(o.error)}
+            {"file": o.source.name, "code": o.error.code, "message": printable(words(o.error))}
             for o in outcomes
             if o.error is not None
         ],

@@ -163,7 +163,7 @@ def go_through(
                 tell(outcome, many, quiet=options.quiet)
     finally:
         if options.json and predictor is not None:
-            click.echo(json.dumps(outcomes_to_document(predictor, outcomes)))
+            click.echo(json.dumps(outcomes_to_document(predictor, outcomes, words_of)))
     done = [outcome.record for outcome in outcomes if outcome.record is not None]
     if not (options.json or options.to_stdout or options.quiet):
         if many:

@@ -42,7 +42,7 @@ class RunOptions:
         save_every: steps between two checkpoints and held-out scores.
     """
 
-    data: Path = option_field(Path("."), type=click.Path(path_type=Path), metavar="DIR")
+    data: str = option_field(".", metavar="DIR")
     follow_symlinks: bool = False
     device: str | None = option_field(None, shown_default="cuda if there")
     threads: int | None = option_field(None, type=click.IntRange(1), metavar="N")
@@ -117,7 +117,7 @@ def run_to_end(what: str, recipe: Path, out: Path, options: RunOptions) -> None:
     settings = read_recipe(recipe)
     newest = {"masks": train_masks, "boxes": train_boxes}[what](
         settings,
-        options.data,
+        Path(options.data),
         out,
         device=choose_device(options.device).type,
         workers=options.workers,

@@ -43,6 +43,7 @@ from mobilesam.formats.webp_canvas import webp_canvas
 if TYPE_CHECKING:
     from mobilesam.formats.tiff_pixels import TiffPixels
 
+MOST_ADVISED = 400_000_000  # pixels that a message says how to allow: some 1.2 GB
 MOST_WEBP_PIXELS = 25_000_000  # its decoder takes 16 bytes for each, of a file of 34 bytes too
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else what it logs is printed as it is
 PHOTOMETRIC, YCBCR = 262, 6  # a TIFF tag, and one of its values
@@ -166,7 +167,10 @@ def too_many_pixels(name: str, size: Size, limit: int, *, fixed: bool = False) -
     """Return the error for an image of (height, width) with more pixels than ``limit``, which may be ``fixed``."""
     height, width = size
     message = f"{name}: {width} x {height} is {height * width:,} pixels, over the limit of {limit:,}; make it smaller"
-    return LimitError(message, remedy=None if fixed else Remedy("max_pixels", height * width, "to read it"))
+    raisable = not fixed and height * width <= MOST_ADVISED
+    return LimitError(
+        message, remedy=Remedy("max_pixels", height * width, "to read it") if raisable else None
+    )
 
 
 def _open_webp(data: bytes, name: str) -> OpenedPicture:
