@@ -236,9 +236,7 @@ print(memory("VmHWM") - before)
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
     told, megabytes = done.stdout.splitlines()
-    assert told.endswith(
-        "a.flv: 18464 x 8782 is 162,150,848 pixels, over the limit of 50,000,000; make it smaller"
-    )
+    assert "a.flv: 18464 x 8782 is 162,150,848 pixels, over the limit of 50,000,000; make it smaller" in told
     assert float(megabytes) < 40
 
 

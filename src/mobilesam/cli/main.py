@@ -17,6 +17,7 @@ from importlib import import_module
 
 import click
 
+from mobilesam.cli.errors import command_of, words_of
 from mobilesam.cli.process import (
     INTERRUPTED_EXIT,
     TERMINATED_EXIT,
@@ -26,7 +27,7 @@ from mobilesam.cli.process import (
     signals_raise,
 )
 from mobilesam.core.errors import ImageWarning, LimitError, MobileSamError, PromptWarning, WeightsWarning
-from mobilesam.core.text import printable
+from mobilesam.core.text import one_line, printable
 from mobilesam.core.version import __version__
 
 USAGE_EXIT, OUTPUT_EXIT, BUG_EXIT = 2, 6, 70
@@ -111,7 +112,7 @@ def run(arguments: list[str]) -> int:
             return _tell_end(asked)
         if "--debug" in arguments:
             traceback.print_exc()
-        return tell(error)
+        return tell(error, arguments)
 
 
 def _tell_end(status: int) -> int:
@@ -121,10 +122,10 @@ def _tell_end(status: int) -> int:
     return status
 
 
-def tell(error: Exception) -> int:
-    """Print an error in the contract's form and return its exit code."""
+def tell(error: Exception, arguments: Sequence[str]) -> int:
+    """Print an error of a call with such arguments in the contract's form, and return its exit code."""
     if isinstance(error, MobileSamError):
-        code, message, status = error.code, str(error), error.exit_code
+        code, message, status = error.code, words_of(error, command_of(cli, arguments)), error.exit_code
     elif type(error).__name__ == "NoArgsIsHelpError":  # of click 8.2 on
         click.echo(error.format_message(), err=True)  # type: ignore[attr-defined]
         return USAGE_EXIT
@@ -140,7 +141,7 @@ def tell(error: Exception) -> int:
     else:
         kind = f"mobilesam {__version__}: {type(error).__name__}: {error}"
         code, message, status = "X", f"{kind}; please report this, with --debug's output", BUG_EXIT
-    click.echo(f"error[{code}]: {printable(message)}", err=True)
+    click.echo(f"error[{code}]: {one_line(message)}", err=True)
     return status
 
 
