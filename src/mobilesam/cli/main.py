@@ -36,7 +36,18 @@ USAGE_EXIT, OUTPUT_EXIT, BUG_EXIT = 2, 6, 70
 class LazyGroup(click.Group):
     """A group whose commands are loaded from ``mobilesam.cli.NAME`` when they are asked for."""
 
-    names = ("segment", "everything", "info", "weights", "demo", "train", "evaluate", "export")
+    names = (
+        "segment",
+        "everything",
+        "annotate",
+        "convert",
+        "info",
+        "weights",
+        "demo",
+        "train",
+        "evaluate",
+        "export",
+    )
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order of the help."""

@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike
 from PIL import Image as PillowImage
 from PIL import TiffImagePlugin
 
-from mobilesam.core.arrays import ArrayLike, Image, Mask
+from mobilesam.core.arrays import ArrayLike, Image, Mask, Size
 from mobilesam.core.errors import ConfigError, ImageError, ImageWarning, LimitError
 from mobilesam.formats.image_bytes import read_file, read_limited, shown, shown_value
 from mobilesam.formats.image_decoders import (
@@ -112,6 +112,26 @@ def read_with_remarks(
         return _source_to_rgb(source, name, max_pixels)
     except MemoryError as error:
         raise _too_large(name) from error
+
+
+def read_size(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> Size:
+    """Return the (height, width) of a photo as :func:`read_image` would return it, without decoding its pixels.
+
+    Raises:
+        ImageError: if it cannot be opened.
+        LimitError: if it is too large.
+    """
+    name = shown(os.fsdecode(path))
+    opened = open_picture(read_file(path, name=name), name)
+    if isinstance(opened, OpenedPicture):
+        with opened.picture as picture:
+            width, height = picture.size
+            orientation = _orientation(picture)
+    else:
+        height, width = opened.layout.height, opened.layout.width
+        orientation = _known_orientation(opened.layout.orientation)
+    _check_size(height, width, name, max_pixels)
+    return (width, height) if orientation in SIDEWAYS else (height, width)
 
 
 def _too_large(name: str) -> LimitError:

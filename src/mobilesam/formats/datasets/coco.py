@@ -1,0 +1,319 @@
+"""COCO instance files: one JSON file for a folder of photos, also as Roboflow and CVAT export it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mobilesam.core.boxes import xywh_to_xyxy, xyxy_to_xywh
+from mobilesam.core.errors import ConfigError
+from mobilesam.core.schema import Array, Either, Flag, OneOf, OrNull, Real, Record, Text, Whole, check
+from mobilesam.formats.coco import (
+    MAX_SET_BYTES,
+    SET_IMAGE,
+    SET_RUNS,
+    UNNAMED,
+    Photograph,
+    record_to_instance,
+)
+from mobilesam.formats.datasets.model import (
+    SPLITS,
+    Category,
+    Dataset,
+    LabelledObject,
+    LabelledPhoto,
+    check_box_in,
+    check_name,
+    make_dataset,
+)
+from mobilesam.formats.datasets.shapes import fitting_polygons, rings_of
+from mobilesam.formats.file_names import file_below
+from mobilesam.formats.image_bytes import shown
+from mobilesam.formats.json_text import read_json_file
+
+NAME = "instances.json"
+ROBOFLOW = "_annotations.coco.json"
+SCORES = ("predicted_iou", "stability_score", "text_score")
+DECIMALS = 2  # of a polygon's coordinates
+
+ANNOTATION = Record(
+    {
+        "id": Whole(),
+        "image_id": Whole(),
+        "category_id": Whole(),
+        "original_category": OrNull(Either({str: Text(), int: Whole()})),
+        "segmentation": Either({dict: SET_RUNS, list: Array(Array(Real()))}),
+        "bbox": Array(Real(), 4, 4),
+        "area": Real(0),
+        "score": Real(),
+        "iscrowd": Either({int: OneOf((0, 1)), bool: Flag()}),
+    },
+    required=("image_id", "bbox"),
+    open=True,
+)
+CATEGORY = Record({"id": Whole(), "name": Text(1)}, required=("id", "name"), open=True)
+FILE = Record(
+    {"images": Array(SET_IMAGE), "annotations": Array(ANNOTATION), "categories": Array(CATEGORY)},
+    required=("images", "annotations"),
+    open=True,
+)
+
+
+def recognise(path: Path) -> list[tuple[Path, str]]:
+    """Return the instance files of a folder, or the file itself, each with its split; none if there are none."""
+    if path.is_file():
+        return [(path, "")] if path.suffix.lower() == ".json" and _looks_like(path) else []
+    if (path / NAME).is_file():
+        return [(path / NAME, "")]
+    found = [(path / ROBOFLOW, "")] if (path / ROBOFLOW).is_file() else []
+    for folder, split in (("train", "train"), ("valid", "val"), ("val", "val"), ("test", "test")):
+        if (path / folder / ROBOFLOW).is_file():
+            found.append((path / folder / ROBOFLOW, split))
+    if found:
+        return found
+    files = sorted(path.glob("annotations/*.json")) or sorted(path.glob("*.json"))
+    return [(file, _split_in(file.stem)) for file in files if _looks_like(file)]
+
+
+def _looks_like(path: Path) -> bool:
+    """Whether a file begins as an instance file does; it may be too large to be read for that."""
+    try:
+        with path.open("rb") as file:
+            begin = file.read(2**16).lstrip(b"\xef\xbb\xbf \r\n\t")
+    except OSError:
+        return False
+    words = (b'"images"', b'"annotations"', b'"categories"')
+    return begin.startswith(b"{") and any(word in begin for word in words) and b'"shapes"' not in begin
+
+
+def _known_split(value: Any) -> str:
+    return value if value in SPLITS else ""
+
+
+def _split_in(stem: str) -> str:
+    name = stem.lower()
+    return next((split for split in ("train", "val", "test") if split in name), "")
+
+
+def read(path: Path, *, follow_symlinks: bool = False) -> Dataset:
+    """Read the instance files of a folder, or one file, as one set."""
+    files = recognise(path)
+    if not files:
+        raise ConfigError(f"{shown(str(path))}: holds no COCO instance file; give the file or its folder")
+    base = path if path.is_dir() else path.parent
+    photos: list[LabelledPhoto] = []
+    categories: dict[str, Category] = {}
+    for file, split in files:
+        part, own = _read_file(file, split, follow_symlinks)
+        roots = _root_of(file, part)
+        if len(files) > 1:
+            part = [replace(one, file_name=_below(base, roots, one.file_name)) for one in part]
+        photos += part
+        for one in own:
+            categories.setdefault(one.name, one)
+    root = base if len(files) > 1 else roots
+    return make_dataset(photos, sorted(categories.values(), key=lambda one: one.id), root=root)
+
+
+def _below(base: Path, root: Path, name: str) -> str:
+    try:
+        return (root / name).relative_to(base).as_posix()
+    except ValueError:
+        return name
+
+
+def _root_of(file: Path, photos: Sequence[LabelledPhoto]) -> Path:
+    """Return the folder that the photos lie in: beside the file, in ``images`` there, or as COCO's own sets have it."""
+    beside, split = file.parent, file.stem.removeprefix("instances_")
+    candidates = [
+        beside / "images",
+        beside,
+        beside.parent / "images",
+        beside.parent / split,
+        beside.parent / "images" / split,
+        beside.parent,
+    ]
+    for folder in candidates:
+        if photos and (folder / photos[0].file_name).is_file():
+            return folder
+    return candidates[0]
+
+
+def _read_file(path: Path, split: str, follow_symlinks: bool) -> tuple[list[LabelledPhoto], list[Category]]:
+    name = shown(str(path))
+    content = read_json_file(
+        path, name, max_bytes=MAX_SET_BYTES, fail=lambda message, code: ConfigError(message)
+    )
+    check(content, FILE, f"{name}: not a COCO instance file")
+    photographs: dict[int, Photograph] = {}
+    images: dict[int, dict[str, Any]] = {}
+    names: set[str] = set()
+    for i, record in enumerate(content["images"]):
+        place = f"{name}: images[{i}]"
+        file_name, number = record["file_name"], record["id"]
+        where = {"follow_symlinks": follow_symlinks, "place": f"{place}.file_name", "fail": ConfigError}
+        file_below(path.parent, file_name, **where)  # type: ignore[arg-type]
+        if number in images or file_name in names:
+            raise ConfigError(f"{place}: id {number} or its file_name stands twice; each has its own")
+        names.add(file_name)
+        images[number] = record
+        photographs[number] = Photograph(Path(file_name), record["width"], record["height"])
+    categories = _read_categories(content.get("categories", []), content["annotations"], name)
+    by_number = {one["id"]: str(one["name"]).strip() for one in content.get("categories", [])}
+    objects: dict[int, list[LabelledObject]] = {number: [] for number in images}
+    for i, record in enumerate(content["annotations"]):
+        place = f"{name}: annotations[{i}]"
+        photograph = photographs.get(record["image_id"])
+        if photograph is None:
+            raise ConfigError(f"{place}.image_id: is {record['image_id']}, of which there is no image")
+        objects[record["image_id"]].append(_read_object(record, photograph, by_number, place))
+    photos = [
+        LabelledPhoto(
+            record["file_name"],
+            (record["height"], record["width"]),
+            tuple(objects[number]),
+            number,
+            split=split or _known_split(record.get("split")),
+            sha256=str(record.get("sha256") or ""),
+            source="" if record.get("source") is None else str(record["source"]),
+        )
+        for number, record in images.items()
+    ]
+    return photos, list(categories.values())
+
+
+def _read_categories(
+    records: list[dict[str, Any]], annotations: list[dict[str, Any]], name: str
+) -> dict[str, Category]:
+    """Return the categories by name; of several with one name, as Roboflow writes them, the one in use.
+
+    Roboflow's category 0 is the group of all others, of which no object is.
+    """
+    used = {record.get("category_id") for record in annotations}
+    categories: dict[str, Category] = {}
+    for i, record in enumerate(records):
+        label = check_name(record["name"], f"{name}: categories[{i}].name")
+        if record["id"] == 0 and record.get("supercategory") == "none" and 0 not in used and len(records) > 1:
+            continue
+        before = categories.get(label)
+        if before is None or before.id not in used:
+            categories[label] = Category(record["id"], label)
+    return categories
+
+
+def _read_object(
+    record: dict[str, Any], photograph: Photograph, names: dict[int, str], place: str
+) -> LabelledObject:
+    size = (photograph.height, photograph.width)
+    label = names.get(record.get("category_id", -1))
+    if label is None:
+        if names and "category_id" in record:
+            raise ConfigError(
+                f"{place}.category_id: is {record['category_id']}, of which there is no category"
+            )
+        label = UNNAMED
+    original = record.get("original_category")
+    facts = {key: record[key] for key in (*SCORES, "facts") if key in record}
+    facts |= facts.pop("facts", {}) or {}
+    if original is not None:
+        facts["original_category"] = original
+    mask = None
+    if record.get("segmentation"):
+        mask = record_to_instance(record, photograph, place).segmentation
+    box = check_box_in(xywh_to_xyxy(tuple(record["bbox"])), size, f"{place}.bbox")
+    return LabelledObject(
+        label,
+        box,
+        mask,
+        record.get("score"),
+        bool(record.get("iscrowd", 0)),
+        record.get("id", 0),
+        record.get("area"),
+        facts,
+    )
+
+
+def write(dataset: Dataset, *, polygons: bool = False) -> Iterator[tuple[str, bytes]]:
+    """Yield ``instances.json`` and, where the set is split, ``instances_train.json`` and so on.
+
+    Args:
+        dataset: what is written.
+        polygons: masks as polygons, of which holes are reached by bridges; otherwise as runs, which are exact.
+    """
+    document = dataset_to_coco(dataset, polygons=polygons)
+    yield NAME, _to_bytes(document)
+    by_photo = {record["id"]: record for record in document["images"]}
+    for split in dataset.splits:
+        ids = {photo.id for photo in dataset.photos if photo.split == split}
+        part = {
+            "images": [by_photo[photo.id] for photo in dataset.photos if photo.id in ids],
+            "annotations": [one for one in document["annotations"] if one["image_id"] in ids],
+        }
+        yield f"instances_{split}.json", _to_bytes({**document, **part})
+
+
+def write_polygons(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
+    """Yield what :func:`write` does, with polygons."""
+    return write(dataset, polygons=True)
+
+
+def _to_bytes(document: dict[str, Any]) -> bytes:
+    return (json.dumps(document, separators=(",", ":")) + "\n").encode()
+
+
+def dataset_to_coco(dataset: Dataset, *, polygons: bool = False) -> dict[str, Any]:
+    """Return a set as COCO's document."""
+    numbers = dataset.category_ids
+    info = {"info": {"provenance": dict(dataset.provenance)}} if dataset.provenance else {}
+    return {
+        **info,
+        "images": [_photo_to_record(photo) for photo in dataset.photos],
+        "annotations": [
+            _object_to_record(one, photo.id, numbers[one.label], polygons=polygons)
+            for photo in dataset.photos
+            for one in photo.objects
+        ],
+        "categories": [{"id": one.id, "name": one.name} for one in dataset.categories],
+    }
+
+
+def _photo_to_record(photo: LabelledPhoto) -> dict[str, Any]:
+    height, width = photo.size
+    more = {
+        key: value
+        for key, value in (("source", photo.source), ("sha256", photo.sha256), ("split", photo.split))
+        if value
+    }
+    return {"id": photo.id, "file_name": photo.file_name, "width": width, "height": height, **more}
+
+
+def _object_to_record(one: LabelledObject, image_id: int, category: int, *, polygons: bool) -> dict[str, Any]:
+    segmentation: Any = []
+    if one.mask is not None:
+        segmentation = one.mask.to_dict()
+        if polygons and not one.iscrowd:
+            rings = rings_of(fitting_polygons(one.mask))
+            segmentation = [[_short(value) for value in ring.ravel()] for ring in rings]
+    facts = {key: value for key, value in one.facts.items() if key in (*SCORES, "original_category")}
+    others = {key: value for key, value in one.facts.items() if key not in facts}
+    record = {
+        "id": one.id,
+        "image_id": image_id,
+        "category_id": category,
+        "segmentation": segmentation,
+        "bbox": [_short(value) for value in xyxy_to_xywh(one.box)],
+        "area": _short(one.pixels),
+        "iscrowd": int(one.iscrowd),
+        **facts,
+    }
+    if one.score is not None:
+        record["score"] = one.score
+    return record | ({"facts": others} if others else {})
+
+
+def _short(value: float) -> int | float:
+    rounded = round(float(value), DECIMALS)
+    return int(rounded) if rounded == int(rounded) else rounded

@@ -1,0 +1,220 @@
+"""Which formats there are, which one a folder or file has, and how a set is read and written.
+
+A format is a file beside this one with a line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from mobilesam.core.errors import ConfigError
+from mobilesam.core.text import printable
+from mobilesam.formats.datasets import coco, cvat, geojson, labelme, png, record, sa1b, voc, yolo
+from mobilesam.formats.datasets.model import Dataset
+from mobilesam.formats.file_names import file_below
+from mobilesam.formats.image_bytes import shown
+from mobilesam.storage.atomic import write_bytes
+
+Write = Callable[[Dataset], Iterator[tuple[str, bytes]]]
+
+
+class Read(Protocol):
+    """Reads a set."""
+
+    def __call__(self, path: Path, *, follow_symlinks: bool = False) -> Dataset:
+        """Read a folder or a file.
+
+        Raises:
+            ConfigError: names the file, the place in it and what is wrong.
+            LimitError: for what is too large.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way in which sets are kept.
+
+    Attributes:
+        about: what it is.
+        recognise: whether a folder or file is such a set; None where it is not read.
+        read: None likewise.
+        write: yields the files of a set as name and bytes; None where it is not written.
+        holes: what becomes of holes.
+        parts: and of objects in several parts.
+    """
+
+    about: str
+    recognise: Callable[[Path], object] | None = None
+    read: Read | None = None
+    write: Write | None = None
+    holes: str = "kept"
+    parts: str = "kept"
+
+
+def _record_of(path: Path) -> Path:
+    return path / record.NAME if path.is_dir() else path
+
+
+def _is_record(path: Path) -> bool:
+    return _record_of(path).name == record.NAME and _record_of(path).is_file()
+
+
+def _read_record(path: Path, *, follow_symlinks: bool = False) -> Dataset:
+    return record.read_record(_record_of(path))
+
+
+# In the order in which a folder is asked what it is: whole sets first, then files that may lie in them.
+FORMATS = {
+    "record": Format("everything, without loss", _is_record, _read_record, record.write_record),
+    "coco": Format("COCO instances, masks as run-length codes", coco.recognise, coco.read, coco.write),
+    "coco-polygons": Format(
+        "COCO instances, masks as polygons",
+        write=coco.write_polygons,
+        holes="reached by a bridge, so that they stay",
+        parts="a polygon each",
+    ),
+    "png": Format("a black and white PNG for each object", png.recognise, png.read, png.write),
+    "yolo": Format(
+        "YOLO, outlines",
+        yolo.recognise,
+        yolo.read,
+        yolo.write,
+        holes="reached by a bridge, so that they stay",
+        parts="joined by a bridge of one pixel; far specks are left out",
+    ),
+    "yolo-detect": Format("YOLO, boxes", write=yolo.write_boxes, holes="lost", parts="one box"),
+    "cvat": Format("CVAT for images 1.1", cvat.recognise, cvat.read),
+    "voc": Format(
+        "Pascal VOC, XML and pictures",
+        voc.recognise,
+        voc.read,
+        voc.write,
+        holes="kept; where objects overlap, the smaller is seen",
+    ),
+    "labelme": Format(
+        "LabelMe",
+        labelme.recognise,
+        labelme.read,
+        labelme.write,
+        holes="the object is a shape of type mask",
+        parts="polygons of one group",
+    ),
+    "sa1b": Format("SA-1B's JSON, without categories", sa1b.recognise, sa1b.read, sa1b.write),
+    "geojson": Format("GeoJSON in pixels", write=geojson.write),
+}
+READABLE = tuple(name for name, one in FORMATS.items() if one.read)
+WRITABLE = tuple(name for name, one in FORMATS.items() if one.write)
+# Formats that are the same files in another form cannot lie in one folder.
+ONE_FILE = ("record", "coco", "coco-polygons")  # for all photos
+ALTERNATIVES = (("coco", "coco-polygons"), ("yolo", "yolo-detect"))
+
+
+def recognise(path: Path) -> str:
+    """Return the name of the format of a folder or file.
+
+    Raises:
+        ConfigError: if it is none that is read.
+    """
+    if not path.exists():
+        raise ConfigError(f"{shown(str(path))}: not found; give a folder or file of labels")
+    for name, one in FORMATS.items():
+        if one.recognise is not None and one.recognise(path):
+            return name
+    raise ConfigError(
+        f"{shown(str(path))}: is no set that is recognised; formats that are read are {', '.join(READABLE)}"
+    )
+
+
+def read_dataset(path: str | Path, *, format: str | None = None, follow_symlinks: bool = False) -> Dataset:
+    """Read a set of labelled photos.
+
+    Args:
+        path: a folder, or a file of labels.
+        format: some of ``READABLE``; recognised where None.
+        follow_symlinks: also read what links in the folder show of the world outside it.
+
+    Raises:
+        ConfigError: for an unknown format, or a set that is not as its format has it; names file and place.
+        LimitError: for what is too large.
+        ImageError: where a photo's size is needed and it cannot be read.
+    """
+    path = Path(path)
+    name = recognise(path) if format is None else format
+    found = FORMATS.get(name)
+    if found is None or found.read is None:
+        raise ConfigError(f"format {printable(name)!r}: is not read; choose one of {', '.join(READABLE)}")
+    return found.read(path, follow_symlinks=follow_symlinks)
+
+
+def check_formats(names: Iterable[str]) -> tuple[str, ...]:
+    """Return formats to write, each once.
+
+    Raises:
+        ConfigError: for one that is unknown or cannot be written, and for two that have the same files.
+    """
+    chosen = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
+    for name in chosen:
+        if name not in WRITABLE:
+            raise ConfigError(
+                f"format {printable(name)!r}: is not written; choose some of {','.join(WRITABLE)}"
+            )
+    for pair in ALTERNATIVES:
+        if set(pair) <= set(chosen):
+            raise ConfigError(
+                f"formats {' and '.join(pair)}: have files of the same names; write them to two folders"
+            )
+    if not chosen:
+        raise ConfigError(f"formats: are none; choose some of {','.join(WRITABLE)}")
+    return chosen
+
+
+def write_dataset(
+    dataset: Dataset, out: str | Path, formats: Sequence[str], *, overwrite: bool = False
+) -> list[Path]:
+    """Write a set's labels in some formats, each file whole or not at all; photos are not copied.
+
+    Args:
+        dataset: what is written.
+        out: the folder.
+        formats: some of ``WRITABLE``.
+        overwrite: replace files that are there.
+
+    Returns:
+        The files.
+
+    Raises:
+        ConfigError: as :func:`check_formats` does.
+        OutputError: if a file is there or cannot be written.
+
+    Example:
+        >>> write_dataset(read_dataset("shots"), "set", ["coco", "yolo"])  # doctest: +SKIP
+    """
+    _check_stems(dataset, check_formats(formats))
+    out = Path(out)
+    written = []
+    for name in check_formats(formats):
+        write = FORMATS[name].write
+        assert write is not None
+        for file, data in write(dataset):
+            path = file_below(out, file, follow_symlinks=True, place="a photo's name", fail=ConfigError)
+            if not (path.is_file() and path.read_bytes() == data):
+                write_bytes(path, data, overwrite=overwrite)
+            written.append(path)
+    return written
+
+
+def _check_stems(dataset: Dataset, formats: Sequence[str]) -> None:
+    """Refuse photos whose labels would have one name, in formats that have a file for each photo."""
+    if not set(formats) - set(ONE_FILE):
+        return
+    names: dict[str, str] = {}
+    for photo in dataset.photos:
+        other = names.setdefault(photo.stem.casefold(), photo.file_name)
+        if other != photo.file_name:
+            raise ConfigError(
+                f"{printable(other)} and {printable(photo.file_name)}: would have labels of the same name; rename one"
+            )

@@ -1,0 +1,294 @@
+"""``record.jsonl``: everything that is known of a set, without loss, a line for each photo.
+
+The first line says how the labels came about. Every line has a checksum of the rest of it, so what a crash
+or a bad disk did to one is told. Lines are appended while photos are labelled; the last line of a photo
+counts. All other formats are written from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mobilesam.core.errors import ConfigError, LimitError
+from mobilesam.core.rle import dict_to_rle
+from mobilesam.core.schema import Array, Flag, OneOf, OrNull, Real, Record, Text, Whole, check
+from mobilesam.core.text import printable
+from mobilesam.formats.datasets.model import (
+    SPLIT,
+    Category,
+    Dataset,
+    LabelledObject,
+    LabelledPhoto,
+    check_box_in,
+)
+from mobilesam.formats.image import MAX_PIXELS
+from mobilesam.formats.json_text import read_json
+
+NAME = "record.jsonl"
+VERSION = 1
+CHECKSUM_DIGITS = 16
+MAX_LINE_BYTES = 256 * 2**20
+
+RUNS = Record({"size": Array(Whole(1), 2, 2), "counts": Text()}, required=("size", "counts"))
+OBJECT = Record(
+    {
+        "id": Whole(1),
+        "label": Text(1),
+        "box": Array(Real(), 4, 4),
+        "mask": OrNull(RUNS),
+        "score": OrNull(Real()),
+        "iscrowd": Flag(),
+        "area": OrNull(Real(0)),
+        "facts": Record({}, open=True),
+    },
+    required=("id", "label", "box"),
+)
+PHOTO = Record(
+    {
+        "file_name": Text(1, about="below images/, with / between folders"),
+        "id": Whole(1),
+        "size": Array(Whole(1, MAX_PIXELS), 2, 2),
+        "sha256": Text(),
+        "file_bytes": Whole(),
+        "source": Text(),
+        "split": SPLIT,
+        "remarks": Array(Text()),
+        "objects": Array(OBJECT),
+    },
+    required=("file_name", "id", "size", "objects"),
+)
+FAILURE = Record(
+    {"file_name": Text(1), "path": Text(), "code": Text(), "reason": Text()},
+    required=("file_name", "path", "code", "reason"),
+)
+HEAD = Record(
+    {
+        "mobilesam_record": OneOf((VERSION,)),
+        "categories": Array(Record({"id": Whole(), "name": Text(1)}, required=("id", "name"))),
+        "provenance": Record({}, open=True),
+    },
+    required=("mobilesam_record", "categories", "provenance"),
+)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A photo that could not be labelled.
+
+    Attributes:
+        file_name: what it would be called in the set.
+        path: where it lies.
+        code: of the error contract.
+        reason: in words.
+    """
+
+    file_name: str
+    path: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Head:
+    """The record's first line: categories, and how the labels came about."""
+
+    categories: tuple[Category, ...]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RecordFile:
+    """What a record holds.
+
+    Attributes:
+        head: its first line.
+        photos: by file name, in the order of their first lines.
+        failures: photos that could not be labelled, by file name.
+        whole_bytes: so far the file is whole; what follows is a line that a crash has cut.
+    """
+
+    head: Head
+    photos: dict[str, LabelledPhoto]
+    failures: dict[str, Failure]
+    whole_bytes: int
+
+
+def head_to_line(head: Head) -> bytes:
+    """Return a record's first line."""
+    categories = [{"id": one.id, "name": one.name} for one in head.categories]
+    return _line({"mobilesam_record": VERSION, "categories": categories, "provenance": dict(head.provenance)})
+
+
+def photo_to_line(photo: LabelledPhoto) -> bytes:
+    """Return a photo's line."""
+    return _line(
+        {
+            "file_name": photo.file_name,
+            "id": photo.id,
+            "size": list(photo.size),
+            "sha256": photo.sha256,
+            "file_bytes": photo.file_bytes,
+            "source": photo.source,
+            "split": photo.split,
+            "remarks": list(photo.remarks),
+            "objects": [_object_to_record(one) for one in photo.objects],
+        }
+    )
+
+
+def failure_to_line(failure: Failure) -> bytes:
+    """Return the line of a photo that could not be labelled."""
+    return _line({"failure": vars(failure)})
+
+
+def _object_to_record(one: LabelledObject) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "label": one.label,
+        "box": list(one.box),
+        "mask": None if one.mask is None else one.mask.to_dict(),
+        "score": one.score,
+        "iscrowd": one.iscrowd,
+        "area": one.area,
+        "facts": dict(one.facts),
+    }
+
+
+def _line(record: dict[str, Any]) -> bytes:
+    text = json.dumps(record, separators=(",", ":"))
+    return f'{{"checksum":"{_checksum(text)}","line":{text}}}\n'.encode()
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:CHECKSUM_DIGITS]
+
+
+def dataset_to_record(dataset: Dataset) -> bytes:
+    """Return a set as a record."""
+    head = Head(dataset.categories, dataset.provenance)
+    return head_to_line(head) + b"".join(map(photo_to_line, dataset.photos))
+
+
+def write_record(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
+    """Yield the record's one file."""
+    yield NAME, dataset_to_record(dataset)
+
+
+def read_record(path: Path) -> Dataset:
+    """Read a record as a set; its photos lie in ``images`` beside it."""
+    file = read_record_file(path)
+    remarks = [f"{len(file.failures)} photos could not be labelled"] if file.failures else []
+    photos = tuple(file.photos.values())
+    return Dataset(photos, file.head.categories, path.parent / "images", file.head.provenance, tuple(remarks))
+
+
+def read_record_file(path: Path) -> RecordFile:
+    """Read a record with all that a run needs to go on.
+
+    Raises:
+        ConfigError: if it is none, or a line before the last one is damaged.
+        LimitError: for a line without end.
+    """
+    name = printable(path)
+    head: Head | None = None
+    photos: dict[str, LabelledPhoto] = {}
+    failures: dict[str, Failure] = {}
+    whole = 0
+    for number, line in enumerate(_lines(path, name), start=1):
+        place = f"{name}: line {number}"
+        if not line.endswith(b"\n"):
+            break  # what a crash has cut
+        record = _read_line(line, place)
+        whole += len(line)
+        if head is None:
+            head = _read_head(record, place)
+        elif "failure" in record:
+            check(record["failure"], FAILURE, place)
+            failure = Failure(**record["failure"])
+            photos.pop(failure.file_name, None)
+            failures[failure.file_name] = failure
+        else:
+            photo = record_to_photo(record, place)
+            failures.pop(photo.file_name, None)
+            photos[photo.file_name] = photo
+    if head is None:
+        raise ConfigError(f"{name}: has no whole first line; it is no record, or was cut: remove it")
+    return RecordFile(head, photos, failures, whole)
+
+
+def _lines(path: Path, name: str) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            while line := file.readline(MAX_LINE_BYTES + 1):
+                if len(line) > MAX_LINE_BYTES:
+                    raise LimitError(f"{name}: a line has over {MAX_LINE_BYTES >> 20} MiB, the limit")
+                yield line
+    except (OSError, ValueError) as error:
+        reason = printable(getattr(error, "strerror", None) or error)
+        raise ConfigError(f"{name}: cannot be read ({reason})") from error
+
+
+def _read_line(line: bytes, place: str) -> dict[str, Any]:
+    """Return what a line says, once its checksum is right."""
+    damaged = ConfigError(
+        f"{place}: is damaged; restore the file, or remove this line to label its photo again"
+    )
+    try:
+        text = line.decode().rstrip("\n")
+    except UnicodeDecodeError as error:
+        raise damaged from error
+    start, end = text[:14], text[13 : 13 + CHECKSUM_DIGITS]
+    body = text[13 + CHECKSUM_DIGITS + 9 : -1]
+    framed = f'{{"checksum":"{end}","line":{body}}}'
+    if not start.startswith('{"checksum":"') or framed != text or _checksum(body) != end:
+        raise damaged
+    record = read_json(body, place, lambda message, code: ConfigError(message))
+    if not isinstance(record, dict):
+        raise damaged
+    return record
+
+
+def _read_head(record: dict[str, Any], place: str) -> Head:
+    check(record, HEAD, f"{place}: is not a record's first line")
+    categories = tuple(Category(one["id"], one["name"]) for one in record["categories"])
+    return Head(categories, record["provenance"])
+
+
+def record_to_photo(record: dict[str, Any], place: str) -> LabelledPhoto:
+    """Turn a photo's record into the photo.
+
+    Raises:
+        ConfigError: names the field and what is wrong with it.
+    """
+    check(record, PHOTO, place)
+    height, width = record["size"]
+    objects = tuple(
+        _record_to_object(one, (height, width), f"{place}: objects[{i}]")
+        for i, one in enumerate(record["objects"])
+    )
+    more = {key: record[key] for key in ("sha256", "file_bytes", "source", "split") if key in record}
+    remarks: Sequence[str] = record.get("remarks", ())
+    return LabelledPhoto(
+        record["file_name"], (height, width), objects, record["id"], remarks=tuple(remarks), **more
+    )
+
+
+def _record_to_object(record: dict[str, Any], size: tuple[int, int], place: str) -> LabelledObject:
+    mask = None if record.get("mask") is None else dict_to_rle(record["mask"])
+    if mask is not None and mask.size != size:
+        raise ConfigError(f"{place}.mask: is {mask.size}, the photo {size}; they must agree")
+    return LabelledObject(
+        record["label"],
+        check_box_in(record["box"], size, f"{place}.box"),
+        mask,
+        record.get("score"),
+        record.get("iscrowd", False),
+        record["id"],
+        record.get("area"),
+        record.get("facts", {}),
+    )

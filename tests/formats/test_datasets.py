@@ -1,0 +1,438 @@
+"""Sets of labelled photos: every format read and written, what strangers' files may do, and referees."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from mobilesam.cli.main import run
+from mobilesam.core.errors import ConfigError, MobileSamError, OutputError
+from mobilesam.core.rle import rle_to_mask
+from mobilesam.formats.datasets import yolo
+from mobilesam.formats.datasets.load import (
+    FORMATS,
+    READABLE,
+    WRITABLE,
+    read_dataset,
+    recognise,
+    write_dataset,
+)
+from mobilesam.formats.datasets.model import Dataset, LabelledPhoto, make_dataset, number_of, split_of
+from mobilesam.formats.datasets.record import photo_to_line, read_record_file
+from mobilesam.formats.datasets.shapes import LEAST_IOU, fill_pixel_ring
+from mobilesam.formats.datasets.yaml_lines import read_yaml
+from mobilesam.formats.yolo import mask_to_yolo_ring
+from tests.labelled import SIZE, disc, iou, masked, ring, small_set
+
+EXACT = ("record", "coco", "png", "sa1b")
+ROUND_TRIPS = [name for name in READABLE if name in WRITABLE and name != "record"] + [
+    "coco-polygons",
+    "record",
+]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    return small_set(tmp_path / "set" / "images")
+
+
+def converted(dataset: Dataset, folder: Path, name: str) -> Dataset:
+    write_dataset(dataset, folder, [name])
+    if not (folder / "images").exists() and dataset.root:
+        (folder / "images").symlink_to(dataset.root)
+    return read_dataset(folder, follow_symlinks=True)
+
+
+@pytest.mark.parametrize("name", ROUND_TRIPS)
+def test_a_round_trip_keeps_what_the_format_can_hold(name: str, dataset: Dataset, tmp_path: Path) -> None:
+    again = converted(dataset, tmp_path / "out", name)
+    assert recognise(tmp_path / "out") == name.removesuffix("-polygons")
+    photos = {photo.file_name: photo for photo in again.photos}
+    assert photos.keys() == {"a.png", "below/b.png", "c.png"}
+    for photo in dataset.photos:
+        found = photos[photo.file_name]
+        assert found.size == photo.size
+        wanted = [one for one in photo.objects if name != "sa1b" or one.mask is not None]
+        assert len(found.objects) == len(wanted)
+        if name != "sa1b":
+            assert found.split == photo.split
+            assert [one.label for one in found.objects] == [one.label for one in wanted]
+        for mine, theirs in zip(wanted, found.objects, strict=True):
+            assert np.abs(np.subtract(mine.box, theirs.box)).max() <= (0.001 if mine.mask is None else 1.0)
+            assert iou(mine.mask, theirs.mask) >= (1.0 if name in (*EXACT, "voc") else LEAST_IOU)
+
+
+def test_a_record_is_the_set_itself(dataset: Dataset, tmp_path: Path) -> None:
+    dataset = replace(dataset, provenance={"model": "pocket-7", "options": {"confidence": 0.25}})
+    again = converted(dataset, tmp_path / "out", "record")
+    assert again.photos == dataset.photos
+    assert again.categories == dataset.categories
+    assert again.provenance == dataset.provenance
+
+
+def test_numbers_stay_from_coco_to_coco_and_are_made_of_names_elsewhere(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    again = converted(dataset, tmp_path / "out", "coco")
+    assert [p.id for p in again.photos] == [p.id for p in dataset.photos]
+    assert [[o.id for o in p.objects] for p in again.photos] == [
+        [o.id for o in p.objects] for p in dataset.photos
+    ]
+    assert again.categories == dataset.categories
+    assert dataset.photos[0].id == number_of("a.png")
+    fewer = make_dataset([replace(photo, id=0) for photo in dataset.photos[1:]])
+    assert [p.id for p in fewer.photos] == [p.id for p in dataset.photos[1:]]
+    twins = make_dataset([LabelledPhoto("x.png", SIZE, id=5), LabelledPhoto("y.png", SIZE, id=5)])
+    assert [photo.id for photo in twins.photos] == [5, 6]
+
+
+@pytest.mark.parametrize("name", ["coco", "coco-polygons"])
+def test_pycocotools_reads_the_same_masks(name: str, dataset: Dataset, tmp_path: Path) -> None:
+    write_dataset(dataset, tmp_path / "out", [name])
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(tmp_path / "out" / "instances.json")
+        parts = [COCO(tmp_path / "out" / f"instances_{part}.json") for part in ("train", "val")]
+    assert sum(len(part.imgs) for part in parts) == len(coco.imgs) == 3
+    for photo in dataset.photos:
+        for one in photo.objects:
+            if one.mask is not None:
+                theirs = coco.annToMask(coco.anns[one.id]).astype(bool)
+                mine = rle_to_mask(one.mask)
+                assert (theirs & mine).sum() / (theirs | mine).sum() >= (1 if name == "coco" else LEAST_IOU)
+    assert not coco.annToMask(coco.anns[dataset.photos[0].objects[0].id])[40, 40]  # the hole
+
+
+@pytest.mark.parametrize("mask", [ring(), disc(60, 45, 30), disc(5, 5, 3), disc(100, 40, 1.5)])
+def test_yolo_outlines_are_filled_as_opencv_fills_them(mask: np.ndarray) -> None:
+    points = mask_to_yolo_ring(mask, tolerance=yolo.TOLERANCES[0]) * SIZE[::-1]
+    theirs = np.zeros(SIZE, np.uint8)
+    cv2.fillPoly(theirs, [points.astype(np.int32)], 1)
+    mine = rle_to_mask(fill_pixel_ring(points, SIZE))
+    assert (mine & (theirs > 0)).sum() / (mine | (theirs > 0)).sum() >= 0.98
+
+
+def test_crowds_stay_in_coco_and_are_no_lines_of_yolo(tmp_path: Path) -> None:
+    crowd = make_dataset([LabelledPhoto("a.png", SIZE, (masked(disc(50, 40, 20), iscrowd=True),))])
+    write_dataset(crowd, tmp_path, ["coco-polygons", "yolo"])
+    (record,) = json.loads((tmp_path / "instances.json").read_text())["annotations"]
+    assert record["iscrowd"] == 1
+    assert isinstance(record["segmentation"], dict)
+    assert (tmp_path / "labels" / "a.txt").read_text() == ""
+
+
+def test_where_voc_objects_overlap_the_smaller_is_seen(tmp_path: Path) -> None:
+    large, small = disc(50, 40, 30), disc(50, 40, 10)
+    photo = LabelledPhoto("a.png", SIZE, (masked(small), masked(large)))
+    write_dataset(make_dataset([photo]), tmp_path, ["voc"])
+    first, second = read_dataset(tmp_path).photos[0].objects
+    assert (rle_to_mask(first.mask) == small).all()
+    assert (rle_to_mask(second.mask) == (large & ~small)).all()
+    with Image.open(tmp_path / "voc" / "SegmentationObject" / "a.png") as picture:
+        assert picture.mode == "P"
+        assert picture.getpalette()[:12] == [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]  # VOC's own
+
+
+def test_roboflow_folders_of_coco(tmp_path: Path) -> None:
+    for folder, split in (("train", "train"), ("valid", "val")):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (40, 30)).save(tmp_path / folder / f"{split}.jpg")
+        document = {
+            "images": [{"id": 0, "file_name": f"{split}.jpg", "width": 40, "height": 30}],
+            "categories": [
+                {"id": 0, "name": "animals", "supercategory": "none"},
+                {"id": 1, "name": "cat", "supercategory": "animals"},
+            ],
+            "annotations": [
+                {
+                    "id": 0,
+                    "image_id": 0,
+                    "category_id": 1,
+                    "bbox": [2, 3, 10, 10],
+                    "segmentation": [],
+                    "area": 100,
+                }
+            ],
+        }
+        (tmp_path / folder / "_annotations.coco.json").write_text(json.dumps(document))
+    found = read_dataset(tmp_path)
+    assert [(p.file_name, p.split) for p in found.photos] == [
+        ("train/train.jpg", "train"),
+        ("valid/val.jpg", "val"),
+    ]
+    assert [one.name for one in found.categories] == ["cat"]
+    assert len({p.id for p in found.photos}) == 2
+    assert found.path(found.photos[1]).is_file()
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["['cat', \"a dog\"]", "\n- cat\n- a dog", "\n  0: cat\n  1: 'a dog'  # two", "{0: cat, 1: a dog}"],
+)
+def test_roboflow_folders_of_yolo(names: str, tmp_path: Path) -> None:
+    for folder in ("train", "valid"):
+        (tmp_path / folder / "images").mkdir(parents=True)
+        (tmp_path / folder / "labels").mkdir()
+        Image.new("RGB", (40, 30)).save(tmp_path / folder / "images" / "a.jpg")
+        (tmp_path / folder / "labels" / "a.txt").write_text(
+            "1 0.5 0.5 0.5 0.5\n0 0.1 0.1 0.6 0.1 0.6 0.8 0.1 0.8\n"
+        )
+    (tmp_path / "data.yaml").write_text(
+        f"train: ../train/images\nval: ../valid/images\ntest: ../test/images\n\nnc: 2\nnames: {names}\n\nroboflow:\n  workspace: w\n  version: 3\n"
+    )
+    found = read_dataset(tmp_path)
+    assert [(p.file_name, p.split) for p in found.photos] == [
+        ("train/images/a.jpg", "train"),
+        ("valid/images/a.jpg", "val"),
+    ]
+    box, outline = found.photos[0].objects
+    assert (box.label, box.box, box.mask) == ("a dog", (10, 7.5, 30, 22.5), None)
+    assert outline.label == "cat"
+    assert rle_to_mask(outline.mask)[10, 10]
+
+
+CVAT = """<?xml version="1.0" encoding="utf-8"?>
+<annotations><version>1.1</version>
+<meta><task><labels><label><name>cat</name></label><label><name>dog</name></label></labels></task></meta>
+<image id="0" name="a.jpg" width="40" height="30" subset="Train">
+  <polygon label="cat" points="2,2;12,2;12,12;2,12" group_id="4"/>
+  <polygon label="cat" points="20,2;30,2;30,12;20,12" group_id="4"/>
+  <box label="dog" xtl="1.5" ytl="2" xbr="20" ybr="25" occluded="0"/>
+  <mask label="dog" rle="1, 2, 1, 4" left="5" top="6" width="4" height="2"/>
+  <points label="cat" points="3,3"/>
+</image></annotations>"""
+
+
+def test_cvat_for_images(tmp_path: Path) -> None:
+    (tmp_path / "annotations.xml").write_text(CVAT)
+    found = read_dataset(tmp_path)
+    (photo,) = found.photos
+    parts, box, mask = photo.objects
+    assert photo.split == "train"
+    assert (parts.label, parts.mask.area, parts.box) == ("cat", 200, (2, 2, 30, 12))
+    assert (box.box, box.mask) == ((1.5, 2, 20, 25), None)
+    assert np.argwhere(rle_to_mask(mask.mask)).tolist() == [[6, 6], [6, 7], [7, 5], [7, 6], [7, 7], [7, 8]]
+    assert found.remarks == ("shapes without an area are left out: 1 of type points",)
+
+
+def write_text(folder: Path, name: str, text: str) -> Path:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+    return folder
+
+
+ENTITIES = '<!DOCTYPE a [<!ENTITY b "ha"><!ENTITY c "&b;&b;">]>'
+VOC = "<annotation><filename>a.jpg</filename><size><width>40</width><height>30</height></size>{}</annotation>"
+VOC_OBJECT = "<object><name>cat</name><bndbox><xmin>{}</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>"
+LABELME = '{{"imagePath": "a.jpg", "imageHeight": 30, "imageWidth": 40, "shapes": [{}]}}'
+COCO_FILE = '{{"images": [{{"id": 1, "file_name": "{}", "width": 40, "height": 30}}], "categories": [], "annotations": [{}]}}'
+BAD = {
+    "cvat entities": (
+        "annotations.xml",
+        ENTITIES + CVAT.partition("?>")[2],
+        "has a document type or entities",
+    ),
+    "voc entities": ("a.xml", ENTITIES + VOC.format(""), "has a document type or entities"),
+    "voc cut": ("a.xml", VOC.format("")[:-5], "a.xml: not XML"),
+    "voc text": (
+        "a.xml",
+        VOC.format(VOC_OBJECT.format("left")),
+        r"object\[0\].bndbox.xmin: is 'left'; must be a number",
+    ),
+    "voc outside": ("a.xml", VOC.format(VOC_OBJECT.format(400)), r"object\[0\].bndbox: is 399"),
+    "labelme points": (
+        "a.json",
+        LABELME.format('{"label": "x", "points": [[1, "2"]]}'),
+        r"shapes\[0\].points\[0\]\[1\]: is '2'; must be a number",
+    ),
+    "labelme kind": (
+        "a.json",
+        LABELME.format('{"label": "x", "points": [[1, 2]], "shape_type": "point"}'),
+        "shape_type: is 'point'; shapes that are read are",
+    ),
+    "coco name": (
+        "instances.json",
+        COCO_FILE.format("../a.jpg", ""),
+        r"images\[0\].file_name: .* without '..'",
+    ),
+    "coco box": (
+        "instances.json",
+        COCO_FILE.format("a.jpg", '{"image_id": 1, "bbox": [1, 2, 3]}'),
+        r"annotations\[0\].bbox: has 3 entries; must have 4",
+    ),
+    "coco image": (
+        "instances.json",
+        COCO_FILE.format("a.jpg", '{"image_id": 2, "bbox": [1, 2, 3, 4]}'),
+        "no image",
+    ),
+    "cvat name": ("annotations.xml", CVAT.replace("a.jpg", "/etc/a.jpg"), "not an absolute path"),
+    "cvat runs": (
+        "annotations.xml",
+        CVAT.replace("1, 2, 1, 4", "1, 2, 1, 5"),
+        r"rle: the runs must add up to 4 x 2",
+    ),
+    "record line": ("record.jsonl", '{"checksum":"0123456789abcdef","line":{}}\n', "line 1: is damaged"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_files_are_told_with_their_place(case: str, tmp_path: Path) -> None:
+    name, text, message = BAD[case]
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_dataset(write_text(tmp_path, name, text))
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0 0.1 0.2 0.3", "line 1: has 4 numbers"),
+        ("cat 0.1 0.2 0.3 0.4", "must be a class from 0 and numbers"),
+        ("0 0.5 0.5 nan 0.5", "must be finite numbers"),
+        ("0 9 9 9 8 8 8", "some beyond the photo"),
+        ("5 0.5 0.5 0.1 0.1", "names: has 1, and labels have class 5"),
+    ],
+)
+def test_bad_lines_of_yolo(line: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (40, 30)).save(tmp_path / "images" / "a.jpg")
+    write_text(tmp_path, "labels/a.txt", line)
+    write_text(tmp_path, "data.yaml", "train: images\nval: images\nnames: [cat]")
+    with pytest.raises(ConfigError, match=message):
+        read_dataset(tmp_path)
+
+
+def test_names_lead_nowhere_else(tmp_path: Path) -> None:
+    (tmp_path / "outside.txt").write_text("images/a.jpg")
+    folder = tmp_path / "set"
+    write_text(folder, "data.yaml", "train: ../outside.txt\nnames: [cat]")
+    with pytest.raises(ConfigError, match="holds no photos"):
+        read_dataset(folder)
+    evil = make_dataset([LabelledPhoto("../../up.png", SIZE)])
+    for name in ("yolo", "labelme", "voc", "sa1b", "geojson"):
+        with pytest.raises(ConfigError, match=r"without '\.\.'"):
+            write_dataset(evil, tmp_path / "deep" / "out", [name])
+    assert not list(tmp_path.rglob("up.*"))
+
+
+def test_labels_of_one_name_are_refused(tmp_path: Path) -> None:
+    twins = make_dataset([LabelledPhoto("a.png", SIZE), LabelledPhoto("a.jpg", SIZE)])
+    with pytest.raises(ConfigError, match="labels of the same name"):
+        write_dataset(twins, tmp_path, ["yolo"])
+    assert write_dataset(twins, tmp_path, ["coco"])
+
+
+def test_a_cut_last_line_is_left_out_and_a_changed_one_is_told(dataset: Dataset, tmp_path: Path) -> None:
+    (file,) = write_dataset(dataset, tmp_path, ["record"])
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-7])
+    found = read_record_file(file)
+    assert list(found.photos) == ["a.png", "below/b.png"]
+    assert whole[: found.whole_bytes].endswith(photo_to_line(dataset.photos[1]))
+    file.write_bytes(whole.replace(b'"label":"cat"', b'"label":"cut"', 1))
+    with pytest.raises(ConfigError, match="line 2: is damaged"):
+        read_record_file(file)
+
+
+def test_yaml_of_other_shapes() -> None:
+    text = "# head\npath: .  # here\nnames:\n  0: \"a # b\"\n  1: it's\nother:\n  deep:\n    deeper: 1\ntrain: [a.txt, 'b, c.txt']\n"
+    found = read_yaml(text, "data.yaml")
+    assert found["names"] == {"0": "a # b", "1": "it's"}
+    assert found["train"] == ["a.txt", "b, c.txt"]
+    with pytest.raises(ConfigError, match=r"data.yaml: line 1: is 'no colon'; must be 'key: value'"):
+        read_yaml("no colon", "data.yaml")
+
+
+def test_a_split_is_of_the_content(dataset: Dataset) -> None:
+    digests = [f"{number_of(i):064x}"[::-1] for i in range(2000)]
+    parts = [split_of(digest, 0.2) for digest in digests]
+    assert 0.15 < parts.count("val") / len(parts) < 0.25
+    assert all(split_of(d, 0.3) == "val" for d, part in zip(digests, parts, strict=True) if part == "val")
+
+
+def test_the_command_converts_tells_losses_and_replaces_nothing(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    write_dataset(dataset, tmp_path / "set", ["coco"])
+    arguments = [
+        "convert",
+        str(tmp_path / "set"),
+        str(tmp_path / "out"),
+        "--to",
+        "yolo,sa1b,geojson",
+        "--photos",
+        "copy",
+    ]
+    assert run(arguments) == 0
+    printed = capsys.readouterr()
+    assert "coco: 3 photos, 4 objects, 2 categories" in printed.out
+    assert "sa1b: 1 objects have no mask; they are left out" in printed.err
+    for photo in dataset.photos:
+        assert (tmp_path / "out" / "images" / photo.file_name).read_bytes() == dataset.path(
+            photo
+        ).read_bytes()
+    features = json.loads((tmp_path / "out" / "geojson" / "a.geojson").read_text())["features"]
+    assert len(features[0]["geometry"]["coordinates"][0]) == 2  # an outline and its hole
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*") if path.is_file()}
+    assert run(arguments) == 0  # the same again is no change
+    assert (
+        run(["convert", str(tmp_path / "set"), str(tmp_path / "out"), "--to", "yolo-detect"])
+        == OutputError.exit_code
+    )
+    assert "pass --overwrite" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in before}
+
+
+@pytest.mark.parametrize(
+    ("to", "message"),
+    [
+        ("yolo9", "format 'yolo9': is not written"),
+        ("coco,coco-polygons", "have files of the same names"),
+        ("cvat", "format 'cvat': is not written"),
+        (",", "formats: are none"),
+    ],
+)
+def test_formats_that_cannot_be_written(
+    to: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert run(["convert", str(tmp_path), str(tmp_path / "out"), "--to", to]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_what_is_no_set_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="formats that are read are record, coco"):
+        read_dataset(tmp_path)
+    with pytest.raises(ConfigError, match="not found"):
+        read_dataset(tmp_path / "gone")
+    with pytest.raises(ConfigError, match="format 'geojson': is not read"):
+        read_dataset(tmp_path, format="geojson")
+    assert all(one.read or one.write for one in FORMATS.values())
+
+
+def test_photos_that_are_not_there_cannot_be_measured(tmp_path: Path) -> None:
+    write_text(tmp_path, "a.xml", VOC.format("").replace("40", "0"))
+    with pytest.raises(MobileSamError, match="the photo is not there to be asked"):
+        read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["coco-polygons", "yolo", "labelme"])
+def test_outlines_of_real_objects(name: str, shared: Path, tmp_path: Path) -> None:
+    """All five sets are measured in docs/reference/datasets.md."""
+    whole = read_dataset(shared / "data" / "eval" / "coco_val")
+    part = replace(whole, photos=whole.photos[::15])
+    again = {photo.file_name: photo for photo in converted(part, tmp_path, name).photos}
+    pairs = [
+        (mine, theirs)
+        for photo in part.photos
+        for mine, theirs in zip(photo.objects, again[photo.file_name].objects, strict=True)
+    ]
+    assert len(pairs) > 30
+    assert min(iou(mine.mask, theirs.mask) for mine, theirs in pairs) >= LEAST_IOU
