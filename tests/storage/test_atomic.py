@@ -66,7 +66,7 @@ def test_full_disk_is_told() -> None:
     with pytest.raises(OSError) as caught, open("/dev/full", "wb", buffering=0) as file:
         file.write(b"x")
     assert caught.value.errno == errno.ENOSPC
-    assert "disk is full" in atomic._reason(caught.value)
+    assert "disk is full" in atomic.reason_for(caught.value)
 
 
 @pytest.fixture

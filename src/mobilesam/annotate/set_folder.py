@@ -13,7 +13,7 @@ from mobilesam.core.text import printable
 from mobilesam.formats.datasets.load import write_dataset
 from mobilesam.formats.datasets.model import Dataset
 from mobilesam.formats.file_names import file_below
-from mobilesam.storage.atomic import atomic_write, refuse_existing, sync_folder
+from mobilesam.storage.atomic import atomic_write, refuse_existing, sync_folder, write_bytes
 
 IMAGES = "images"
 COPY, LINK, NONE = PHOTOS = ("copy", "link", "none")
@@ -63,6 +63,20 @@ def put_photo(source: Path, out: Path, file_name: str, photos: str, *, overwrite
         sync_folder(target.parent)
     except OSError as error:
         raise OutputError(f"{printable(target)}: cannot be linked ({error.strerror})") from error
+
+
+def put_bytes(data: bytes, out: Path, file_name: str) -> None:
+    """Write a photo's bytes below ``out/images``, unless they are there.
+
+    Raises:
+        OutputError: if they cannot be written.
+        ConfigError: for a name that leads elsewhere.
+    """
+    target = file_below(
+        out / IMAGES, file_name, follow_symlinks=True, place=printable(file_name), fail=ConfigError
+    )
+    if not (target.is_file() and target.stat().st_size == len(data) and target.read_bytes() == data):
+        write_bytes(target, data)
 
 
 def _is_same(source: Path, target: Path) -> bool:

@@ -91,7 +91,7 @@ class ModelOptions:
     dtype: str | None = option_field(None, shown_default="float32")
 
 
-def load_model(options: ModelOptions, *, quiet: bool = False) -> Model:
+def load_model(options: ModelOptions, *, quiet: bool = False, threads: int | None = None) -> Model:
     """Load the model asked for; where none is asked for, say which one it is and how to get the other."""
     loaded = load(
         DEFAULT_MODEL if options.model is None else options.model,
@@ -99,6 +99,7 @@ def load_model(options: ModelOptions, *, quiet: bool = False) -> Model:
         runtime=options.runtime,
         device=options.device,
         dtype=options.dtype,
+        threads=threads,
     )
     if options.model is None and not quiet:
         tell_default(loaded.name if options.checkpoint is not None else None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +25,7 @@ class Boxes:
         scores: (N,) how likely each holds an object, or how well its text fits, in 0..1.
         texts: (N,) the number of each box's text, from 0; None where no texts were asked for.
         remarks: what of the texts was not read, or may not be understood.
+        classes: (N,) the number of each box's class, from 0; None of detectors that do not tell classes apart.
 
     Example:
         >>> len(Boxes(np.array([[10, 20, 50, 60]]), np.array([0.9])))
@@ -35,6 +36,7 @@ class Boxes:
     scores: np.ndarray
     texts: np.ndarray | None = None
     remarks: tuple[str, ...] = ()
+    classes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.xyxy)
@@ -42,7 +44,8 @@ class Boxes:
     def take(self, numbers: np.ndarray | slice) -> Boxes:
         """Return some of the boxes, by their numbers."""
         texts = None if self.texts is None else self.texts[numbers]
-        return Boxes(self.xyxy[numbers], self.scores[numbers], texts, self.remarks)
+        classes = None if self.classes is None else self.classes[numbers]
+        return Boxes(self.xyxy[numbers], self.scores[numbers], texts, self.remarks, classes)
 
 
 class Detector(Protocol):
@@ -81,7 +84,17 @@ def check_boxes(found: object, name: str, *, texts: int = 0) -> Boxes:
             f"{name}: find returned boxes {xyxy.shape} and scores {scores.shape}; must be (N, 4) and (N,)"
         )
     numbers = None if not texts else _check_texts(found.texts, len(scores), name, texts)
-    return Boxes(xyxy, scores, numbers, tuple(found.remarks))
+    classes = None if found.classes is None else _check_classes(found.classes, len(scores), name)
+    return Boxes(xyxy, scores, numbers, tuple(found.remarks), classes)
+
+
+def _check_classes(numbers: object, count: int, name: str) -> np.ndarray:
+    array = np.asarray(numbers)
+    if array.shape != (count,) or (count and (array.dtype.kind not in "iu" or array.min() < 0)):
+        raise ConfigError(
+            f"{name}: find returned classes {array.shape}; must be ({count},) whole numbers from 0"
+        )
+    return array.astype(np.int64)
 
 
 def _check_texts(numbers: object, count: int, name: str, texts: int) -> np.ndarray:
@@ -110,5 +123,5 @@ def select_boxes(found: Boxes, size: Size, *, confidence: float, nms_thresh: flo
     found = found.take(np.isfinite(found.xyxy).all(1) & (found.scores >= confidence))
     clipped = clip_boxes(found.xyxy.astype(np.float64), size)
     large = (clipped[:, 2:] - clipped[:, :2] >= LEAST_SIDE).all(1)
-    found = Boxes(clipped, found.scores, found.texts, found.remarks).take(large)
+    found = replace(found, xyxy=clipped).take(large)
     return found.take(non_maximum_suppression(found.xyxy, found.scores, nms_thresh, most=most))

@@ -15,7 +15,12 @@ from mobilesam.weights import DEFAULT_MODEL, entry_of
 
 
 def detector_for(
-    runtime: Runtime, name: str, detector: str | Path | Detector | None = None, *, layout: str | None = None
+    runtime: Runtime,
+    name: str,
+    detector: str | Path | Detector | None = None,
+    *,
+    layout: str | None = None,
+    threads: int | None = None,
 ) -> Detector:
     """Return what finds objects for a model.
 
@@ -27,12 +32,14 @@ def detector_for(
             or a :class:`~mobilesam.detectors.base.Detector` of your own.
         layout: of the file's outputs, see ``mobilesam.detectors.onnx_layouts.LAYOUTS``; found out where None.
 
+        threads: processor threads; ``OMP_NUM_THREADS`` or as many as cores where None.
+
     Raises:
         ConfigError: for a model without a head, or an unknown layout.
         WeightsError: if a file is missing or no such detector.
     """
     if detector is None:
-        return HeadDetector(runtime, name) if runtime.spec.proposes else _head_of(DEFAULT_MODEL)
+        return HeadDetector(runtime, name) if runtime.spec.proposes else _head_of(DEFAULT_MODEL, threads)
     if isinstance(detector, str | Path):
         if str(detector) == name:
             return HeadDetector(runtime, name)
@@ -40,11 +47,11 @@ def detector_for(
         from mobilesam.detectors.own import open_own_detector
 
         if Path(detector).suffix.lower() == ".onnx":
-            return open_detector(detector, layout=layout)
+            return open_detector(detector, layout=layout, threads=threads)
         if Path(detector).suffix.lower() == ".safetensors":
-            return open_own_detector(detector)
+            return open_own_detector(detector, threads=threads)
         entry = entry_of(str(detector))
-        return open_own_detector(entry) if entry.detector else _head_of(entry.name)
+        return open_own_detector(entry, threads=threads) if entry.detector else _head_of(entry.name, threads)
     if not callable(getattr(detector, "find", None)):
         raise ConfigError(
             f"detector: is a {type(detector).__name__}; give a model's name, a detector's file or an object with "
@@ -54,9 +61,9 @@ def detector_for(
 
 
 @cache
-def _head_of(name: str) -> HeadDetector:
+def _head_of(name: str, threads: int | None = None) -> HeadDetector:
     entry = entry_of(name)
-    return HeadDetector(load_runtime(entry), entry.name)
+    return HeadDetector(load_runtime(entry, threads=threads), entry.name)
 
 
 def load_text_model(

@@ -6,6 +6,7 @@ how the image is put into the input, and where boxes and scores stand in the out
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,12 @@ PAD_GREY = 114  # what YOLO's detectors see where there is no image
 YOLOX_STRIDES = (8, 16, 32)
 DEFAULT_SIDE = 640  # of inputs whose size the file leaves open
 BOX_VALUES = 4
+MAX_NAMES = 2**20  # characters of the classes' names in a file
 TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}  # of a detector's input
 
 Outputs = list[np.ndarray]
-Decoded = tuple[np.ndarray, np.ndarray]  # boxes (N, 4) xyxy in pixels of the input, scores (N,)
+# Boxes (N, 4) xyxy in pixels of the input, scores (N,), classes (N,) or None.
+Decoded = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Layout:
     Attributes:
         about: which detectors have it.
         recognise: whether outputs of these shapes are its.
-        decode: from the outputs and the input's (height, width) to boxes and scores.
+        decode: from the outputs and the input's (height, width) to boxes, scores and classes.
         letterbox: whether the image keeps its proportions in the input; if not, it is stretched.
         centred: whether a letterboxed image lies in the middle; if not, at the top left.
         bgr: whether blue comes first.
@@ -63,7 +66,7 @@ def decode_yolov8(outputs: Outputs, size: Size) -> Decoded:
     rows = outputs[0][0].T
     masks = outputs[1].shape[1] if len(outputs) > 1 and outputs[1].ndim == 4 else 0
     scores = rows[:, BOX_VALUES : rows.shape[1] - masks]
-    return middles_to_corners(rows[:, :BOX_VALUES]), scores.max(1)
+    return middles_to_corners(rows[:, :BOX_VALUES]), scores.max(1), scores.argmax(1)
 
 
 def yolox_cells(size: Size) -> tuple[np.ndarray, np.ndarray]:
@@ -85,13 +88,22 @@ def is_yolox(shapes: list[tuple[int, ...]], size: Size) -> bool:
 def decode_yolox(outputs: Outputs, size: Size) -> Decoded:
     """Offset of the middle and log of the sides, in cells; then objectness, then classes.
 
-    The objectness alone is the score: which class it is does not matter here.
+    The objectness alone is the score: a box of a thing whose class is unsure is one to segment, too.
     """
     rows = outputs[0][0]
     places, strides = yolox_cells(size)
     middles = (rows[:, :2] + places) * strides
     sides = np.exp(rows[:, 2:BOX_VALUES]) * strides
-    return middles_to_corners(np.concatenate([middles, sides], 1)), rows[:, BOX_VALUES]
+    return (
+        middles_to_corners(np.concatenate([middles, sides], 1)),
+        rows[:, BOX_VALUES],
+        _likeliest(rows[:, BOX_VALUES + 1 :]),
+    )
+
+
+def _likeliest(classes: np.ndarray) -> np.ndarray | None:
+    """Return the likeliest of classes (N, C), if there are some."""
+    return classes.argmax(1) if classes.shape[1] else None
 
 
 def is_ssd(shapes: list[tuple[int, ...]], size: Size) -> bool:
@@ -107,7 +119,9 @@ def decode_ssd(outputs: Outputs, size: Size) -> Decoded:
     falling = [column for column in columns if (np.diff(column) <= 0).all() and column.max(initial=0) <= 1]
     scores = max(falling or columns, key=lambda column: len(np.unique(column)))
     height, width = size
-    return boxes[:, [1, 0, 3, 2]] * [width, height, width, height], scores
+    others = [column for column in columns if column is not scores and (column == np.round(column)).all()]
+    classes = others[0].astype(np.int64) if others and others[0].min(initial=0) >= 0 else None
+    return boxes[:, [1, 0, 3, 2]] * [width, height, width, height], scores, classes
 
 
 def middles_to_corners(boxes: np.ndarray) -> np.ndarray:
@@ -145,8 +159,13 @@ class LayoutDetector:
     def find(self, embedding: Embedding, texts: Sequence[str] = ()) -> Boxes:
         """Return every box that the file gives; texts are not read."""
         pixels, scale, corner = self._prepare(embedding.image, LAYOUTS[self.layout])
-        boxes, scores = LAYOUTS[self.layout].decode(self._run(pixels), self.size)
-        return Boxes((boxes - np.tile(corner, 2)) / np.tile(scale, 2), scores)
+        boxes, scores, classes = LAYOUTS[self.layout].decode(self._run(pixels), self.size)
+        return Boxes((boxes - np.tile(corner, 2)) / np.tile(scale, 2), scores, classes=classes)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of its classes that its maker wrote into the file; empty if there are none."""
+        return names_of_classes(self.file.metadata.get("names", ""))
 
     def _recognise(self) -> str:
         blank = np.full((*self.size, 3), PAD_GREY, np.float32)
@@ -180,12 +199,34 @@ class LayoutDetector:
         return list(self.file.run(feed).values())
 
 
-def open_detector(path: str | Path, *, layout: str | None = None) -> LayoutDetector:
+def names_of_classes(text: str) -> tuple[str, ...]:
+    """Read the names of classes as exporters write them: a list, or a dictionary by number, in Python's form.
+
+    Example:
+        >>> names_of_classes("{0: 'person', 1: 'traffic light'}"), names_of_classes("anything else")
+        (('person', 'traffic light'), ())
+    """
+    if len(text) > MAX_NAMES:
+        return ()
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return ()
+    if isinstance(value, dict) and sorted(value, key=str) == sorted(range(len(value)), key=str):
+        value = [value[i] for i in range(len(value))]
+    return tuple(map(str, value)) if isinstance(value, list | tuple) else ()
+
+
+def open_detector(
+    path: str | Path, *, layout: str | None = None, threads: int | None = None
+) -> LayoutDetector:
     """Open a detector's ONNX file.
 
     Args:
         path: the file.
         layout: name in ``LAYOUTS``; told from the outputs' shapes where None.
+
+        threads: processor threads; ``OMP_NUM_THREADS`` or as many as cores where None.
 
     Raises:
         ConfigError: for an unknown layout.
@@ -196,4 +237,4 @@ def open_detector(path: str | Path, *, layout: str | None = None) -> LayoutDetec
     """
     if layout is not None and layout not in LAYOUTS:
         raise ConfigError(f"layout {layout!r}: unknown; choose one of {', '.join(LAYOUTS)}")
-    return LayoutDetector(open_onnx_file(path), layout)
+    return LayoutDetector(open_onnx_file(path, threads=threads), layout)

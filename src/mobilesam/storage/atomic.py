@@ -64,7 +64,7 @@ def atomic_write(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator
     except MobileSamError:
         raise
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({_reason(error)})") from error
+        raise OutputError(f"{path}: cannot be written ({reason_for(error)})") from error
 
 
 def remove_remains(folder: Path) -> None:
@@ -152,7 +152,8 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _reason(error: OSError) -> str:
+def reason_for(error: OSError) -> str:
+    """Return why something cannot be written, and what to do."""
     if error.errno == errno.ENOSPC:
         return "the disk is full; free some space or choose another folder"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -36,6 +36,25 @@ def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[N
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the lock of a file as :func:`locked` does, but do not wait for it.
+
+    Args:
+        path: the lock file; its folder is made if need be.
+
+    Raises:
+        BlockingIOError: if somebody else holds it.
+        OSError: if the file cannot be made.
+    """
+
+    def refuse() -> None:
+        raise BlockingIOError(f"{path}: is held by another process")
+
+    with locked(path, refuse):
+        yield
+
+
 def _acquire(path: Path, on_wait: Callable[[], None]) -> int:
     told = -TELL_SECONDS
     while True:

@@ -115,7 +115,8 @@ def read(path: Path, *, follow_symlinks: bool = False) -> Dataset:
         for one in own:
             categories.setdefault(one.name, one)
     root = base if len(files) > 1 else roots
-    return make_dataset(photos, sorted(categories.values(), key=lambda one: one.id), root=root)
+    in_order: list[Category] = sorted(categories.values(), key=lambda one: one.id)
+    return make_dataset(photos, in_order, root=root)
 
 
 def _below(base: Path, root: Path, name: str) -> str:

@@ -1,0 +1,25 @@
+"""What an engine is: one Protocol for the threads of a machine and, later, for many machines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TypeVar
+
+Job = TypeVar("Job")
+Done = TypeVar("Done")
+
+
+class Engine(Protocol):
+    """Does the same work on many things."""
+
+    def run(self, work: Callable[[Job], Done], jobs: Iterable[Job]) -> Iterator[Done]:
+        """Yield what the work makes of each job, in the order of the jobs.
+
+        Only so many jobs are in flight as an engine bounds, so that results that wait for an earlier one do
+        not fill the memory. What the work raises is raised; jobs in flight are finished, others are not begun.
+
+        Args:
+            work: has no memory from job to job, and may be called from several threads.
+            jobs: taken one by one, when there is room.
+        """
+        ...

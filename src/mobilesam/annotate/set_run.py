@@ -1,0 +1,299 @@
+"""From a folder of photos to a set: label each photo, remember it, and write the formats of what is remembered.
+
+What is remembered is ``record.jsonl``: a line for each photo, on disk before the next. A run that was killed
+goes on with the photos that have none. When all are done the record is put into the order of the photos, and the
+formats are written from it alone. So the files are the same bytes whatever happened on the way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mobilesam.annotate.engines.base import Engine
+from mobilesam.annotate.labelling import Labeller
+from mobilesam.annotate.set_folder import COPY, IMAGES, LINK, put_bytes, put_photo
+from mobilesam.annotate.sources import Source, read_photo
+from mobilesam.core.errors import ConfigError, ImageError, MobileSamError, OutputError, Remedy
+from mobilesam.core.text import printable, shortened
+from mobilesam.formats.datasets import record
+from mobilesam.formats.datasets.load import write_dataset
+from mobilesam.formats.datasets.model import (
+    Category,
+    Dataset,
+    LabelledPhoto,
+    make_dataset,
+    numbered,
+    split_of,
+)
+from mobilesam.formats.datasets.record import Failure, Head, RecordFile
+from mobilesam.formats.image import MAX_PIXELS
+from mobilesam.formats.image_bytes import read_file, shown
+from mobilesam.storage.atomic import remove_remains, write_bytes
+from mobilesam.storage.ledger import Ledger
+from mobilesam.storage.lock import held
+
+LOCK, ERRORS = ".mobilesam.lock", "errors.jsonl"
+MOST_DIFFERENCES = 8  # that a message tells
+
+
+@dataclass(frozen=True)
+class SetRun:
+    """How a set is made.
+
+    Attributes:
+        labeller: says what is in a photo.
+        engine: spreads the work.
+        out: the set's folder.
+        formats: that are written, see :data:`mobilesam.formats.datasets.load.WRITABLE`.
+        categories: that are known before; others follow as they are found.
+        settings: on which the labels depend; a run does not go on with others.
+        val: part of the photos, chosen by their content, that is for validation; 0 for no split.
+        photos: ``copy``, ``link`` or ``none``: what becomes of them in ``images/``.
+        overwrite: begin anew, whatever is in the folder.
+        max_pixels: limit on a photo.
+    """
+
+    labeller: Labeller
+    engine: Engine
+    out: Path
+    formats: tuple[str, ...]
+    categories: tuple[Category, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    val: float = 0.0
+    photos: str = COPY
+    overwrite: bool = False
+    max_pixels: int = MAX_PIXELS
+
+    def over(self, sources: Sequence[Source]) -> Iterator[Step]:
+        """Label photos and yield what became of each; at the end the set is written.
+
+        Raises:
+            OutputError: if another run writes into the folder, it holds files of others, or nothing more can
+                be written, as on a full disk. What is remembered stays.
+            ConfigError: if it was begun with other settings.
+        """
+        try:
+            with held(self.out / LOCK):
+                yield from self._locked(sources)
+        except BlockingIOError as error:
+            raise OutputError(
+                f"{shown(str(self.out))}: another run is writing into it; wait for it, or choose another folder"
+            ) from error
+        except OSError as error:
+            if isinstance(error, MobileSamError):
+                raise
+            raise OutputError(
+                f"{shown(str(self.out))}: cannot be written ({error.strerror}); choose another folder"
+            ) from error
+
+    def _locked(self, sources: Sequence[Source]) -> Iterator[Step]:
+        there = self._begin()
+        jobs = [Job(source, name_in_set(source)) for source in sources]
+        todo = list(jobs_left(jobs, there, self.out / record.NAME))
+        photos, failures = dict(there.photos), dict(there.failures)
+        yield Step(done=len(jobs) - len(todo), total=len(jobs))
+        with Ledger(self.out / record.NAME, there.whole_bytes) as ledger:
+            for number, made in enumerate(self.engine.run(self.label, todo), start=1):
+                photos.pop(made.file_name, None)
+                failures.pop(made.file_name, None)
+                if isinstance(made, Failure):
+                    failures[made.file_name] = made
+                    ledger.append(record.failure_to_line(made))
+                else:
+                    photos[made.file_name] = made
+                    ledger.append(record.photo_to_line(made))
+                yield Step(len(jobs) - len(todo) + number, len(jobs), made)
+        order = [job.file_name for job in jobs]
+        dataset = self._dataset(photos, order)
+        self._finish(dataset, [failures[name] for name in _ordered(failures, order)])
+        yield Step(len(jobs), len(jobs), dataset=dataset)
+
+    def _begin(self) -> RecordFile:
+        """Return what is remembered; begin a record where there is none."""
+        for folder in (self.out, *(path for path in self.out.rglob("*") if path.is_dir())):
+            remove_remains(folder)
+        path = self.out / record.NAME
+        if path.is_file() and not self.overwrite:
+            there = record.read_record_file(path)
+            self._refuse_other_settings(there.head.provenance)
+            return there
+        others = [one.name for one in self.out.iterdir() if not one.name.startswith(".")]
+        if others and not self.overwrite:
+            raise OutputError(
+                f"{shown(str(self.out))}: holds other files, such as {printable(min(others))}; choose another folder",
+                remedy=Remedy("overwrite", True, "to replace what has the names of the set's files"),
+            )
+        head = Head(self.categories, dict(self.settings))
+        line = record.head_to_line(head)
+        write_bytes(path, line)
+        return RecordFile(head, {}, {}, len(line))
+
+    def _refuse_other_settings(self, before: Mapping[str, Any]) -> None:
+        now = json.loads(json.dumps(dict(self.settings)))
+        told = [
+            f"{key} was {shortened(old)} and is {shortened(new)}"
+            for key, old, new in differences(before, now)
+        ]
+        if told:
+            more = f" and {len(told) - MOST_DIFFERENCES} more" if len(told) > MOST_DIFFERENCES else ""
+            raise ConfigError(
+                f"{shown(str(self.out))}: was begun with other settings: "
+                f"{'; '.join(told[:MOST_DIFFERENCES])}{more}; give those, or choose another folder",
+                remedy=Remedy("overwrite", True, "to begin anew"),
+            )
+
+    def label(self, job: Job) -> LabelledPhoto | Failure:
+        """Label one photo.
+
+        Raises:
+            OutputError: if nothing more can be written.
+        """
+        try:
+            return self._label(job)
+        except MobileSamError as error:
+            if isinstance(error, OutputError) and error.__cause__ is not None:
+                raise  # not one photo's fault
+            return Failure(job.file_name, job.source.name, error.code, printable(error.message))
+
+    def _label(self, job: Job) -> LabelledPhoto:
+        source = job.source
+        if source.problem is not None:
+            raise source.problem
+        check_name_in_set(job.file_name, source.name)
+        path = source.content
+        data = path if isinstance(path, bytes) else read_file(path, name=source.name)
+        photo = read_photo(replace(source, content=data), self.max_pixels)
+        labels = self.labeller.label(photo, job.file_name)
+        if self.photos == LINK and isinstance(path, Path):
+            put_photo(path, self.out, job.file_name, LINK, overwrite=True)
+        elif self.photos == COPY:
+            put_bytes(data, self.out, job.file_name)
+        sha256 = hashlib.sha256(data).hexdigest()
+        height, width = photo.size
+        return numbered(
+            LabelledPhoto(
+                job.file_name,
+                (height, width),
+                labels.objects,
+                sha256=sha256,
+                file_bytes=len(data),
+                split=split_of(sha256, self.val),
+                remarks=(*photo.remarks, *labels.remarks),
+            )
+        )
+
+    def _dataset(self, photos: Mapping[str, LabelledPhoto], order: Sequence[str]) -> Dataset:
+        chosen = [photos[name] for name in _ordered(photos, order)]
+        split = [replace(one, split=split_of(one.sha256, self.val)) for one in chosen]
+        root = self.out / IMAGES if self.photos in (COPY, LINK) else None
+        return make_dataset(split, self.categories, root=root, provenance=self.settings)
+
+    def _finish(self, dataset: Dataset, failures: Sequence[Failure]) -> None:
+        """Write everything anew from what is remembered; what is there and the same is left alone."""
+        head = Head(dataset.categories, dataset.provenance)
+        lines = [record.head_to_line(head), *map(record.photo_to_line, dataset.photos)]
+        whole = b"".join([*lines, *map(record.failure_to_line, failures)])
+        path = self.out / record.NAME
+        if path.read_bytes() != whole:
+            write_bytes(path, whole)
+        told = [{"path": one.path, "code": one.code, "reason": one.reason} for one in failures]
+        errors = self.out / ERRORS
+        if told:
+            write_bytes(errors, b"".join(f"{json.dumps(one)}\n".encode() for one in told))
+        else:
+            errors.unlink(missing_ok=True)
+        write_dataset(dataset, self.out, [one for one in self.formats if one != "record"], overwrite=True)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photo to label, and what the set calls it."""
+
+    source: Source
+    file_name: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a run is.
+
+    Attributes:
+        done: photos that are done, those of earlier runs included.
+        total: photos there are.
+        made: what became of the last one; None at the beginning and the end.
+        dataset: the set, at the end.
+    """
+
+    done: int
+    total: int
+    made: LabelledPhoto | Failure | None = None
+    dataset: Dataset | None = None
+
+
+def name_in_set(source: Source) -> str:
+    """Return what a set calls a photo: its place below the folder that was given, unlike any other's."""
+    suffix = source.content.suffix if isinstance(source.content, Path) else ".jpg"
+    return f"{source.stem}{suffix}".replace("\\", "/")
+
+
+def check_name_in_set(file_name: str, name: str) -> None:
+    """Refuse a photo whose name cannot stand in files of labels.
+
+    Raises:
+        ImageError: with what to do.
+    """
+    if any("\ud800" <= c <= "\udfff" or not c.isprintable() for c in file_name):
+        raise ImageError(f"{shown(name)}: its name is no text in UTF-8, as files of labels need; rename it")
+
+
+def jobs_left(jobs: Sequence[Job], there: RecordFile, path: Path) -> Iterator[Job]:
+    """Yield the photos that are not remembered, or that changed since.
+
+    A photo has changed if its length has; if its times are later than the record's, its SHA-256 is compared.
+    """
+    since = path.stat().st_mtime_ns
+    for job in jobs:
+        known = there.photos.get(job.file_name)
+        if known is None or _has_changed(job.source, known, since):
+            yield job
+
+
+def _has_changed(source: Source, known: LabelledPhoto, since: int) -> bool:
+    if not isinstance(source.content, Path):
+        return True
+    try:
+        status = source.content.stat()
+        if status.st_size != known.file_bytes:
+            return True
+        if max(status.st_mtime_ns, status.st_ctime_ns) < since:
+            return False
+        with source.content.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() != known.sha256
+    except OSError:
+        return True  # reading it will say what is wrong
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the settings that differ, with both values; those in others by their path.
+
+    Example:
+        >>> list(differences({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2}))
+        [('a.b', 1, 3)]
+    """
+    for key in dict.fromkeys([*before, *now]):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from ((f"{key}.{inner}", one, other) for inner, one, other in differences(old, new))
+        elif old != new:
+            yield key, old, new
+
+
+def _ordered(there: Mapping[str, Any], order: Sequence[str]) -> list[str]:
+    """Return the names that are there: in an order, and behind them those of photos that are no longer given."""
+    given = [name for name in dict.fromkeys(order) if name in there]
+    return [*given, *(name for name in there if name not in set(given))]
