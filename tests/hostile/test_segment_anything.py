@@ -10,8 +10,7 @@ import torch
 
 from mobilesam import ConfigError, ImageError, LimitError, PromptError, SamPredictor
 from mobilesam.compat.segment_anything import sam_model_registry
-from mobilesam.compat.segment_anything.sam import Sam
-from mobilesam.networks.build import build_network_as
+from mobilesam.compat.segment_anything.modeling.build import build_named
 from mobilesam.segment.model import Model
 
 HEIGHT, WIDTH = 48, 64
@@ -172,7 +171,7 @@ def test_a_checkpoint_that_is_no_path() -> None:
 
 
 def test_no_objects_of_a_network_have_no_masks() -> None:
-    network = build_network_as(Sam, "pocket")
+    network = build_named("pocket")
     record = {"image": torch.zeros(3, 576, 768), "original_size": (HEIGHT, WIDTH)}
     some, none = network([record | {"boxes": BOX}, record | {"boxes": BOX[:0]}], True)
     for key, tensor in some.items():

@@ -49,10 +49,14 @@ class RelativeAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, side, side, C) for the same."""
         b, side = x.shape[0], self.side
-        qkv = self.qkv(x.flatten(1, 2)).unflatten(-1, (3, self.heads, -1))
+        qkv = self.project(x).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, N, d)
         found = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias(q))
         return self.proj(found.transpose(1, 2).reshape(b, side, side, -1))
+
+    def project(self, x: Tensor) -> Tensor:
+        """Return queries, keys and values (B, N, 3C) of tokens (B, side, side, C)."""
+        return self.qkv(x.flatten(1, 2))
 
     def bias(self, q: Tensor) -> Tensor:
         """What positions alone add to the scores of queries (B, heads, N, d): (B, heads, N, N).
