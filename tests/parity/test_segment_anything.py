@@ -236,7 +236,7 @@ def test_a_network_moves(network: Sam) -> None:
         ({"boxes": torch.tensor([[9.0, 9, 2, 2]])}, r"batched_input\[1\].boxes\[0\]: .* x0 > x1"),
         ({"point_coords": torch.ones(1, 1, 2)}, r"batched_input\[1\].point_labels: is None"),
         (
-            {"mask_inputs": torch.full((1, 1, 256, 256), torch.inf)},
+            {"mask_inputs": torch.full((1, 1, 256, 256), torch.nan)},
             r"batched_input\[1\].mask_inputs: holds NaN",
         ),
     ],

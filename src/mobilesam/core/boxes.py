@@ -42,7 +42,9 @@ def box_ious(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     overlap = np.clip(high - low, 0, None).prod(1)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     union = (box[2:] - box[:2]).prod() + areas - overlap
-    return np.divide(overlap, union, out=np.zeros(len(boxes), np.result_type(union, np.float32)), where=union > 0)
+    return np.divide(
+        overlap, union, out=np.zeros(len(boxes), np.result_type(union, np.float32)), where=union > 0
+    )
 
 
 def clip_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:

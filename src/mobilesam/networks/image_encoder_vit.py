@@ -85,9 +85,9 @@ class Block(nn.Module):
     def __init__(self, dim: int, heads: int, side: int) -> None:
         super().__init__()
         self.side = side
-        self.norm1 = nn.LayerNorm(dim, EPS)
+        self.norm1: nn.Module = nn.LayerNorm(dim, EPS)
         self.attn = RelativeAttention(dim, heads, side)
-        self.norm2 = nn.LayerNorm(dim, EPS)
+        self.norm2: nn.Module = nn.LayerNorm(dim, EPS)
         self.mlp = MLPBlock(dim, 4 * dim, F.gelu)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -76,6 +76,7 @@ class MaskDecoder(nn.Module):
 
         Valid for prompts whose dense embedding is ``dense`` (1, C, 1, 1): those without a mask.
         """
+        image_pe = image_pe.to(image_embedding.dtype)
         return self.transformer.project_first_layer(image_embedding + dense, image_pe)
 
     def decode(

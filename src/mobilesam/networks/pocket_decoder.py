@@ -191,7 +191,12 @@ class PocketDecoder(nn.Module):
     ends_at_box = True
 
     def __init__(
-        self, *, heads: int = 4, mlp_dim: int = 512, dense_dim: int = DENSE_DIM, num_multimask_outputs: int = 3
+        self,
+        *,
+        heads: int = 4,
+        mlp_dim: int = 512,
+        dense_dim: int = DENSE_DIM,
+        num_multimask_outputs: int = 3,
     ) -> None:
         super().__init__()
         dim, fine, skip4, skip2 = EMBEDDING.values()

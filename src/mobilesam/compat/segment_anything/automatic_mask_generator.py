@@ -342,7 +342,7 @@ def found_to_data(found: Sequence[FoundMask], corner: tuple[int, int], like: Arr
     x, y = corner
     boxes = np.array([inclusive(mask.box) for mask in found], np.int64).reshape(-1, 4)
     points = np.array([mask.point for mask in found], np.float64).reshape(-1, 2)
-    columns = {
+    columns: dict[str, np.ndarray] = {
         "iou_preds": np.array([mask.predicted_iou for mask in found], np.float32),
         "stability_score": np.array([mask.stability_score for mask in found], np.float32),
         "boxes": boxes - [x, y, x, y],

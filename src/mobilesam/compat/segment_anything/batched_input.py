@@ -58,10 +58,7 @@ def check_batched_input(
     """
     if not isinstance(records, list | tuple) or not records:
         raise ConfigError("batched_input: must be a list with at least one record")
-    return [
-        check_record(record, f"batched_input[{i}]", image_size, grid)
-        for i, record in enumerate(records)
-    ]
+    return [check_record(record, f"batched_input[{i}]", image_size, grid) for i, record in enumerate(records)]
 
 
 def check_record(record: Mapping[str, Any], name: str, image_size: int, grid: int) -> CheckedRecord:

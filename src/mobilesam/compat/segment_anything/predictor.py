@@ -379,7 +379,9 @@ def points_of(
     if np.ndim(point_coords) == 1 and np.size(point_coords):
         raise PromptError(f"point_coords: has shape {np.shape(point_coords)}; must be (N, 2)", code="U")
     none = not np.size(point_coords) and not np.size(point_labels)
-    return (None, None) if none and any(other is not None for other in others) else (point_coords, point_labels)
+    return (
+        (None, None) if none and any(other is not None for other in others) else (point_coords, point_labels)
+    )
 
 
 def four(box: ArrayLike) -> ArrayLike:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from mobilesam.networks import layer_norm, two_way_transformer
@@ -22,6 +23,16 @@ class MLPBlock(two_way_transformer.MLPBlock):
 
     def __init__(self, embedding_dim: int, mlp_dim: int, act: type[nn.Module] = nn.GELU) -> None:
         super().__init__(embedding_dim, mlp_dim, act())
+
+
+def folding() -> bool | None:
+    """Whether attention may take the shorter of its two forms, as ``fold`` has it: None for the cheaper one.
+
+    A graph cannot choose by the number of points that it is for; and the folded form leaves parameters out that
+    change nothing, which optimisers and distributed training miss.
+    """
+    plain = torch.is_grad_enabled() or torch.jit.is_tracing() or torch.compiler.is_exporting()
+    return False if plain else None
 
 
 def as_built(module: nn.Module) -> bool:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mobilesam.compat.segment_anything.modeling.common import folding
 from mobilesam.compat.segment_anything.modeling.mask_decoder import check_images
 from mobilesam.compat.segment_anything.modeling.prompt_encoder import Points, PromptEncoder
 from mobilesam.core.errors import ConfigError
@@ -136,7 +137,8 @@ class PocketPromptEncoder(PromptEncoder):
         height, width = self.grid_size
         if masks is not None:
             masks = resize(
-                masks.to(self.no_mask_embed.weight.dtype), (LOW_RES_PER_GRID * height, LOW_RES_PER_GRID * width)
+                masks.to(self.no_mask_embed.weight.dtype),
+                (LOW_RES_PER_GRID * height, LOW_RES_PER_GRID * width),
             )
         return self.embed(
             coords,
@@ -198,12 +200,11 @@ class PocketMaskDecoder(pocket_decoder.PocketDecoder):
             for name in self.PER_PROMPT
         }
         height, width = whole["image_embedding"].shape[-2:]
-        fold = False if torch.jit.is_tracing() or torch.compiler.is_exporting() else None
         return self.decode(
             whole,
             image_pe,
             sparse,
             dense[..., :height, :width],
             torch.tensor(tokens, device=sparse.device),
-            fold=fold,
+            fold=folding(),
         )

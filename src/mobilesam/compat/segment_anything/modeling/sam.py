@@ -87,7 +87,8 @@ class Sam(sam.Sam):
         pixels = pixels.to(self.dtype)
         if isinstance(self.image_encoder, PocketImageEncoder) and as_built(self.image_encoder):
             return self.image_encoder.arrays(pixels)
-        return embedding_to_arrays(self.image_encoder(pixels), self.spec)
+        encoded = self.image_encoder(pixels)
+        return encoded if isinstance(encoded, dict) else embedding_to_arrays(encoded, self.spec)
 
     @property
     def has_own_decoder(self) -> bool:
@@ -155,7 +156,7 @@ class Sam(sam.Sam):
         records = check_batched_input(
             batched_input,
             image_size=self.spec.image_size,
-            grid=max(self.prompt_encoder.mask_input_size) // LOW_RES_PER_GRID,
+            grid=self.spec.image_size // self.spec.stride,
         )
         tokens = mask_tokens_of(multimask_output)
         embeddings = self.encode(self._stack([record.image.to(self.device) for record in records]))
@@ -224,7 +225,8 @@ class Sam(sam.Sam):
             input_size: (height, width) of the image in the model's input.
             original_size: (height, width) of the photograph.
         """
-        return enlarge(masks, Frame(original_size, input_size, self.spec.prompt_size))
+        sizes = [(int(height), int(width)) for height, width in (original_size, input_size)]
+        return enlarge(masks, Frame(*sizes, self.spec.prompt_size))
 
 
 def normalise(pixels: Tensor, mean: Tensor, std: Tensor, size: Size) -> Tensor:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from mobilesam.compat.segment_anything.modeling.common import MLPBlock, as_built
+from mobilesam.compat.segment_anything.modeling.common import MLPBlock, as_built, folding
 from mobilesam.networks import two_way_transformer
 
 
@@ -83,9 +82,7 @@ class TwoWayTransformer(two_way_transformer.TwoWayTransformer):
         """
         if not as_built(self):
             return self._by_its_layers(image_embedding, image_pe, point_embedding)
-        # A graph is for every number of points: it cannot choose by it.
-        fold = False if torch.jit.is_tracing() or torch.compiler.is_exporting() else None
-        tokens, image = self.join(image_embedding, image_pe, point_embedding, fold=fold)
+        tokens, image = self.join(image_embedding, image_pe, point_embedding, fold=folding())
         return tokens, two_way_transformer.rows(image)
 
     def _by_its_layers(self, image: Tensor, image_pe: Tensor, token_pe: Tensor) -> tuple[Tensor, Tensor]:
