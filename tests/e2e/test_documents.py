@@ -140,6 +140,10 @@ def test_segment_anything_page_runs(here: Path, vit_t_weights: dict) -> None:
     assert namespace["outputs"][1]["masks"].shape == (2, 1, *namespace["image"].shape[:2])
     same = namespace["outputs"][1]["masks"] == namespace["masks"]
     assert same.float().mean() > 0.999
+    assert namespace["losses"][-1] < namespace["losses"][0]
+    tuned = namespace["sam_model_registry"]["pocket"](here / "tuned.pth")
+    learned = namespace["network"].mask_decoder.iou_token.weight
+    assert torch.equal(tuned.mask_decoder.iou_token.weight, learned)
 
 
 def prose_of(page: Path) -> str:

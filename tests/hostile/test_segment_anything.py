@@ -217,15 +217,15 @@ def test_logits_of_no_doubt(predictor: SamPredictor, most: float) -> None:
     finite[0, 0, 0] = 20
     more = np.where(inside, np.inf, finite)
     finite[inside] = 20  # never below another
-    np.testing.assert_array_equal(predictor.predict(mask_input=more)[2], predictor.predict(mask_input=finite)[2])
+    np.testing.assert_array_equal(
+        predictor.predict(mask_input=more)[2], predictor.predict(mask_input=finite)[2]
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (1, 1, 4), (1, 2, 2), (2, 2), (4, 1)], ids=str)
 def test_four_numbers_are_a_box_in_any_shape(predictor: SamPredictor, shape: tuple) -> None:
     box = np.array([10, 10, 40, 30])
-    np.testing.assert_array_equal(
-        predictor.predict(box=box.reshape(shape))[2], predictor.predict(box=box)[2]
-    )
+    np.testing.assert_array_equal(predictor.predict(box=box.reshape(shape))[2], predictor.predict(box=box)[2])
     if shape in ((1, 4), (1, 1, 4), (1, 2, 2)):
         tensor = torch.as_tensor(box, dtype=torch.float) * SCALE
         assert torch.equal(
@@ -253,12 +253,12 @@ def test_narrow_images_and_whole_floats_are_read(pocket: Model) -> None:
         embeddings.append(predictor.features)
     assert all(np.array_equal(one, embeddings[0]) for one in embeddings)
     for other in (image / 255, image + 0.5, image * -1.0, image * np.nan, image.clip(0, 1).astype(float)):
-        with pytest.raises(ImageError, match="has shape .* and type float64; must be an array"):
+        with pytest.raises(ImageError, match=r"has shape .* and type float64; must be an array"):
             predictor.set_image(other)
 
 
 def test_a_checkpoint_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="nothing.pth: not found") as caught:
+    with pytest.raises(FileNotFoundError, match=r"nothing\.pth: not found") as caught:
         sam_model_registry["pocket"](checkpoint=tmp_path / "nothing.pth")
     assert isinstance(caught.value, WeightsError)
     (tmp_path / "broken.pth").write_bytes(b"no weights")

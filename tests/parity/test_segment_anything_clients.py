@@ -247,7 +247,9 @@ class OwnEncoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.img_size = 1024
-        self.inside = TinyViT(1024, embed_dims=(64, 128, 160, 320), num_heads=(2, 4, 5, 10), drop_path_rate=0.0)
+        self.inside = TinyViT(
+            1024, embed_dims=(64, 128, 160, 320), num_heads=(2, 4, 5, 10), drop_path_rate=0.0
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         assert x.shape[-2:] == (1024, 1024)
@@ -286,7 +288,7 @@ def test_samexporters_own_decoder(mobile_sam: Sam, pocket_network: Sam) -> None:
     coords = torch.tensor([[[100.0, 200], [50, 60], [900, 700], [0, 0]]])
     labels = torch.tensor([[1.0, 0, 1, -1]])
     encoder = mobile_sam.prompt_encoder
-    sparse, dense = encoder(points=(coords[:, :-1], labels[:, :-1]), boxes=None, masks=None)
+    sparse, _ = encoder(points=(coords[:, :-1], labels[:, :-1]), boxes=None, masks=None)
     torch.testing.assert_close(rebuild_sparse(encoder, coords, labels, 1024), sparse, atol=1e-5, rtol=0)
     mask = torch.linspace(-4, 4, 256 * 256).view(1, 1, 256, 256)
     for given in (0.0, 1.0):

@@ -17,7 +17,9 @@ from mobilesam.compat.segment_anything.utils.amg import MaskData, generate_crop_
 from mobilesam.core.arrays import to_numpy
 from mobilesam.core.boxes import non_maximum_suppression
 from mobilesam.networks.checkpoints import load_tensors
+from mobilesam.segment.model import Model
 from tests.conftest import GOLDEN
+from tests.photographs import cat
 from tests.seeded import seeded_image, seeded_weights
 
 
@@ -81,7 +83,7 @@ def check_suppression(generator: Recorder, image: np.ndarray, least: int) -> Non
             np.concatenate([to_numpy(batch[key]) for batch in batches]) for key in ("boxes", "iou_preds")
         )
         kept = referee(boxes, scores, generator.box_nms_thresh)
-        assert len(boxes) >= least > len(crops)
+        assert len(boxes) >= least
         assert len(kept) < len(boxes)
         rows += [((boxes[i] + np.tile(crop[:2], 2)).tolist(), scores[i], crop) for i in kept]
     if len(crops) > 1:
@@ -104,25 +106,30 @@ def of_network(name: str, points: int, **options: Any) -> Recorder:
     return Recorder(network, points, pred_iou_thresh=0.0, stability_score_thresh=0.0, **options)
 
 
-def test_masks_of_mobile_sam(onnx_vit_t: Any) -> None:
+def test_masks_of_mobile_sam(onnx_vit_t: Model) -> None:
+    generator = Recorder(onnx_vit_t, 6, pred_iou_thresh=0.0, stability_score_thresh=0.0)
+    check_suppression(generator, seeded_image(90, 120), 80)
+
+
+def test_masks_of_crops(pocket: Model) -> None:
+    """Masks of trained weights: those of seeded ones fill each crop and are cut by its edges."""
     generator = Recorder(
-        onnx_vit_t,
-        5,
+        pocket,
+        4,
         pred_iou_thresh=0.0,
         stability_score_thresh=0.0,
-        box_nms_thresh=0.8,
+        box_nms_thresh=0.6,
         crop_n_layers=1,
-        crop_n_points_downscale_factor=2,
-        crop_nms_thresh=0.6,
+        crop_nms_thresh=0.4,
     )
-    check_suppression(generator, seeded_image(240, 320), 10)
+    check_suppression(generator, cat(), 6)
 
 
 def test_masks_of_vit_b() -> None:
-    check_suppression(of_network("vit_b", 4), seeded_image(480, 640), 40)
+    check_suppression(of_network("vit_b", 3), seeded_image(90, 120), 20)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["vit_l", "vit_h"])
 def test_masks_of_large_encoders(name: str) -> None:
-    check_suppression(of_network(name, 8), seeded_image(480, 640), 150)
+    check_suppression(of_network(name, 8), seeded_image(180, 240), 150)

@@ -96,7 +96,9 @@ def square_embedding(predictor: SamPredictor) -> np.ndarray:
     return predictor.features.numpy()
 
 
-def decoder_feed(predictor: SamPredictor, prompt: dict, mask: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def decoder_feed(
+    predictor: SamPredictor, prompt: dict, mask: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """A prompt as the scripts' users put it in: a box is two points, and points without one end with a pad."""
     network, size, transform = predictor.model, predictor.original_size, predictor.transform
     coords, labels = [], []
@@ -176,7 +178,11 @@ def test_every_flag_at_once_in_a_file(seen: SamPredictor, tmp_path: Path) -> Non
     session = ort.InferenceSession(tmp_path / "decoder.onnx")
     prompts = [
         {"point_coords": np.array([[200, 150]]), "point_labels": np.array([1])},
-        {"point_coords": np.array([[200, 150]] * 3), "point_labels": np.array([1, 0, 1]), "box": [9, 9, 300, 200]},
+        {
+            "point_coords": np.array([[200, 150]] * 3),
+            "point_labels": np.array([1, 0, 1]),
+            "box": [9, 9, 300, 200],
+        },
     ]
     for prompt in prompts:
         feed = decoder_feed(seen, prompt)
@@ -271,7 +277,9 @@ def test_encoders_as_scripts_export_them(name: str, request: pytest.FixtureReque
     network = predictor.model
     side = network.image_encoder.img_size
     pixels = network.preprocess(torch.rand(1, 3, side, side) * 255)
-    export(network.image_encoder, {"x": pixels}, str(tmp_path / "e.onnx"), ["image_embeddings"], opset_version=17)
+    export(
+        network.image_encoder, {"x": pixels}, str(tmp_path / "e.onnx"), ["image_embeddings"], opset_version=17
+    )
     (found,) = ort.InferenceSession(tmp_path / "e.onnx").run(None, {"x": pixels.numpy()})
     with torch.no_grad():
         np.testing.assert_allclose(found, network.image_encoder(pixels).numpy(), atol=2e-4)

@@ -67,6 +67,9 @@ class Decoder(Protocol):
 class Sam(nn.Module):
     """A promptable network in three steps, tensors in and tensors out.
 
+    Its parts are asked by verbs of their own (``embed``, ``decode``, ``join``), so that their ``forward`` is free
+    for those who know them by another library's call.
+
     ``encode`` once per image, ``prepare`` once per image, ``decode`` once per batch of prompts; and
     ``propose``, where there is a head for it, to find what to prompt with.
 

@@ -258,15 +258,15 @@ def spec_of(image_encoder: nn.Module, prompt_encoder: nn.Module) -> NetworkSpec:
         )
     if isinstance(image_encoder, PocketImageEncoder):
         return POCKET
-    like = NETWORKS["vit_t" if isinstance(image_encoder, TinyViT) else "vit_h"].spec  # for the memory it takes
+    like = NETWORKS[
+        "vit_t" if isinstance(image_encoder, TinyViT) else "vit_h"
+    ].spec  # for the memory it takes
     cells = getattr(prompt_encoder, "image_embedding_size", (size // like.stride,))
     called, stride = type(image_encoder).__name__, size // max(cells)
     return replace(like, called=called, image_size=size, prompt_size=size, stride=stride)
 
 
-def split_prompts(
-    coords: Tensor, labels: Tensor
-) -> tuple[tuple[Tensor, Tensor] | None, Tensor | None]:
+def split_prompts(coords: Tensor, labels: Tensor) -> tuple[tuple[Tensor, Tensor] | None, Tensor | None]:
     """Return points with their labels, and boxes (B, 4), of the decoder's inputs (B, N, 2) and (B, N).
 
     Points without a box end with a pad there, which segment_anything's prompt encoder adds itself.
