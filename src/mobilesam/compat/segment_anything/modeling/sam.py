@@ -116,9 +116,9 @@ class Sam(sam.Sam):
     ) -> tuple[Tensor, Tensor]:
         """See :meth:`mobilesam.networks.sam.Sam.decode`; another decoder is called by segment_anything's names."""
         mask_input = None if mask_input is None else mask_input.to(self.dtype)
-        if len(mask_tokens) > 1:
-            mask_tokens = range(1, self.mask_decoder.num_mask_tokens)  # type: ignore[attr-defined]
         if self.has_own_decoder:
+            if len(mask_tokens) > 1:
+                mask_tokens = range(1, self.mask_decoder.num_mask_tokens)  # type: ignore[attr-defined]
             return super().decode(
                 embedding, point_coords, point_labels, mask_input, mask_tokens=mask_tokens, fold=fold
             )
@@ -225,8 +225,8 @@ class Sam(sam.Sam):
             input_size: (height, width) of the image in the model's input.
             original_size: (height, width) of the photograph.
         """
-        sizes = [(int(height), int(width)) for height, width in (original_size, input_size)]
-        return enlarge(masks, Frame(*sizes, self.spec.prompt_size))
+        original, resized = ((int(height), int(width)) for height, width in (original_size, input_size))
+        return enlarge(masks, Frame(original, resized, self.spec.prompt_size))
 
 
 def normalise(pixels: Tensor, mean: Tensor, std: Tensor, size: Size) -> Tensor:

@@ -146,8 +146,8 @@ def area_from_rle(rle: dict[str, Any]) -> int:
 def calculate_stability_score(masks: ArrayLike, mask_threshold: float, threshold_offset: float) -> ArrayLike:
     """Return the stability (...) of logits (..., H, W); of a mask that is empty at both thresholds it is 0."""
     if not is_tensor(masks):
-        scores = stability_scores(masks, offset=float(threshold_offset), threshold=float(mask_threshold))
-        return np.asarray(scores)
+        logits = np.asarray(masks, np.float32)
+        return stability_scores(logits, offset=float(threshold_offset), threshold=float(mask_threshold))
     inner, outer = (
         (masks > mask_threshold + offset).sum((-2, -1)) for offset in (threshold_offset, -threshold_offset)
     )  # on their device, and in the graphs that programs export of it
