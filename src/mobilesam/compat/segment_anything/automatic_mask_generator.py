@@ -356,4 +356,4 @@ def found_to_data(found: Sequence[FoundMask], corner: tuple[int, int], like: Arr
 
 def suppress(data: MaskData, scores: np.ndarray, threshold: float) -> None:
     """Keep, of masks whose boxes overlap, those with the higher score; by falling score."""
-    data.filter(non_maximum_suppression(to_numpy(data["boxes"]), scores, threshold))
+    data.filter(non_maximum_suppression(to_numpy(data["boxes"]), scores, float(threshold)))

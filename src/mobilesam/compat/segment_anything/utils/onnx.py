@@ -43,6 +43,7 @@ class SamOnnxModel(nn.Module):
         self.use_stability_score = use_stability_score
         self.stability_score_offset = STABILITY_OFFSET
         self.return_extra_metrics = return_extra_metrics
+        self.train(model.training)  # an exporter sets all parts back to what the whole was
 
     @staticmethod
     def resize_longest_image_size(input_image_size: Tensor, longest_side: int) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mobilesam import ConfigError
-from mobilesam.compat.segment_anything import SamPredictor, sam_model_registry
+from mobilesam.compat.segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
 from mobilesam.compat.segment_anything import automatic_mask_generator as generator_module
 from mobilesam.compat.segment_anything.build_sam import _build_sam
 from mobilesam.compat.segment_anything.modeling import (
@@ -402,6 +402,40 @@ def test_networks_go_where_they_are_told(small: Sam) -> None:
         assert predictor.predict_torch(None, None, moved)[0].shape == (1, 3, 48, 60)
     assert half.features.dtype == torch.float16
     np.testing.assert_allclose(found[1][2], found[0][2], atol=0.03)
+
+
+def test_a_networks_threshold_is_the_generators(small: Sam) -> None:
+    """And the steps' columns are tensors, as the network's device has them."""
+    settings = {
+        "points_per_side": 3,
+        "pred_iou_thresh": -9.0,
+        "stability_score_thresh": 0.0,
+        "box_nms_thresh": 2,
+    }
+    generator = SamAutomaticMaskGenerator(small, **settings)
+    image = seeded_image(48, 60)
+    before = generator.generate(image)
+    predictor = generator.predictor
+    predictor.set_image(image)
+    data = generator._process_batch(np.array([[20.0, 20], [40, 30]]), (48, 60), [0, 0, 60, 48], (48, 60))
+    assert all(isinstance(column, list | Tensor) for _, column in data.items())
+    assert len(data["rles"]) == len(data["boxes"]) == len(data["points"]) > 0
+    logits, _, _ = predictor.predict(np.array([[20, 20]]), np.array([1]), return_logits=True)
+    small.mask_threshold = float(np.quantile(logits, 0.7))
+    after = generator.generate(image)
+    wanted = {int((one > small.mask_threshold).sum()) for one in by_points(predictor, image)}
+    assert {record["area"] for record in after} <= wanted != {record["area"] for record in before}
+
+
+def by_points(predictor: SamPredictor, image: np.ndarray) -> list[np.ndarray]:
+    """The logits of every point of a grid of three a side."""
+    predictor.set_image(image)
+    places = amg.build_point_grid(3) * [60, 48]
+    return [
+        one
+        for place in places
+        for one in predictor.predict(place[None], np.array([1]), return_logits=True)[0]
+    ]
 
 
 def test_the_generators_module_has_amgs_helpers() -> None:

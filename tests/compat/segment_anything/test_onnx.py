@@ -132,6 +132,7 @@ def test_the_scripts_decoder_gives_the_captured_logits(
     """segment_anything's and MobileSAM's script, and its ``--quantize-out``."""
     network, file = seen.model, tmp_path / "decoder.onnx"
     export_decoder(SamOnnxModel(network, return_single_mask=False), network, str(file), 17, OUTPUTS)
+    assert not any(part.training for part in network.modules())
     session = ort.InferenceSession(file)
     assert [one.name for one in session.get_outputs()] == OUTPUTS
     best = None
@@ -286,7 +287,7 @@ def test_encoders_as_scripts_export_them(name: str, request: pytest.FixtureReque
     image = torch.rand(side, side, 3) * 255
     sides = {"input_image": {0: "image_height", 1: "image_width"}}
     file = str(tmp_path / "p.onnx")
-    module = EncoderWithPreprocessing(network)
+    module = EncoderWithPreprocessing(network).eval()
     export(module, {"input_image": image}, file, ["image_embeddings"], opset_version=18, dynamic_axes=sides)
     image = image[: side // 2]
     (found,) = ort.InferenceSession(file).run(None, {"input_image": image.numpy()})
