@@ -14,7 +14,8 @@ import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from mobilesam.core.errors import ImageError, LimitError
-from mobilesam.formats.image import decode_mask, read_image
+from mobilesam.formats.image import decode_mask, read_image, read_with_remarks
+from mobilesam.formats.sample_depth import sixteen_to_eight
 from tests.hostile.image_tiff import (
     BLACK_IS_ZERO,
     CMYK,
@@ -96,11 +97,11 @@ def test_every_layout(form: Form) -> None:
                 with pytest.raises(
                     ImageError, match=r"is a TIFF of .*(8|16)-bit (un)?signed integers"
                 ) as caught:
-                    read_image(data, remarks=[])
+                    read_with_remarks(data)
                 assert "damaged" not in str(caught.value)
             else:
                 read += 1
-                np.testing.assert_array_equal(read_image(data, remarks=[]), wanted)
+                np.testing.assert_array_equal(read_with_remarks(data)[0], wanted)
             if (mask := masked_as(values, here)) is None:
                 with pytest.raises(ImageError, match="is a TIFF of"):
                     decode_mask(data)
@@ -117,6 +118,29 @@ def test_differences_packbits_and_turned_bits(order: str, compression: int, plan
         values = noise(dtype, 3)
         form = Form(RGB, planar, compression, tiled, order, predictor=predictor, fill_order=fill_order)
         np.testing.assert_array_equal(read_image(tiff_of(values, form)), eight(values))
+
+
+@pytest.mark.parametrize("compression", [NONE, DEFLATE, PACKBITS], ids=["none", "deflate", "packbits"])
+def test_planes_of_many_pieces(compression: int) -> None:
+    """Rows of all planes are put together piece by piece, with their alpha."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 2**16, (50, 40, 4), dtype=np.uint16)
+    values = coarse.repeat(14, axis=0).repeat(16, axis=1)  # 700 x 640: each plane is more than three pieces
+    for rows in (7, 700):
+        form = Form(RGB, True, compression, extra=(2,), rows=rows)
+        together = Form(RGB, False, compression, extra=(2,), rows=rows)
+        read = read_image(tiff_of(values, form))
+        np.testing.assert_array_equal(read, read_image(tiff_of(values, together)))
+        np.testing.assert_array_equal(
+            read_image(tiff_of(values[..., :3], Form(RGB, True, compression, rows=rows))),
+            eight(values[..., :3]),
+        )
+
+
+def test_every_sample_of_16_bits() -> None:
+    values = np.arange(2**16, dtype=np.uint16).reshape(256, 256)
+    np.testing.assert_array_equal(sixteen_to_eight(values), np.round(values / 257))
+    np.testing.assert_array_equal(sixteen_to_eight(values.astype(">u2")), np.round(values / 257))
 
 
 def test_a_second_writer_agrees() -> None:
@@ -200,10 +224,9 @@ def test_bands_that_are_not_looked_at_are_remarked_on() -> None:
     for planar, extra in itertools.product((False, True), ((0, 0), (ALPHA, 0))):
         values = noise("u2", 5)
         values[..., 3] = 0xFFFF
-        remarks: list[str] = []
-        image = read_image(tiff_of(values, Form(planar=planar, extra=extra)), remarks=remarks)
+        image, remarks = read_with_remarks(tiff_of(values, Form(planar=planar, extra=extra)))
         np.testing.assert_array_equal(image, eight(values[..., :3]))
-        assert remarks == [f"only the colours of its 5 bands are used; {extra.count(0)} ignored"]
+        assert remarks == (f"only the colours of its 5 bands are used; {extra.count(0)} ignored",)
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def load_state(
             continue
         if metadata["recipe"] != fingerprint(recipe):
             raise ConfigError(
-                f"{path}: belongs to another recipe; continue with that one or choose another --out"
+                f"{path}: belongs to another recipe; go on with that one, or choose another folder"
             )
         network.load_state_dict(_part(tensors, "weights/"))
         for name, value in _part(tensors, "average/").items():
@@ -87,14 +87,8 @@ def load_state(
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         return int(metadata["step"]), json.loads(metadata["losses"])
     if paths:
-        raise WeightsError(f"{folder}: no checkpoint in it can be read; choose another --out")
+        raise WeightsError(f"{folder}: no checkpoint in it can be read; choose another folder")
     return 0, []
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what killed runs had begun to write beside the checkpoints."""
-    for path in folder.glob(".step-*.tmp"):
-        path.unlink()
 
 
 def read_metadata(data: bytes) -> dict[str, str]:

@@ -1,0 +1,52 @@
+"""Outputs of two images never share a name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mobilesam.annotate.sources import find_sources
+from mobilesam.core.errors import ConfigError
+
+
+def test_sources(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.webp", "sub/a.jpg", ".c.jpg", ".git/d.jpg", "note.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert [source.stem for source in find_sources([tmp_path]).sources] == ["a", "b", str(Path("sub") / "a")]
+
+
+def test_a_clash_in_case_alone(tmp_path: Path) -> None:
+    for name in ("a.jpg", "A.JPG"):
+        (tmp_path / name).write_bytes(b"")
+    stems = [source.stem for source in find_sources([tmp_path]).sources]
+    assert len({stem.casefold() for stem in stems}) == 2
+
+
+def test_same_stem_keeps_its_suffix(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.png", "b.webp"):
+        (tmp_path / name).write_bytes(b"")
+    assert [source.stem for source in find_sources([tmp_path]).sources] == ["a_jpg", "a_png", "b"]
+    assert [source.stem for source in find_sources([tmp_path / "a.jpg"]).sources] == ["a"]
+
+
+def test_the_same_name_in_two_folders(tmp_path: Path) -> None:
+    for folder in "xy":
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.jpg").write_bytes(b"")
+    sources = find_sources([tmp_path / "x" / "a.jpg", tmp_path / "y" / "a.jpg"]).sources
+    assert [source.stem for source in sources] == ["a_jpg", "a_jpg_2"]
+
+
+def test_names_that_look_like_ours(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.png", "a_jpg.png", "a_jpg_2.png"):
+        (tmp_path / name).write_bytes(b"")
+    stems = [source.stem for source in find_sources([tmp_path]).sources]
+    assert len(set(stems)) == 4
+
+
+def test_a_folder_without_images(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("no image")
+    with pytest.raises(ConfigError, match="holds no images"):
+        find_sources([tmp_path])
