@@ -6,6 +6,7 @@ import contextlib
 import copy
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ def export_decoder(module: SamOnnxModel, network: Sam, file: Any, opset: int, na
     export(module, dummy_inputs(network), file, names, opset_version=opset, dynamic_axes=points)
 
 
+@cache
 def square_embedding(predictor: SamPredictor) -> np.ndarray:
     """The embedding of the padded square, as an exported encoder gives it; pocket's predictor leaves padding out."""
     network = predictor.model
