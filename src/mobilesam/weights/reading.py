@@ -19,6 +19,7 @@ from mobilesam.core.errors import ConfigError, WeightsError
 from mobilesam.core.version import __version__
 from mobilesam.weights.checksum import is_published
 from mobilesam.weights.folders import how_to_get, weights_path
+from mobilesam.weights.hugging_face import is_sam_model, sam_model_to_sam
 from mobilesam.weights.onnx_graph import is_onnx
 from mobilesam.weights.recognition import describe_mismatch, recognise_network
 from mobilesam.weights.registry import ENTRIES, WeightsEntry
@@ -182,6 +183,8 @@ def _tensors(path: Path, file: IO[bytes]) -> dict[str, np.ndarray]:
         raise WeightsError(f"{path}: neither a PyTorch checkpoint (zip form) nor a .safetensors file")
     if tensors and all(name.startswith(DATA_PARALLEL_PREFIX) for name in tensors):
         tensors = {name.removeprefix(DATA_PARALLEL_PREFIX): tensor for name, tensor in tensors.items()}
+    if is_sam_model(tensors):
+        tensors = sam_model_to_sam(tensors, str(path))
     return _as_float32(path, tensors)
 
 

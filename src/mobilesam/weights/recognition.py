@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from mobilesam.weights.registry import ENTRIES
 
 PATCH_EMBEDDING = "image_encoder.patch_embed.proj.weight"
-VIT_WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
+VIT_WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h", 384: "slimsam_50", 168: "slimsam_77"}
 # The first of these whose prefix starts a tensor's name says what the file holds.
 FAMILIES = (
     ("image_encoder.patch_embed.seq.", "vit_t"),
@@ -26,6 +26,7 @@ WORDS = {
     "detector": "an object detector",
     "": "something unknown",
 } | {network: f"SAM {network}" for network in VIT_WIDTHS.values()}
+WORDS |= {"slimsam_50": "SlimSAM-50", "slimsam_77": "SlimSAM-77"}
 
 
 def recognise_network(shapes: Mapping[str, Sequence[int]]) -> str:
