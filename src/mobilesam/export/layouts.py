@@ -209,11 +209,11 @@ class GraphBuilder:
                 needed.update(node.input)
                 nodes.append(node)
         tensors = [tensor for tensor in (*self.network.initializer, *self.constants) if tensor.name in needed]
-        described = [
+        taken, given = (
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in values.items()]
             for values in (inputs, outputs)
-        ]
-        graph = helper.make_graph(nodes[::-1], "mobilesam", *described, initializer=tensors)
+        )
+        graph = helper.make_graph(nodes[::-1], "mobilesam", taken, given, initializer=tensors)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
