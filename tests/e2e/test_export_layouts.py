@@ -6,6 +6,7 @@ ONNX: which size an image gets, in which pixels is asked, what is fed, and what 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from PIL import Image as PillowImage
 from safetensors.numpy import save
 
 from mobilesam import Prompt
+from mobilesam.cli.export import PROGRAMS
 from mobilesam.cli.main import run
 from mobilesam.core.frame import Frame
 from mobilesam.core.metrics import mask_iou
@@ -29,14 +31,14 @@ from mobilesam.runtimes.base import Weights
 from mobilesam.runtimes.onnx import OnnxRuntime
 from mobilesam.segment.model import Model
 from mobilesam.weights.graph_index import graph_index
-from tests.photographs import cat
+from tests.photographs import cat, jpeg
 from tests.seeded import seeded_weights
 
 LANDSCAPE = cat()  # 300 x 451
 PORTRAIT = np.ascontiguousarray(cat().transpose(1, 0, 2))
 POINT, BOX = [[260, 170]], [[80, 20], [380, 290]]
 ANY_LABELING = (684, 1024)  # the size into which X-AnyLabeling fits every image
-PROGRAMS = list(LAYOUTS)
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "onnx-programs.md"
 
 
 @dataclass(frozen=True)
@@ -326,3 +328,23 @@ def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert run([*line, "sam", "--model", "pocket"]) == 0
     assert run([*line, "sam", "--model", "pocket"]) == 6
     assert "pocket.encoder.onnx: exists already; pass --overwrite" in capsys.readouterr().err
+
+
+def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo.jpg").write_bytes(jpeg(LANDSCAPE))
+    assert run(["export", "onnx", "--for", "sam", "--model", "pocket", "--out", "onnx"]) == 0
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
+    namespace: dict = {}
+    exec(compile(block, PAGE.name, "exec"), namespace)
+    assert namespace["mask"].shape == LANDSCAPE.shape[:2]
+    assert namespace["mask"].any()
+
+
+def test_the_page_and_the_help_name_every_program(capsys: pytest.CaptureFixture) -> None:
+    assert tuple(LAYOUTS) == PROGRAMS
+    run(["export", "onnx", "--help"])
+    told = capsys.readouterr().out
+    for program in LAYOUTS:
+        assert f"--for {program}" in PAGE.read_text()
+        assert program in told

@@ -158,7 +158,7 @@ def test_logits_are_those_of_sam_model(small_weights: Weights) -> None:
     assert max(with_sams.values()) < 1e-4, with_sams
 
 
-def test_what_is_left_is_the_epsilon_of_five_norms(small_weights: Weights) -> None:
+def test_what_is_left_is_the_epsilon_of_the_norms(small_weights: Weights) -> None:
     """With tokens as small as transformers' own random ones, 1e-5 is no longer small beside their variance."""
     quiet = dict(small_weights)
     for name in quiet:

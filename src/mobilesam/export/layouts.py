@@ -371,8 +371,8 @@ def unpack(graph: GraphBuilder, spec: NetworkSpec, arrays: Arrays, shape: str) -
 def without_pads_of_boxes(graph: GraphBuilder) -> tuple[str, str]:
     """Return points (1, N, 2) and labels (1, N) without pads, where there is a box.
 
-    Programs append a pad to every prompt. SAM was trained with one after points alone, and a box's mask is worse
-    with it, ``pocket``'s by a tenth.
+    Programs append a pad to every prompt. SAM was trained with one after points alone, and masks of boxes are
+    worse with it.
     """
     corner, pad = (graph.constant(label) for label in (BOX_CORNERS[0], PAD))
     is_corner = graph.cast(graph.add("Equal", "point_labels", corner), TensorProto.FLOAT)
