@@ -9,11 +9,9 @@ import click
 from mobilesam.cli.options import tell_default
 from mobilesam.core.errors import ConfigError, WeightsError, missing_extra
 from mobilesam.core.text import printable
+from mobilesam.export.programs import LAYOUTS
 from mobilesam.weights import DEFAULT_MODEL, entry_of, read_detector, read_weights
 from mobilesam.weights.graph_index import detector_names
-
-# As mobilesam.export.layouts has them, which needs the package onnx.
-PROGRAMS = ("samexporter", "x-anylabeling", "sam")
 
 
 @click.group()
@@ -46,7 +44,7 @@ def export() -> None:
 @click.option(
     "--for",
     "program",
-    type=click.Choice(PROGRAMS),
+    type=click.Choice(list(LAYOUTS)),
     help="Write NAME.encoder.onnx and NAME.decoder.onnx as this program expects them instead; "
     "x-anylabeling also gets NAME.yaml.",
 )

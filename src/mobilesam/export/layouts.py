@@ -9,7 +9,6 @@ says how each program is given them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,13 @@ from mobilesam.core.prompts import BOX_CORNERS, LOW_RES_PER_GRID, PAD
 from mobilesam.core.spec import NetworkSpec
 from mobilesam.core.views import BEYOND, REDUCED
 from mobilesam.export.onnx import check_size, fill_weights, made_of
+from mobilesam.export.programs import LAYOUTS, LOW_RES, YAML, Layout
 from mobilesam.runtimes.base import Weights
 from mobilesam.storage.atomic import refuse_existing, write_bytes
 from mobilesam.weights import check_tensors
 from mobilesam.weights.graph_index import GRAPHS, GraphIndex, graph_index
 
 SIDE = 1024  # of the square that programs resize images to, and ask in
-LOW_RES = 256  # side of SAM's low-resolution masks
 GRID = 64  # side of SAM's image embedding
 OPSET, IR_VERSION = 18, 10  # those of the package's graphs
 CELL_OF_VIEW = 2  # pixels of the input to a low-resolution logit in the view of the whole
@@ -41,38 +40,6 @@ FEW_POINTS, REWEIGHT = (
 )  # SAM's: with more points than this, pads counted, the single mask is taken
 NO_MASK = "prompt_encoder.no_mask_embed.weight"
 LAST_OF_MASK = "prompt_encoder.mask_downscaling.6.weight"  # of the convolution that a mask prompt ends with
-YAML = """\
-type: segment_anything
-name: {name}
-display_name: {called} (mobilesam)
-encoder_model_path: {encoder}
-decoder_model_path: {decoder}
-input_size: 1024
-max_width: 1024
-max_height: 684
-"""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What a program expects.
-
-    Attributes:
-        single_mask: whether the decoder chooses one mask, as SAM's ``--return-single-mask`` does; else it gives all four.
-        low_res: side of ``low_res_masks``; the network's own where 0.
-        yaml: whether the program is told of the files by one of its own.
-    """
-
-    single_mask: bool
-    low_res: int = LOW_RES
-    yaml: bool = False
-
-
-LAYOUTS = {
-    "samexporter": Layout(single_mask=True, low_res=0),  # it makes its masks from these
-    "x-anylabeling": Layout(single_mask=True, yaml=True),
-    "sam": Layout(single_mask=False),
-}
 
 
 def export_for(
