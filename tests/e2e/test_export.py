@@ -84,7 +84,11 @@ def test_W62_what_is_there_is_not_replaced_unasked(what: str, tmp_path: Path, ca
     there = tmp_path / "pocket-decoder.onnx"
     there.write_bytes(b"mine") if what == "file" else there.mkdir()
     assert run(["export", "onnx", "--model", "pocket", "--out", str(tmp_path)]) == 6
-    said = "exists already; pass --overwrite" if what == "file" else "is a folder; move it away"
+    said = (
+        "exists already; choose another place, or pass --overwrite"
+        if what == "file"
+        else "is a folder; move it away"
+    )
     assert f"error[O]: {there}: {said}" in capsys.readouterr().err
     assert names_in(tmp_path) == [there.name]
     if what == "folder":

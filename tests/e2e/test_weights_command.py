@@ -709,7 +709,7 @@ def test_an_average_lies_between_its_weights(own: Path, tmp_path: Path, capfd) -
         assert file.metadata()["averaged_from"] == "pocket 0.25, own.safetensors 0.75"
     assert load("pocket", checkpoint=out).name
     assert run(command) == 6
-    assert "exists already; pass --overwrite" in capfd.readouterr().err
+    assert "exists already; choose another place, or pass --overwrite to replace it" in capfd.readouterr().err
     assert run([*command, "--overwrite"]) == 0
 
 

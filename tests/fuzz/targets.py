@@ -45,9 +45,9 @@ def as_file(data: bytes, name: str) -> Path:
 
 
 def read_picture(data: bytes) -> None:
-    from mobilesam.formats.image import read_image
+    from mobilesam.formats.image import read_with_remarks
 
-    read_image(data, max_pixels=MAX_PIXELS, remarks=[])
+    read_with_remarks(data, max_pixels=MAX_PIXELS)
 
 
 def read_mask(data: bytes) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from mobilesam.cli.main import run
 from mobilesam.core.errors import MobileSamError
-from mobilesam.formats.image import read_image, read_mask
+from mobilesam.formats.image import read_mask, read_with_remarks
 
 SAVED_PIXELS = 2**21
 AS_MASK = "-mask-"  # in a file's name: it is read as a mask
@@ -41,7 +41,7 @@ def measure(path: Path, arrays: Path) -> dict[str, Any]:
         if AS_MASK in path.name:
             read_mask(path, name=path.name)
         else:
-            image = read_image(path, name=path.name, remarks=remarks)
+            image, remarks = read_with_remarks(path, name=path.name)
     except MobileSamError as error:
         ended = {"code": error.code, "exit": error.exit_code, "says": str(error)}
     seconds, megabytes = time.process_time() - start, memory("VmHWM") - before
@@ -50,7 +50,7 @@ def measure(path: Path, arrays: Path) -> dict[str, Any]:
         ended["shape"] = image.shape
         if image.size < SAVED_PIXELS * 3:
             np.save(arrays / path.name, image)
-            again = read_image(path, remarks=remarks)
+            again, _ = read_with_remarks(path)
             ended["same"] = bool((again == image).all())
     elif AS_MASK in path.name:
         ended["status"] = ended["exit"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mobilesam.core.errors import ImageError, LimitError
-from mobilesam.formats.image import decode_mask, read_image
+from mobilesam.formats.image import decode_mask, read_with_remarks
 from tests.hostile.image_files import SMALL, TINY_HEIC
 from tests.hostile.image_parts import encoded, flipped, gif, picture, png, tiff_image
 
@@ -51,7 +51,7 @@ def try_all(files: Iterator[bytes]) -> Counter:
     for data in files:
         start = time.process_time()
         try:
-            read_image(data, max_pixels=MAX_PIXELS, remarks=[])
+            read_with_remarks(data, max_pixels=MAX_PIXELS)
             ends["read"] += 1
         except (ImageError, LimitError) as error:
             ends[error.code] += 1

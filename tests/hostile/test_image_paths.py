@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from mobilesam.annotate.segment_files import find_sources
+from mobilesam.annotate.sources import find_sources
 from mobilesam.cli.main import run
 from mobilesam.core.errors import ImageError, LimitError
 from mobilesam.formats.image import read_image
@@ -99,7 +99,10 @@ def test_I61_links_out_of_a_folder_are_followed_only_when_asked(capsys) -> None:
     code, told, names = rulers(capsys, "shots")
     assert (code, names) == (5, ["good_ruler.png"])
     for link in ("shots/one.jpg", "shots/more"):
-        assert f"error[I]: {link}: is a symbolic link out of shots; pass --follow-symlinks" in told
+        assert (
+            f"error[I]: {link}: is a symbolic link out of shots; copy the file into it, or pass --follow-symlinks"
+            in told
+        )
     code, told, names = rulers(capsys, "shots", "--follow-symlinks", "--overwrite")
     assert code == 0, told
     assert len(names) == 3  # every photograph once, though several ways lead to it

@@ -14,7 +14,7 @@ import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from mobilesam.core.errors import ImageError, LimitError
-from mobilesam.formats.image import decode_mask, read_image
+from mobilesam.formats.image import decode_mask, read_image, read_with_remarks
 from tests.hostile.image_tiff import (
     BLACK_IS_ZERO,
     CMYK,
@@ -96,11 +96,11 @@ def test_every_layout(form: Form) -> None:
                 with pytest.raises(
                     ImageError, match=r"is a TIFF of .*(8|16)-bit (un)?signed integers"
                 ) as caught:
-                    read_image(data, remarks=[])
+                    read_with_remarks(data)
                 assert "damaged" not in str(caught.value)
             else:
                 read += 1
-                np.testing.assert_array_equal(read_image(data, remarks=[]), wanted)
+                np.testing.assert_array_equal(read_with_remarks(data)[0], wanted)
             if (mask := masked_as(values, here)) is None:
                 with pytest.raises(ImageError, match="is a TIFF of"):
                     decode_mask(data)
@@ -200,10 +200,9 @@ def test_bands_that_are_not_looked_at_are_remarked_on() -> None:
     for planar, extra in itertools.product((False, True), ((0, 0), (ALPHA, 0))):
         values = noise("u2", 5)
         values[..., 3] = 0xFFFF
-        remarks: list[str] = []
-        image = read_image(tiff_of(values, Form(planar=planar, extra=extra)), remarks=remarks)
+        image, remarks = read_with_remarks(tiff_of(values, Form(planar=planar, extra=extra)))
         np.testing.assert_array_equal(image, eight(values[..., :3]))
-        assert remarks == [f"only the colours of its 5 bands are used; {extra.count(0)} ignored"]
+        assert remarks == (f"only the colours of its 5 bands are used; {extra.count(0)} ignored",)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def command(
 ) -> Callable[..., tuple[int, str]]:
     """Run the command in this process with the model that is loaded already; return code and errors."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mobilesam.cli.segment.load_model", lambda *_: pocket)
+    monkeypatch.setattr("mobilesam.cli.segment.load_model", lambda *_, **__: pocket)
     Path("i.png").write_bytes(image_to_png(IMAGE))
 
     def run_command(*arguments: str) -> tuple[int, str]:
@@ -124,20 +124,20 @@ OPTIONS = [
     ("Q53-max-pixels", [*BOX, "--max-pixels", "0"], "U", "0 is not in the range x>=1"),
     ("Q53-max-pixels-text", [*BOX, "--max-pixels", "1e6"], "U", "'1e6' is not a valid integer"),
     ("Q55-misspelt", ["--pint", "1,2"], "U", "No such option.*--point"),
-    ("Q64-one-number", ["--point", "1"], "U", "'1' is no point; write X,Y or X,Y,LABEL such as 210,140"),
-    ("Q64-semicolon", ["--point", "1;2"], "U", "'1;2' is no point; write X,Y"),
-    ("Q64-comma-decimals", ["--point", "1,5;2,5"], "U", "is no point; write X,Y"),
-    ("Q64-decimal-commas", ["--point", "1,5,2,5"], "U", "is no point; write X,Y"),
-    ("Q64-words", ["--point", "left,top"], "U", "is no point; write X,Y"),
-    ("Q64-empty", ["--point", ""], "U", "is no point; write X,Y"),
-    ("Q64-missing", ["--point"], "U", "'--save' is no point; write X,Y"),
+    ("Q64-one-number", ["--point", "1"], "U", "'1' is not a point; write X,Y or X,Y,LABEL such as 210,140"),
+    ("Q64-semicolon", ["--point", "1;2"], "U", "'1;2' is not a point; write X,Y"),
+    ("Q64-comma-decimals", ["--point", "1,5;2,5"], "U", "is not a point; write X,Y"),
+    ("Q64-decimal-commas", ["--point", "1,5,2,5"], "U", "is not a point; write X,Y"),
+    ("Q64-words", ["--point", "left,top"], "U", "is not a point; write X,Y"),
+    ("Q64-empty", ["--point", ""], "U", "is not a point; write X,Y"),
+    ("Q64-missing", ["--point"], "U", "'--save' is not a point; write X,Y"),
     ("Q64-negative", ["--point=-5,3"], "S", r"points\[0\].x: is -5, outside the image of 64 x 48"),
     ("Q64-negative-apart", ["--point", "-5,3"], "S", r"points\[0\].x: is -5, outside"),
-    ("Q64-digits-elsewhere", ["--point", "1_0,2x"], "U", "is no point"),
+    ("Q64-digits-elsewhere", ["--point", "1_0,2x"], "U", "is not a point"),
     ("Q64-percent-outside", ["--point", "101%,3"], "S", r"points\[0\].x: is 64.64, outside"),
     ("Q64-percent-inf", ["--point", "inf%,3"], "S", r"points\[0\].x: is inf"),
-    ("Q64-box-of-three", ["--box", "1,2,3"], "U", "is no box; write X0,Y0,X1,Y1 such as"),
-    ("Q64-box-with-spaces", ["--box", "1 2 3 4"], "U", "is no box; write X0,Y0,X1,Y1"),
+    ("Q64-box-of-three", ["--box", "1,2,3"], "U", "is not a box; write X0,Y0,X1,Y1 such as"),
+    ("Q64-box-with-spaces", ["--box", "1 2 3 4"], "U", "is not a box; write X0,Y0,X1,Y1"),
 ]
 # fmt: on
 

@@ -202,7 +202,7 @@ def segment(
 ) -> Callable[..., tuple[int, str, dict]]:
     """Run the command in this process with the model that is loaded already; return code, errors and results."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mobilesam.cli.segment.load_model", lambda *_: pocket)
+    monkeypatch.setattr("mobilesam.cli.segment.load_model", lambda *_, **__: pocket)
     Path("i.png").write_bytes(image_to_png(IMAGE))
 
     def run_segment(*arguments: str) -> tuple[int, str, dict]:

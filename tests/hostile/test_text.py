@@ -98,7 +98,7 @@ def segment(
 ) -> Callable[..., tuple[int, str, dict]]:
     """Run the command in this process with the model that is loaded already; return code, errors and results."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mobilesam.cli.segment.load_model", lambda *_: pocket)
+    monkeypatch.setattr("mobilesam.cli.segment.load_model", lambda *_, **__: pocket)
     Path("i.png").write_bytes(image_to_png(IMAGE))
 
     def run_segment(*arguments: str, text_model: str | None = str(folder)) -> tuple[int, str, dict]:
@@ -229,7 +229,7 @@ def test_Q46_outputs_of_nothing(segment: Callable, folder: Path, capsys) -> None
         assert arrays["masks"].shape == (0, 48, 64)
         assert arrays["label"].shape == (0,)
     assert run(["segment", "i.png", *nothing, "--save", "mask", "--out", "-"]) == 2
-    assert "0 objects have 0 files" in capsys.readouterr().err
+    assert "the result is 0 files" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("at_home", [True, False], ids=["Q48-default", "Q48-named"])

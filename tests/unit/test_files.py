@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mobilesam.annotate.segment_files import find_sources
+from mobilesam.annotate.sources import find_sources
 from mobilesam.core.errors import ConfigError, OutputError
 from mobilesam.storage.atomic import atomic_write, write_bytes
 

@@ -85,7 +85,7 @@ def test_files_of_all_kinds_carry_the_label(
     pocket: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mobilesam.cli.segment.load_model", lambda *_: pocket)
+    monkeypatch.setattr("mobilesam.cli.segment.load_model", lambda *_, **__: pocket)
     for name in ("a.png", "b.png"):
         Path(name).write_bytes(image_to_png(IMAGE))
     prompts = {"version": 1, "objects": [{"box": BOXES[0], "label": "dog"}, {"box": BOXES[1]}]}
@@ -113,7 +113,7 @@ def test_a_files_label_that_is_none_is_told_with_its_place(
     pocket: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mobilesam.cli.segment.load_model", lambda *_: pocket)
+    monkeypatch.setattr("mobilesam.cli.segment.load_model", lambda *_, **__: pocket)
     Path("a.png").write_bytes(image_to_png(IMAGE))
     Path("p.json").write_text(json.dumps({"objects": [{"box": BOXES[0], "label": 5}]}))
     assert run(["segment", "a.png", "--prompts", "p.json"]) == 2

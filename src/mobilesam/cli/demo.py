@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from mobilesam.cli.options import load_model
+from mobilesam.cli.options import ModelOptions, load_model
 from mobilesam.core.errors import missing_extra
 from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
@@ -40,7 +40,7 @@ def demo(out: Path) -> None:
     start = time.perf_counter()
     photographs = {name: read_photograph(name) for name in (POINT_PHOTOGRAPH, BOX_PHOTOGRAPH)}
     loading = time.perf_counter()
-    model = load_model(None, None, None, None, None)
+    model = load_model(ModelOptions())
     loaded = time.perf_counter()
     click.echo(f"holes and islands below {MIN_MASK_REGION_AREA} pixels are filled and dropped")
     click.echo(f"photographs read in {_ms(loading - start)}, model loaded in {_ms(loaded - loading)}")

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mobilesam.cli.options import load_model, model_options
+from mobilesam.cli.fields import options_from
+from mobilesam.cli.options import ModelOptions, load_model
 from mobilesam.cli.progress import bar_stream
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.metrics import OBJECT_SIZES, RECALL_LIMITS
@@ -117,7 +118,7 @@ def evaluate() -> None:
     help="Also write contact sheets and reliability diagrams.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
-@model_options
+@options_from(ModelOptions, "model")
 def masks(
     sets: tuple[Path, ...],
     smallest: float,
@@ -126,7 +127,7 @@ def masks(
     kinds: list[str],
     report: Path | None,
     overwrite: bool,
-    **model: str | None,
+    model: ModelOptions,
 ) -> None:
     """Mean IoU of every kind of prompt against human masks, at full size.
 
@@ -143,7 +144,7 @@ def masks(
 
         for folder in sets:
             check_report(report_paths(report, folder.name, kinds).values(), overwrite=overwrite)
-    loaded = load_model(**model)
+    loaded = load_model(model)
     results = []
     for folder in sets:
         read: dict[str, Any] = {"smallest": smallest, "follow_symlinks": follow_symlinks}
@@ -191,14 +192,14 @@ def _without_each(scores: PromptedScores) -> dict[str, Any]:
     metavar="N",
     help="Clicks on each object.",
 )
-@model_options
+@options_from(ModelOptions, "model")
 def clicks(
     sets: tuple[Path, ...],
     smallest: float,
     follow_symlinks: bool,
     as_json: bool,
     clicks: int,
-    **model: str | None,
+    model: ModelOptions,
 ) -> None:
     """Mean IoU after each of several corrective clicks, and the number of clicks to an IoU.
 
@@ -207,7 +208,7 @@ def clicks(
     \b
     mobilesam evaluate clicks data/eval/coco_val --clicks 10
     """
-    loaded = load_model(**model)
+    loaded = load_model(model)
     score = partial(score_clicks, loaded, clicks=clicks, smallest=smallest, follow_symlinks=follow_symlinks)
     scores = [_with_bar(folder, partial(score, folder)) for folder in sets]
     if as_json:
@@ -283,7 +284,7 @@ def clicks(
     help="Also write contact sheets of what was found and missed.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
-@model_options
+@options_from(ModelOptions, "model")
 def everything(
     sets: tuple[Path, ...],
     follow_symlinks: bool,
@@ -298,7 +299,7 @@ def everything(
     limit: int | None,
     report: Path | None,
     overwrite: bool,
-    **model: str | None,
+    model: ModelOptions,
 ) -> None:
     """Average recall of segment everything against human masks and boxes, as COCO's evaluation has it.
 
@@ -328,7 +329,7 @@ def everything(
     if report:
         for folder, search in product(sets, searches):
             refuse_existing(sheet_path(report, folder.name, search), overwrite=overwrite)
-    loaded = load_model(**model)
+    loaded = load_model(model)
     found_by = detector_for(loaded.runtime, loaded.name, detector) if detector else None
     results = []
     for folder in sets:

@@ -18,6 +18,7 @@ from types import FrameType
 
 import click
 
+from mobilesam.cli.errors import command_of, words_of
 from mobilesam.core.errors import ImageWarning, LimitError, MobileSamError, PromptWarning, WeightsWarning
 from mobilesam.core.text import printable
 from mobilesam.core.version import __version__
@@ -111,13 +112,13 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        return tell(error)
+        return tell(error, arguments)
 
 
-def tell(error: Exception) -> int:
-    """Print an error in the contract's form and return its exit code."""
+def tell(error: Exception, arguments: Sequence[str]) -> int:
+    """Print an error of a call with such arguments in the contract's form, and return its exit code."""
     if isinstance(error, MobileSamError):
-        code, message, status = error.code, str(error), error.exit_code
+        code, message, status = error.code, words_of(error, command_of(cli, arguments)), error.exit_code
     elif type(error).__name__ == "NoArgsIsHelpError":  # of click 8.2 on
         click.echo(error.format_message(), err=True)  # type: ignore[attr-defined]
         return USAGE_EXIT

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from mobilesam.cli.fields import option_field
 from mobilesam.segment.model import Model, load
 from mobilesam.weights import DEFAULT_MODEL, entry_of
 
@@ -45,7 +46,7 @@ class PointType(click.ParamType):
             return parse_coordinate(parts[0]), parse_coordinate(parts[1]), label
         except ValueError:
             self.fail(
-                f"{value!r} is no point; write X,Y or X,Y,LABEL such as 210,140 or 50%,40%,1, without spaces",
+                f"{value!r} is not a point; write X,Y or X,Y,LABEL such as 210,140 or 50%,40%,1, without spaces",
                 param,
                 ctx,
             )
@@ -65,68 +66,56 @@ class BoxType(click.ParamType):
             return corners
         except ValueError:
             self.fail(
-                f"{value!r} is no box; write X0,Y0,X1,Y1 such as 120,40,380,300 or 10%,10%,90%,90%, without spaces",
+                f"{value!r} is not a box; write X0,Y0,X1,Y1 such as 120,40,380,300 or 10%,10%,90%,90%, without spaces",
                 param,
                 ctx,
             )
 
 
-class NumberType(click.ParamType):
-    """A number; what is none is passed on as it is, so that the library says what is allowed."""
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model, and how it runs.
 
-    name = "N"
+    Attributes:
+        model: ``pocket``, ``mobile_sam`` or another model of ``mobilesam info``.
+        checkpoint: other weights of the same network, ``.pt`` or ``.safetensors``.
+        runtime: ``onnx`` or ``torch``.
+        device: ``cpu``, ``cuda``, or with torch ``mps``.
+        dtype: ``float32``; with torch ``bfloat16`` or, on a GPU, ``float16``.
+    """
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return an int, a float or the text."""
-        for kind in (int, float):
-            try:
-                return kind(value)
-            except ValueError:
-                continue
-        return value
-
-
-def model_options(command: Callable) -> Callable:
-    """Add --model, --checkpoint, --runtime, --device and --dtype."""
-    for option in reversed(
-        (
-            click.option(
-                "--model", metavar="NAME", help=f"pocket or mobile_sam.  [default: {DEFAULT_MODEL}]"
-            ),
-            click.option("--checkpoint", metavar="FILE", help="Other weights of the same network."),
-            click.option("--runtime", metavar="NAME", help="onnx or torch.  [default: onnx]"),
-            click.option(
-                "--device", metavar="NAME", help="cpu, cuda or mps.  [default: cpu; torch: cuda if there]"
-            ),
-            click.option(
-                "--dtype", metavar="NAME", help="float32; with torch bfloat16 or float16.  [default: float32]"
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+    model: str | None = option_field(None, shown_default=DEFAULT_MODEL)
+    checkpoint: str | None = option_field(None, metavar="FILE")
+    runtime: str | None = option_field(None, shown_default="onnx")
+    device: str | None = option_field(None, shown_default="cpu; torch: cuda if there")
+    dtype: str | None = option_field(None, shown_default="float32")
 
 
-def load_model(
-    model: str | None, checkpoint: str | None, runtime: str | None, device: str | None, dtype: str | None
-) -> Model:
+def load_model(options: ModelOptions, *, quiet: bool = False) -> Model:
     """Load the model asked for; where none is asked for, say which one it is and how to get the other."""
     loaded = load(
-        DEFAULT_MODEL if model is None else model,
-        checkpoint=checkpoint,
-        runtime=runtime,
-        device=device,
-        dtype=dtype,
+        DEFAULT_MODEL if options.model is None else options.model,
+        checkpoint=options.checkpoint,
+        runtime=options.runtime,
+        device=options.device,
+        dtype=options.dtype,
     )
-    if model is None and checkpoint is not None:
-        click.echo(f"model: {loaded.name}", err=True)
-    elif model is None:
-        tell_default()
+    if options.model is None and not quiet:
+        tell_default(loaded.name if options.checkpoint is not None else None)
     return loaded
 
 
-def tell_default() -> None:
-    """Say which model was taken because none was named."""
+def tell_default(name: str | None = None) -> None:
+    """Say on a terminal which model was taken because none was named.
+
+    Args:
+        name: of the model, if a checkpoint told it.
+    """
+    if not sys.stderr.isatty():
+        return
+    if name is not None:
+        click.echo(f"model: {name}", err=True)
+        return
     click.echo(
         f"model: {entry_of(DEFAULT_MODEL).name}, this project's own small model; "
         "for MobileSAM's published weights see: mobilesam info mobile_sam",

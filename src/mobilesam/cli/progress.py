@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TextIO
 
 import click
 
+from mobilesam.annotate.sources import Source
 from mobilesam.core.text import printable
 from mobilesam.formats.image_bytes import shown
 
@@ -97,43 +98,54 @@ class TransferProgress:
         self.line.tell(text)
 
 
-class SearchProgress:
-    """Tells on standard error how many of an image's prompts are done, and how long all images will take.
+class ImagesProgress:
+    """Tells on standard error how far a run over photos is, and how long it will take.
 
     Args:
         images: how many there are.
+        quiet: tell nothing.
     """
 
-    def __init__(self, images: int) -> None:
+    def __init__(self, images: int, *, quiet: bool = False) -> None:
         self.images = images
-        self.image = 0  # number of the current one
+        self.image = 0  # how many are done
         self.line = StatusLine()
+        self.line.on_terminal &= not quiet
         self.start = time.monotonic()
 
-    def __enter__(self) -> SearchProgress:
+    def __enter__(self) -> ImagesProgress:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.line.clear()
+        self.clear()
+
+    def over(self, sources: Sequence[Source]) -> Iterator[Source]:
+        """Yield photos; tell which one is worked on."""
+        for self.image, source in enumerate(sources):
+            if self.images > 1:
+                self._draw(shown(source.name), self.image / self.images)
+            yield source
 
     def of(self, name: str) -> Callable[[int, int], None]:
-        """Return what shows that so many of an image's prompts are done."""
+        """Return what shows that so many of a photo's prompts are done."""
 
         def report(done: int, total: int) -> None:
-            part = (self.image + done / total) / self.images
-            seconds = time.monotonic() - self.start
-            where = f"{self.image + 1} of {self.images}, " if self.images > 1 else ""
-            left = f", {time_left(seconds * (1 / part - 1))}" if done else ""
-            self.line.draw(lambda: f"{where}{shown(name)}: {done:,} of {total:,} prompts{left}")
+            part = (self.image + done / total) / self.images if total else 0
+            self._draw(f"{shown(name)}: {done:,} of {total:,} prompts", part)
 
         return report
 
-    def next(self) -> None:
-        """Leave an image that is done."""
-        self.image += 1
+    def clear(self) -> None:
+        """Wipe the line, for what is printed next."""
         self.line.clear()
+
+    def _draw(self, what: str, part: float) -> None:
+        where = f"{self.image + 1} of {self.images}, " if self.images > 1 else ""
+        seconds = time.monotonic() - self.start
+        left = f", {time_left(seconds * (1 / part - 1))}" if part else ""
+        self.line.draw(lambda: f"{where}{what}{left}")
 
 
 def describe(name: str, done: int, total: int, came: int, seconds: float) -> str:

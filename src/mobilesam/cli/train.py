@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from mobilesam.cli.fields import option_field, options_from
 from mobilesam.core.errors import missing_extra
 
 if TYPE_CHECKING:
@@ -24,68 +27,47 @@ def train() -> None:
     """
 
 
-def run_options(command: Any) -> Any:
+@dataclass(frozen=True)
+class RunOptions:
+    """How a training runs.
+
+    Attributes:
+        data: folder that the recipe's sets lie in.
+        follow_symlinks: also read photos that links in a set take from other folders.
+        device: ``cpu`` or ``cuda``.
+        threads: processor threads.
+        workers: processes that make samples.
+        minutes: save and stop after so long; the same command again goes on.
+        report_every: steps between two lines of the log.
+        save_every: steps between two checkpoints and held-out scores.
+    """
+
+    data: str = option_field(".", metavar="DIR")
+    follow_symlinks: bool = False
+    device: str | None = option_field(None, shown_default="cuda if there")
+    threads: int | None = option_field(None, type=click.IntRange(1), metavar="N")
+    workers: int = option_field(1, type=click.IntRange(0), metavar="N")
+    minutes: float = option_field(math.inf, type=float, metavar="N", shown_default="no limit")
+    report_every: int = option_field(50, type=click.IntRange(1), metavar="STEPS")
+    save_every: int = option_field(500, type=click.IntRange(1), metavar="STEPS")
+
+
+def run_options(command: Callable) -> Callable:
     """Add what every kind of training takes."""
-    for option in reversed(RUN_OPTIONS):
-        command = option(command)
-    return command
-
-
-RUN_OPTIONS = (
-    click.argument("recipe", type=click.Path(path_type=Path)),
-    click.option(
-        "--data",
-        default=".",
-        show_default=True,
-        metavar="DIR",
-        type=click.Path(path_type=Path),
-        help="Folder that the recipe's sets lie in.",
-    ),
-    click.option(
+    out = click.option(
         "--out",
         required=True,
         metavar="DIR",
         type=click.Path(path_type=Path),
         help="Folder for checkpoints, log, plot and weights.",
-    ),
-    click.option(
-        "--follow-symlinks", is_flag=True, help="Read also photographs that links show of other folders."
-    ),
-    click.option("--device", default=None, metavar="NAME", help="cpu or cuda.  [default: cuda if there]"),
-    click.option("--threads", type=click.IntRange(1), metavar="N", help="Processor threads."),
-    click.option(
-        "--workers",
-        default=1,
-        show_default=True,
-        type=click.IntRange(0),
-        metavar="N",
-        help="Processes that make samples.",
-    ),
-    click.option(
-        "--minutes", default=math.inf, metavar="N", help="Save and stop after so long; run again to go on."
-    ),
-    click.option(
-        "--report-every",
-        default=50,
-        show_default=True,
-        type=click.IntRange(1),
-        metavar="STEPS",
-        help="Steps between two lines of the log.",
-    ),
-    click.option(
-        "--save-every",
-        default=500,
-        show_default=True,
-        type=click.IntRange(1),
-        metavar="STEPS",
-        help="Steps between two checkpoints and held-out scores.",
-    ),
-)
+    )
+    recipe = click.argument("recipe", type=click.Path(path_type=Path))
+    return recipe(out(options_from(RunOptions, "options")(command)))
 
 
 @train.command()
 @run_options
-def masks(recipe: Path, data: Path, out: Path, **run: Any) -> None:
+def masks(recipe: Path, out: Path, options: RunOptions) -> None:
     """Train a promptable network from human masks, by a RECIPE in TOML.
 
     A run that was stopped goes on where it was: give the same command again. OUT then holds
@@ -95,12 +77,12 @@ def masks(recipe: Path, data: Path, out: Path, **run: Any) -> None:
     mobilesam train masks recipes/pocket.toml --data data --out runs/pocket --minutes 60
     mobilesam segment photo.jpg --point 50%,50% --checkpoint runs/pocket/weights.safetensors
     """
-    run_to_end("masks", recipe, data, out, **run)
+    run_to_end("masks", recipe, out, options)
 
 
 @train.command()
 @run_options
-def boxes(recipe: Path, data: Path, out: Path, **run: Any) -> None:
+def boxes(recipe: Path, out: Path, options: RunOptions) -> None:
     """Train a detector of objects from the boxes of human masks, by a RECIPE in TOML.
 
     It is stopped and goes on as train masks does; OUT then holds weights.safetensors, for --detector.
@@ -109,23 +91,10 @@ def boxes(recipe: Path, data: Path, out: Path, **run: Any) -> None:
     mobilesam train boxes recipes/detector-nano.toml --data data --out runs/detector
     mobilesam everything photo.jpg --detector runs/detector/weights.safetensors
     """
-    run_to_end("boxes", recipe, data, out, **run)
+    run_to_end("boxes", recipe, out, options)
 
 
-def run_to_end(
-    what: str,
-    recipe: Path,
-    data: Path,
-    out: Path,
-    *,
-    device: str | None,
-    threads: int | None,
-    workers: int,
-    minutes: float,
-    follow_symlinks: bool,
-    report_every: int,
-    save_every: int,
-) -> None:
+def run_to_end(what: str, recipe: Path, out: Path, options: RunOptions) -> None:
     """Train by a recipe's file, tell how it goes, and write what it leaves for its users."""
     try:
         from mobilesam.runtimes.torch import choose_device, limit_threads
@@ -135,8 +104,8 @@ def run_to_end(
         from mobilesam.train.recipe import read_recipe
     except ModuleNotFoundError as error:
         raise missing_extra("train", "train") from error
-    if threads:
-        limit_threads(threads)
+    if options.threads:
+        limit_threads(options.threads)
 
     def report(progress: Progress) -> None:
         scores = "".join(f", {key} {value:.3f}" for key, value in (progress.scores or {}).items())
@@ -148,14 +117,14 @@ def run_to_end(
     settings = read_recipe(recipe)
     newest = {"masks": train_masks, "boxes": train_boxes}[what](
         settings,
-        data,
+        Path(options.data),
         out,
-        device=choose_device(device).type,
-        workers=workers,
-        report_every=report_every,
-        save_every=save_every,
-        stop_after=minutes * 60,
-        follow_symlinks=follow_symlinks,
+        device=choose_device(options.device).type,
+        workers=options.workers,
+        report_every=options.report_every,
+        save_every=options.save_every,
+        stop_after=options.minutes * 60,
+        follow_symlinks=options.follow_symlinks,
         report=report,
     )
     for path in finish(settings, newest, out):

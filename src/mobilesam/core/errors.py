@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from mobilesam.core.extras import install_line
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """An argument that would allow what was refused.
+
+    Attributes:
+        argument: such as ``overwrite``; the command line has it as ``--overwrite``.
+        value: that it takes.
+        effect: what it does: ``to replace it``.
+    """
+
+    argument: str
+    value: Any
+    effect: str
+
+    def __str__(self) -> str:
+        return f"{self.argument}={self.value!r} {self.effect}"
+
+
+FOLLOW_SYMLINKS = Remedy("follow_symlinks", True, "to read it")
 
 
 class MobileSamError(Exception):
     """Base of all errors: one line that names the file or argument, what is wrong and what to do.
 
     Attributes:
+        message: that line.
+        remedy: the argument that would allow it, if there is one; ``str(error)`` tells it too.
         code: letter of the error contract, printed as ``error[CODE]``.
         exit_code: what the command line exits with.
     """
@@ -16,8 +42,13 @@ class MobileSamError(Exception):
     code = "X"
     exit_code = 70
 
+    def __init__(self, message: str = "", *, remedy: Remedy | None = None) -> None:
+        super().__init__(message)
+        self.message = str(message)
+        self.remedy = remedy
+
     def __str__(self) -> str:  # OSError would print its own form for two arguments
-        return str(self.args[0]) if self.args else ""
+        return self.message if self.remedy is None else f"{self.message}, or pass {self.remedy}"
 
 
 class ConfigError(MobileSamError, ValueError):
@@ -33,8 +64,8 @@ class PromptError(MobileSamError, ValueError):
     code = "S"
     exit_code = 2
 
-    def __init__(self, message: str, *, code: str = "S") -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, code: str = "S", remedy: Remedy | None = None) -> None:
+        super().__init__(message, remedy=remedy)
         self.code = code
 
 
@@ -44,8 +75,8 @@ class ImageError(MobileSamError, OSError, ValueError):
     code = "I"
     exit_code = 3
 
-    def __init__(self, message: str, *, code: str = "I") -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, code: str = "I", remedy: Remedy | None = None) -> None:
+        super().__init__(message, remedy=remedy)
         self.code = code
         if code == "U":
             self.exit_code = ConfigError.exit_code

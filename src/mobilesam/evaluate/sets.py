@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from mobilesam.core.errors import ConfigError
+from mobilesam.core.errors import ConfigError, Remedy
 from mobilesam.core.rle import Rle
 from mobilesam.formats.coco import Photograph, read_instances
 
@@ -28,7 +28,10 @@ def read_countable(folder: Path, smallest: float, *, follow_symlinks: bool = Fal
     read = read_instances(folder, follow_symlinks=follow_symlinks)
     photographs = [p for p in read if countable(p, smallest)]
     if not photographs:
-        raise ConfigError(f"{folder}: no object covers {smallest:g} of its photograph; lower --smallest")
+        raise ConfigError(
+            f"{folder}: no object covers {smallest:g} of its photo; choose another set",
+            remedy=Remedy("smallest", 0.0, "to score every object"),
+        )
     return photographs
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
 
-from mobilesam.core.errors import MobileSamError
+from mobilesam.core.errors import FOLLOW_SYMLINKS, MobileSamError
 from mobilesam.core.text import shortened
 from mobilesam.formats.image_folder import resolved
 
@@ -36,10 +36,11 @@ def file_below(
     if not follow_symlinks and _has_link(folder, path):
         target, root = resolved(path), resolved(folder)
         if root not in target.parents:
-            raise fail(
-                f"{place}: is {shortened(name)}, where a symbolic link leads out of the folder; "
-                "pass --follow-symlinks to read it"
+            error = fail(
+                f"{place}: is {shortened(name)}, where a symbolic link leads out of the folder; copy the file into it"
             )
+            error.remedy = FOLLOW_SYMLINKS
+            raise error
     return path
 
 

@@ -46,6 +46,7 @@ SUFFIXES = (
 MAX_PIXELS = 50_000_000
 MAX_SIDE_RATIO = 1024  # beyond it the shorter side of the model's input would be less than a pixel
 STRIP_PIXELS = 2**20  # turned into RGB at a time, so that a picture lies in memory once, not thrice
+Remarks = tuple[str, ...]  # what was read but may not be meant
 WHITE = (255, 255, 255)
 LOSSY_BLACK, LOSSY_WHITE, LOSSY_BETWEEN = 40, 215, 0.05  # a JPEG mask has few values between
 EXIF_ORIENTATION = 0x0112
@@ -72,7 +73,6 @@ def read_image(
     *,
     max_pixels: int = MAX_PIXELS,
     name: str | None = None,
-    remarks: list[str] | None = None,
 ) -> Image:
     """Return an upright RGB image (H, W, 3) uint8.
 
@@ -82,8 +82,6 @@ def read_image(
             (H, W, 4) with alpha, of uint8 or uint16.
         max_pixels: greatest height times width.
         name: what messages call the image; by default its path.
-        remarks: a list that takes what is right but may not be meant, such as frames that
-            are ignored; without one they are warnings.
 
     Raises:
         ImageError: if it cannot be read or is not an image of a known form.
@@ -91,23 +89,29 @@ def read_image(
         ConfigError: if ``max_pixels`` is no whole number above 0.
 
     Warns:
-        ImageWarning: what ``remarks`` would take.
+        ImageWarning: for what is read but may not be meant, such as frames that are ignored.
 
     Example:
         >>> read_image(np.zeros((2, 3), np.uint8)).shape
         (2, 3, 3)
     """
-    told: list[str] = [] if remarks is None else remarks
+    name = shown(name or _name_of(source))
+    image, remarks = read_with_remarks(source, max_pixels=max_pixels, name=name)
+    for remark in remarks:
+        warnings.warn(f"{name}: {remark}", ImageWarning, stacklevel=2)
+    return image
+
+
+def read_with_remarks(
+    source: ArrayLike, *, max_pixels: int = MAX_PIXELS, name: str | None = None
+) -> tuple[Image, Remarks]:
+    """Return what :func:`read_image` returns, and what it would warn of."""
     name = shown(name or _name_of(source))
     max_pixels = whole_number(max_pixels, "max_pixels")
     try:
-        image = _source_to_rgb(source, name, max_pixels, told)
+        return _source_to_rgb(source, name, max_pixels)
     except MemoryError as error:
         raise _too_large(name) from error
-    if remarks is None:
-        for remark in told:
-            warnings.warn(f"{name}: {remark}", ImageWarning, stacklevel=2)
-    return image
 
 
 def _too_large(name: str) -> LimitError:
@@ -133,25 +137,25 @@ def _path_of(source: os.PathLike) -> str | bytes:
         raise ImageError(f"image: is a {type(source).__name__} without a path; {WANTED}", code="U") from error
 
 
-def _source_to_rgb(source: ArrayLike, name: str, max_pixels: int, remarks: list[str]) -> Image:
+def _source_to_rgb(source: ArrayLike, name: str, max_pixels: int) -> tuple[Image, Remarks]:
     if isinstance(source, str) and source.startswith("data:image/"):
         raise ImageError(f"{name}: is {what_else(b'data:image/')}", code="U")
     if isinstance(source, str | os.PathLike):
-        return _bytes_to_rgb(read_file(source, name=name), name, max_pixels, remarks)
+        return _bytes_to_rgb(read_file(source, name=name), name, max_pixels)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _bytes_to_rgb(bytes(source), name, max_pixels, remarks)
+        return _bytes_to_rgb(bytes(source), name, max_pixels)
     if isinstance(source, TiffImagePlugin.TiffImageFile):
         from mobilesam.formats.tiff_layout import check_opened_by_pillow
 
         check_opened_by_pillow(source.tag_v2, name)
     if isinstance(source, PillowImage.Image):
-        return _picture_to_rgb(OpenedPicture(source), name, max_pixels, remarks)
+        return _picture_to_rgb(OpenedPicture(source), name, max_pixels)
     if isinstance(source, type):
         raise ImageError(f"{name}: is the class {source.__name__}; {WANTED}", code="U")
     if callable(getattr(source, "read", None)):
-        return _bytes_to_rgb(read_limited(source, name), name, max_pixels, remarks)
+        return _bytes_to_rgb(read_limited(source, name), name, max_pixels)
     if hasattr(source, "__array__"):
-        return array_to_rgb(_as_array(source, name), name=name, max_pixels=max_pixels)
+        return array_to_rgb(_as_array(source, name), name=name, max_pixels=max_pixels), ()
     raise ImageError(f"{name}: is a {type(source).__name__}; {WANTED}", code="U")
 
 
@@ -176,17 +180,16 @@ def whole_number(value: Any, name: str) -> int:
     return int(value)
 
 
-def _bytes_to_rgb(data: bytes, name: str, max_pixels: int, remarks: list[str]) -> Image:
+def _bytes_to_rgb(data: bytes, name: str, max_pixels: int) -> tuple[Image, Remarks]:
     opened = open_picture(data, name)
     del data  # a file that nobody else holds goes once its pixels are decoded
-    remarks += opened.remarks
     if not isinstance(opened, OpenedPicture):
-        return _tiff_to_rgb(opened, name, max_pixels, remarks)
+        return _tiff_to_rgb(opened, name, max_pixels)
     with opened.picture:
-        return _picture_to_rgb(opened, name, max_pixels, remarks)
+        return _picture_to_rgb(opened, name, max_pixels)
 
 
-def _tiff_to_rgb(pixels: TiffPixels, name: str, max_pixels: int, remarks: list[str]) -> Image:
+def _tiff_to_rgb(pixels: TiffPixels, name: str, max_pixels: int) -> tuple[Image, Remarks]:
     from mobilesam.formats.tiff_layout import check_blocks, check_colours  # only TIFF files need it
     from mobilesam.formats.tiff_pixels import unpack_rgb
 
@@ -197,9 +200,8 @@ def _tiff_to_rgb(pixels: TiffPixels, name: str, max_pixels: int, remarks: list[s
         check_blocks(layout, pixels.page, name, read_all=False)
         orientation = _known_orientation(layout.orientation)
         upright = _empty_upright((layout.height, layout.width, 3), orientation, np.uint8)
-        if not unpack_rgb(pixels, STORED_VIEWS[orientation](upright)):
-            remarks.append(FULLY_TRANSPARENT)
-    return upright
+        seen = unpack_rgb(pixels, STORED_VIEWS[orientation](upright))
+    return upright, pixels.remarks + (() if seen else (FULLY_TRANSPARENT,))
 
 
 def _tiff_to_mask(pixels: TiffPixels, name: str, max_pixels: int) -> Mask:
@@ -309,7 +311,7 @@ def _empty_upright(stored_shape: tuple[int, ...], orientation: int, dtype: DType
     return np.empty((*size, *channels), dtype)
 
 
-def _picture_to_rgb(opened: OpenedPicture, name: str, max_pixels: int, remarks: list[str]) -> Image:
+def _picture_to_rgb(opened: OpenedPicture, name: str, max_pixels: int) -> tuple[Image, Remarks]:
     """Decode a picture and write it upright, strip by strip."""
     _load(opened, name, max_pixels)
     picture = opened.picture
@@ -324,9 +326,7 @@ def _picture_to_rgb(opened: OpenedPicture, name: str, max_pixels: int, remarks: 
         for top, strip in _strips(picture):
             stored[top : top + strip.height], opaque = _strip_to_rgb(strip)
             seen = seen or opaque
-    if not seen:
-        remarks.append(FULLY_TRANSPARENT)
-    return upright
+    return upright, opened.remarks + (() if seen else (FULLY_TRANSPARENT,))
 
 
 def _check_depth(picture: PillowImage.Image, name: str) -> None:

@@ -29,7 +29,7 @@ from PIL import Image as PillowImage
 from PIL import __version__ as PILLOW_VERSION
 
 from mobilesam.core.arrays import Size
-from mobilesam.core.errors import ImageError, LimitError
+from mobilesam.core.errors import ImageError, LimitError, Remedy
 from mobilesam.core.extras import install_line
 from mobilesam.core.text import printable
 from mobilesam.formats.bmp_runs import without_runs
@@ -43,6 +43,7 @@ from mobilesam.formats.webp_canvas import webp_canvas
 if TYPE_CHECKING:
     from mobilesam.formats.tiff_pixels import TiffPixels
 
+MOST_ADVISED = 400_000_000  # pixels that a message says how to allow: some 1.2 GB
 MOST_WEBP_PIXELS = 25_000_000  # its decoder takes 16 bytes for each, of a file of 34 bytes too
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else what it logs is printed as it is
 PHOTOMETRIC, YCBCR = 262, 6  # a TIFF tag, and one of its values
@@ -162,18 +163,20 @@ def _open_bmp(data: bytes, name: str) -> OpenedPicture:
     return OpenedPicture(BmpImagePlugin.BmpImageFile(stream), kind="BMP file", stream=stream)
 
 
-def too_many_pixels(name: str, size: Size, limit: int) -> LimitError:
-    """Return the error for an image of (height, width) with more pixels than ``limit``."""
+def too_many_pixels(name: str, size: Size, limit: int, *, fixed: bool = False) -> LimitError:
+    """Return the error for an image of (height, width) with more pixels than ``limit``, which may be ``fixed``."""
     height, width = size
+    message = f"{name}: {width} x {height} is {height * width:,} pixels, over the limit of {limit:,}; make it smaller"
+    raisable = not fixed and height * width <= MOST_ADVISED
     return LimitError(
-        f"{name}: {width} x {height} is {height * width:,} pixels, over the limit of {limit:,}; make it smaller"
+        message, remedy=Remedy("max_pixels", height * width, "to read it") if raisable else None
     )
 
 
 def _open_webp(data: bytes, name: str) -> OpenedPicture:
     canvas = webp_canvas(data)
     if canvas is not None and canvas[0] * canvas[1] > MOST_WEBP_PIXELS:
-        raise too_many_pixels(name, canvas, MOST_WEBP_PIXELS)
+        raise too_many_pixels(name, canvas, MOST_WEBP_PIXELS, fixed=True)
     picture = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
     remarks = _frames_remark(picture.n_frames, "frames")
     return OpenedPicture(picture, remarks, "WebP file")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobilesam.core.errors import ImageError
+from mobilesam.core.errors import FOLLOW_SYMLINKS, ImageError
 from mobilesam.core.text import printable
 from mobilesam.formats.image import suffix_is_image
 from mobilesam.formats.image_bytes import shown
@@ -157,5 +157,6 @@ def resolved(path: Path) -> Path:
 
 def _leads_outside(path: Path, folder: Path) -> ImageError:
     return ImageError(
-        f"{shown(str(path))}: is a symbolic link out of {shown(str(folder))}; pass --follow-symlinks to read it"
+        f"{shown(str(path))}: is a symbolic link out of {shown(str(folder))}; copy the file into it",
+        remedy=FOLLOW_SYMLINKS,
     )

@@ -18,6 +18,10 @@ HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 CHARACTERS = bytes(range(32, 127)) + b"\t\r\n"
 
 # What people give by mistake, by its first bytes in lower case, and what to say of it.
+VIDEO = (
+    "a video; save a frame as a photo (ffmpeg -i VIDEO -frames:v 1 frame.png), "
+    "or give it to mobilesam.compat.ultralytics, see docs/how-to/ultralytics.md"
+)
 BASE64 = "base64 text, not an image; decode it first"
 OTHERS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the image; run: git lfs pull"),
@@ -37,6 +41,10 @@ OTHERS = (
     (b"fujifilmccd-raw", "a camera's raw file; develop it to JPEG or TIFF"),
     (b"iiro", "a camera's raw file; develop it to JPEG or TIFF"),
     (b"iiu\0", "a camera's raw file; develop it to JPEG or TIFF"),
+    (b"\x1ae\xdf\xa3", VIDEO),  # Matroska and WebM
+    (b"flv\x01", VIDEO),
+    (b"oggs", VIDEO),
+    (b"\0\0\1\xba", VIDEO),  # MPEG
     (b"\x1f\x8b", "a gzip file, not an image; unpack it"),
     (b"pk\x03\x04", "a zip archive, not an image; unpack it"),
     (b"data:image/", BASE64),
@@ -70,6 +78,8 @@ def what_else(data: bytes) -> str:
         return "a DICOM file; convert it to PNG or TIFF"
     if data[4:11] == b"ftypcrx":
         return "a camera's raw file; develop it to JPEG or TIFF"
+    if data[4:8] == b"ftyp" or (data[:4] == b"RIFF" and data[8:12] == b"AVI "):
+        return VIDEO
     if data and not data[:64].strip(CHARACTERS):
         return "text, not an image; give a JPEG, PNG or the like"
     return "not an image of a known format, or damaged; give JPEG, PNG, WebP, BMP, TIFF, GIF or AVIF"

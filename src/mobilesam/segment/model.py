@@ -18,7 +18,7 @@ from mobilesam.core.types import SAM_THRESHOLDS, Embedding, FoundMask, MaskThres
 from mobilesam.detectors.base import Detector
 from mobilesam.detectors.head import HeadDetector
 from mobilesam.detectors.load import detector_for, text_model_for
-from mobilesam.formats.image import MAX_PIXELS, read_image
+from mobilesam.formats.image import MAX_PIXELS, Remarks, read_with_remarks
 from mobilesam.runtimes.base import Runtime
 from mobilesam.runtimes.load import load_runtime
 from mobilesam.segment.batches import as_prompts, images_at_once, named_images, pair_prompts
@@ -442,10 +442,9 @@ class Model:
             raise PromptError(f"multimask: is {multimask!r}; must be True, False or None", code="U")
 
 
-def _read(image: ArrayLike, name: str | None, max_pixels: int) -> tuple[Image, list[str]]:
+def _read(image: ArrayLike, name: str | None, max_pixels: int) -> tuple[Image, Remarks]:
     """Return an image that nobody changes any more, and what was remarked when reading it."""
-    remarks: list[str] = []
-    rgb = read_image(image, max_pixels=max_pixels, name=name, remarks=remarks)
+    rgb, remarks = read_with_remarks(image, max_pixels=max_pixels, name=name)
     for remark in remarks:
         warnings.warn(f"{name or 'image'}: {remark}", ImageWarning, stacklevel=3)
     rgb.flags.writeable = False

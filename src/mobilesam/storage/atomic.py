@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from mobilesam.core.errors import MobileSamError, OutputError
+from mobilesam.core.errors import MobileSamError, OutputError, Remedy
 
 
 @contextlib.contextmanager
@@ -61,7 +61,8 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{path}: is a folder; move it away or choose another one")
     if path.exists() and not overwrite:
         raise OutputError(
-            f"{path}: exists already; pass --overwrite (overwrite=True) or choose another folder"
+            f"{path}: exists already; choose another place",
+            remedy=Remedy("overwrite", True, "to replace it"),
         )
 
 

@@ -75,7 +75,7 @@ def load_state(
             continue
         if metadata["recipe"] != fingerprint(recipe):
             raise ConfigError(
-                f"{path}: belongs to another recipe; continue with that one or choose another --out"
+                f"{path}: belongs to another recipe; go on with that one, or choose another folder"
             )
         network.load_state_dict(_part(tensors, "weights/"))
         for name, value in _part(tensors, "average/").items():
@@ -87,7 +87,7 @@ def load_state(
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         return int(metadata["step"]), json.loads(metadata["losses"])
     if paths:
-        raise WeightsError(f"{folder}: no checkpoint in it can be read; choose another --out")
+        raise WeightsError(f"{folder}: no checkpoint in it can be read; choose another folder")
     return 0, []
 
 

@@ -84,7 +84,7 @@ def import_file(path: str | Path, *, remark: Remark = lambda text: None) -> tupl
         entry = entry_of_file(source)
         if entry is None:
             raise WeightsError(
-                f"{path}: is none of the published files, by its SHA-256; weights of your own are given by --checkpoint"
+                f"{path}: its SHA-256 is not that of a published file; pass weights of your own as the checkpoint of a model"
             )
         if entry.shipped:
             return entry, weights_path(entry)

@@ -34,26 +34,31 @@ class EverythingOptions:
     Names and defaults of the grid are those of SAM's automatic mask generator; ``paper`` gives MobileSAMv2's.
 
     Attributes:
-        sampler: where to ask: ``objects``, ``grid`` or ``hybrid``, see ``SAMPLERS``.
-        confidence: least objectness of a box that is asked for.
-        proposal_nms_thresh: of two boxes whose IoU is higher, the likelier is asked for.
-        max_boxes: boxes that are asked for.
-        max_prompts: prompts of the hybrid: boxes, at most ``HYBRID_BOXES`` of them, then points.
-        mask_nms_thresh: of two masks of boxes or of the hybrid whose IoU is higher, the first stays.
-        points_per_side: of the grid over the whole image, and of the finest that the hybrid fills gaps with.
+        sampler: where to ask. ``hybrid``: boxes of objects, then points where there is no mask yet; ``objects``:
+            boxes alone; ``grid``: a grid of points.
+        confidence: asks only for boxes at least this likely to hold an object, 0 to 1.
+        proposal_nms_thresh: of two boxes with a higher IoU, asks for the likelier, 0 to 1.
+        max_boxes: asks for at most so many boxes, from 1.
+        max_prompts: asks for at most so many boxes and points of the hybrid together, from 1; at most five eighths
+            of them are boxes.
+        mask_nms_thresh: of two masks of boxes or of the hybrid with a higher IoU, keeps the first, 0 to 1.
+        points_per_side: points along each side of the grid, and of the finest grid that the hybrid fills gaps
+            with, 1 to 256.
         point_grids: points (N, 2) in 0..1 of the image and of each layer of crops, instead; for the grid.
-        pred_iou_thresh: masks must have a higher predicted IoU, where it is above 0; None for
-            the model's own threshold, which is SAM's 0.88 for published models.
-        stability_score_thresh: masks must have at least this stability; None for the model's
-            own threshold, which is SAM's 0.95 for published models.
-        stability_score_offset: how far the threshold moves for it.
-        box_nms_thresh: of two masks of the grid whose boxes' IoU is higher, the better stays.
-        crop_n_layers: layers of crops beyond the whole image, for the grid; layer i has (2^i)^2.
-        crop_nms_thresh: as ``box_nms_thresh``, between crops; the smaller crop's mask stays.
-        crop_overlap_ratio: overlap of the first layer's crops, in the image's shorter side.
-        crop_n_points_downscale_factor: by how much the grid thins out from layer to layer.
-        min_mask_region_area: holes and islands below so many pixels are filled and dropped.
-        seconds: time to stop after, with the masks found until then.
+        pred_iou_thresh: masks need a higher predicted IoU, 0 to 1; 0 keeps all. Without it the model's own limit:
+            0.88 for published models, 0.3 for ``pocket``.
+        stability_score_thresh: masks must be at least this stable, 0 to 1. Without it the model's own limit:
+            0.95 for published models, 0.1 for ``pocket``.
+        stability_score_offset: how far the masks' threshold moves for the stability, from 0.
+        box_nms_thresh: of two masks of the grid whose boxes have a higher IoU, keeps the better, 0 to 1.
+        crop_n_layers: layers of crops that the grid searches in addition to the whole image, up to 6; layer i
+            has 4^i crops.
+        crop_nms_thresh: of two masks of different crops whose boxes have a higher IoU, keeps the smaller crop's,
+            0 to 1.
+        crop_overlap_ratio: overlap of the first layer's crops, as a part of the image's shorter side, 0 to 1.
+        crop_n_points_downscale_factor: by how much the grid thins out from layer to layer, from 1.
+        min_mask_region_area: fills holes and drops islands below so many pixels.
+        seconds: stops after so long for each image, with the masks found by then.
 
     Raises:
         PromptError: for a number outside its range.

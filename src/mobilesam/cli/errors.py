@@ -1,0 +1,40 @@
+"""How the command line words an error: what Python calls an argument is an option here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from mobilesam.core.errors import MobileSamError, Remedy
+
+
+def words_of(error: MobileSamError, command: click.Command | None = None) -> str:
+    """Return an error's message; what would allow it is told as an option, if the command has it.
+
+    Args:
+        error: what happened.
+        command: that it happened in; by default the one that runs.
+    """
+    context = click.get_current_context(silent=True)
+    command = command or (context.command if context else None)
+    if error.remedy is None or command is None:
+        return error.message
+    has = any(one.name == error.remedy.argument for one in command.params)
+    return f"{error.message}, or pass {option_of(error.remedy)}" if has else error.message
+
+
+def option_of(remedy: Remedy) -> str:
+    """Return what to pass, and what it does: ``--overwrite to replace it``."""
+    value = "" if remedy.value is True else f" {remedy.value}"
+    return f"--{remedy.argument.replace('_', '-')}{value} {remedy.effect}"
+
+
+def command_of(group: click.Command, arguments: Sequence[str]) -> click.Command:
+    """Return the command that arguments call: of a group, the one that is named first."""
+    for argument in arguments:
+        if not isinstance(group, click.Group):
+            break
+        found = group.get_command(click.Context(group), argument)
+        group = found or group
+    return group

@@ -1,0 +1,45 @@
+"""The tables of options in docs/reference/command-line.md, from the fields that the options are made of.
+
+``python -m tests.option_tables`` writes them; a test compares.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mobilesam.cli.everything import DetectorOptions
+from mobilesam.cli.fields import Described, described
+from mobilesam.cli.options import ModelOptions
+from mobilesam.cli.results import ResultOptions
+from mobilesam.cli.segment import PromptOptions
+from mobilesam.cli.train import RunOptions
+from mobilesam.segment.everything.options import EverythingOptions
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "reference" / "command-line.md"
+CLASSES = (PromptOptions, ResultOptions, ModelOptions, DetectorOptions, EverythingOptions, RunOptions)
+TABLE = re.compile(r"<!-- options of (\w+) -->\n.*?<!-- end -->", re.DOTALL)
+
+
+def row(one: Described) -> str:
+    """Return an option's line of a table."""
+    metavar = f" {one.metavar}" if one.metavar else ""
+    named = ", ".join(f"`{flag}{metavar}`" for flag in one.flags).replace("|", r"\|")
+    default = f" ({one.default})" if one.default else ""
+    return f"| {named} | {one.about.replace('``', '`')}{default} |\n"
+
+
+def table(cls: type) -> str:
+    """Return the table of a dataclass's options between its marks."""
+    rows = "".join(map(row, described(cls)))
+    return f"<!-- options of {cls.__name__} -->\n| option | |\n|---|---|\n{rows}<!-- end -->"
+
+
+def with_tables(text: str) -> str:
+    """Return a document with its tables made anew."""
+    classes = {cls.__name__: cls for cls in CLASSES}
+    return TABLE.sub(lambda found: table(classes[found[1]]), text)
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(with_tables(DOCUMENT.read_text()))
