@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from safetensors.numpy import save_file
 from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
 
 import mobilesam
+from mobilesam.cli.main import run
 from mobilesam.core.errors import WeightsError
 from mobilesam.core.spec import NetworkSpec
 from mobilesam.core.types import MULTIMASK, DecoderInputs
@@ -21,7 +24,7 @@ from mobilesam.networks.checkpoints import load_tensors
 from mobilesam.networks.image_encoder_vit import ImageEncoderViT
 from mobilesam.networks.sam import Sam
 from mobilesam.runtimes.base import Weights
-from mobilesam.weights import read_tensors
+from mobilesam.weights import ENTRIES, HOME_VARIABLE, read_tensors
 from mobilesam.weights.hugging_face import is_sam_model, sam_name
 from mobilesam.weights.recognition import recognise_network
 from tests.seeded import seeded_image, seeded_weights
@@ -208,6 +211,21 @@ def test_a_model_is_told_apart_from_others(slim_file: Path) -> None:
         mobilesam.load("sam_vit_b", checkpoint=slim_file)
     assert not is_sam_model(["vision_encoder.backbone.patch_embed.projection.weight"])  # SAM 2
     assert not is_sam_model(build_meta("vit_b").state_dict())
+
+
+def test_a_published_file_is_imported(
+    slim_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """As ``weights import`` takes a file out of Hugging Face's cache; its sum stands in for the published one."""
+    data = slim_file.read_bytes()
+    entry = replace(ENTRIES["slimsam_77"], sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+    monkeypatch.setitem(ENTRIES, "slimsam_77", entry)
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
+    with pytest.raises(WeightsError, match="run: mobilesam weights pull slimsam_77"):
+        mobilesam.load("slimsam_77")
+    assert run(["weights", "import", str(slim_file)]) == 0
+    assert capsys.readouterr().out.startswith("slimsam_77: ")
+    assert mobilesam.load("slimsam_77").name == "slimsam_77"
 
 
 def test_two_position_embeddings_must_agree(tmp_path: Path) -> None:
