@@ -14,10 +14,10 @@ nothing heavy, and using a model never loads PyTorch.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from mobilesam.core.version import __version__
 
+TYPE_CHECKING = False  # typing, which has it, would be three quarters of this import
 _WHERE = {
     "load": "mobilesam.segment.model",
     "Model": "mobilesam.segment.model",
@@ -58,6 +58,8 @@ _WHERE = {
 __all__ = ["__version__", *_WHERE]
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from mobilesam.compat.segment_anything import SamAutomaticMaskGenerator as SamAutomaticMaskGenerator
     from mobilesam.compat.segment_anything import SamPredictor as SamPredictor
     from mobilesam.compat.segment_anything import sam_model_registry as sam_model_registry

@@ -1,6 +1,15 @@
-"""``python -m mobilesam``."""
+"""The process of the ``mobilesam`` command and of ``python -m mobilesam``."""
 
-from mobilesam.cli.main import main
+from mobilesam.cli.process import prepare
+
+
+def main() -> None:
+    """Make the process ready, and only then import the command line and run it."""
+    prepare()
+    from mobilesam.cli.main import main as run_command_line
+
+    run_command_line()
+
 
 if __name__ == "__main__":
     main()

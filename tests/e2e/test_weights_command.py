@@ -202,12 +202,22 @@ def test_W50_a_damaged_file_is_replaced_and_a_whole_part_is_used(
     (home / KNOWN.file).write_bytes(CONTENT[:-1] + b"x")
     assert pull_from(server, "honest", monkeypatch).read_bytes() == CONTENT
     (home / KNOWN.file).rename(part_of(home))
-    (home / f".{KNOWN.file}.beef.tmp").write_bytes(b"of a killed import")
+    (home / ".0123456789abcdef.mobilesam.tmp").write_bytes(b"of a killed import")
     (home / "mine.pt").write_bytes(b"a user's")
     before = len(server.requests)
     assert pull_from(server, "honest", monkeypatch).read_bytes() == CONTENT
     assert len(server.requests) == before
     assert names_in(home) == [KNOWN.file, "mine.pt"]
+
+
+def test_W50_what_fails_leaves_no_empty_folder(server: Server, home: Path, monkeypatch) -> None:
+    with pytest.raises(WeightsError, match="not fetched"):
+        pull_from(server, "missing", monkeypatch)
+    assert not home.parent.exists()
+    home.parent.mkdir()
+    with pytest.raises(WeightsError, match="not fetched"):
+        pull_from(server, "missing", monkeypatch)
+    assert names_in(home.parent) == []  # which was there before
 
 
 @pytest.mark.parametrize(

@@ -352,7 +352,7 @@ CASES = [
     Case("W18 SAM ViT-B", "a.safetensors", other_network(("image_encoder.patch_embed.proj.weight", (768, 3, 16, 16))), "holds SAM vit_b, not pocket; load it as sam_vit_b"),
     Case("W18 SAM ViT-H", "a.safetensors", other_network(("image_encoder.patch_embed.proj.weight", (1280, 3, 16, 16))), "holds SAM vit_h, not pocket; load it as sam_vit_h"),
     Case("W18 MobileSAM", "a.safetensors", other_network(("image_encoder.patch_embed.seq.0.c.weight", (32, 3, 3, 3))), "holds MobileSAM's vit_t"),
-    Case("W18 EfficientViT-SAM", "a.safetensors", other_network(("image_encoder.backbone.x.weight", (32, 3))), "holds EfficientViT-SAM"),
+    Case("W18 EfficientViT-SAM", "a.safetensors", other_network(("image_encoder.backbone.stages.0.op_list.0.conv.weight", (32, 3, 3, 3))), "holds EfficientViT-SAM L0, not pocket; load it as efficientvit_sam_l0"),
     Case("W18 SAM 2", "a.safetensors", other_network(("memory_attention.norm.weight", (32,))), "holds SAM 2, another architecture"),
     Case("W18 MobileSAMv2's decoder", "a.pt", saved({"PromtEncoder": {"w": torch.arange(3.0)}, "MaskDecoder": {"w": torch.arange(3.0)}}), "holds MobileSAMv2's decoder alone"),
     Case("W18 a detector", "a.safetensors", other_network(("model.22.dfl.conv.weight", (1, 16))), "holds an object detector"),

@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from mobilesam.core.errors import ImageError, LimitError
 from mobilesam.formats.image import decode_mask, read_image, read_with_remarks
+from mobilesam.formats.sample_depth import sixteen_to_eight
 from tests.hostile.image_tiff import (
     BLACK_IS_ZERO,
     CMYK,
@@ -117,6 +118,29 @@ def test_differences_packbits_and_turned_bits(order: str, compression: int, plan
         values = noise(dtype, 3)
         form = Form(RGB, planar, compression, tiled, order, predictor=predictor, fill_order=fill_order)
         np.testing.assert_array_equal(read_image(tiff_of(values, form)), eight(values))
+
+
+@pytest.mark.parametrize("compression", [NONE, DEFLATE, PACKBITS], ids=["none", "deflate", "packbits"])
+def test_planes_of_many_pieces(compression: int) -> None:
+    """Rows of all planes are put together piece by piece, with their alpha."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 2**16, (50, 40, 4), dtype=np.uint16)
+    values = coarse.repeat(14, axis=0).repeat(16, axis=1)  # 700 x 640: each plane is more than three pieces
+    for rows in (7, 700):
+        form = Form(RGB, True, compression, extra=(2,), rows=rows)
+        together = Form(RGB, False, compression, extra=(2,), rows=rows)
+        read = read_image(tiff_of(values, form))
+        np.testing.assert_array_equal(read, read_image(tiff_of(values, together)))
+        np.testing.assert_array_equal(
+            read_image(tiff_of(values[..., :3], Form(RGB, True, compression, rows=rows))),
+            eight(values[..., :3]),
+        )
+
+
+def test_every_sample_of_16_bits() -> None:
+    values = np.arange(2**16, dtype=np.uint16).reshape(256, 256)
+    np.testing.assert_array_equal(sixteen_to_eight(values), np.round(values / 257))
+    np.testing.assert_array_equal(sixteen_to_eight(values.astype(">u2")), np.round(values / 257))
 
 
 def test_a_second_writer_agrees() -> None:

@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import threading
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from safetensors.numpy import save
 
 from mobilesam import ConfigError, WeightsError, load
 from mobilesam.weights import WeightsEntry, check_tensors, entry_of, read_tensors, read_weights, weights_path
-from mobilesam.weights.graph_index import graph_index
+from mobilesam.weights.graph_index import graph_index, network_specs
 from mobilesam.weights.reading import NEEDS_KEY
 from mobilesam.weights.recognition import recognise_network
 from mobilesam.weights.torch_file import read_torch_file
@@ -187,6 +188,67 @@ def test_W17_W19_W20_W26_what_is_bent_but_whole_is_read(pocket_tensors, tmp_path
     assert views["none"].shape == (0,)
 
 
+@pytest.mark.parametrize(
+    "prefix", ["module.", "model.", "_orig_mod.", "sam.", "module._orig_mod.", "a.teacher.net."]
+)
+def test_W19_one_prefix_before_all_names_is_left_out(pocket_tensors, tmp_path, prefix: str) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(save({f"{prefix}{name}": array for name, array in pocket_tensors.items()}))
+    assert set(read_tensors(path)) == set(pocket_tensors)
+
+
+def test_W19_a_prefix_that_is_not_before_all_names_stays(pocket_tensors, tmp_path) -> None:
+    path = tmp_path / "a.safetensors"
+    encoder = {name: array for name, array in pocket_tensors.items() if name.startswith("image_encoder.")}
+    path.write_bytes(save(encoder))
+    assert set(read_tensors(path)) == set(encoder)
+    path.write_bytes(
+        save({f"module.{name}": array for name, array in encoder.items()} | {"ema": np.arange(3.0)})
+    )
+    assert "module.image_encoder.trunk.stem.conv.weight" in read_tensors(path)
+    path.write_bytes(save({"module.a": np.arange(3.0), "module.b": np.arange(4.0)}))
+    assert set(read_tensors(path)) == {"module.a", "module.b"}
+    path.write_bytes(
+        save({f"module.{n}": a for n, a in pocket_tensors.items() if n != "mask_decoder.iou_token.weight"})
+    )
+    with pytest.raises(
+        WeightsError, match=r"not the weights of this network: lacks mask_decoder\.iou_token\.weight$"
+    ):
+        load("pocket", checkpoint=path)
+
+
+def test_W03_what_is_no_state_dict_ends_with_how_to_save_it(tmp_path) -> None:
+    for content in ({"epoch": 3}, {"net": torch.nn.Linear(2, 2)}, torch.nn.Linear(2, 2), {}):
+        torch.save(content, tmp_path / "a.pt")
+        with pytest.raises(
+            WeightsError, match=r"; save that alone: torch\.save\(model\.state_dict\(\), NEW\)$"
+        ):
+            load("pocket", checkpoint=tmp_path / "a.pt")
+
+
+def test_W11_names_of_an_archive_in_messages(tmp_path) -> None:
+    """The reader of archives puts names into its errors, as they are and as long as they are."""
+    name = "a\x1b[2J\n" + "x" * 5000
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr(f"{name}/data.pkl", b"\x80\x02}.")
+    data = (tmp_path / "a.pt").read_bytes()
+    (tmp_path / "a.pt").write_bytes(data.replace(b"xxx/data.pkl", b"xxy/data.pkl", 1))
+    with pytest.raises(WeightsError) as caught:
+        read_tensors(tmp_path / "a.pt")
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / 'a.pt'}: damaged")
+    assert message.endswith("; get it again")
+    assert message.isprintable()
+    assert len(message.encode()) < 400
+
+
+def test_W29_messages_are_one_line_of_at_most_2000_bytes() -> None:
+    message = str(WeightsError("家" * 3000 + "\x1b[2J\n; get it again"))
+    assert message.isprintable()
+    assert message.endswith("; get it again")
+    assert len(message.encode()) <= 2000
+
+
 def test_W30_a_file_that_is_exchanged_while_it_is_read(pocket_tensors, tmp_path, monkeypatch) -> None:
     """What is hashed is what is used: the published weights or none, whatever comes in between."""
     monkeypatch.setenv("MOBILESAM_HOME", str(tmp_path))
@@ -272,6 +334,14 @@ def test_published_names_are_recognised(name: str) -> None:
 def test_recognised_or_not() -> None:
     pocket = graph_index("pocket")
     assert recognise_network(pocket.parameters) == "pocket"
+    for network in network_specs():
+        index = graph_index(network)
+        assert recognise_network(index.tensors) == network
+        assert recognise_network(dict(list(index.tensors.items())[: len(index.tensors) // 2])) == network
+    decoder = {
+        name: shape for name, shape in graph_index("vit_t").tensors.items() if name.startswith("mask_")
+    }
+    assert recognise_network(decoder) == ""  # of seven networks
     assert recognise_network({}) == recognise_network({"a": (3,)}) == ""
     assert recognise_network({"image_encoder.patch_embed.proj.weight": ()}) == ""
     with pytest.raises(WeightsError, match=r"^x: not the weights of this network: lacks .* also has a$"):

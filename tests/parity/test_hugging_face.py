@@ -25,7 +25,7 @@ from mobilesam.networks.image_encoder_vit import ImageEncoderViT
 from mobilesam.networks.sam import Sam
 from mobilesam.runtimes.base import Weights
 from mobilesam.weights import ENTRIES, HOME_VARIABLE, read_tensors
-from mobilesam.weights.hugging_face import is_sam_model, sam_name
+from mobilesam.weights.hugging_face import MARK, sam_model_prefix, sam_model_to_sam, sam_name
 from mobilesam.weights.recognition import recognise_network
 from tests.seeded import seeded_image, seeded_weights
 
@@ -209,8 +209,19 @@ def test_a_saved_model_is_read(slim_file: Path, slim_weights: Weights) -> None:
 def test_a_model_is_told_apart_from_others(slim_file: Path) -> None:
     with pytest.raises(WeightsError, match=r"holds SlimSAM-77, not vit_b; load it as slimsam_77"):
         mobilesam.load("sam_vit_b", checkpoint=slim_file)
-    assert not is_sam_model(["vision_encoder.backbone.patch_embed.projection.weight"])  # SAM 2
-    assert not is_sam_model(build_meta("vit_b").state_dict())
+    assert sam_model_prefix(["vision_encoder.backbone.patch_embed.projection.weight"]) is None  # SAM 2
+    assert sam_model_prefix(build_meta("vit_b").state_dict()) is None
+
+
+def test_what_training_puts_before_all_names() -> None:
+    array = np.arange(3, dtype=np.float32)
+    renamed = sam_model_to_sam(
+        {f"model.{MARK}": array, "model.mask_decoder.upscale_conv1.bias": array}, "file"
+    )
+    assert list(renamed) == [
+        *("image_encoder.patch_embed.proj.weight", "mask_decoder.output_upscaling.0.bias"),
+    ]
+    assert sam_model_prefix([f"model.{MARK}", "head.weight"]) is None
 
 
 def test_a_published_file_is_imported(

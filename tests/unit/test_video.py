@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import subprocess
 import sys
 import time
 import warnings
@@ -209,6 +210,34 @@ def test_limit(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", frames(1))
     with pytest.raises(LimitError, match="96 x 64 is 6,144 pixels, over the limit of 1,000"):
         list(read_frames(path, max_pixels=1000))
+
+
+def test_a_small_file_of_large_frames_takes_no_memory(tmp_path: Path) -> None:
+    """Sorenson's H.263 in FLV: only the frame itself has its size, 18464 x 8782."""
+    bits = "0" * 16 + "1" + "0" * 13 + "001" + f"{18464:016b}{8782:016b}" + "00" + "0" + "01000" + "0" * 8
+    body = b"\x12" + int(bits.ljust(88, "0"), 2).to_bytes(11, "big") + bytes(100)
+    tag = b"\x09" + len(body).to_bytes(3, "big") + bytes(7) + body
+    (tmp_path / "a.flv").write_bytes(b"FLV\x01\x01\0\0\0\x09" + bytes(4) + tag + struct.pack(">I", len(tag)))
+    program = """
+import sys
+from pathlib import Path
+from mobilesam.core.errors import LimitError
+from mobilesam.formats.video import read_frames
+import av
+def memory(what): return int(Path("/proc/self/status").read_text().split(what + ":")[1].split()[0]) / 1024
+before = memory("VmRSS")
+try:
+    list(read_frames(sys.argv[1]))
+except LimitError as error:
+    print(error)
+print(memory("VmHWM") - before)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "a.flv")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    told, megabytes = done.stdout.splitlines()
+    assert "a.flv: 18464 x 8782 is 162,150,848 pixels, over the limit of 50,000,000; make it smaller" in told
+    assert float(megabytes) < 40
 
 
 def test_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,28 +6,31 @@ the block that turns an interrupt or an error into its exit code.
 
 from __future__ import annotations
 
+import errno
 import os
-import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from types import FrameType
 
 import click
 
 from mobilesam.cli.errors import command_of, words_of
+from mobilesam.cli.process import (
+    INTERRUPTED_EXIT,
+    TERMINATED_EXIT,
+    Terminated,
+    exit_asked_for,
+    signals_end_at_once,
+    signals_raise,
+)
 from mobilesam.core.errors import ImageWarning, LimitError, MobileSamError, PromptWarning, WeightsWarning
-from mobilesam.core.text import printable
+from mobilesam.core.text import one_line, printable
 from mobilesam.core.version import __version__
 
-USAGE_EXIT, OUTPUT_EXIT, BUG_EXIT, INTERRUPTED_EXIT, TERMINATED_EXIT = 2, 6, 70, 130, 143
-
-
-class Terminated(BaseException):
-    """The process was asked to end; whatever is being written is cleaned up on the way out."""
+USAGE_EXIT, OUTPUT_EXIT, BUG_EXIT = 2, 6, 70
 
 
 class LazyGroup(click.Group):
@@ -80,13 +83,13 @@ def cli(debug: bool) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with the documented code."""
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    signal.signal(signal.SIGTERM, terminate)
-    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+    """Run the command line and exit with the documented code; the process is prepared."""
+    try:
+        signals_raise()
+        status = run(sys.argv[1:] if arguments is None else list(arguments))
+    finally:
+        signals_end_at_once()
+    sys.exit(status)
 
 
 def run(arguments: list[str]) -> int:
@@ -101,18 +104,22 @@ def run(arguments: list[str]) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; what is written is whole", err=True)
-        return INTERRUPTED_EXIT
+        return _tell_end(INTERRUPTED_EXIT)
     except Terminated:
-        click.echo("terminated; what is written is whole", err=True)
-        return TERMINATED_EXIT
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+        return _tell_end(TERMINATED_EXIT)
     except Exception as error:
+        if (asked := exit_asked_for()) is not None:
+            return _tell_end(asked)
         if "--debug" in arguments:
             traceback.print_exc()
         return tell(error, arguments)
+
+
+def _tell_end(status: int) -> int:
+    """Say that a signal ended the command, and return its exit code."""
+    what = "interrupted" if status == INTERRUPTED_EXIT else "terminated"
+    click.echo(f"{what}; what is written is whole", err=True)
+    return status
 
 
 def tell(error: Exception, arguments: Sequence[str]) -> int:
@@ -129,11 +136,12 @@ def tell(error: Exception, arguments: Sequence[str]) -> int:
         code, status = LimitError.code, LimitError.exit_code
     elif isinstance(error, OSError) and error.strerror:
         where = error.filename or "standard output"
-        code, message, status = "O", f"{where}: cannot be read or written ({error.strerror})", OUTPUT_EXIT
+        reason = "it is closed" if error.errno == errno.EBADF else error.strerror
+        code, message, status = "O", f"{where}: cannot be read or written ({reason})", OUTPUT_EXIT
     else:
         kind = f"mobilesam {__version__}: {type(error).__name__}: {error}"
         code, message, status = "X", f"{kind}; please report this, with --debug's output", BUG_EXIT
-    click.echo(f"error[{code}]: {printable(message)}", err=True)
+    click.echo(f"error[{code}]: {one_line(message)}", err=True)
     return status
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mobilesam.core.extras import install_line
+from mobilesam.core.text import one_line
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ FOLLOW_SYMLINKS = Remedy("follow_symlinks", True, "to read it")
 class MobileSamError(Exception):
     """Base of all errors: one line that names the file or argument, what is wrong and what to do.
 
+    The line is printable and has at most 2,000 bytes, whatever a file says of itself.
+
     Attributes:
         message: that line.
         remedy: the argument that would allow it, if there is one; ``str(error)`` tells it too.
@@ -48,7 +51,7 @@ class MobileSamError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:  # OSError would print its own form for two arguments
-        return self.message if self.remedy is None else f"{self.message}, or pass {self.remedy}"
+        return one_line(self.message if self.remedy is None else f"{self.message}, or pass {self.remedy}")
 
 
 class ConfigError(MobileSamError, ValueError):

@@ -2,6 +2,23 @@
 
 from __future__ import annotations
 
+MOST_BYTES = 2000  # of a message
+
+
+def one_line(text: object) -> str:
+    """Return a message that is safe to print, in one line; of a very long one its beginning and end.
+
+    Example:
+        >>> one_line("a\\nb"), len(one_line("a" * 9999))
+        ('a\\\\x0ab', 2000)
+    """
+    whole = printable(text)
+    data = whole.encode()
+    if len(data) <= MOST_BYTES:
+        return whole
+    end = MOST_BYTES // 4
+    return f"{data[: MOST_BYTES - end - 3].decode(errors='ignore')}...{data[-end:].decode(errors='ignore')}"
+
 
 def printable(text: object) -> str:
     """Return text that is safe to print: no control characters, no half characters."""

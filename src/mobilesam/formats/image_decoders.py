@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 MOST_ADVISED = 400_000_000  # pixels that a message says how to allow: some 1.2 GB
 MOST_WEBP_PIXELS = 25_000_000  # its decoder takes 16 bytes for each, of a file of 34 bytes too
+# Bytes that AVIF's decoder takes for each: 10 bits of three full planes, then two copies as 8 bits.
+AVIF_PIXEL_BYTES = {"RGB": 12, "RGBA": 16}
+MOST_DECODING_BYTES = 400 * 2**20
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else what it logs is printed as it is
 PHOTOMETRIC, YCBCR = 262, 6  # a TIFF tag, and one of its values
 DECODING_ERRORS = (
@@ -192,6 +195,9 @@ def _open_avif(data: bytes, name: str) -> OpenedPicture:
         )
     _check_exif(data, name)
     picture = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
+    most = MOST_DECODING_BYTES // AVIF_PIXEL_BYTES.get(picture.mode, 16)
+    if picture.width * picture.height > most:
+        raise too_many_pixels(name, (picture.height, picture.width), most, fixed=True)
     return OpenedPicture(picture, _frames_remark(picture.n_frames, "frames"), "AVIF file")
 
 

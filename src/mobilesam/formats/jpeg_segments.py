@@ -25,6 +25,8 @@ START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 # A scan goes over the whole picture again, and may be a few bytes. Encoders write 12 at most.
 USUAL_SCANS, MAX_SCANS = 12, 200
 MAX_SCANNED_PIXELS = 500_000_000
+# Of a picture in several scans all coefficients, of two bytes, are there before its first pixel, of four.
+COEFFICIENT_BYTES, PIXEL_BYTES, MOST_DECODING_BYTES = 2, 4, 400 * 2**20
 COMMENT, APP1, APPLICATION, JFIF_AND_ADOBE = 0xFE, 0xE1, range(0xE0, 0xF0), (0xE0, 0xEE)
 EXIF = b"Exif\0\0"
 METADATA = (EXIF, b"http://ns.adobe.com/xap/")  # both may hold the orientation
@@ -54,6 +56,7 @@ def keep_pixel_segments(data: bytes, name: str) -> Jpeg:
     view = memoryview(data)
     kept, kind, scans, most = [view[:2]], "JPEG file", 0, USUAL_SCANS
     seen: set[bytes] = set()
+    frame = b""
     for number, (marker, start, end) in enumerate(_segments(data)):
         if number == MAX_SEGMENTS:
             raise LimitError(
@@ -63,7 +66,8 @@ def keep_pixel_segments(data: bytes, name: str) -> Jpeg:
             break
         if marker in JPEG_FRAMES and not scans:
             kind = JPEG_FRAMES[marker] + "JPEG file"
-            most = most_scans(*struct.unpack(">HH", data[start + 5 : start + 9].ljust(4, b"\0")))
+            frame = data[start + 5 : end].ljust(5, b"\0")
+            most = most_scans(*struct.unpack_from(">HH", frame))
         if not scans and _is_wanted(view[start:end], seen):
             kept.append(view[start:end])
         if marker == START_OF_SCAN:
@@ -74,8 +78,34 @@ def keep_pixel_segments(data: bytes, name: str) -> Jpeg:
                 raise LimitError(
                     f"{name}: more than {most} scans, the limit for a JPEG of its size; save it anew"
                 )
+    if scans > 1:
+        _check_memory(frame, name)
     left_out = sum(map(len, kept)) != len(data)
     return Jpeg(b"".join(kept) if left_out else data, kind)
+
+
+def _check_memory(frame: bytes, name: str) -> None:
+    """Refuse a picture in several scans whose coefficients and pixels take too much memory together.
+
+    Args:
+        frame: what its header says, from its height on.
+        name: what messages call it.
+    """
+    height, width, components = struct.unpack_from(">HHB", frame)
+    factors = [
+        frame[at] for at in range(6, min(len(frame), 5 + 3 * components), 3)
+    ]  # 16 times across, and down
+    samples = [(factor >> 4) * (factor & 15) for factor in factors]
+    largest = max((factor >> 4 for factor in factors), default=1) * max(
+        (factor & 15 for factor in factors), default=1
+    )
+    pixel_bytes = PIXEL_BYTES + COEFFICIENT_BYTES * sum(samples) / max(largest, 1)
+    most = int(MOST_DECODING_BYTES / pixel_bytes)
+    if height * width > most:
+        raise LimitError(
+            f"{name}: {width} x {height} is {height * width:,} pixels, over the limit of {most:,} for a JPEG "
+            "that is progressive or in several scans; save it as baseline, or make it smaller"
+        )
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:

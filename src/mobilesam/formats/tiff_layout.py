@@ -56,7 +56,7 @@ START_OF_SCAN_MARKER = b"\xff\xda"
 SHARED_BYTES = 4  # times a file's bytes that its blocks may have together: equal ones may share them
 MAX_BLOCKS = 100_000  # strips or tiles; of the usual size they are more than a file may hold
 LARGE_TILE = 2**24  # pixels of a tile that need not be asked how large its picture is
-MAX_BLOCK_BYTES = 192 * 2**20  # of one strip or tile that is compressed, once it is unpacked
+MAX_BLOCK_BYTES = 192 * 2**20  # of one strip or tile of each plane that is compressed, once they are unpacked
 SAVE_PLAINLY = "save it as grey, RGB or RGBA of 8 or 16 bits"
 
 
@@ -345,7 +345,9 @@ def _check_form(layout: TiffLayout, name: str) -> None:
         raise ImageError(
             f"{what} with predictor {layout.predictor}, which is not read; save it without a predictor"
         )
-    block_bytes = math.prod(layout.block_size) * (layout.samples // layout.planes) * layout.bits[0] // 8
+    block_bytes = (
+        math.prod(layout.block_size) * layout.samples * layout.bits[0] // 8
+    )  # of all planes together
     if layout.compression in UNPACKED_BY_LIBTIFF and block_bytes > MAX_BLOCK_BYTES:
         raise LimitError(
             f"{name}: a block of {block_bytes:,} bytes, over the limit of {MAX_BLOCK_BYTES:,} for one packed by {UNPACKED_BY_LIBTIFF[layout.compression]}; "

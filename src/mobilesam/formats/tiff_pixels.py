@@ -11,7 +11,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -24,7 +24,10 @@ from mobilesam.formats.sample_depth import any_sample, sixteen_to_eight
 from mobilesam.formats.tiff_directory import Directory
 from mobilesam.formats.tiff_layout import TiffLayout, sample_type
 
-PIECE_BYTES = 2**22  # unpacked and put in their place at a time, so that a picture lies in memory once
+PIECE_BYTES = (
+    2**18
+)  # put in their place at a time: a picture lies in memory once, a piece in the processor's cache
+GROUP_BYTES = 2**22  # of strips that libtiff unpacks at a time
 PACKED_PIECE = 2**16
 SLACK, SLACK_BYTES = 2, 1024  # a block's packed bytes beyond twice its values are not looked at
 REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -83,21 +86,20 @@ def unpack_rgb(pixels: TiffPixels, stored: Image) -> bool:
         ValueError: if pixels are missing or damaged.
         ImageError: if they have no fixed white.
     """
-    layout = pixels.layout
+    layout, seen = pixels.layout, False
     wanted = _samples_that_count(layout)
-    if not layout.planar:
-        seen = False
-        for piece in _pieces(pixels, {0}):
-            samples = _eight_bits(piece.values[..., wanted], pixels)
-            stored[piece.rows, piece.columns], visible = _samples_to_rgb(samples, layout)
-            seen = seen or visible
-        return seen
-    alone = len(wanted) == 3
-    planes = np.moveaxis(stored, -1, 0) if alone else np.empty((len(wanted), *stored.shape[:2]), np.uint8)
-    for piece in _pieces(pixels, set(wanted)):
-        values = _eight_bits(piece.values, pixels, colour=piece.plane < layout.colours)
-        planes[wanted.index(piece.plane), piece.rows, piece.columns] = values[..., 0]
-    return alone or _planes_to_rgb(planes, layout, stored)
+    for piece in _planes_together(pixels, wanted) if layout.planar else _pieces(pixels, {0}):
+        samples = piece.values if layout.planar else piece.values[..., wanted]
+        stored[piece.rows, piece.columns], visible = _samples_to_rgb(_eight_bits(samples, pixels), layout)
+        seen = seen or visible
+    return seen
+
+
+def _planes_together(pixels: TiffPixels, wanted: list[int]) -> Iterator[_Piece]:
+    """Yield the same rows of all planes as one piece, so that each part of the picture is written once."""
+    for pieces in zip(*(_pieces(pixels, {plane}) for plane in wanted), strict=True):
+        values = np.concatenate([piece.values for piece in pieces], axis=-1)
+        yield replace(pieces[0], values=values)
 
 
 def unpack_mask(pixels: TiffPixels, stored: Mask) -> None:
@@ -133,8 +135,8 @@ def _nonzero(values: np.ndarray, layout: TiffLayout, *, colour: bool) -> np.ndar
     return (values != np.iinfo(values.dtype).max) if inverted else (values != 0)
 
 
-def _eight_bits(values: np.ndarray, pixels: TiffPixels, *, colour: bool = True) -> np.ndarray:
-    """Return samples as 8 bits, with zero as black."""
+def _eight_bits(values: np.ndarray, pixels: TiffPixels) -> np.ndarray:
+    """Return samples (h, w, S) as 8 bits, with zero as black."""
     layout = pixels.layout
     if values.dtype.itemsize == 4:
         if values.min() < 0 or values.max() > 0xFFFF:
@@ -144,20 +146,10 @@ def _eight_bits(values: np.ndarray, pixels: TiffPixels, *, colour: bool = True) 
         values = values.astype(np.uint16)
     if values.dtype.itemsize == 2:
         values = sixteen_to_eight(values)
-    if colour and layout.photometric == tiff_layout.WHITE_IS_ZERO:
+    if layout.photometric == tiff_layout.WHITE_IS_ZERO:
         values = values.copy()
         values[..., : layout.colours] = ~values[..., : layout.colours]
     return values
-
-
-def _planes_to_rgb(planes: np.ndarray, layout: TiffLayout, stored: Image) -> bool:
-    """Write planes (S, H, W) into ``stored``, strip by strip, and return whether anything can be seen."""
-    seen, rows = False, max(1, PIECE_BYTES // (layout.width * len(planes)))
-    for top in range(0, layout.height, rows):
-        strip = np.moveaxis(planes[:, top : top + rows], 0, -1)
-        stored[top : top + rows], visible = _samples_to_rgb(strip, layout)
-        seen = seen or visible
-    return seen
 
 
 def _samples_to_rgb(samples: np.ndarray, layout: TiffLayout) -> tuple[np.ndarray, bool]:
@@ -269,18 +261,19 @@ def _in_rows(block: _Block, array: np.ndarray) -> Iterator[tuple[_Block, int, np
 
 def _inflated(block: _Block, packed: memoryview) -> Iterator[tuple[_Block, int, np.ndarray]]:
     """Unpack deflate by pieces, so that a strip of any size takes little memory; its checksum must be right."""
-    coder, position, waiting = zlib.decompressobj(), 0, b""
+    coder, position = zlib.decompressobj(), 0
+    waiting: bytes | memoryview = b""
 
     def take(count: int) -> bytes:
         nonlocal position, waiting
-        taken = bytearray()
-        while len(taken) < count and not coder.eof and (waiting or position < len(packed)):
+        parts: list[bytes] = []
+        while count > 0 and not coder.eof and (waiting or position < len(packed)):
             if not waiting:
-                waiting = bytes(packed[position : position + PACKED_PIECE])
+                waiting = packed[position : position + PACKED_PIECE]
                 position += PACKED_PIECE
-            taken += coder.decompress(waiting, count - len(taken))
-            waiting = coder.unconsumed_tail
-        return bytes(taken)
+            parts.append(coder.decompress(waiting, count))
+            waiting, count = coder.unconsumed_tail, count - len(parts[-1])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     for first in range(0, block.height, step := _rows_of_a_piece(block)):
         rows = min(step, block.height - first)
@@ -296,7 +289,7 @@ def _groups(blocks: Iterable[_Block], usual_height: int) -> Iterator[list[_Block
     group: list[_Block] = []
     for block in blocks:
         group.append(block)
-        if block.height < usual_height or len(group) * block.size >= PIECE_BYTES:
+        if block.height < usual_height or len(group) * block.size >= GROUP_BYTES:
             yield group
             group = []
     if group:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,10 +24,14 @@ from mobilesam.core.errors import (
 from mobilesam.core.text import printable
 from mobilesam.formats.image import MAX_PIXELS, whole_number
 from mobilesam.formats.image_bytes import open_file, shown, shown_value
+from mobilesam.formats.image_decoders import too_many_pixels
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv")
 # Only these kinds of container reach FFmpeg's readers; others, such as playlists, may open further files.
 CONTAINERS = "mov,avi,matroska,mpeg,mpegts,asf,flv,ogg"
+REFUSED_SIZE = re.compile(r"Picture size (\d+)x(\d+) exceeds specified max pixel count")
+# While a file is opened no decoder is, which would make room for frames of any size before anybody could look at it.
+OPEN_OPTIONS = {"format_whitelist": CONTAINERS, "codec_whitelist": "none"}
 
 
 def suffix_is_video(path: str | os.PathLike) -> bool:
@@ -65,9 +70,10 @@ def read_frames(
     except ModuleNotFoundError as error:
         raise missing_extra(name, "video") from error
     with open_file(path, name=name) as file, _told_as_ours(name):
-        options = {"format_whitelist": CONTAINERS}
         # Titles are not used, and many files have them in another encoding than they say.
-        with av.open(_Source(file), "r", container_options=options, metadata_errors="replace") as container:
+        with av.open(
+            _Source(file), "r", container_options=OPEN_OPTIONS, metadata_errors="replace"
+        ) as container:
             if not container.streams.video:
                 raise ImageError(f"{name}: has no pictures; give a video or an image file")
             stream = container.streams.video[0]
@@ -76,13 +82,45 @@ def read_frames(
                     f"{name}: is coded in a way that is not known, or damaged; convert it to MP4 (H.264)"
                 )
             _check_size(stream.codec_context, name, max_pixels)
+            stream.codec_context.options = {"max_pixels": str(max_pixels)}
             done = 0
-            for frame in container.decode(stream):
+            for frame in _decoded(container, stream, name, max_pixels):
                 if done % stride == 0:
                     _check_size(frame, name, max_pixels)
                     yield done + 1, _frame_to_image(frame)
                 done += 1
             _check_whole(done, stream.frames, name)
+
+
+def _decoded(container: Any, stream: Any, name: str, max_pixels: int) -> Iterator[Any]:
+    """Yield a stream's frames; its decoder makes no room for one that is too large."""
+    import av
+
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.ArgumentError as error:
+            raise _refused(packet, name, max_pixels) from error
+        yield from frames
+
+
+def _refused(packet: Any, name: str, max_pixels: int) -> LimitError:
+    """Return the error for a frame that a decoder refuses; only FFmpeg's log has its size."""
+    import av
+
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture(local=True) as log, suppress(av.FFmpegError):
+            packet.decode()
+    finally:
+        av.logging.set_level(level)
+    size = REFUSED_SIZE.search(" ".join(message for _, _, message in log))
+    if size is not None:
+        return too_many_pixels(name, (int(size[2]), int(size[1])), max_pixels)
+    return LimitError(
+        f"{name}: a frame is damaged, or has more pixels than the limit of {max_pixels:,}; convert it again"
+    )
 
 
 class _Source:
@@ -112,10 +150,7 @@ def _frame_to_image(frame: Any) -> Image:
 def _check_size(frame: Any, name: str, max_pixels: int) -> None:
     """Check the size of a frame, or that which a stream says its frames have."""
     if frame.height * frame.width > max_pixels:
-        raise LimitError(
-            f"{name}: {frame.width} x {frame.height} is {frame.height * frame.width:,} pixels, over the limit of "
-            f"{max_pixels:,}; make it smaller"
-        )
+        raise too_many_pixels(name, (frame.height, frame.width), max_pixels)
 
 
 def _check_whole(done: int, announced: int, name: str) -> None:

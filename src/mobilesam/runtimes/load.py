@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from mobilesam.core.errors import ConfigError, missing_extra
+from mobilesam.core.text import shortened
 from mobilesam.runtimes.base import Runtime
 from mobilesam.weights import WeightsEntry, read_weights, weights_path
 
@@ -25,9 +26,9 @@ def load_runtime(
     threads: int | None = None,
 ) -> Runtime:
     """Return a runtime with an entry's weights; see :func:`mobilesam.load` for the arguments."""
-    runtime = runtime or DEFAULT_RUNTIME
-    if runtime not in RUNTIMES:
-        raise ConfigError(f"runtime {runtime!r}: unknown; choose one of {', '.join(RUNTIMES)}")
+    runtime = DEFAULT_RUNTIME if runtime is None else runtime
+    if not isinstance(runtime, str) or runtime not in RUNTIMES:
+        raise ConfigError(f"runtime {shortened(runtime)}: unknown; choose one of {', '.join(RUNTIMES)}")
     try:
         module = import_module(f"mobilesam.runtimes.{runtime}")
     except ModuleNotFoundError as error:

@@ -17,6 +17,7 @@ import onnxruntime as ort
 
 from mobilesam.core.arrays import Logits, NamedArrays, Pixels
 from mobilesam.core.errors import ConfigError, LimitError
+from mobilesam.core.text import shortened
 from mobilesam.core.types import DecoderInputs
 from mobilesam.core.views import REDUCED
 from mobilesam.runtimes.base import Weights
@@ -59,8 +60,8 @@ class OnnxGraphs:
         threads: int | None = None,
         what: str = "weights",
     ) -> None:
-        if device not in PROVIDERS:
-            raise ConfigError(f"device {device!r}: the onnx runtime has {', '.join(PROVIDERS)}")
+        if not isinstance(device, str) or device not in PROVIDERS:
+            raise ConfigError(f"device {shortened(device)}: the onnx runtime has {', '.join(PROVIDERS)}")
         if PROVIDERS[device] not in ort.get_available_providers():
             raise ConfigError(
                 f"device {device!r}: needs ONNX Runtime's GPU build; pip install onnxruntime-gpu"

@@ -11,6 +11,7 @@ import torch
 
 from mobilesam.core.arrays import Logits, NamedArrays, Pixels
 from mobilesam.core.errors import ConfigError
+from mobilesam.core.text import shortened
 from mobilesam.core.types import DecoderInputs
 from mobilesam.networks.build import build_network
 from mobilesam.networks.checkpoints import load_tensors, weights_channels_last
@@ -136,8 +137,8 @@ def choose_device(device: str | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         place = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(f"device {device!r}: unknown; choose cpu, cuda or mps") from error
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"device {shortened(device)}: unknown; choose cpu, cuda or mps") from error
     here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not here.get(place.type, False):
         there = ", ".join(name for name, available in here.items() if available)

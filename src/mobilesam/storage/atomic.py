@@ -1,16 +1,29 @@
-"""Write files so that a crash leaves either the old one or the new one, never half of one."""
+"""Write files so that a crash leaves either the old one or the new one, never half of one.
+
+A file is written under a name that nothing else has, and its writer holds the file's lock. The
+system drops the lock when the writer dies, so that who comes next can tell what a killed
+process left from what a neighbour is writing.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import re
 import secrets
+import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from mobilesam.core.errors import MobileSamError, OutputError, Remedy
+from mobilesam.storage.lock import is_at, try_lock
+
+TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.mobilesam\.tmp")
+LOCKS_KEEP_OTHERS_OFF = sys.platform != "win32"  # there a file has to be closed before it can be renamed
+_cleaned: set[Path] = set()  # folders that this process has looked into
 
 
 @contextlib.contextmanager
@@ -30,17 +43,20 @@ def atomic_write(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator
         ...     file.write(png)
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         refuse_existing(path, overwrite=overwrite)
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        _clean_once(path.parent)
+        temporary, descriptor = _open_temporary(path.parent)
         try:
             with os.fdopen(descriptor, "w+b") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            move_into_place(temporary, path)
+                if LOCKS_KEEP_OTHERS_OFF:
+                    move_into_place(temporary, path)
+            if not LOCKS_KEEP_OTHERS_OFF:
+                move_into_place(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
@@ -49,6 +65,50 @@ def atomic_write(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator
         raise
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({_reason(error)})") from error
+
+
+def remove_remains(folder: Path) -> None:
+    """Remove what killed processes left of files that they were writing into a folder.
+
+    What a living process is writing stays, and so does what this cannot be told of: on Windows,
+    on file systems without locks, and in folders of others.
+    """
+    if not LOCKS_KEEP_OTHERS_OFF:
+        return
+    with contextlib.suppress(OSError):
+        names = [name for name in os.listdir(folder) if TEMPORARY.fullmatch(name)]
+        for name in names:
+            with contextlib.suppress(OSError):
+                _remove_if_dead(folder / name)
+
+
+def _clean_once(folder: Path) -> None:
+    place = folder.absolute()
+    if place not in _cleaned:
+        _cleaned.add(place)
+        remove_remains(folder)
+
+
+def _remove_if_dead(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and try_lock(descriptor) and is_at(descriptor, path):
+            path.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _open_temporary(folder: Path) -> tuple[Path, int]:
+    """Make a file that is this process's own as long as it is open."""
+    while True:
+        path = folder / f".{secrets.token_hex(8)}.mobilesam.tmp"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        locked = True
+        with contextlib.suppress(OSError):  # a file system without locks: nobody removes anything there
+            locked = try_lock(descriptor)
+        if locked and is_at(descriptor, path):
+            return path, descriptor
+        os.close(descriptor)  # between making and locking it another process took it for a dead one's
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:

@@ -21,7 +21,7 @@ def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[N
     the lock; who waited on the removed one starts over with the new one.
 
     Args:
-        path: the lock file; its folder exists.
+        path: the lock file; its folder is made if need be.
         on_wait: called when somebody else holds the lock, and every 10 seconds from then on.
 
     Raises:
@@ -39,14 +39,18 @@ def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[N
 def _acquire(path: Path, on_wait: Callable[[], None]) -> int:
     told = -TELL_SECONDS
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            while not _try_lock(descriptor):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        except FileNotFoundError:  # who had the lock removed the empty folder just now
+            continue
+        try:
+            while not try_lock(descriptor):
                 if time.monotonic() - told >= TELL_SECONDS:
                     told = time.monotonic()
                     on_wait()
                 time.sleep(POLL_SECONDS)
-            if _is_at(descriptor, path):
+            if is_at(descriptor, path):
                 return descriptor
         except BaseException:
             os.close(descriptor)
@@ -54,7 +58,8 @@ def _acquire(path: Path, on_wait: Callable[[], None]) -> int:
         os.close(descriptor)
 
 
-def _is_at(descriptor: int, path: Path) -> bool:
+def is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one at a path."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
@@ -64,7 +69,8 @@ def _is_at(descriptor: int, path: Path) -> bool:
 if sys.platform == "win32":
     import msvcrt
 
-    def _try_lock(descriptor: int) -> bool:
+    def try_lock(descriptor: int) -> bool:
+        """Take an open file's lock without waiting, and return whether it is taken."""
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except OSError:
@@ -74,7 +80,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _try_lock(descriptor: int) -> bool:
+    def try_lock(descriptor: int) -> bool:
+        """Take an open file's lock without waiting, and return whether it is taken."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -91,12 +91,6 @@ def load_state(
     return 0, []
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what killed runs had begun to write beside the checkpoints."""
-    for path in folder.glob(".step-*.tmp"):
-        path.unlink()
-
-
 def read_metadata(data: bytes) -> dict[str, str]:
     """Return the metadata in a safetensors file's header."""
     length = int.from_bytes(data[:8], "little")

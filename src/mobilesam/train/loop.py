@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from mobilesam.core.errors import TrainingDiverged
 from mobilesam.networks.checkpoints import weights_channels_last
 from mobilesam.storage.atomic import write_bytes
-from mobilesam.train.checkpoint import load_state, remove_leftovers, save_state
+from mobilesam.train.checkpoint import load_state, save_state
 from mobilesam.train.data import Samples, batches, split_sets
 from mobilesam.train.recipe import Recipe, Stage
 
@@ -124,7 +124,6 @@ def train(
     optimizer = make_optimizer(network, recipe)
     step, losses = load_state(out, recipe, network, average, optimizer)
     cut_log(out / "log.jsonl", step)
-    remove_leftovers(out)
     started, first = time.monotonic(), step
     newest = save_state(out, step, losses, recipe, network, average, optimizer)
 

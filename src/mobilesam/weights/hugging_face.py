@@ -49,28 +49,30 @@ RENAMED = tuple(
 )
 
 
-def is_sam_model(names: Iterable[str]) -> bool:
-    """Whether tensors of these names are those of transformers' ``SamModel``."""
-    return MARK in names
+def sam_model_prefix(names: Iterable[str]) -> str | None:
+    """Return what stands before the names of all tensors of a ``SamModel``, most often nothing; None for other names."""
+    names = list(names)
+    found = (name.removesuffix(MARK) for name in names if name.endswith(MARK))
+    prefix = next(found, None)
+    return prefix if prefix is not None and all(name.startswith(prefix) for name in names) else None
 
 
 def sam_model_to_sam(tensors: Mapping[str, np.ndarray], what: str) -> dict[str, np.ndarray]:
-    """Return ``SamModel``'s tensors by SAM's names; a name that is not known stays as it is.
+    """Return ``SamModel``'s tensors by SAM's names, and those of anything else as they are.
 
     Args:
-        tensors: by ``SamModel``'s names.
+        tensors: by their names in the file.
         what: what messages call the file.
 
     Raises:
         WeightsError: if two tensors would have one name and are not the same.
-
-    Example:
-        >>> sam_model_to_sam({"vision_encoder.layers.0.layer_norm1.bias": np.zeros(3)}, "file").keys()
-        dict_keys(['image_encoder.blocks.0.norm1.bias'])
     """
+    prefix = sam_model_prefix(tensors)
+    if prefix is None:
+        return dict(tensors)
     renamed: dict[str, np.ndarray] = {}
     for name, tensor in tensors.items():
-        own = sam_name(name)
+        own = sam_name(name.removeprefix(prefix))
         if own in renamed and not np.array_equal(renamed[own], tensor):
             raise WeightsError(
                 f"{what}: {name[:80]} differs from the other tensor that stands for {own}; "

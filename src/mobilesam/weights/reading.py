@@ -16,17 +16,17 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
 from mobilesam.core.errors import ConfigError, WeightsError
+from mobilesam.core.text import printable
 from mobilesam.core.version import __version__
 from mobilesam.weights.checksum import is_published
 from mobilesam.weights.folders import how_to_get, weights_path
-from mobilesam.weights.hugging_face import is_sam_model, sam_model_to_sam
+from mobilesam.weights.hugging_face import sam_model_to_sam
 from mobilesam.weights.onnx_graph import is_onnx
-from mobilesam.weights.recognition import describe_mismatch, recognise_network
+from mobilesam.weights.recognition import describe_mismatch, recognise_network, shared_prefix
 from mobilesam.weights.registry import ENTRIES, WeightsEntry
 from mobilesam.weights.torch_file import MAX_BYTES, is_old_torch_file, read_torch_file
 
 MAX_HEADER = 2**20  # of a safetensors file; one of SAM ViT-H has 70 KB
-DATA_PARALLEL_PREFIX = "module."  # which PyTorch's data-parallel training puts before every name
 # The dictionaries of MobileSAMv2's decoder file, as it spells them, and where they belong.
 DECODER_PARTS = {"PromtEncoder": "prompt_encoder", "MaskDecoder": "mask_decoder"}
 START = 512  # bytes that tell a file's form
@@ -91,7 +91,7 @@ def read_decoder(decoder: str | Path) -> dict[str, np.ndarray]:
         part, _, rest = name.partition(".")
         if part not in DECODER_PARTS:
             raise WeightsError(
-                f"{path}: holds {name[:80]}; MobileSAMv2's decoder has {', '.join(DECODER_PARTS)}"
+                f"{path}: holds {printable(name[:80])}; MobileSAMv2's decoder has {', '.join(DECODER_PARTS)}"
             )
         renamed[f"{DECODER_PARTS[part]}.{rest}"] = tensor
     return renamed
@@ -181,11 +181,9 @@ def _tensors(path: Path, file: IO[bytes]) -> dict[str, np.ndarray]:
         )
     else:
         raise WeightsError(f"{path}: neither a PyTorch checkpoint (zip form) nor a .safetensors file")
-    if tensors and all(name.startswith(DATA_PARALLEL_PREFIX) for name in tensors):
-        tensors = {name.removeprefix(DATA_PARALLEL_PREFIX): tensor for name, tensor in tensors.items()}
-    if is_sam_model(tensors):
-        tensors = sam_model_to_sam(tensors, str(path))
-    return _as_float32(path, tensors)
+    tensors = sam_model_to_sam(tensors, str(path))
+    prefix = shared_prefix({name: tensor.shape for name, tensor in tensors.items()})
+    return _as_float32(path, {name[len(prefix) :]: tensor for name, tensor in tensors.items()})
 
 
 def _read_safetensors(path: Path, file: IO[bytes]) -> dict[str, np.ndarray]:
@@ -202,7 +200,7 @@ def _read_safetensors(path: Path, file: IO[bytes]) -> dict[str, np.ndarray]:
         file.seek(0)
         return load_safetensors(file.read())
     except (SafetensorError, KeyError, ValueError, RecursionError) as error:
-        reason = str(error)[:100] or type(error).__name__
+        reason = printable(str(error)[:100]) or type(error).__name__
         raise WeightsError(f"{path}: damaged, or not a safetensors file ({reason})") from error
 
 
@@ -215,7 +213,7 @@ def _check_version(path: Path, header: Any) -> None:
     wanted = VERSION_PARTS.match(needs) if isinstance(needs, str) else None
     if wanted is None or _version(wanted) > _version(VERSION_PARTS.match(__version__)):
         raise WeightsError(
-            f"{path}: needs mobilesam >= {str(needs)[:20]}, this is {__version__}; "
+            f"{path}: needs mobilesam >= {printable(str(needs)[:20])}, this is {__version__}; "
             "pip install --upgrade mobilesam"
         )
 
@@ -235,7 +233,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _as_float32(path: Path, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return floating-point tensors as float32, checked to be finite, and counters as they are."""
     for name, tensor in tensors.items():
-        shown = f"{path}: tensor {name[:80]}"
+        shown = f"{path}: tensor {printable(name[:80])}"
         if tensor.ndim and tensor.dtype.kind != "f":
             raise WeightsError(f"{shown} has numbers of type {tensor.dtype}; give floating-point weights")
         if tensor.dtype.kind == "f":
@@ -263,10 +261,10 @@ def check_tensors(
         WeightsError: says whose weights they are, or names the first tensors that are
             missing, unexpected or of another shape, and how many there are.
     """
-    found, wanted = (
-        recognise_network({name: tuple(tensor.shape) for name, tensor in tensors.items()}),
-        recognise_network(shapes),
-    )
+    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if given == {name: tuple(shape) for name, shape in shapes.items()}:
+        return
+    found, wanted = recognise_network(given), recognise_network(shapes)
     if found and found != wanted:
         raise WeightsError(f"{what}: {describe_mismatch(found, wanted)}")
     missing = [name for name in shapes if name not in tensors]
@@ -295,7 +293,7 @@ def _first_of(names: Sequence[str], room: int = MAX_LIST) -> str:
     while shown < min(len(names), LISTED) and len(", ".join(names[: shown + 1])) <= room:
         shown += 1
     more = f" (and {len(names) - shown} more)" if shown < len(names) else ""
-    return ", ".join(names[:shown])[:room] + more
+    return printable(", ".join(names[:shown])[:room]) + more
 
 
 def shipped_metadata(entry: WeightsEntry) -> dict[str, str]:

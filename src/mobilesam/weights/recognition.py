@@ -2,55 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 
+from mobilesam.weights.graph_index import graph_index, network_specs
 from mobilesam.weights.registry import ENTRIES
 
-PATCH_EMBEDDING = "image_encoder.patch_embed.proj.weight"
-VIT_WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h", 384: "slimsam_50", 168: "slimsam_77"}
-# The first of these whose prefix starts a tensor's name says what the file holds.
-FAMILIES = (
-    ("image_encoder.patch_embed.seq.", "vit_t"),
-    ("image_encoder.backbone.", "efficientvit_sam"),
-    ("image_encoder.trunk.stages.", "pocket"),
-    ("memory_attention.", "sam2"),
-    ("PromtEncoder.", "prompt_guided_decoder"),  # the published file writes it so
-    ("model.22.", "detector"),  # the head of YOLOv8 and what is built on it
-    ("features.backbone.", "detector"),  # this project's own
+Shapes = Mapping[str, Sequence[int]]
+# What the package has no graphs of, by how a tensor's name begins, and what messages call it.
+FOREIGN = (
+    ("memory_attention.", "sam2", "SAM 2, another architecture"),
+    (
+        "PromtEncoder.",
+        "prompt_guided_decoder",
+        "MobileSAMv2's decoder alone",
+    ),  # the published file writes it so
+    ("model.22.", "detector", "an object detector"),  # the head of YOLOv8 and what is built on it
 )
-WORDS = {
-    "vit_t": "MobileSAM's vit_t",
-    "efficientvit_sam": "EfficientViT-SAM",
-    "sam2": "SAM 2, another architecture",
-    "prompt_guided_decoder": "MobileSAMv2's decoder alone",
-    "detector": "an object detector",
-    "": "something unknown",
-} | {network: f"SAM {network}" for network in VIT_WIDTHS.values()}
-WORDS |= {"slimsam_50": "SlimSAM-50", "slimsam_77": "SlimSAM-77"}
 
 
-def recognise_network(shapes: Mapping[str, Sequence[int]]) -> str:
-    """Return the network, or family of networks, that tensors of these names and shapes belong to.
+def recognise_network(shapes: Shapes) -> str:
+    """Return the network that tensors of these names and shapes belong to, or most of them.
 
     Args:
         shapes: shape of each tensor by its name in the checkpoint.
 
     Returns:
-        A network's name, ``efficientvit_sam`` for any of these, ``sam2``,
-        ``prompt_guided_decoder``, ``detector``, or an empty text.
+        A network's name, ``sam2``, ``prompt_guided_decoder``, ``detector`` for another
+        project's, or an empty text.
     """
-    width = shapes[PATCH_EMBEDDING][0] if shapes.get(PATCH_EMBEDDING) else 0
-    if width in VIT_WIDTHS:
-        return VIT_WIDTHS[width]
-    for prefix, family in FAMILIES:
-        if any(name.startswith(prefix) for name in shapes):
-            return family
+    given = {(name, tuple(shape)) for name, shape in shapes.items()}
+    likeness = {network: len(given & own) / len(given | own) for network, own in _own_tensors().items()}
+    nearest = max(likeness, key=likeness.__getitem__)
+    if likeness[nearest] > 0:
+        return nearest
+    foreign = (family for start, family, _ in FOREIGN if any(name.startswith(start) for name in shapes))
+    return next(foreign, "")
+
+
+def shared_prefix(shapes: Shapes) -> str:
+    """Return what training programs put before the name of every tensor of a network, such as ``module.``.
+
+    A prefix is what all names share up to a dot, if the rest is recognised; an empty text otherwise.
+    """
+    for prefix in _prefixes(list(shapes)):
+        if recognise_network({name[len(prefix) :]: shape for name, shape in shapes.items()}):
+            return prefix
     return ""
+
+
+def words_for(found: str) -> str:
+    """Return what messages call a network that was recognised, or none."""
+    spec = network_specs().get(found)
+    if spec is not None:
+        return spec.called if spec.decoder else "an object detector"
+    return next((words for _, family, words in FOREIGN if family == found), "something unknown")
 
 
 def describe_mismatch(found: str, wanted: str) -> str:
     """Return what to say of weights of one network that were given for another."""
-    holds = WORDS.get(found, found)
     names = [entry.name for entry in ENTRIES.values() if entry.network == found]
-    advice = f"load it as {names[0]}" if names else f"give a file of {WORDS.get(wanted, wanted)}"
-    return f"holds {holds}, not {wanted}; {advice}"
+    advice = f"load it as {names[0]}" if names else f"give a file of {words_for(wanted)}"
+    return f"holds {words_for(found)}, not {wanted}; {advice}"
+
+
+@cache
+def _own_tensors() -> dict[str, frozenset[tuple[str, tuple[int, ...]]]]:
+    """Names and shapes of what tells networks apart: SAM's decoder is one for several encoders."""
+    own = {}
+    for network in network_specs():
+        index = graph_index(network)
+        names = index.parts.get("encoder", index.tensors)
+        own[network] = frozenset((name, index.tensors[name]) for name in names if name in index.tensors)
+    return own
+
+
+def _prefixes(names: list[str]) -> Iterator[str]:
+    """Yield what all names share up to a dot, the longest first."""
+    common = os.path.commonprefix(names)
+    while "." in common:
+        common = common[: common.rindex(".")]
+        yield f"{common}."

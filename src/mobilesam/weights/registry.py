@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobilesam.core.errors import ConfigError, WeightsError
+from mobilesam.core.text import shortened
 from mobilesam.core.types import SAM_THRESHOLDS, MaskThresholds
 
 DEFAULT_MODEL = "pocket"
@@ -218,6 +219,15 @@ ALIASES = {
     "vit_l": "sam_vit_l",
     "vit_h": "sam_vit_h",
 }
+# What ultralytics calls files of the same weights, without their ending.
+ALSO_CALLED = {"sam_b": "sam_vit_b", "sam_l": "sam_vit_l", "sam_h": "sam_vit_h"}
+ENDINGS = (".pt", ".pth", ".safetensors")
+# Files of other networks that people ask for, by how their names begin, and what to do.
+OTHER_NETWORKS = (
+    ("fastsam", "FastSAM, another architecture, which is not read"),
+    ("sam2", "SAM 2, another architecture, which is not read"),
+    ("yolo", "a detector, not a model; export it to ONNX and give it as detector to everything()"),
+)
 # Published weights that are not offered, and why.
 NOT_OFFERED = {
     "object_aware_model": "MobileSAMv2's ObjectAwareModel.pt is a pickled program under AGPL-3.0, "
@@ -236,5 +246,23 @@ def entry_of(name: str) -> WeightsEntry:
         return entry
     if isinstance(name, str) and name in NOT_OFFERED:
         raise ConfigError(f"model {name!r}: {NOT_OFFERED[name]}")
+    raise ConfigError(f"model {shortened(name)}: {_what_is_meant(name)}")
+
+
+def _what_is_meant(name: object) -> str:
+    """Say what to do with a name that none of the models has; file names of weights are often given."""
+    stem = (
+        name.removesuffix(next((end for end in ENDINGS if name.endswith(end)), ""))
+        if isinstance(name, str)
+        else ""
+    )
+    for entry in ENTRIES.values():
+        if name == entry.file or ALSO_CALLED.get(stem, ALIASES.get(stem, stem)) == entry.name:
+            return f"is a file's name; the model is {entry.name!r}, and a file of your own is its checkpoint=FILE"
+    for start, what in OTHER_NETWORKS:
+        if stem.lower().startswith(start):
+            return f"is {what}; the default model is {DEFAULT_MODEL!r}"
     known = ", ".join(sorted({*ENTRIES, *ALIASES}))
-    raise ConfigError(f"model {name!r}: unknown; choose one of {known}")
+    if isinstance(name, str) and stem != name:
+        return f"is a file's name; give the model of its network, and the file as checkpoint=FILE; models are {known}"
+    return f"unknown; choose one of {known}"

@@ -15,7 +15,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from mobilesam.core.errors import ConfigError, DeadlineError, OutputError, WeightsError, WeightsWarning
-from mobilesam.storage.atomic import atomic_write, move_into_place
+from mobilesam.storage.atomic import atomic_write, move_into_place, remove_remains
 from mobilesam.storage.lock import locked
 from mobilesam.weights.checksum import entry_of_file, is_published
 from mobilesam.weights.folders import HOME_VARIABLE, cached_path, how_to_get, weights_path
@@ -203,18 +203,22 @@ def _cache_of(entry: WeightsEntry, remark: Remark = lambda text: None) -> Iterat
     """Hold an entry's place in the cache alone, without what killed processes left there."""
     path = cached_path(entry)
     waiting = f"{entry.name}: another process is at it; waiting"
+    made: list[Path] = []
     try:
+        made += [folder for folder in (path.parent, path.parent.parent) if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         _warn_of_others(path.parent)
         with locked(path.with_name(f".{path.name}.lock"), lambda: remark(waiting)):
-            for other in path.parent.iterdir():
-                if other.name.startswith(f".{path.name}.") and other.suffix == ".tmp":
-                    other.unlink()
+            remove_remains(path.parent)
             yield
     except OutputError:
         raise
     except OSError as error:
         raise _cache_error(entry, error) from error
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):  # something is in it
+                folder.rmdir()
 
 
 @contextlib.contextmanager

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from mobilesam.core.text import printable
+
 MAX_INSTRUCTIONS = 80_000  # a checkpoint of SAM ViT-H has 18,400, and 72,400 with its optimiser
 MAX_STACK = 10_000  # Python fills a dictionary by 1,000 names and values at a time
 MAX_DIMENSIONS = 32  # NumPy 1's own limit; it also keeps a shape's product a small number
@@ -183,7 +185,7 @@ class _Machine:
 
     def name(self, text: str) -> None:
         if text not in NAMES:
-            raise PickleRefused(f"it asks for {text[:60]}, which no state dict needs")
+            raise PickleRefused(f"it asks for {printable(text[:60])}, which no state dict needs")
         self.stack.append(_Name(text))
 
     def do_build(self, _: None) -> None:

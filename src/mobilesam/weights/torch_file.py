@@ -14,6 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from mobilesam.core.errors import WeightsError
+from mobilesam.core.text import printable
 from mobilesam.weights.tensor_pickle import PickleRefused, read_tensor_pickle
 
 MAX_BYTES = 4 * 2**30
@@ -22,6 +23,8 @@ MAX_PICKLE = 2**19  # a checkpoint of SAM ViT-H has 73 KB
 MAX_TENSORS = 20_000  # a checkpoint of SAM ViT-H has 594
 MAX_NAME = 500  # characters; dictionaries and names may be shared in a file, but joined names are not
 MAX_TIMES_FILE = 2  # tensors that share their storage are copied; together no more than this
+SAVE_ALONE = "save that alone: torch.save(model.state_dict(), NEW)"
+MAX_REASON = 80  # characters of what the reader of archives says, which may have names of the file in it
 WRAPPERS = ("model", "state_dict", "model_state_dict")
 PICKLE_START = b"\x80"
 TAR_MARK = slice(257, 262)
@@ -47,9 +50,12 @@ def read_torch_file(path: str | Path, file: IO[bytes] | None = None) -> dict[str
     try:
         content = _read_archive(file)
     except (PickleRefused, WeightsError) as error:
-        raise WeightsError(f"{path}: not a plain state dict ({error}); it was not loaded") from error
+        raise WeightsError(f"{path}: not a plain state dict ({error}); {SAVE_ALONE}") from error
     except zipfile.BadZipFile as error:
-        raise WeightsError(f"{path}: damaged, or not a PyTorch checkpoint ({error}); get it again") from error
+        reason = printable(str(error)[:MAX_REASON])
+        raise WeightsError(
+            f"{path}: damaged, or not a PyTorch checkpoint ({reason}); get it again"
+        ) from error
     except Exception as error:  # whatever a hostile file can make its reader raise
         raise WeightsError(f"{path}: damaged ({type(error).__name__}); get it again") from error
     return _state_dict(path, content)
@@ -66,20 +72,24 @@ def _state_dict(path: str | Path, content: Any) -> dict[str, np.ndarray]:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict) or not content:
-        raise WeightsError(f"{path}: holds no state dict; give a file of named tensors")
+        raise WeightsError(f"{path}: holds no state dict; {SAVE_ALONE}")
     tensors: list[tuple[str, np.ndarray]] = []
     for group, value in content.items():
         for key, tensor in value.items() if isinstance(value, dict) else [("", value)]:
             if not all(isinstance(name, str) and len(name) <= MAX_NAME for name in (group, key)):
                 raise WeightsError(
-                    f"{path}: not a state dict; a name in it is no text of up to {MAX_NAME} characters"
+                    f"{path}: not a state dict; a name in it is no text of up to {MAX_NAME} characters; {SAVE_ALONE}"
                 )
             name = f"{group}.{key}" if key else group
             if not isinstance(tensor, np.ndarray):
-                raise WeightsError(f"{path}: not a state dict; entry {name[:60]!r} is no tensor")
+                raise WeightsError(
+                    f"{path}: not a state dict; entry {name[:60]!r} is no tensor; {SAVE_ALONE}"
+                )
             tensors.append((name, tensor))
             if len(tensors) > MAX_TENSORS:
-                raise WeightsError(f"{path}: not a state dict; it has over {MAX_TENSORS:,} tensors")
+                raise WeightsError(
+                    f"{path}: not a state dict; it has over {MAX_TENSORS:,} tensors; {SAVE_ALONE}"
+                )
     return dict(tensors)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +9,11 @@ from mobilesam.compat.ultralytics.detectors import HOW_TO
 from mobilesam.core.errors import ConfigError, WeightsError
 from mobilesam.core.text import printable
 from mobilesam.weights import ALIASES, ENTRIES, WeightsEntry, entry_of, read_tensors
-from mobilesam.weights.graph_index import graph_index, has_graphs
-from mobilesam.weights.recognition import WORDS, recognise_network
+from mobilesam.weights.recognition import recognise_network, words_for
+from mobilesam.weights.registry import ALSO_CALLED, ENDINGS
 
 # ultralytics' names for published weights, without their ending, for ours.
-NAMES = {"mobile_sam": "mobile_sam", "sam_b": "sam_vit_b", "sam_l": "sam_vit_l", "sam_h": "sam_vit_h"}
-ENDINGS = (".pt", ".pth", ".safetensors")
+NAMES = {"mobile_sam": "mobile_sam", **ALSO_CALLED}
 
 
 @dataclass(frozen=True)
@@ -70,20 +68,8 @@ def _whole_models() -> set[str]:
 
 def _entry_of_file(path: Path) -> WeightsEntry:
     """Return an entry whose network has a file's tensors."""
-    shapes = {name: tensor.shape for name, tensor in read_tensors(path).items()}
-    family = recognise_network(shapes)
-    related = [
-        entry
-        for entry in ENTRIES.values()
-        if family and entry.network.startswith(family) and has_graphs(entry.network)
-    ]
-    if not related:
-        raise WeightsError(
-            f"{printable(path)}: holds {WORDS.get(family, family)}; give weights of SAM or MobileSAM"
-        )
-    return next((entry for entry in related if _fits(shapes, entry.network)), related[0])
-
-
-def _fits(shapes: Mapping[str, Sequence[int]], network: str) -> bool:
-    """Whether tensors of these shapes are all that a network has."""
-    return {name: tuple(shape) for name, shape in shapes.items()} == graph_index(network).tensors
+    found = recognise_network({name: tensor.shape for name, tensor in read_tensors(path).items()})
+    for entry in ENTRIES.values():
+        if found and entry.network == found:
+            return entry
+    raise WeightsError(f"{printable(path)}: holds {words_for(found)}; give weights of SAM or MobileSAM")
