@@ -39,7 +39,7 @@ FOR_USERS = [
 ]
 WITHOUT_EFFECT_HERE = ("mobilesam train", "mobilesam evaluate", "mobilesam export", "mobilesam demo")
 NEEDS_NETWORK = ("mobilesam weights pull", "mobilesam weights import")
-NEEDS_DOWNLOAD = "--model mobile_sam"
+NEEDS_DOWNLOAD = ("--model mobile_sam", "--model sam_vit", "--model slimsam")
 
 
 def console_commands(page: Path) -> list[str]:
@@ -58,7 +58,8 @@ def documented() -> list[tuple[str, str]]:
     return [
         pair
         for pair in dict.fromkeys(found)
-        if not pair[1].startswith(WITHOUT_EFFECT_HERE + NEEDS_NETWORK) and NEEDS_DOWNLOAD not in pair[1]
+        if not pair[1].startswith(WITHOUT_EFFECT_HERE + NEEDS_NETWORK)
+        and not any(model in pair[1] for model in NEEDS_DOWNLOAD)
     ]
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from mobilesam.core.errors import ConfigError, ImageError, PromptError, WeightsError
 
 
+class NoSuchAttributeError(ConfigError, AttributeError):
+    """An attribute of another library's class that is not here, so that ``hasattr`` says no."""
+
+
 class NoImageError(ConfigError, RuntimeError):
     """A question about the current image before there is one; segment_anything's RuntimeError."""
 

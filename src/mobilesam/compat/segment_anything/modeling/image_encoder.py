@@ -59,7 +59,7 @@ class Block(image_encoder_vit.Block):
         input_size: tuple[int, int] | None = None,
     ) -> None:
         side = window_size or (input_size[0] if input_size else 1)
-        super().__init__(dim, num_heads, side)
+        super().__init__(dim, num_heads, side, int(dim * mlp_ratio))
         self.window_size = window_size
         self.norm1 = norm_layer(dim)
         self.norm2 = norm_layer(dim)
