@@ -30,7 +30,7 @@ from mobilesam import (
     PromptWarning,
     WeightsError,
 )
-from mobilesam.compat.ultralytics import SAM, Results
+from mobilesam.compat.ultralytics import SAM, YOLO, FastSAM, Results
 from mobilesam.compat.ultralytics.checkpoints import find_checkpoint
 from mobilesam.compat.ultralytics.model import device_name
 from mobilesam.compat.ultralytics.options import DEFAULTS, SEARCH
@@ -153,7 +153,9 @@ def test_nothing_found(sam: SAM) -> None:
     for options in ({"bboxes": BOX, "conf": 1.0}, {"bboxes": np.zeros((0, 4))}):
         (result,) = sam(BGR, **options)
         assert len(result) == 0
-        assert result.masks is None
+        assert result.masks is not None
+        assert result.masks.data.shape == (0, *BGR.shape[:2])
+        assert result.masks.xy == []
         assert result.boxes.data.shape == (0, 6)
         assert result.orig_img.shape == BGR.shape
 
@@ -311,8 +313,8 @@ class TestArguments:
     def test_mistakes_are_told_before_a_stream_begins(self, sam: SAM) -> None:
         for options, error, message in (
             ({"iou_thres": 0.5}, ConfigError, "iou_thres: is no argument of predict; there are conf, imgsz"),
-            ({"imgsz": 1024}, ConfigError, "imgsz: is 1024; this model's input is 768"),
-            ({"imgsz": (768, 640)}, ConfigError, "this model's input is 768"),
+            ({"imgsz": 0}, ConfigError, "imgsz: is 0; must be a whole number of pixels, or two"),
+            ({"imgsz": (768, 640, 3)}, ConfigError, "must be a whole number of pixels"),
             ({"device": [0, 1]}, ConfigError, "one device at a time"),
             ({"bboxes": [BOX, BOX], "points": POINT}, PromptError, "bboxes of 2 objects, points of 1"),
         ):
@@ -450,6 +452,16 @@ class TestWeights:
             SAM(name)
         with pytest.raises(ConfigError, match="give a name"):
             SAM(3)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("name", ["yolo11n.pt", "FastSAM-s.pt"])
+    def test_detectors_have_a_page(self, name: str) -> None:
+        with pytest.raises(ConfigError, match=r"; detectors: docs/how-to/detectors\.md$"):
+            SAM(name)
+        kind = {"y": YOLO, "F": FastSAM}[name[0]]
+        with pytest.raises(
+            ConfigError, match=rf"^{kind.__name__}: is not here; .* see docs/how-to/detectors\.md"
+        ):
+            kind(name)
 
     def test_a_file_is_known_by_its_tensors(self, sam: SAM, tmp_path: Path) -> None:
         path = tmp_path / "best.safetensors"

@@ -17,6 +17,7 @@ from mobilesam.runtimes.torch import TorchRuntime
 from mobilesam.segment.model import Model
 from tests.conftest import GOLDEN
 from tests.seeded import seeded_image, seeded_weights
+from tests.suppression import Recorder, check_suppression
 
 RUNTIMES = {"onnx": OnnxRuntime, "torch": TorchRuntime.from_weights}
 SIZES = {0: (480, 640), 1: (768, 500), 2: (1200, 1600)}
@@ -127,18 +128,25 @@ def set_torch_image(predictor: SamPredictor, image: np.ndarray) -> None:
 
 @pytest.mark.parametrize("runtime", ["onnx", "torch"])
 def test_sam_vit_b(runtime: str) -> None:
-    """SAM's own encoder: embedding and every case, one image, as for MobileSAM's; PyTorch by its tensors."""
+    """SAM's own encoder: embedding and every case, one image, as for MobileSAM's; PyTorch by its tensors.
+
+    And which of many masks stay, as torchvision has it.
+    """
     with np.load(GOLDEN / "vit_b_seed0.npz") as arrays:
         golden = dict(arrays)
     cases = json.loads((GOLDEN / "vit_b_seed0.json").read_text())["cases"]
     weights = seeded_weights(json.loads((GOLDEN / "vit_b_state_dict.json").read_text()))
-    predictor = SamPredictor(Model(RUNTIMES[runtime]("vit_b", weights), name="seeded vit_b"))
+    model = Model(RUNTIMES[runtime]("vit_b", weights), name="seeded vit_b")
+    predictor = SamPredictor(model)
     del weights
     set_image = {"onnx": SamPredictor.set_image, "torch": set_torch_image}[runtime]
     set_image(predictor, seeded_image(*SIZES[0], 0))
     embedding = to_numpy(predictor.get_image_embedding())[0]
     assert np.abs(embedding[:, ::4, ::4] - golden["image0/embedding_every4"]).max() <= 1e-4
     check_cases(golden, cases, predictor.predict if runtime == "onnx" else as_predict(predictor))
+    if runtime == "torch":
+        generator = Recorder(model, 3, pred_iou_thresh=0.0, stability_score_thresh=0.0)
+        check_suppression(generator, seeded_image(90, 120), 20)
 
 
 @pytest.mark.parametrize("number", list(SIZES))

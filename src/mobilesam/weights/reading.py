@@ -20,6 +20,7 @@ from mobilesam.core.text import printable
 from mobilesam.core.version import __version__
 from mobilesam.weights.checksum import is_published
 from mobilesam.weights.folders import how_to_get, weights_path
+from mobilesam.weights.hugging_face import sam_model_to_sam
 from mobilesam.weights.onnx_graph import is_onnx
 from mobilesam.weights.recognition import describe_mismatch, recognise_network, shared_prefix
 from mobilesam.weights.registry import ENTRIES, WeightsEntry
@@ -180,6 +181,7 @@ def _tensors(path: Path, file: IO[bytes]) -> dict[str, np.ndarray]:
         )
     else:
         raise WeightsError(f"{path}: neither a PyTorch checkpoint (zip form) nor a .safetensors file")
+    tensors = sam_model_to_sam(tensors, str(path))
     prefix = shared_prefix({name: tensor.shape for name, tensor in tensors.items()})
     return _as_float32(path, {name[len(prefix) :]: tensor for name, tensor in tensors.items()})
 

@@ -164,7 +164,7 @@ class TestResults:
         assert result.masks is not None
         for value in (result, result.masks, result.boxes):
             assert value.cpu() is value.numpy() is value.to("cpu") is value
-            with pytest.raises(ConfigError, match=r"torch\.from_numpy"):
+            with pytest.raises(ConfigError, match=r"torch\.as_tensor"):
                 value.cuda()
             with pytest.raises(ConfigError, match="device 'cuda:0': results are NumPy arrays"):
                 value.to("cuda:0")
