@@ -1,0 +1,1 @@
+"""What of ``ultralytics.data`` there is."""
