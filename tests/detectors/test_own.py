@@ -161,7 +161,7 @@ def test_the_shipped_recipe_starts_as_yolox(shared: Path) -> None:
     colours = np.stack([pixels[0, c] * network.features.std[c] + network.features.mean[c] for c in (2, 1, 0)])
     session = onnxruntime.InferenceSession(shared / "weights" / "yolox_nano.onnx")
     (rows,) = session.run(None, {"images": colours[None].astype(np.float32)})
-    wanted, objectness = decode_yolox([rows], (416, 416))
+    wanted, objectness, _ = decode_yolox([rows], (416, 416))
     boxes, found = network.propose(torch.from_numpy(pixels))
     np.testing.assert_allclose(boxes[0].numpy(), wanted, atol=0.05)
     np.testing.assert_allclose(found[0].numpy(), objectness, atol=1e-3)

@@ -425,7 +425,7 @@ def test_the_head_starts_as_yoloxs(shared: Path) -> None:
     pixels = np.zeros((1, 3, 416, 416), np.float32)
     pixels[0, :, :300, :416] = cat()[:, :416].transpose(2, 0, 1)
     (rows,) = onnxruntime.InferenceSession(path).run(None, {"images": pixels[:, ::-1].copy()})
-    wanted, objectness = decode_yolox([rows], (416, 416))
+    wanted, objectness, _ = decode_yolox([rows], (416, 416))
     with torch.inference_mode():
         maps = dict(zip(head.inputs, features(torch.from_numpy(pixels)).values(), strict=True))
         boxes, logits = head(maps)

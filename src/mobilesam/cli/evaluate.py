@@ -131,7 +131,7 @@ def masks(
 ) -> None:
     """Mean IoU of every kind of prompt against human masks, at full size.
 
-    SET is a folder with instances.json (COCO, masks as runs or polygons) and images/. Also told: the
+    SET is a folder with instances.json (COCO) and images/, or of another format that convert reads. Also told: the
     boundary IoU, what the best, the largest and the most stable of three masks would have
     scored beside the one that the model chose, and the calibration error of the predicted IoU.
 
@@ -303,7 +303,7 @@ def everything(
 ) -> None:
     """Average recall of segment everything against human masks and boxes, as COCO's evaluation has it.
 
-    SET is a folder with instances.json (COCO, masks as runs or polygons) and images/, in which all objects
+    SET is a folder with instances.json (COCO) and images/, or of another format, in which all objects
     have masks. AR@10 lets each photograph's ten masks with the highest score count; mean is
     that of AR@10, AR@100 and AR@1000; small, medium and large objects are told with 1000 masks.
 

@@ -52,7 +52,7 @@ def score_clicks(
 
     Args:
         model: what is scored.
-        folder: with ``instances.json`` and ``images/``.
+        folder: of the set, in any format that :func:`mobilesam.formats.datasets.load.read_dataset` reads.
         clicks: how often each object is clicked.
         smallest: least part of the photograph that an object must cover.
         follow_symlinks: read photographs that links show of the world outside the set.

@@ -22,7 +22,8 @@ from mobilesam.core.boxes import xywh_to_xyxy
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.metrics import OBJECT_SIZES, RecallCounts, boxes_ious, count_found, mask_ious
 from mobilesam.evaluate.sets import Progress
-from mobilesam.formats.coco import Photograph, read_instances, read_photograph
+from mobilesam.formats.coco import Photograph, read_photograph
+from mobilesam.formats.datasets.photographs import read_photographs
 from mobilesam.segment.everything.options import EverythingOptions
 from mobilesam.segment.everything.search import Detector
 from mobilesam.segment.model import Model
@@ -107,7 +108,7 @@ def score_everything(
 
     Args:
         model: what is scored.
-        folder: with ``instances.json`` and ``images/``.
+        folder: of the set, in any format that :func:`mobilesam.formats.datasets.load.read_dataset` reads.
         searches: what is compared, by name, such as grids of several sizes.
         detector: what finds boxes, see :meth:`mobilesam.Model.everything`.
         limit: only so many photographs, the first ones.
@@ -121,7 +122,7 @@ def score_everything(
         raise ConfigError("searches: is empty; give at least one, such as {'grid': EverythingOptions()}")
     if limit is not None and limit < 1:
         raise ConfigError(f"limit: is {limit}; must be 1 or more")
-    read = read_instances(folder, follow_symlinks=follow_symlinks)
+    read = read_photographs(folder, follow_symlinks=follow_symlinks)
     photographs = [p for p in read if p.instances][:limit]
     if not photographs:
         raise ConfigError(f"{folder}: no photograph has an object; recall needs human masks")

@@ -109,7 +109,7 @@ def score_prompted(
 
     Args:
         model: what is scored.
-        folder: with ``instances.json`` and ``images/``.
+        folder: of the set, in any format that :func:`mobilesam.formats.datasets.load.read_dataset` reads.
         kinds: names of the kinds of prompt, of ``KINDS``.
         smallest: least part of the photograph that an object must cover.
         follow_symlinks: read photographs that links show of the world outside the set.

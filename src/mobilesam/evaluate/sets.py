@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mobilesam.core.errors import ConfigError, Remedy
 from mobilesam.core.rle import Rle
-from mobilesam.formats.coco import Photograph, read_instances
+from mobilesam.formats.coco import Photograph
+from mobilesam.formats.datasets.photographs import read_photographs
 
 SMALLEST_OBJECT = 0.002  # of the photograph
 
@@ -25,7 +26,7 @@ def read_countable(folder: Path, smallest: float, *, follow_symlinks: bool = Fal
     Raises:
         ConfigError: if there is none.
     """
-    read = read_instances(folder, follow_symlinks=follow_symlinks)
+    read = read_photographs(folder, follow_symlinks=follow_symlinks)
     photographs = [p for p in read if countable(p, smallest)]
     if not photographs:
         raise ConfigError(

@@ -25,7 +25,8 @@ from mobilesam.core.resize import resize_image
 from mobilesam.core.rle import rle_to_mask
 from mobilesam.core.types import DecoderInputs
 from mobilesam.core.views import LARGEST, WHOLE
-from mobilesam.formats.coco import Instance, Photograph, read_instances, read_photograph
+from mobilesam.formats.coco import Instance, Photograph, read_photograph
+from mobilesam.formats.datasets.photographs import read_photographs
 from mobilesam.train.prompts import draw_coarse_mask, draw_prompt
 from mobilesam.train.recipe import Recipe, Stage
 from mobilesam.weights.graph_index import network_specs
@@ -71,7 +72,7 @@ def split_sets(
     """
     train, held_out = [], []
     for entry in recipe.sets:
-        for photograph in read_instances(data / entry.path, follow_symlinks=follow_symlinks):
+        for photograph in read_photographs(data / entry.path, follow_symlinks=follow_symlinks):
             if not has_large_object(photograph, recipe.smallest_object):
                 continue
             partial = not entry.labels_all(photograph.source)

@@ -24,7 +24,7 @@ WEIGHT = Real(0, 1e6)
 
 @dataclass(frozen=True)
 class SourceSet:
-    """A training set: a folder with ``instances.json`` and ``images/``.
+    """A training set: a folder with ``instances.json`` and ``images/``, or of another format that is read.
 
     Attributes:
         path: folder, relative to the recipe's ``data`` folder.
