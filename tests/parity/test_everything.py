@@ -28,30 +28,15 @@ from mobilesam.detectors.base import Boxes
 from mobilesam.networks.build import build_network
 from mobilesam.runtimes.onnx import OnnxRuntime
 from mobilesam.segment.model import Model
-from tests.conftest import GOLDEN
+from tests.golden_cases import RUNS, check_records
 from tests.photographs import cat
 from tests.seeded import seeded_image, seeded_weights
-
-RUNS = json.loads((GOLDEN / "automatic_masks_seed0.json").read_text())
 
 
 @pytest.mark.parametrize("run", RUNS, ids=["grid", "crops and small regions"])
 def test_records_are_the_references(onnx_vit_t: Model, run: dict) -> None:
     generator = SamAutomaticMaskGenerator(onnx_vit_t, output_mode="coco_rle", **run["settings"])
     check_records(generator.generate(seeded_image(*run["image"])), run["records"])
-
-
-def check_records(found: list[dict], wanted: list[dict]) -> None:
-    assert len(found) == len(wanted) > 0
-    for ours, theirs in zip(found, wanted, strict=True):
-        assert abs(ours["predicted_iou"] - theirs["predicted_iou"]) <= 1e-3
-        assert abs(ours["stability_score"] - theirs["stability_score"]) <= 1e-3
-        assert abs(ours["area"] - theirs["area"]) <= 1e-4 * theirs["area"] + 1
-        for key in ("bbox", "crop_box", "point_coords"):
-            np.testing.assert_allclose(ours[key], theirs[key], err_msg=key)
-        if theirs.get("segmentation"):
-            a, b = (rle_to_mask(dict_to_rle(one["segmentation"])) for one in (ours, theirs))
-            assert (a & b).sum() >= 0.9999 * (a | b).sum()
 
 
 @pytest.mark.parametrize("size", [(480, 640), (90, 70), (1, 300), (333, 1024)])

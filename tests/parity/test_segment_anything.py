@@ -17,8 +17,7 @@ from mobilesam.compat.segment_anything.utils.transforms import ResizeLongestSide
 from mobilesam.core.arrays import to_numpy
 from mobilesam.segment.model import Model
 from mobilesam.weights import ENTRIES
-from tests.parity.test_everything import RUNS, check_records
-from tests.parity.test_golden import SIZES, as_predict, check_case, prompt_of, set_torch_image
+from tests.golden_cases import RUNS, SIZES, as_predict, check_case, check_records, prompt_of, set_torch_image
 from tests.photographs import cat
 from tests.seeded import seeded_image
 

@@ -265,4 +265,4 @@ def _what_is_meant(name: object) -> str:
     known = ", ".join(sorted({*ENTRIES, *ALIASES}))
     if isinstance(name, str) and stem != name:
         return f"is a file's name; give the model of its network, and the file as checkpoint=FILE; models are {known}"
-    return f"unknown; choose one of {known}"
+    return "unknown; choose pocket, mobile_sam or another one that mobilesam info lists"
