@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from mobilesam.cli.annotate import LabelOptions, SetOptions
+from mobilesam.cli.convert import ConvertOptions
 from mobilesam.cli.everything import DetectorOptions
 from mobilesam.cli.fields import Described, described
 from mobilesam.cli.options import ModelOptions
@@ -17,7 +19,17 @@ from mobilesam.cli.train import RunOptions
 from mobilesam.segment.everything.options import EverythingOptions
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "reference" / "command-line.md"
-CLASSES = (PromptOptions, ResultOptions, ModelOptions, DetectorOptions, EverythingOptions, RunOptions)
+CLASSES = (
+    PromptOptions,
+    ResultOptions,
+    ModelOptions,
+    DetectorOptions,
+    EverythingOptions,
+    RunOptions,
+    LabelOptions,
+    SetOptions,
+    ConvertOptions,
+)
 TABLE = re.compile(r"<!-- options of (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from mobilesam.annotate.engines.base import Engine
 from mobilesam.annotate.labelling import Labeller
+from mobilesam.annotate.review import look_of
 from mobilesam.annotate.set_folder import COPY, IMAGES, LINK, put_bytes, put_photo
 from mobilesam.annotate.sources import Source, read_photo
 from mobilesam.core.errors import ConfigError, ImageError, MobileSamError, OutputError, Remedy
@@ -183,6 +184,7 @@ class SetRun:
                 sha256=sha256,
                 file_bytes=len(data),
                 split=split_of(sha256, self.val),
+                look=look_of(photo.image),
                 remarks=(*photo.remarks, *labels.remarks),
             )
         )

@@ -16,6 +16,7 @@ import click
 
 from mobilesam.annotate.engines.local import LocalEngine, usable_cores
 from mobilesam.annotate.labelling import BoxLimits, ByBoxes, ByDetector, ByEverything, ByTexts, Labeller
+from mobilesam.annotate.review import write_review
 from mobilesam.annotate.set_folder import COPY, check_photos
 from mobilesam.annotate.set_run import ERRORS, SetRun, Step, name_in_set
 from mobilesam.annotate.sources import Source
@@ -118,6 +119,7 @@ class SetOptions:
         format: formats, joined by commas.
         val: part of the photos that is for validation, 0 to 1; chosen by their content.
         photos: what becomes of the photos in ``DIR/images``: ``copy``, ``link`` or ``none``.
+        review: also write ``DIR/review``, a page with the most doubtful photos first.
         workers: photos that are worked on at a time, each by one thread.
         overwrite: begin anew, even in a folder that holds other files.
         quiet: print errors only.
@@ -129,6 +131,7 @@ class SetOptions:
     format: str = option_field(DEFAULT_FORMATS, "--format", "-f", metavar="LIST")
     val: float = 0.0
     photos: str = option_field(COPY, metavar="HOW")
+    review: bool = False
     workers: int | None = option_field(None, metavar="N", shown_default="one for each core")
     overwrite: bool = False
     quiet: bool = option_field(False, "--quiet", "-q")
@@ -190,7 +193,7 @@ def annotate(images: tuple[str, ...], labels: LabelOptions, options: SetOptions,
         overwrite=options.overwrite,
         max_pixels=options.max_pixels,
     )
-    return _go_through(run, sources, quiet=options.quiet)
+    return _go_through(run, sources, review=options.review, quiet=options.quiet)
 
 
 @dataclass(frozen=True)
@@ -353,7 +356,7 @@ def _classes(value: str, names: tuple[str, ...]) -> frozenset[int]:
     return frozenset(numbers)
 
 
-def _go_through(run: SetRun, sources: Sequence[Source], *, quiet: bool) -> int:
+def _go_through(run: SetRun, sources: Sequence[Source], *, review: bool, quiet: bool) -> int:
     """Label the photos, tell what happens, and return the exit code."""
     line = StatusLine()
     line.on_terminal &= not quiet
@@ -378,6 +381,9 @@ def _go_through(run: SetRun, sources: Sequence[Source], *, quiet: bool) -> int:
     finally:
         line.clear()
     assert last is not None
+    if review and last.dataset is not None:
+        places = {name_in_set(one): one.content for one in sources if isinstance(one.content, Path)}
+        write_review(last.dataset, run.out, places)
     if last.dataset is not None and not quiet:
         objects = sum(len(photo.objects) for photo in last.dataset.photos)
         click.echo(

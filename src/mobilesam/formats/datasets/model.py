@@ -83,6 +83,8 @@ class LabelledPhoto:
         file_bytes: length of the file; 0 where nobody looked.
         split: ``train``, ``val``, ``test`` or empty.
         source: where the set has it from, or empty.
+        look: sixteen hexadecimal digits that photos which look alike share but for a few bits; empty where
+            nobody looked.
         remarks: what was told of it when it was labelled.
     """
 
@@ -94,6 +96,7 @@ class LabelledPhoto:
     file_bytes: int = 0
     split: str = ""
     source: str = ""
+    look: str = ""
     remarks: tuple[str, ...] = ()
 
     @property

@@ -56,6 +56,7 @@ PHOTO = Record(
         "sha256": Text(),
         "file_bytes": Whole(),
         "source": Text(),
+        "look": Text(),
         "split": SPLIT,
         "remarks": Array(Text()),
         "objects": Array(OBJECT),
@@ -134,6 +135,7 @@ def photo_to_line(photo: LabelledPhoto) -> bytes:
             "sha256": photo.sha256,
             "file_bytes": photo.file_bytes,
             "source": photo.source,
+            "look": photo.look,
             "split": photo.split,
             "remarks": list(photo.remarks),
             "objects": [_object_to_record(one) for one in photo.objects],
@@ -271,7 +273,7 @@ def record_to_photo(record: dict[str, Any], place: str) -> LabelledPhoto:
         _record_to_object(one, (height, width), f"{place}: objects[{i}]")
         for i, one in enumerate(record["objects"])
     )
-    more = {key: record[key] for key in ("sha256", "file_bytes", "source", "split") if key in record}
+    more = {key: record[key] for key in ("sha256", "file_bytes", "source", "look", "split") if key in record}
     remarks: Sequence[str] = record.get("remarks", ())
     return LabelledPhoto(
         record["file_name"], (height, width), objects, record["id"], remarks=tuple(remarks), **more

@@ -1,0 +1,270 @@
+"""What to look at in a set before it is used: a list and a page, the most doubtful photos first.
+
+The page is one HTML file with pictures beside it. It opens from a disk, and loads nothing from elsewhere.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from mobilesam.core.arrays import Image
+from mobilesam.core.errors import MobileSamError
+from mobilesam.core.resize import resize_image
+from mobilesam.core.rle import mask_to_rle, rle_to_mask
+from mobilesam.draw.overlay import draw_numbered
+from mobilesam.formats.datasets.model import Dataset, LabelledObject, LabelledPhoto
+from mobilesam.formats.image import read_image
+from mobilesam.storage.atomic import write_bytes
+
+FOLDER, PAGE, LIST, PICTURES = "review", "index.html", "review.csv", "pictures"
+MOST_PICTURES = 60  # of the most doubtful photos
+PICTURE_SIDE = 360  # pixels of a picture's longer side
+JPEG_QUALITY = 85
+DOUBTFUL = ("predicted_iou", "stability_score")
+LOOK_SIDE = 8  # cells of a photo's look along each side
+ALIKE_BITS = 4  # of 64, in which the looks of photos that look alike may differ
+COMPARED_AT_ONCE = 512
+BARS = 20  # of a histogram
+MOST_ROWS = 200  # of a list on the page
+WIDTH, BAR, GAP = 640, 16, 6  # pixels of a chart
+
+
+def look_of(image: Image) -> str:
+    """Return the look of an image (H, W, 3): for each of 8 x 8 cells, whether it is brighter than its right neighbour.
+
+    Copies that were scaled, compressed or recoloured a little have nearly the same (the difference hash).
+
+    Example:
+        >>> look_of(np.zeros((30, 40, 3), np.uint8))
+        '0000000000000000'
+    """
+    small = resize_image(image, (LOOK_SIDE, LOOK_SIDE + 1)).astype(np.int64).sum(2)
+    bits = np.packbits(small[:, :-1] > small[:, 1:])
+    return bits.tobytes().hex()
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """How doubtful a photo's labels are.
+
+    Attributes:
+        photo: the photo.
+        score: the lowest predicted IoU or stability among its objects, 0..1; 1 where nothing is known.
+        why: in words.
+    """
+
+    photo: LabelledPhoto
+    score: float
+    why: str
+
+
+def rank(dataset: Dataset) -> list[Doubt]:
+    """Return the photos, the most doubtful first; those without objects have nothing to doubt, and come last."""
+    doubts = [_doubt(photo) for photo in dataset.photos]
+    return sorted(doubts, key=lambda one: (not one.photo.objects, one.score, one.photo.file_name))
+
+
+def _doubt(photo: LabelledPhoto) -> Doubt:
+    worst, why = 1.0, "no object" if not photo.objects else ""
+    for number, one in enumerate(photo.objects, start=1):
+        for fact in DOUBTFUL:
+            value = one.facts.get(fact)
+            if isinstance(value, int | float) and value < worst:
+                worst, why = (
+                    float(value),
+                    f"object {number} ({one.label}): {fact.replace('_', ' ')} {value:.2f}",
+                )
+    return Doubt(photo, worst, "; ".join([why, *photo.remarks] if why else photo.remarks))
+
+
+def find_alike(dataset: Dataset) -> list[list[str]]:
+    """Return groups of photos that look alike, by their names: those with the same bytes, or nearly the same look."""
+    photos = [photo for photo in dataset.photos if photo.look]
+    looks = np.array([int(photo.look, 16) for photo in photos], np.uint64)
+    group = list(range(len(photos)))
+
+    def root(number: int) -> int:
+        while group[number] != number:
+            number = group[number]
+        return number
+
+    for start in range(0, len(photos), COMPARED_AT_ONCE):
+        apart = np.bitwise_count(looks[start : start + COMPARED_AT_ONCE, None] ^ looks[None])
+        for one, other in np.argwhere(apart <= ALIKE_BITS):
+            first, second = root(start + int(one)), root(int(other))
+            group[max(first, second)] = min(first, second)
+    members: dict[int, list[str]] = {}
+    for number, photo in enumerate(photos):
+        members.setdefault(root(number), []).append(photo.file_name)
+    return [names for names in members.values() if len(names) > 1]
+
+
+def write_review(dataset: Dataset, out: Path, places: Mapping[str, Path] | None = None) -> list[Path]:
+    """Write ``review/`` into a set's folder, over an earlier one, and return its files.
+
+    Args:
+        dataset: what is reviewed.
+        out: the set's folder.
+        places: where photos lie, by their names; where the set says, if it does not hold one. Photos that cannot be
+            read have no picture.
+
+    Raises:
+        OutputError: if something cannot be written.
+    """
+    doubts = rank(dataset)
+    folder = out / FOLDER
+    files = {LIST: _to_csv(doubts)}
+    pictures: dict[str, str] = {}
+    for number, doubt in enumerate(doubts[:MOST_PICTURES], start=1):
+        picture = _draw(doubt.photo, (places or {}).get(doubt.photo.file_name), dataset)
+        if picture is not None:
+            name = f"{PICTURES}/{number:03}.jpg"
+            pictures[doubt.photo.file_name] = name
+            files[name] = picture
+    files[PAGE] = to_page(dataset, doubts, pictures).encode()
+    for name, data in files.items():
+        write_bytes(folder / name, data)
+    return [folder / name for name in files]
+
+
+def _to_csv(doubts: Sequence[Doubt]) -> bytes:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["file_name", "score", "objects", "why"])
+    for one in doubts:
+        rows.writerow([one.photo.file_name, f"{one.score:.4f}", len(one.photo.objects), one.why])
+    return text.getvalue().encode()
+
+
+def _draw(photo: LabelledPhoto, place: Path | None, dataset: Dataset) -> bytes | None:
+    """Return a small JPEG of a photo with its masks; None where it cannot be read."""
+    try:
+        image = read_image(place or dataset.path(photo))
+    except MobileSamError:
+        return None
+    if image.shape[:2] != photo.size:
+        return None
+    height, width = photo.size
+    scale = min(1.0, PICTURE_SIDE / max(height, width))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    small = resize_image(image, size)
+    masks = [mask_to_rle(_reduce(one, photo, size)) for one in photo.objects]
+    buffer = io.BytesIO()
+    PillowImage.fromarray(draw_numbered(small, masks)).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def _reduce(one: LabelledObject, photo: LabelledPhoto, size: tuple[int, int]) -> np.ndarray:
+    """Return an object's mask, or its box, at a picture's size."""
+    if one.mask is not None:
+        whole = rle_to_mask(one.mask)
+    else:
+        whole = np.zeros(photo.size, bool)
+        x0, y0, x1, y1 = (int(value) for value in one.box)
+        whole[y0:y1, x0:x1] = True
+    rows = (np.arange(size[0]) + 0.5) * photo.size[0] / size[0]
+    columns = (np.arange(size[1]) + 0.5) * photo.size[1] / size[1]
+    return whole[rows.astype(int)][:, columns.astype(int)]
+
+
+def to_page(dataset: Dataset, doubts: Sequence[Doubt], pictures: dict[str, str]) -> str:
+    """Return the page as HTML; names and labels are quoted, whatever is in them."""
+    objects = [one for photo in dataset.photos for one in photo.objects]
+    labels = Counter(one.label for one in objects)
+    empty = [photo.file_name for photo in dataset.photos if not photo.objects]
+    alike = find_alike(dataset)
+    counts = {one.name: labels[one.name] for one in dataset.categories}
+    return "\n".join(
+        [
+            "<!doctype html>",
+            '<html lang="en"><head><meta charset="utf-8"><title>Review</title><style>',
+            "body { font: 15px/1.4 sans-serif; margin: 2em auto; max-width: 1200px; color: #222; background: #fff }",
+            "main { display: grid; grid-template-columns: repeat(auto-fill, minmax(260px, 1fr)); gap: 16px }",
+            "figure { margin: 0 } img { max-width: 100%; border: 1px solid #bbb }",
+            "figcaption { font-size: 13px; overflow-wrap: anywhere } svg { display: block; max-width: 100% }",
+            "</style></head><body>",
+            f"<h1>{len(dataset.photos):,} photos, {len(objects):,} objects</h1>",
+            f"<h2>Most doubtful first</h2><p>The first {len(pictures)} of {LIST}. The number is the lowest predicted "
+            "IoU or stability of the photo's objects.</p>",
+            "<main>",
+            *(
+                _figure(one, pictures[one.photo.file_name])
+                for one in doubts
+                if one.photo.file_name in pictures
+            ),
+            "</main>",
+            "<h2>Objects of each category</h2>",
+            chart(list(counts.items())),
+            "<h2>Sizes of objects</h2><p>Up to 32 x 32 pixels are small, from 96 x 96 large.</p>",
+            chart(_sizes(objects)),
+            "<h2>Objects of a photo</h2>",
+            chart(_per_photo(dataset)),
+            f"<h2>Photos without objects: {len(empty):,}</h2>",
+            _list(empty),
+            f"<h2>Photos that look alike: {len(alike):,} groups</h2>",
+            _list([", ".join(names) for names in alike]),
+            "</body></html>",
+            "",
+        ]
+    )
+
+
+def _figure(one: Doubt, picture: str) -> str:
+    name, why = html.escape(one.photo.file_name), html.escape(one.why)
+    return (
+        f'<figure><a href="{picture}"><img src="{picture}" alt="{name}" loading="lazy"></a>'
+        f"<figcaption><b>{one.score:.2f}</b> {name}<br>{why}</figcaption></figure>"
+    )
+
+
+def _list(rows: Sequence[str]) -> str:
+    if not rows:
+        return "<p>none</p>"
+    shown = "".join(f"<li>{html.escape(row)}</li>" for row in rows[:MOST_ROWS])
+    more = f"<p>and {len(rows) - MOST_ROWS:,} more</p>" if len(rows) > MOST_ROWS else ""
+    return f"<ul>{shown}</ul>{more}"
+
+
+def _sizes(objects: Sequence[LabelledObject]) -> list[tuple[str, int]]:
+    """Count objects by area, each bar up to twice the area of the one before it."""
+    areas = np.array([max(one.pixels, 1.0) for one in objects])
+    if not len(areas):
+        return []
+    powers = np.floor(np.log2(areas)).astype(int)
+    counts = Counter(powers.tolist())
+    return [(f"{2**p:,} pixels and more", counts[p]) for p in range(min(counts), max(counts) + 1)]
+
+
+def _per_photo(dataset: Dataset) -> list[tuple[str, int]]:
+    counts = Counter(min(len(photo.objects), BARS) for photo in dataset.photos)
+    last = max(counts, default=-1)
+    return [(f"{n}{' and more' if n == BARS else ''}", counts[n]) for n in range(last + 1)]
+
+
+def chart(rows: Sequence[tuple[str, int]]) -> str:
+    """Return horizontal bars with their names and numbers as SVG."""
+    if not rows:
+        return "<p>none</p>"
+    rows, left = rows[:MOST_ROWS], 220
+    longest = max(1, *(count for _, count in rows))
+    parts = []
+    for i, (name, count) in enumerate(rows):
+        y = i * (BAR + GAP)
+        length = (WIDTH - left - 60) * count / longest
+        short = name if len(name) <= 28 else f"{name[:27]}…"
+        parts.append(
+            f'<text x="{left - 8}" y="{y + BAR - 4}" text-anchor="end">{html.escape(short)}</text>'
+            f'<rect x="{left}" y="{y}" width="{length:.1f}" height="{BAR}" fill="#3a7ca5"/>'
+            f'<text x="{left + length + 6:.1f}" y="{y + BAR - 4}">{count:,}</text>'
+        )
+    height = len(rows) * (BAR + GAP)
+    return f'<svg width="{WIDTH}" height="{height}" font-size="13" font-family="sans-serif">{"".join(parts)}</svg>'
