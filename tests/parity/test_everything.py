@@ -191,7 +191,7 @@ def test_a_threshold_of_nothing_keeps_all(onnx_vit_t: Model) -> None:
     assert len(above) == sum(mask.predicted_iou > 0 for mask in found)
 
 
-@pytest.mark.parametrize("options", [{"pred_iou_thresh": 2}, {"points_per_side": 0}, {"crop_n_layers": 50}])
+@pytest.mark.parametrize("options", [{"pred_iou_thresh": "2"}, {"points_per_side": 0}, {"crop_n_layers": 50}])
 def test_the_generator_refuses_what_the_options_do(pocket: Model, options: dict) -> None:
     with pytest.raises(MobileSamError, match=next(iter(options))):
         SamAutomaticMaskGenerator(pocket, **options)
