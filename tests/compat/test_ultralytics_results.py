@@ -290,7 +290,7 @@ class TestOptions:
     def test_unknown_names_are_told_with_those_that_are_known(self) -> None:
         with pytest.raises(ConfigError) as caught:
             read_options({"iou_thres": 0.5})
-        assert str(caught.value).startswith("iou_thres: is no argument of predict; there are conf, imgsz")
+        assert str(caught.value).startswith("iou_thres: is not an argument of predict; there are conf, imgsz")
         for name in DEFAULTS:
             assert name in str(caught.value)
 

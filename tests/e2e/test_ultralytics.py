@@ -312,7 +312,7 @@ class TestSources:
 class TestArguments:
     def test_mistakes_are_told_before_a_stream_begins(self, sam: SAM) -> None:
         for options, error, message in (
-            ({"iou_thres": 0.5}, ConfigError, "iou_thres: is no argument of predict; there are conf, imgsz"),
+            ({"iou_thres": 0.5}, ConfigError, "iou_thres: is not an argument of predict; there are conf, imgsz"),
             ({"imgsz": 0}, ConfigError, "imgsz: is 0; must be a whole number of pixels, or two"),
             ({"imgsz": (768, 640, 3)}, ConfigError, "must be a whole number of pixels"),
             ({"device": [0, 1]}, ConfigError, "one device at a time"),
@@ -527,7 +527,7 @@ class TestOtherMethods:
         with pytest.raises(ConfigError, match="kinds: 'bx' is unknown; choose some of box"):
             sam.val(folder, kinds=["bx"])
         with pytest.raises(
-            ConfigError, match="imgsz: is no argument of val; there are data, kinds, smallest"
+            ConfigError, match="imgsz: is not an argument of val; there are data, kinds, smallest"
         ):
             sam.val(folder, imgsz=640)
 
@@ -542,7 +542,7 @@ class TestOtherMethods:
         assert len(SAM(weights)(BGR, bboxes=BOX, conf=0.0)[0]) == 1
         with pytest.raises(ConfigError, match="run: mobilesam train masks RECIPE"):
             sam.train()
-        with pytest.raises(ConfigError, match="epochs: is no argument of train; there are recipe, data, out"):
+        with pytest.raises(ConfigError, match="epochs: is not an argument of train; there are recipe, data, out"):
             sam.train(data="coco8.yaml", epochs=3)
 
     def test_export(self, sam: SAM, tmp_path: Path) -> None:
@@ -553,7 +553,7 @@ class TestOtherMethods:
     def test_other_exports(self, sam: SAM) -> None:
         with pytest.raises(ConfigError, match="format: is 'engine'; there is onnx"):
             sam.export(format="engine")
-        with pytest.raises(ConfigError, match="half: is no argument of export"):
+        with pytest.raises(ConfigError, match="half: is not an argument of export"):
             sam.export(half=True)
 
 

@@ -252,7 +252,7 @@ def test_overrides_are_used(sam: SAM) -> None:
     assert [len(one) for one in other(BGR, bboxes=BOXES)] == [0]
     assert [len(one) for one in other(BGR, bboxes=BOXES, conf=0.0)] == [2]
     other.overrides["iou_thres"] = 1
-    with pytest.raises(ConfigError, match="iou_thres: is no argument of predict"):
+    with pytest.raises(ConfigError, match="iou_thres: is not an argument of predict"):
         other(BGR)
 
 

@@ -364,7 +364,7 @@ def test_import_recognises_a_file_by_its_sum(home: Path, tmp_path: Path, registe
     assert run(["weights", "import", str(tmp_path / "download(1).bin")]) == 0
     (tmp_path / "other.pt").write_bytes(CONTENT[:-1])
     assert run(["weights", "import", str(tmp_path / "other.pt")]) == 4
-    assert "is none of the published files" in capsys.readouterr().err
+    assert "its SHA-256 is not that of a published file" in capsys.readouterr().err
     assert run(["weights", "import", str(tmp_path / "none.pt")]) == 4
     assert run(["weights", "import", str(tmp_path)]) == 4
 

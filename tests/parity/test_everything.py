@@ -141,8 +141,8 @@ def test_a_limit_of_time_leaves_the_masks_found_so_far(pocket: Model) -> None:
         ({"point_grids": [np.zeros((1, 2))]}, "give exactly one"),
         ({"points_per_side": None, "point_grids": [np.zeros((1, 2))], "crop_n_layers": 1}, "has 1; give one"),
         ({"points_per_side": None, "point_grids": [np.full((1, 2), 7.0)]}, r"must be \(N, 2\) in 0..1"),
-        ({"points_per_side": None, "point_grids": [["a", "b"]]}, "are no lists of points"),
-        ({"points_per_side": None, "point_grids": 7}, "are no lists of points"),
+        ({"points_per_side": None, "point_grids": [["a", "b"]]}, "are not lists of points"),
+        ({"points_per_side": None, "point_grids": 7}, "are not lists of points"),
     ],
 )
 def test_options_that_do_not_fit(options: dict, message: str) -> None:
@@ -191,7 +191,7 @@ def test_a_threshold_of_nothing_keeps_all(onnx_vit_t: Model) -> None:
     assert len(above) == sum(mask.predicted_iou > 0 for mask in found)
 
 
-@pytest.mark.parametrize("options", [{"pred_iou_thresh": 2}, {"points_per_side": 0}, {"crop_n_layers": 50}])
+@pytest.mark.parametrize("options", [{"pred_iou_thresh": "2"}, {"points_per_side": 0}, {"crop_n_layers": 50}])
 def test_the_generator_refuses_what_the_options_do(pocket: Model, options: dict) -> None:
     with pytest.raises(MobileSamError, match=next(iter(options))):
         SamAutomaticMaskGenerator(pocket, **options)

@@ -186,7 +186,7 @@ def _as_array(source: ArrayLike, name: str) -> np.ndarray:
         raise
     except Exception as error:  # it is the caller's class and may raise anything
         raise ImageError(
-            f"{name}: is a {type(source).__name__} that is no array; {WANTED}", code="U"
+            f"{name}: is a {type(source).__name__} that cannot be made an array; {WANTED}", code="U"
         ) from error
 
 

@@ -57,7 +57,7 @@ def read_weights(
     """
     if not entry.network:
         advice = "; give it as detector of another" if entry.detector else ""
-        raise ConfigError(f"model {entry.name!r}: is no whole model ({entry.about}){advice}")
+        raise ConfigError(f"model {entry.name!r}: is not a whole model ({entry.about}){advice}")
     tensors = _read_published(entry) if checkpoint is None else read_tensors(checkpoint)
     if decoder is None:
         return tensors
@@ -243,7 +243,7 @@ def _as_float32(path: Path, tensors: dict[str, np.ndarray]) -> dict[str, np.ndar
                 count = int((~np.isfinite(tensors[name])).sum())
                 raise WeightsError(f"{shown} has {count} values that are not finite; get it again")
     if all(tensor.min() == tensor.max() for tensor in tensors.values() if tensor.size > 1):
-        raise WeightsError(f"{path}: every tensor is constant; these are no trained weights")
+        raise WeightsError(f"{path}: every tensor is constant; these are not trained weights")
     return tensors
 
 

@@ -19,7 +19,7 @@ class WeightsEntry:
 
     Attributes:
         name: what ``load`` calls it.
-        network: name in ``networks.build.NETWORKS``; empty for what is no whole model.
+        network: name in ``networks.build.NETWORKS``; empty for what is not a whole model.
         file: its file name.
         licence: terms of the weights.
         about: one sentence.

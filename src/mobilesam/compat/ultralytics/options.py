@@ -248,7 +248,7 @@ def refuse_unknown(method: str, given: Mapping[str, Any], known: Sequence[str]) 
     """
     for name in given:
         if name not in known:
-            raise ConfigError(f"{name}: is no argument of {method}; there are {', '.join(known)}")
+            raise ConfigError(f"{name}: is not an argument of {method}; there are {', '.join(known)}")
 
 
 def is_other_size(imgsz: int | Sequence[int] | None, image_size: int) -> bool:

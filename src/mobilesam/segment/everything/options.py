@@ -177,7 +177,7 @@ class EverythingOptions:
             grids = [np.asarray(grid, np.float64) for grid in self.point_grids]
         except (TypeError, ValueError) as error:
             raise ConfigError(
-                f"point_grids: are no lists of points ({error}); give (N, 2) in 0..1"
+                f"point_grids: are not lists of points ({error}); give (N, 2) in 0..1"
             ) from error
         if len(grids) <= self.crop_n_layers:
             raise ConfigError(
