@@ -312,7 +312,11 @@ class TestSources:
 class TestArguments:
     def test_mistakes_are_told_before_a_stream_begins(self, sam: SAM) -> None:
         for options, error, message in (
-            ({"iou_thres": 0.5}, ConfigError, "iou_thres: is not an argument of predict; there are conf, imgsz"),
+            (
+                {"iou_thres": 0.5},
+                ConfigError,
+                "iou_thres: is not an argument of predict; there are conf, imgsz",
+            ),
             ({"imgsz": 0}, ConfigError, "imgsz: is 0; must be a whole number of pixels, or two"),
             ({"imgsz": (768, 640, 3)}, ConfigError, "must be a whole number of pixels"),
             ({"device": [0, 1]}, ConfigError, "one device at a time"),
@@ -542,7 +546,9 @@ class TestOtherMethods:
         assert len(SAM(weights)(BGR, bboxes=BOX, conf=0.0)[0]) == 1
         with pytest.raises(ConfigError, match="run: mobilesam train masks RECIPE"):
             sam.train()
-        with pytest.raises(ConfigError, match="epochs: is not an argument of train; there are recipe, data, out"):
+        with pytest.raises(
+            ConfigError, match="epochs: is not an argument of train; there are recipe, data, out"
+        ):
             sam.train(data="coco8.yaml", epochs=3)
 
     def test_export(self, sam: SAM, tmp_path: Path) -> None:

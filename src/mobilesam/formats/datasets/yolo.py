@@ -255,7 +255,8 @@ def write(dataset: Dataset, *, boxes: bool = False) -> Iterator[tuple[str, bytes
     ordered = sorted(lists.items(), key=lambda item: ("train", "val", "test").index(item[0]))
     rows = [f"{split}: {value}" for split, value in ordered]
     names = [f"  {number}: {quoted(name)}" for name, number in numbers.items()]
-    yield DATA, "\n".join(["path: .", *rows, "names:", *names, ""]).encode()
+    # Without a path, which training would take from where it runs, everything lies beside this file.
+    yield DATA, "\n".join([*rows, "names:", *names, ""]).encode()
     for split in splits:
         files = [f"./{IMAGES}/{photo.file_name}" for photo in dataset.photos if photo.split == split]
         yield f"{split}.txt", "".join(f"{name}\n" for name in files).encode()
