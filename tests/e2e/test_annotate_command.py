@@ -47,19 +47,21 @@ def yolox(path: Path, number: int, names: str = "") -> Path:
 
 def test_a_detector_names_its_classes(shots: Path) -> None:
     yolox(shots.parent / "yolox.onnx", 2)
+    names = ",".join(["dog", "bird", "cat", *(f"thing {i}" for i in range(77))])
     arguments = [
         "annotate",
         "shots",
         "--detector",
         "yolox.onnx",
         "--names",
-        "dog,bird,cat",
+        names,
         "--format",
         "coco,yolo",
     ]
     assert run([*arguments, "--out", "set"]) == 0
     found = read_dataset("set")
-    assert [one.name for one in found.categories] == ["dog", "bird", "cat"]
+    assert [one.name for one in found.categories[:3]] == ["dog", "bird", "cat"]
+    assert len(found.categories) == 80
     assert [[one.label for one in photo.objects] for photo in found.photos] == [["cat"], ["cat"]]
     (face,) = found.photos[0].objects
     assert face.score == pytest.approx(0.9, abs=1e-3)
@@ -150,6 +152,7 @@ def test_bad_photos_are_told_and_the_rest_is_done(shots: Path, capsys: pytest.Ca
         (["--names", "a,b"], "is for the classes of a detector's .onnx file"),
         (["--confidence", "2"], "--confidence: is 2"),
         (["--val", "-1"], "--val: is -1"),
+        (["--detector", "boxes" * 99], "boxes"),
         (["--format", "yolo9"], "format 'yolo9': is not written"),
         (["--photos", "move"], "choose one of copy, link, none"),
         (["--workers", "0"], "workers: is 0"),

@@ -316,6 +316,13 @@ def test_names_lead_nowhere_else(tmp_path: Path) -> None:
     write_text(folder, "data.yaml", "train: ../outside.txt\nnames: [cat]")
     with pytest.raises(ConfigError, match="holds no photos"):
         read_dataset(folder)
+    Image.new("RGB", (40, 30)).save(write_text(folder, "images/x.txt", "") / "images" / "a.jpg")
+    (folder / "data.yaml").write_text("names: [cat]")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 0.1 0.1")
+    (folder / "labels").symlink_to(tmp_path / "labels")
+    assert not read_dataset(folder).photos[0].objects
+    assert read_dataset(folder, follow_symlinks=True).photos[0].objects
     evil = make_dataset([LabelledPhoto("../../up.png", SIZE)])
     for name in ("yolo", "labelme", "voc", "sa1b", "geojson"):
         with pytest.raises(ConfigError, match=r"without '\.\.'"):

@@ -35,6 +35,7 @@ from mobilesam.detectors.load import detector_for, load_text_model
 from mobilesam.formats.datasets.files import lines_of, read_text
 from mobilesam.formats.datasets.load import check_formats, read_dataset
 from mobilesam.formats.datasets.model import UNNAMED, Category, Dataset, LabelledObject, check_name
+from mobilesam.formats.file_names import is_file, is_there
 from mobilesam.formats.image import MAX_PIXELS
 from mobilesam.formats.image_bytes import shown
 from mobilesam.segment.everything.options import EverythingOptions
@@ -296,7 +297,7 @@ def _read_boxes(labels: LabelOptions, follow_symlinks: bool) -> Dataset | None:
         name is None
         or name == NONE
         or Path(name).suffix.lower() in NETWORK_ENDINGS
-        or not Path(name).exists()
+        or not is_there(Path(name))
     ):
         return None
     return read_dataset(name, follow_symlinks=follow_symlinks)
@@ -333,7 +334,7 @@ def _names(value: str | None) -> tuple[str, ...]:
     if value is None:
         return ()
     path = Path(value)
-    lines = [line for _, line in lines_of(read_text(path))] if path.is_file() else value.split(",")
+    lines = [line for _, line in lines_of(read_text(path))] if is_file(path) else value.split(",")
     names = tuple(check_name(line, f"--names[{i}]") for i, line in enumerate(lines))
     if len(set(names)) != len(names):
         raise ConfigError("--names: one stands twice; give each class a name of its own")

@@ -16,7 +16,7 @@ from mobilesam.core.errors import ConfigError, LimitError, SetWarning
 from mobilesam.core.rle import Rle, dict_to_rle, polygons_to_rle
 from mobilesam.core.schema import Array, Either, Flag, OneOf, OrNull, Real, Record, Text, Whole, check
 from mobilesam.core.text import shortened
-from mobilesam.formats.file_names import file_below
+from mobilesam.formats.file_names import file_below, is_file
 from mobilesam.formats.image import MAX_PIXELS, read_image
 from mobilesam.formats.image_bytes import shown
 from mobilesam.formats.json_text import read_json_file
@@ -118,7 +118,7 @@ def read_instances(folder: str | Path, *, follow_symlinks: bool = False) -> list
     folder = Path(folder)
     path = folder / "instances.json"
     name = shown(str(path))
-    if not _is_file(path):
+    if not is_file(path):
         raise ConfigError(f"{name}: not found; a set is a folder with instances.json and images/")
     content = read_json_file(
         path, name, max_bytes=MAX_SET_BYTES, fail=lambda message, code: ConfigError(message)
@@ -126,20 +126,13 @@ def read_instances(folder: str | Path, *, follow_symlinks: bool = False) -> list
     check(content, SET, f"{name}: not a COCO instance file")
     photographs = _read_photographs(content["images"], name, folder / "images", follow_symlinks)
     by_image = _read_annotations(content["annotations"], name, photographs)
-    missing = [photograph.path for photograph in photographs.values() if not _is_file(photograph.path)]
+    missing = [photograph.path for photograph in photographs.values() if not is_file(photograph.path)]
     if missing:
         first = shown(str(missing[0]))
         raise ConfigError(f"{name}: {len(missing)} of its photographs are missing, the first is {first}")
     return [
         replace(photograph, instances=tuple(by_image[number])) for number, photograph in photographs.items()
     ]
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that no file system has
-        return False
 
 
 def _read_photographs(

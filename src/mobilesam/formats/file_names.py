@@ -44,6 +44,22 @@ def file_below(
     return path
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file is there; a name that no file system has is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_there(path: Path) -> bool:
+    """Whether something is there; see :func:`is_file`."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def _problem(name: str) -> str:
     """Return what is wrong with a name as such; empty if nothing is."""
     windows = PureWindowsPath(name)

@@ -14,7 +14,7 @@ from mobilesam.core.errors import ConfigError
 from mobilesam.core.text import printable
 from mobilesam.formats.datasets import coco, cvat, geojson, labelme, png, record, sa1b, voc, yolo
 from mobilesam.formats.datasets.model import Dataset
-from mobilesam.formats.file_names import file_below
+from mobilesam.formats.file_names import file_below, is_there
 from mobilesam.formats.image_bytes import shown
 from mobilesam.storage.atomic import write_bytes
 
@@ -119,7 +119,7 @@ def recognise(path: Path) -> str:
     Raises:
         ConfigError: if it is none that is read.
     """
-    if not path.exists():
+    if not is_there(path):
         raise ConfigError(f"{shown(str(path))}: not found; give a folder or file of labels")
     for name, one in FORMATS.items():
         if one.recognise is not None and one.recognise(path):

@@ -11,6 +11,7 @@ from mobilesam.formats.coco import Instance, Photograph, read_instances
 from mobilesam.formats.datasets.coco import NAME
 from mobilesam.formats.datasets.load import READABLE, read_dataset, recognise
 from mobilesam.formats.datasets.model import Dataset, LabelledObject
+from mobilesam.formats.file_names import is_file
 from mobilesam.formats.image_bytes import shown
 
 
@@ -29,7 +30,7 @@ def read_photographs(path: str | Path, *, follow_symlinks: bool = False) -> list
         SetWarning: for crowds and for objects without a mask, which are left out.
     """
     path = Path(path)
-    if (path / NAME).is_file():
+    if is_file(path / NAME):
         return read_instances(path, follow_symlinks=follow_symlinks)
     try:
         name = recognise(path)

@@ -35,6 +35,7 @@ from mobilesam.formats.datasets.shapes import LEAST_IOU, check_ring, fill_pixel_
 from mobilesam.formats.datasets.yaml_lines import quoted, read_yaml
 from mobilesam.formats.image import read_size
 from mobilesam.formats.image_bytes import shown
+from mobilesam.formats.image_folder import resolved
 from mobilesam.formats.yolo import mask_to_yolo_line
 
 DATA, LABELS, IMAGES = "data.yaml", "labels", "images"
@@ -142,7 +143,7 @@ def _find_parts(
         values = settings.get(key, [])
         for value in [values] if isinstance(values, str) else values:
             for photo in _photos_of(base, str(value), follow_symlinks):
-                found.setdefault(photo, (split, _labels_of(base, photo)))
+                found.setdefault(photo, (split, _labels_of(base, photo, follow_symlinks)))
     if not found:
         places = [("", base / IMAGES)]
         places += [(split, base / key / IMAGES) for key, split in SPLIT_KEYS.items()]
@@ -151,7 +152,7 @@ def _find_parts(
                 photos_below(place, follow_symlinks=follow_symlinks).values() if place.is_dir() else ()
             ):
                 inner_split = SPLIT_KEYS.get(photo.relative_to(place).parts[0], "") if not split else split
-                found.setdefault(photo, (inner_split, _labels_of(base, photo)))
+                found.setdefault(photo, (inner_split, _labels_of(base, photo, follow_symlinks)))
     chosen = [(split, photo, labels) for photo, (split, labels) in found.items()]
     if {split for split, _, _ in chosen} == {"train"} and _one_for_all(settings):
         chosen = [("", photo, labels) for _, photo, labels in chosen]
@@ -192,17 +193,22 @@ def _photos_of(base: Path, value: str, follow_symlinks: bool) -> list[Path]:
     return listed
 
 
-def _labels_of(base: Path, photo: Path) -> Path | None:
+def _labels_of(base: Path, photo: Path, follow_symlinks: bool) -> Path | None:
     """Return a photo's labels: the last ``images`` of its path is ``labels`` there; or beside it."""
+
+    def is_ours(labels: Path) -> bool:
+        inside = follow_symlinks or resolved(base) in resolved(labels).parents
+        return inside and labels.is_file()
+
     parts = list(photo.relative_to(base).with_suffix(".txt").parts)
     if IMAGES in parts:
         last = len(parts) - 1 - parts[::-1].index(IMAGES)
         parts[last] = LABELS
         labels = base.joinpath(*parts)
-        if labels.is_file():
+        if is_ours(labels):
             return labels
     beside = photo.with_suffix(".txt")
-    return beside if beside.is_file() else None
+    return beside if is_ours(beside) else None
 
 
 def _read_line(line: str, size: Size, place: str) -> tuple[int, LabelledObject]:
