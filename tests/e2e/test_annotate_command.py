@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from mobilesam.cli.annotate import pair_boxes
+from mobilesam.cli.annotate import describe, pair_boxes
 from mobilesam.cli.main import run
 from mobilesam.core.rle import rle_to_mask
 from mobilesam.formats.datasets.load import read_dataset, write_dataset
@@ -153,6 +153,7 @@ def test_bad_photos_are_told_and_the_rest_is_done(shots: Path, capsys: pytest.Ca
         (["--confidence", "2"], "--confidence: is 2"),
         (["--val", "-1"], "--val: is -1"),
         (["--detector", "boxes" * 99], "boxes"),
+        (["--detector", "gone.json"], "--detector: gone.json: not found"),
         (["--format", "yolo9"], "format 'yolo9': is not written"),
         (["--photos", "move"], "choose one of copy, link, none"),
         (["--workers", "0"], "workers: is 0"),
@@ -192,3 +193,8 @@ def test_boxes_are_paired_by_the_longest_name_that_is_clear() -> None:
         "x/a.jpg": "x/a.png",
         "b.jpg": "images/b.jpg",
     }
+
+
+def test_progress_tells_rate_and_time_left() -> None:
+    assert describe(50, 1100, 25, 10.0) == "50 of 1,100 photos, 2.5 a second, 7 min 0 s left"
+    assert describe(0, 3, 0, 1.0) == "0 of 3 photos"

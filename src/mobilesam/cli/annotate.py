@@ -256,6 +256,10 @@ def _choose(
 
 def _by_detector(labels: LabelOptions, model: Model) -> Chosen:
     name = labels.detector
+    if name is not None and (Path(name).suffix or Path(name).name != name) and not is_there(Path(name)):
+        raise ConfigError(
+            f"--detector: {shown(name)}: not found; give a model's name, a detector's file, or labels"
+        )
     detector: Detector = detector_for(model.runtime, model.name, name, layout=labels.layout, threads=1)
     is_file = name is not None and Path(name).suffix.lower() in NETWORK_ENDINGS
     names = _names(labels.names) or tuple(getattr(detector, "class_names", ()))
