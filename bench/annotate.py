@@ -31,7 +31,9 @@ def labeller(threads: int | None) -> ByDetector:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("photos", type=Path)
     parser.add_argument("--workers", default=f"1,{usable_cores()}")
     parser.add_argument("--limit", type=int, default=60)
@@ -57,7 +59,9 @@ def main() -> None:
             seconds[name].append(time.perf_counter() - start)
     for name, times in seconds.items():
         middle = statistics.median(times)
-        print(f"{name:<28}{middle:8.2f} s {len(sources) / middle:8.2f} photos a second, {found[name]} objects")
+        print(
+            f"{name:<28}{middle:8.2f} s {len(sources) / middle:8.2f} photos a second, {found[name]} objects"
+        )
 
 
 if __name__ == "__main__":

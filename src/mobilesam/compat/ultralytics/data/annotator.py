@@ -132,7 +132,7 @@ def _open_detector(model: Model, det_model: str | Path | Detector, imgsz: int) -
 def _check_classes(classes: Sequence[int] | None) -> frozenset[int] | None:
     if classes is None:
         return None
-    numbers = [classes] if is_whole(classes) else list(classes)
+    numbers: list[Any] = [classes] if is_whole(classes) else list(classes)
     for i, number in enumerate(numbers):
         if not is_whole(number) or number < 0:
             raise ConfigError(
