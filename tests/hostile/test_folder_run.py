@@ -15,7 +15,9 @@ import jsonschema
 import numpy as np
 import pytest
 
+from mobilesam.annotate.sources import find_sources
 from mobilesam.formats.image import read_mask
+from tests.bright import bright_run
 from tests.hostile.image_files import CASES, EITHER, READ
 from tests.hostile.image_parts import jpeg, picture
 
@@ -85,3 +87,15 @@ def test_a_thousand_images(tmp_path: Path) -> None:
     start = time.perf_counter()
     run_over(tmp_path / "shots", 940, fill(tmp_path / "shots", 940, 60))
     print(f"940 done, 60 told, inputs unchanged; {time.perf_counter() - start:.0f} s")
+
+
+def test_a_small_folder_becomes_a_set(tmp_path: Path) -> None:
+    codes = fill(tmp_path / "shots", 4, 25)
+    before = digests(tmp_path / "shots")
+    run = bright_run(tmp_path / "set", formats=("coco",))
+    *_, last = run.over(find_sources([tmp_path / "shots"], beside=run.out).sources)
+    assert len(last.dataset.photos) == 4
+    lines = [json.loads(line) for line in (tmp_path / "set" / "errors.jsonl").read_text().splitlines()]
+    assert {Path(line["path"]).name: line["code"] for line in lines} == codes
+    assert all(line["reason"].startswith(line["path"]) for line in lines)
+    assert digests(tmp_path / "shots") == before
