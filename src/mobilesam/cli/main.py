@@ -36,7 +36,7 @@ USAGE_EXIT, OUTPUT_EXIT, BUG_EXIT = 2, 6, 70
 class LazyGroup(click.Group):
     """A group whose commands are loaded from ``mobilesam.cli.NAME`` when they are asked for."""
 
-    names = ("segment", "everything", "info", "weights", "demo", "train", "evaluate", "export")
+    names = ("segment", "cutout", "everything", "info", "weights", "demo", "train", "evaluate", "export")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order of the help."""
@@ -71,6 +71,7 @@ def cli(debug: bool) -> None:
     """Point at a thing in a picture, get its outline. Works offline.
 
     \b
+    mobilesam cutout photo.jpg
     mobilesam segment photo.jpg --point 210,140
     mobilesam segment photo.jpg --box 120,40,380,300
     mobilesam segment photo.jpg --ruler
