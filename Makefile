@@ -40,7 +40,7 @@ check: .venv/.dev
 
 # After a change to a network: the weight-free ONNX graphs that the package carries.
 graphs: .venv/.dev
-	for network in pocket vit_t vit_b vit_l vit_h efficientvit_sam_l0 efficientvit_sam_l1 efficientvit_sam_l2 \
+	for network in pocket vit_t vit_b vit_l vit_h slimsam_50 slimsam_77 efficientvit_sam_l0 efficientvit_sam_l1 efficientvit_sam_l2 \
 		detector_nano detector_tiny detector_small detector_medium; do \
 		$(BIN)/mobilesam export onnx --graphs-only --overwrite --model $$network --out src/mobilesam/graphs || exit 1; \
 	done

@@ -39,7 +39,7 @@ def row(network: str, runtime: str, step: str, count: int, points: int, runs: in
     weights = {name: tensor.numpy() for name, tensor in built.state_dict().items()}
     chosen = TorchRuntime(built) if runtime == "torch" else OnnxRuntime(network, weights)
     rng = np.random.default_rng(0)
-    side = chosen.image_size
+    side = chosen.spec.image_size
     images = [rng.standard_normal((1, 3, side, side), np.float32) for _ in range(count)]
     if step == "image":
         together = [np.concatenate(images)] if chosen.batches_images else images

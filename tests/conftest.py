@@ -53,12 +53,11 @@ def onnx_vit_t(vit_t_weights: Weights) -> Model:
 @pytest.fixture(scope="session")
 def torch_vit_t(vit_t_weights: Weights) -> Model:
     """The network is segment_anything's, which can do what ours can and more."""
-    from mobilesam.compat.segment_anything.sam import Sam
-    from mobilesam.networks.build import build_network_as
+    from mobilesam.compat.segment_anything.modeling.build import build_named
     from mobilesam.networks.checkpoints import load_tensors
     from mobilesam.runtimes.torch import TorchRuntime
 
-    network = load_tensors(build_network_as(Sam, "vit_t"), vit_t_weights, "seeded vit_t")
+    network = load_tensors(build_named("vit_t"), vit_t_weights, "seeded vit_t")
     return Model(TorchRuntime(network), name="seeded vit_t")
 
 

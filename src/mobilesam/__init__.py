@@ -51,6 +51,7 @@ _WHERE = {
     "OutputError": "mobilesam.core.errors",
     "MissingExtraError": "mobilesam.core.errors",
     "ImageWarning": "mobilesam.core.errors",
+    "OptionWarning": "mobilesam.core.errors",
     "PromptWarning": "mobilesam.core.errors",
     "SetWarning": "mobilesam.core.errors",
     "WeightsWarning": "mobilesam.core.errors",
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from mobilesam.core.errors import LimitError as LimitError
     from mobilesam.core.errors import MissingExtraError as MissingExtraError
     from mobilesam.core.errors import MobileSamError as MobileSamError
+    from mobilesam.core.errors import OptionWarning as OptionWarning
     from mobilesam.core.errors import OutputError as OutputError
     from mobilesam.core.errors import PromptError as PromptError
     from mobilesam.core.errors import PromptWarning as PromptWarning

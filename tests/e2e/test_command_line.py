@@ -114,7 +114,7 @@ def test_a_photo_is_read_and_decoded_once(photo: Path, arguments: tuple[str, ...
     done = subprocess.run(
         [sys.executable, "-c", READS, *arguments], cwd=photo.parent, capture_output=True, timeout=120
     )
-    assert done.stderr == b"1 1\n"
+    assert done.stderr.endswith(b"1 1\n"), done.stderr
 
 
 def test_every_kind_of_output_says_the_same(photo: Path) -> None:
@@ -187,7 +187,7 @@ def test_all_masks_of_a_point_are_files(photo: Path) -> None:
     done = mobilesam(*to_stdout, cwd=photo.parent)
     assert done.returncode == 2
     assert done.stdout == b""
-    assert b"masks are several files; choose another kind, or a folder with --out" in done.stderr
+    assert b"the result is 3 files; give a folder" in done.stderr
 
 
 def test_texts_give_labelled_objects(photo: Path, owls: dict[str, TinyOwl]) -> None:
@@ -476,9 +476,9 @@ def test_quiet_prints_errors_only(photo: Path) -> None:
 FAILURES = [
     (["segment", "none.jpg", "--point", "1,2"], 3, r"error\[I\]: none.jpg: not found"),
     (["segment", "cat.jpg"], 2, r"error\[S\]: no prompt: give --point"),
-    (["segment", "cat.jpg", "--point", "1;2"], 2, r"error\[U\]: .*'1;2' is no point; write X,Y"),
+    (["segment", "cat.jpg", "--point", "1;2"], 2, r"error\[U\]: .*'1;2' is not a point; write X,Y"),
     (["segment", "cat.jpg", "--point", "1,2,3,4"], 2, r"error\[U\]"),
-    (["segment", "cat.jpg", "--box", "1,2,3"], 2, r"error\[U\]: .*is no box"),
+    (["segment", "cat.jpg", "--box", "1,2,3"], 2, r"error\[U\]: .*is not a box"),
     (["segment", "cat.jpg", "--point", "nan,2"], 2, r"error\[S\]: points\[0\].x: is nan"),
     (["segment", "cat.jpg", "--point", "1,2,7"], 2, r"error\[S\]: labels\[0\]: is 7"),
     (["segment", "cat.jpg", "--point", "9999,2"], 2, r"error\[S\]: points\[0\].x: is 9999, outside the image of 451 x 300"),
@@ -499,16 +499,16 @@ FAILURES = [
     (["segment", "cat.jpg", "--point", "1,2", "--out", "-", "--json"], 2, r"error\[U\]: --out -"),
     (["segment", "cat.jpg", "--mask", "cat.jpg"], 3, r"error\[I\]: cat.jpg: is a photograph, not a mask"),
     (["segment", "cat.jpg", "--mask", "none.png"], 3, r"error\[I\]: none.png: not found"),
-    (["segment", "cat.jpg", "--point", "1", "2"], 2, r"'1' is no point; .* without spaces"),
+    (["segment", "cat.jpg", "--point", "1", "2"], 2, r"'1' is not a point; .* without spaces"),
     (["segment", "https://example.com/cat.jpg", "--point", "1,2"], 2, r"error\[U\]: https://example.com/cat.jpg: is an address, and nothing is fetched"),
-    (["segment", "cat.jpg", "--point", "1,2", "--out", "cat.jpg"], 2, r"error\[U\]: --out: cat.jpg is a file; give a folder"),
+    (["segment", "cat.jpg", "--point", "1,2", "--out", "cat.jpg"], 2, r"error\[U\]: --out: cat.jpg ends in .jpg"),
     (["segment", "cat.jpg", "--point", "1,2", "--checkpoint", "mobile_sam.pt"], 4, r"error\[W\]: mobile_sam.pt: not found; .* mobilesam weights pull mobile_sam"),
     (["segment", "cat.jpg", "--point", "1,2", "--min-mask-region-area", "1.5"], 2, r"--min-mask-region-area: is 1.5; must be a whole number from 0"),
-    (["sgement"], 2, r"error\[U\]: 'sgement' is no command; did you mean segment\?; see mobilesam --help"),
-    (["cat.jpg"], 2, r"error\[U\]: 'cat.jpg' is no command; for a picture write mobilesam segment cat.jpg --point X,Y"),
-    (["n" * 300], 2, r"error\[U\]: 'n+' is no command; choose one of"),
+    (["sgement"], 2, r"error\[U\]: 'sgement' is not a command; did you mean segment\?; see mobilesam --help"),
+    (["cat.jpg"], 2, r"error\[U\]: 'cat.jpg' is not a command; for a photo write mobilesam segment cat.jpg --point X,Y"),
+    (["n" * 300], 2, r"error\[U\]: 'n+' is not a command; choose one of"),
     (["segment", "cat.jpg", "--point", "1,2", "--out", "n" * 300], 6, r"error\[O\]: n+"),
-    (["xyz"], 2, r"error\[U\]: 'xyz' is no command; choose one of segment, everything"),
+    (["xyz"], 2, r"error\[U\]: 'xyz' is not a command; choose one of segment, everything"),
     (["info", "nothing"], 2, r"error\[U\]: model 'nothing': unknown"),
     (["evaluate", "masks", ".", "--kinds", "box,circle"], 2, r"error\[U\]: --kinds: 'circle' is unknown"),
     (["evaluate", "masks", "."], 2, r"error\[U\]: .*instances.json: not found"),

@@ -30,7 +30,7 @@ from mobilesam import (
     PromptWarning,
     WeightsError,
 )
-from mobilesam.compat.ultralytics import SAM, Results
+from mobilesam.compat.ultralytics import SAM, YOLO, FastSAM, Results
 from mobilesam.compat.ultralytics.checkpoints import find_checkpoint
 from mobilesam.compat.ultralytics.model import device_name
 from mobilesam.compat.ultralytics.options import DEFAULTS, SEARCH
@@ -153,7 +153,9 @@ def test_nothing_found(sam: SAM) -> None:
     for options in ({"bboxes": BOX, "conf": 1.0}, {"bboxes": np.zeros((0, 4))}):
         (result,) = sam(BGR, **options)
         assert len(result) == 0
-        assert result.masks is None
+        assert result.masks is not None
+        assert result.masks.data.shape == (0, *BGR.shape[:2])
+        assert result.masks.xy == []
         assert result.boxes.data.shape == (0, 6)
         assert result.orig_img.shape == BGR.shape
 
@@ -310,9 +312,13 @@ class TestSources:
 class TestArguments:
     def test_mistakes_are_told_before_a_stream_begins(self, sam: SAM) -> None:
         for options, error, message in (
-            ({"iou_thres": 0.5}, ConfigError, "iou_thres: is no argument of predict; there are conf, imgsz"),
-            ({"imgsz": 1024}, ConfigError, "imgsz: is 1024; this model's input is 768"),
-            ({"imgsz": (768, 640)}, ConfigError, "this model's input is 768"),
+            (
+                {"iou_thres": 0.5},
+                ConfigError,
+                "iou_thres: is not an argument of predict; there are conf, imgsz",
+            ),
+            ({"imgsz": 0}, ConfigError, "imgsz: is 0; must be a whole number of pixels, or two"),
+            ({"imgsz": (768, 640, 3)}, ConfigError, "must be a whole number of pixels"),
             ({"device": [0, 1]}, ConfigError, "one device at a time"),
             ({"bboxes": [BOX, BOX], "points": POINT}, PromptError, "bboxes of 2 objects, points of 1"),
         ):
@@ -451,6 +457,16 @@ class TestWeights:
         with pytest.raises(ConfigError, match="give a name"):
             SAM(3)  # type: ignore[arg-type]
 
+    @pytest.mark.parametrize("name", ["yolo11n.pt", "FastSAM-s.pt"])
+    def test_detectors_have_a_page(self, name: str) -> None:
+        with pytest.raises(ConfigError, match=r"; detectors: docs/how-to/detectors\.md$"):
+            SAM(name)
+        kind = {"y": YOLO, "F": FastSAM}[name[0]]
+        with pytest.raises(
+            ConfigError, match=rf"^{kind.__name__}: is not here; .* see docs/how-to/detectors\.md"
+        ):
+            kind(name)
+
     def test_a_file_is_known_by_its_tensors(self, sam: SAM, tmp_path: Path) -> None:
         path = tmp_path / "best.safetensors"
         shutil.copy(weights_path(entry_of("pocket")), path)
@@ -515,7 +531,7 @@ class TestOtherMethods:
         with pytest.raises(ConfigError, match="kinds: 'bx' is unknown; choose some of box"):
             sam.val(folder, kinds=["bx"])
         with pytest.raises(
-            ConfigError, match="imgsz: is no argument of val; there are data, kinds, smallest"
+            ConfigError, match="imgsz: is not an argument of val; there are data, kinds, smallest"
         ):
             sam.val(folder, imgsz=640)
 
@@ -530,7 +546,9 @@ class TestOtherMethods:
         assert len(SAM(weights)(BGR, bboxes=BOX, conf=0.0)[0]) == 1
         with pytest.raises(ConfigError, match="run: mobilesam train masks RECIPE"):
             sam.train()
-        with pytest.raises(ConfigError, match="epochs: is no argument of train; there are recipe, data, out"):
+        with pytest.raises(
+            ConfigError, match="epochs: is not an argument of train; there are recipe, data, out"
+        ):
             sam.train(data="coco8.yaml", epochs=3)
 
     def test_export(self, sam: SAM, tmp_path: Path) -> None:
@@ -541,7 +559,7 @@ class TestOtherMethods:
     def test_other_exports(self, sam: SAM) -> None:
         with pytest.raises(ConfigError, match="format: is 'engine'; there is onnx"):
             sam.export(format="engine")
-        with pytest.raises(ConfigError, match="half: is no argument of export"):
+        with pytest.raises(ConfigError, match="half: is not an argument of export"):
             sam.export(half=True)
 
 

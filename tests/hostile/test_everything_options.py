@@ -97,6 +97,6 @@ def test_numpys_numbers_are_numbers(number: np.number) -> None:
 
 
 def test_Q53_a_threshold_that_segment_anything_takes(pocket: Model) -> None:
-    assert SamAutomaticMaskGenerator(pocket, box_nms_thresh=1.01).options.box_nms_thresh == 1
+    assert SamAutomaticMaskGenerator(pocket, box_nms_thresh=1.01).options.box_nms_thresh == 1.01
     with pytest.raises(MobileSamError, match="box_nms_thresh: is nan"):
         SamAutomaticMaskGenerator(pocket, box_nms_thresh=float("nan"))

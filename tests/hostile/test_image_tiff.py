@@ -299,7 +299,7 @@ def test_labels_of_any_type_are_masks(dtype: str) -> None:
     np.testing.assert_array_equal(decode_mask(tiff_of(labels, Form(BLACK_IS_ZERO))), labels[..., 0] != 0)
     if dtype.startswith("f"):
         labels[0, 0] = np.nan
-        with pytest.raises(ImageError, match="holds values that are no numbers"):
+        with pytest.raises(ImageError, match="holds values that are not numbers"):
             decode_mask(tiff_of(labels, Form(BLACK_IS_ZERO)))
 
 

@@ -117,7 +117,7 @@ REFUSED = {
     "class": (np.ndarray, "is the class ndarray; give a path"),
     "pil-class": (Image.Image, "is the class Image; give a path"),
     "records": (np.zeros((4, 4), [("a", np.uint8)]), "has type "),
-    "array-that-fails": (Failing(), "is a Failing that is no array; give a path"),
+    "array-that-fails": (Failing(), "is a Failing that cannot be made an array; give a path"),
     "path-that-fails": (FailingPath(), "is a FailingPath without a path; give a path"),
     "function": (len, "is a builtin_function_or_method; give a path"),
     "text-file": (io.StringIO("a"), r"read\(\) gives text, not bytes; open it with mode 'rb'"),

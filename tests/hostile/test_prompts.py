@@ -408,7 +408,7 @@ class TestSamPredictor:
 
     def test_Q57_a_failed_image_leaves_none(self, predictor: SamPredictor) -> None:
         with pytest.raises(ValueError, match="uint8"):
-            predictor.set_image(np.zeros((4, 4, 3)))
+            predictor.set_image(np.full((4, 4, 3), 0.5))
         assert not predictor.is_image_set
         with pytest.raises(RuntimeError, match="set_image"):
             predictor.predict(box=[1, 2, 3, 4])
@@ -451,7 +451,7 @@ class TestSamPredictor:
 
     def test_image_format(self, predictor: SamPredictor) -> None:
         for odd in (np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4), np.uint8)):
-            with pytest.raises(ValueError, match=r"must be \(H, W, 3\) uint8"):
+            with pytest.raises(ValueError, match=r"must be an array \(H, W, 3\) uint8"):
                 predictor.set_image(odd, "BGR")
         with pytest.raises(ValueError, match="image_format"):
             predictor.set_image(np.zeros((4, 4, 3), np.uint8), "HSV")

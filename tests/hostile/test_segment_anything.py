@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from mobilesam import ConfigError, ImageError, LimitError, PromptError, SamPredictor
+from mobilesam import ConfigError, ImageError, LimitError, PromptError, SamPredictor, WeightsError
 from mobilesam.compat.segment_anything import sam_model_registry
-from mobilesam.compat.segment_anything.sam import Sam
-from mobilesam.networks.build import build_network_as
+from mobilesam.compat.segment_anything.modeling.build import build_named
+from mobilesam.core.prompts import MASK_LOGIT
 from mobilesam.segment.model import Model
 
 HEIGHT, WIDTH = 48, 64
@@ -127,7 +128,7 @@ BOX, MASK = torch.tensor([[80.0, 80, 300, 200]]), torch.zeros(1, 1, 384, 384)
             r"point_coords\[0, 0\].x: is 2e\+301; must be in \[-768, 1536\]",
         ),
         ((COORDS * -40, LABELS * 2), r"point_coords\[0, 0\].x: is -800; must be in \[-768, 1536\]"),
-        ((None, None, None, MASK.double() + 1e300), "mask_input: holds NaN or infinite logits"),
+        ((None, None, None, MASK * NAN), "mask_input: holds NaN or infinite logits"),
         ((COORDS, LABELS, None, None, 1), "multimask_output: is 1; must be True or False"),
     ],
 )
@@ -172,7 +173,7 @@ def test_a_checkpoint_that_is_no_path() -> None:
 
 
 def test_no_objects_of_a_network_have_no_masks() -> None:
-    network = build_network_as(Sam, "pocket")
+    network = build_named("pocket")
     record = {"image": torch.zeros(3, 576, 768), "original_size": (HEIGHT, WIDTH)}
     some, none = network([record | {"boxes": BOX}, record | {"boxes": BOX[:0]}], True)
     for key, tensor in some.items():
@@ -203,9 +204,67 @@ def test_labels_may_be_truth(predictor: SamPredictor) -> None:
     )
 
 
-def test_logits_that_float32_cannot_hold(predictor: SamPredictor) -> None:
-    with pytest.raises(PromptError, match="mask_input: holds NaN or infinite logits"):
-        predictor.predict(mask_input=LOGITS + np.float64(1e300))
+@pytest.mark.parametrize("most", [np.inf, np.float64(1e300)], ids=["infinite", "beyond float32"])
+def test_logits_of_no_doubt(predictor: SamPredictor, most: float) -> None:
+    """As NumPy's logit of a boolean mask has them; they count as the largest that a mask prompt has here."""
+    inside = np.zeros(LOGITS.shape, bool)
+    inside[:, 60:200, 60:200] = True
+    low_res = predictor.predict(mask_input=np.where(inside, most, -most))[2]
+    finite = np.where(inside, MASK_LOGIT, -MASK_LOGIT).astype(np.float32)
+    np.testing.assert_array_equal(low_res, predictor.predict(mask_input=finite)[2])
+    tensors = torch.as_tensor(np.where(inside, most, -most))[None]
+    np.testing.assert_allclose(predictor.predict_torch(None, None, None, tensors)[2][0], low_res, atol=1e-4)
+    finite[0, 0, 0] = 20
+    more = np.where(inside, np.inf, finite)
+    finite[inside] = 20  # never below another
+    np.testing.assert_array_equal(
+        predictor.predict(mask_input=more)[2], predictor.predict(mask_input=finite)[2]
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (1, 1, 4), (1, 2, 2), (2, 2), (4, 1)], ids=str)
+def test_four_numbers_are_a_box_in_any_shape(predictor: SamPredictor, shape: tuple) -> None:
+    box = np.array([10, 10, 40, 30])
+    np.testing.assert_array_equal(predictor.predict(box=box.reshape(shape))[2], predictor.predict(box=box)[2])
+    if shape in ((1, 4), (1, 1, 4), (1, 2, 2)):
+        tensor = torch.as_tensor(box, dtype=torch.float) * SCALE
+        assert torch.equal(
+            predictor.predict_torch(None, None, tensor.reshape(shape))[2],
+            predictor.predict_torch(None, None, tensor[None])[2],
+        )
+
+
+def test_beside_a_box_there_may_be_no_points(predictor: SamPredictor) -> None:
+    box, nothing = np.array([10, 10, 40, 30]), (np.zeros((0, 2)), np.zeros(0))
+    np.testing.assert_array_equal(predictor.predict(*nothing, box)[2], predictor.predict(box=box)[2])
+    assert predictor.predict(*nothing, mask_input=LOGITS)[0].shape == (3, HEIGHT, WIDTH)
+    none = torch.zeros(1, 0, 2), torch.zeros(1, 0)
+    assert torch.equal(predictor.predict_torch(*none, BOX)[2], predictor.predict_torch(None, None, BOX)[2])
+
+
+def test_narrow_images_and_whole_floats_are_read(pocket: Model) -> None:
+    predictor = SamPredictor(pocket)
+    predictor.set_image(np.full((1, 2000, 3), 90, np.uint8))
+    assert predictor.predict(box=[100, 0, 900, 1])[0].shape == (3, 1, 2000)
+    image = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    embeddings = []
+    for one in (image, image.astype(np.float32), image.astype(np.float64)):
+        predictor.set_image(one)
+        embeddings.append(predictor.features)
+    assert all(np.array_equal(one, embeddings[0]) for one in embeddings)
+    for other in (image / 255, image + 0.5, image * -1.0, image * np.nan, image.clip(0, 1).astype(float)):
+        with pytest.raises(ImageError, match=r"has shape .* and type float64; must be an array"):
+            predictor.set_image(other)
+
+
+def test_a_checkpoint_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nothing\.pth: not found") as caught:
+        sam_model_registry["pocket"](checkpoint=tmp_path / "nothing.pth")
+    assert isinstance(caught.value, WeightsError)
+    (tmp_path / "broken.pth").write_bytes(b"no weights")
+    with pytest.raises(WeightsError) as caught:
+        sam_model_registry["pocket"](checkpoint=tmp_path / "broken.pth")
+    assert not isinstance(caught.value, FileNotFoundError)
 
 
 def test_limits(predictor: SamPredictor) -> None:

@@ -159,7 +159,7 @@ def test_refused(
     status: int,
     message: str,
 ) -> None:
-    monkeypatch.setattr("mobilesam.cli.evaluate.load_model", lambda **_: pocket)
+    monkeypatch.setattr("mobilesam.cli.evaluate.load_model", lambda *_: pocket)
     folder = write(document)
     start = time.perf_counter()
     ended = run(["evaluate", "everything", str(folder)])
@@ -173,7 +173,7 @@ def test_refused(
 
 def test_links_are_followed_where_they_may(write: Callable) -> None:
     folder = write(content(images=[image(file_name=n, id=i) for i, n in enumerate(["link.png", "links/a.png"])]))  # fmt: skip
-    with pytest.raises(ConfigError, match="--follow-symlinks"):
+    with pytest.raises(ConfigError, match="follow_symlinks=True to read it"):
         read_instances(folder)
     assert len(read_instances(folder, follow_symlinks=True)) == 2
 
@@ -242,7 +242,7 @@ def test_crowds_are_left_out_and_told(write: Callable) -> None:
 def test_the_command_tells_of_crowds(
     write: Callable, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, pocket: Model
 ) -> None:
-    monkeypatch.setattr("mobilesam.cli.evaluate.load_model", lambda **_: pocket)
+    monkeypatch.setattr("mobilesam.cli.evaluate.load_model", lambda *_: pocket)
     polygon = annotation(segmentation=[[10, 10, 40, 10, 40, 30, 10, 30]])
     folder = write(content(polygon, annotation(id=2, iscrowd=1)))
     assert run(["evaluate", "masks", str(folder), "--kinds", "box", "--json"]) == 0

@@ -349,7 +349,7 @@ def test_recognised_or_not() -> None:
 
 
 def test_parts_of_models_and_what_is_not_offered() -> None:
-    with pytest.raises(ConfigError, match="is no whole model"):
+    with pytest.raises(ConfigError, match="is not a whole model"):
         load("prompt_guided_decoder")
     with pytest.raises(ConfigError, match="pickled program under AGPL"):
         load("object_aware_model")

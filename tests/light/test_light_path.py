@@ -132,13 +132,15 @@ import sys
 sys.modules["torch"] = None  # as if it were not installed
 import numpy as np
 import mobilesam
-from mobilesam.compat.segment_anything import modeling
+from mobilesam.compat.segment_anything import modeling, utils
 predictor = mobilesam.SamPredictor(mobilesam.load("pocket"))
 predictor.set_image(np.zeros((60, 80, 3), np.uint8))
 for use in (
     lambda: mobilesam.load("pocket", runtime="torch"),
     lambda: mobilesam.sam_model_registry["vit_t"](),
     lambda: modeling.Sam,
+    lambda: modeling.prompt_encoder,
+    lambda: utils.onnx,
     lambda: predictor.predict_torch(None, None, np.array([[10, 10, 70, 50]])),
     lambda: predictor.set_torch_image(None, (60, 80)),
 ):
@@ -149,4 +151,4 @@ for use in (
 """
     done = run_fresh(code)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count(install_line("torch")) == 5
+    assert done.stdout.count(install_line("torch")) == 7

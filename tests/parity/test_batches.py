@@ -10,8 +10,8 @@ from mobilesam.runtimes.torch import TorchRuntime
 from mobilesam.segment.batches import encode_images
 from mobilesam.segment.model import Model, load
 from mobilesam.segment.results import Segmentation
-from tests.parity.test_fast_paths import network_with
 from tests.seeded import seeded_image
+from tests.seeded_networks import network_with
 
 SIZES = ((200, 300), (90, 40), (1, 7), (512, 512), (33, 700))
 PROMPTS = (

@@ -21,7 +21,7 @@ from PIL import Image
 from mobilesam import EverythingOptions, Model, Prompt, SamAutomaticMaskGenerator, SamPredictor
 from mobilesam.cli.main import run
 from mobilesam.compat.segment_anything import sam_model_registry
-from mobilesam.compat.segment_anything.sam import Sam
+from mobilesam.compat.segment_anything.modeling import Sam
 from mobilesam.compat.ultralytics import SAM
 from mobilesam.core.prompts import names_with
 from mobilesam.core.rle import dict_to_rle, rle_to_mask

@@ -13,13 +13,11 @@ import pytest
 import torch
 
 from mobilesam.core.types import MULTIMASK, SINGLE_MASK, DecoderInputs, Prompt
-from mobilesam.networks.build import build_network
-from mobilesam.networks.checkpoints import load_tensors
-from mobilesam.networks.sam import Sam
 from mobilesam.runtimes.onnx import OnnxRuntime
 from mobilesam.runtimes.torch import TorchRuntime
 from mobilesam.segment.model import Model
-from tests.seeded import seeded_image, seeded_weights
+from tests.seeded import seeded_image
+from tests.seeded_networks import network_with
 
 PROMPTS = {
     "one point": Prompt(points=[[100, 80]]),
@@ -48,12 +46,6 @@ def turned(prompt: Prompt) -> Prompt:
         points=None if points is None else np.array(points)[:, ::-1],
         mask=None if mask is None else np.array(mask).T,
     )
-
-
-def network_with(name: str, seed: int) -> Sam:
-    network = build_network(name)
-    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    return load_tensors(network, seeded_weights(shapes, seed), name)
 
 
 PAIRS = [("vit_t", 1), ("pocket", 2), ("efficientvit_sam_l0", 4)]

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import torch
 
 from mobilesam.compat.segment_anything import SamPredictor
 from mobilesam.core.arrays import to_numpy
@@ -16,11 +15,11 @@ from mobilesam.runtimes.onnx import OnnxRuntime
 from mobilesam.runtimes.torch import TorchRuntime
 from mobilesam.segment.model import Model
 from tests.conftest import GOLDEN
+from tests.golden_cases import SIZES, as_predict, check_case, prompt_of, set_torch_image
 from tests.seeded import seeded_image, seeded_weights
+from tests.suppression import Recorder, check_suppression
 
 RUNTIMES = {"onnx": OnnxRuntime, "torch": TorchRuntime.from_weights}
-SIZES = {0: (480, 640), 1: (768, 500), 2: (1200, 1600)}
-INPUTS = {"in_point_coords": "point_coords", "in_point_labels": "point_labels", "in_box": "box"}
 
 
 @pytest.fixture(scope="module", params=["onnx", "torch"])
@@ -82,63 +81,27 @@ def check_cases(golden: dict, cases: list, predict: Callable) -> None:
     assert len(cases) == 7
 
 
-def check_case(golden: dict, case: dict, masks: np.ndarray, ious: np.ndarray, low_res: np.ndarray) -> None:
-    """Compare all that was captured of one case."""
-    key = f"image{case['image']}/{case['name']}"
-    assert len(masks) == case["masks"]
-    assert np.abs(low_res[:, ::4, ::4] - golden[f"{key}/low_res_every4"]).max() <= 1e-3, case["name"]
-    assert np.abs(ious - golden[f"{key}/iou"]).max() <= 1e-4, case["name"]
-    difference = np.abs(masks.sum((1, 2)) - golden[f"{key}/mask_area"])
-    assert difference.max() <= 0.0005 * case["height"] * case["width"], case["name"]
-    if f"{key}/mask_bits" in golden:
-        bits = np.unpackbits(golden[f"{key}/mask_bits"], count=masks.size)
-        wanted = bits.reshape(masks.shape).astype(bool)
-        iou = (masks & wanted).sum((1, 2)) / (masks | wanted).sum((1, 2))
-        assert iou.min() >= 0.9995, case["name"]
-
-
-def as_predict(predictor: SamPredictor) -> Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """``predict`` by way of ``predict_torch``, the coordinates moved as segment_anything's users do it."""
-
-    def predict(
-        point_coords=None, point_labels=None, box=None, mask_input=None, multimask_output=True
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        size, transform = predictor.original_size, predictor.transform
-        coords = labels = boxes = masks = None
-        if point_coords is not None:
-            coords = transform.apply_coords_torch(torch.as_tensor(point_coords), size)[None]
-            labels = torch.as_tensor(point_labels)[None]
-        if box is not None:
-            boxes = transform.apply_boxes_torch(torch.as_tensor(box)[None], size)
-        if mask_input is not None:
-            masks = torch.as_tensor(mask_input)[None]
-        out = predictor.predict_torch(coords, labels, boxes, masks, multimask_output)
-        assert all(isinstance(tensor, torch.Tensor) and len(tensor) == 1 for tensor in out)
-        return tuple(tensor[0].numpy() for tensor in out)
-
-    return predict
-
-
-def set_torch_image(predictor: SamPredictor, image: np.ndarray) -> None:
-    """Resize and embed an image as the original's ``set_image`` does it."""
-    resized = torch.as_tensor(predictor.transform.apply_image(image))
-    predictor.set_torch_image(resized.permute(2, 0, 1)[None], image.shape[:2])
-
-
 @pytest.mark.parametrize("runtime", ["onnx", "torch"])
 def test_sam_vit_b(runtime: str) -> None:
-    """SAM's own encoder: embedding and every case, one image, as for MobileSAM's; PyTorch by its tensors."""
+    """SAM's own encoder: embedding and every case, one image, as for MobileSAM's; PyTorch by its tensors.
+
+    And which of many masks stay, as torchvision has it.
+    """
     with np.load(GOLDEN / "vit_b_seed0.npz") as arrays:
         golden = dict(arrays)
     cases = json.loads((GOLDEN / "vit_b_seed0.json").read_text())["cases"]
     weights = seeded_weights(json.loads((GOLDEN / "vit_b_state_dict.json").read_text()))
-    predictor = SamPredictor(Model(RUNTIMES[runtime]("vit_b", weights), name="seeded vit_b"))
+    model = Model(RUNTIMES[runtime]("vit_b", weights), name="seeded vit_b")
+    predictor = SamPredictor(model)
     del weights
     set_image = {"onnx": SamPredictor.set_image, "torch": set_torch_image}[runtime]
     set_image(predictor, seeded_image(*SIZES[0], 0))
     embedding = to_numpy(predictor.get_image_embedding())[0]
     assert np.abs(embedding[:, ::4, ::4] - golden["image0/embedding_every4"]).max() <= 1e-4
     check_cases(golden, cases, predictor.predict if runtime == "onnx" else as_predict(predictor))
+    if runtime == "torch":
+        generator = Recorder(model, 3, pred_iou_thresh=0.0, stability_score_thresh=0.0)
+        check_suppression(generator, seeded_image(90, 120), 20)
 
 
 @pytest.mark.parametrize("number", list(SIZES))
@@ -158,11 +121,6 @@ def test_runtimes_agree_on_every_case(
             best = low[[golden[f"image{number}/point/iou"].argmax()]]
         assert np.abs(low - other).max() <= 2e-3, case["name"]
         assert ((a & b).sum((1, 2)) >= 0.999 * (a | b).sum((1, 2))).all(), case["name"]
-
-
-def prompt_of(golden: dict, case: dict) -> dict:
-    key = f"image{case['image']}/{case['name']}"
-    return {ours: golden[f"{key}/{theirs}"] for theirs, ours in INPUTS.items() if f"{key}/{theirs}" in golden}
 
 
 def test_boxes_in_one_batch(golden: dict, predictor: tuple[int, SamPredictor], model: Model) -> None:

@@ -11,14 +11,13 @@ import torch
 import mobilesam
 from mobilesam import PromptError, PromptWarning, SamAutomaticMaskGenerator, SamPredictor
 from mobilesam.compat.segment_anything.modeling import Sam
+from mobilesam.compat.segment_anything.modeling.build import build_named
 from mobilesam.compat.segment_anything.utils import amg
 from mobilesam.compat.segment_anything.utils.transforms import ResizeLongestSide
 from mobilesam.core.arrays import to_numpy
-from mobilesam.networks.build import build_network_as
 from mobilesam.segment.model import Model
 from mobilesam.weights import ENTRIES
-from tests.parity.test_everything import RUNS, check_records
-from tests.parity.test_golden import SIZES, as_predict, check_case, prompt_of, set_torch_image
+from tests.golden_cases import RUNS, SIZES, as_predict, check_case, check_records, prompt_of, set_torch_image
 from tests.photographs import cat
 from tests.seeded import seeded_image
 
@@ -218,7 +217,7 @@ def test_preprocess_pads_below_and_right(network: Sam) -> None:
 
 def test_a_network_moves(network: Sam) -> None:
     with torch.device("meta"):
-        moved = build_network_as(Sam, "vit_t")
+        moved = build_named("vit_t")
     assert moved.device == moved.pixel_mean.device == torch.device("meta")
     assert network.to("cpu") is network and network.device == torch.device("cpu")
 
@@ -236,7 +235,7 @@ def test_a_network_moves(network: Sam) -> None:
         ({"boxes": torch.tensor([[9.0, 9, 2, 2]])}, r"batched_input\[1\].boxes\[0\]: .* x0 > x1"),
         ({"point_coords": torch.ones(1, 1, 2)}, r"batched_input\[1\].point_labels: is None"),
         (
-            {"mask_inputs": torch.full((1, 1, 256, 256), torch.inf)},
+            {"mask_inputs": torch.full((1, 1, 256, 256), torch.nan)},
             r"batched_input\[1\].mask_inputs: holds NaN",
         ),
     ],
@@ -328,7 +327,7 @@ def test_only_the_top_name_changes(top: str) -> None:
 
 def built_on_meta(name: str) -> Sam:
     with torch.device("meta"):
-        return build_network_as(Sam, name)
+        return build_named(name)
 
 
 def test_forward_is_for_every_published_network() -> None:

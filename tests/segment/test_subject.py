@@ -13,7 +13,8 @@ from mobilesam import Model, Prompt
 from mobilesam.core.metrics import mask_iou
 from mobilesam.evaluate.subject import dominant_object, score_subject
 from mobilesam.formats.coco import read_instances
-from tests.conftest import GOLDEN
+
+DOMINANT = Path(__file__).parents[1] / "golden" / "dominant_objects.json"
 
 
 def test_a_person_before_a_busy_ground(pocket: Model) -> None:
@@ -59,7 +60,7 @@ def test_a_mirrored_photo_has_the_mirrored_subject(pocket: Model) -> None:
 
 @pytest.mark.parametrize("name", ["msrc_cow", "ccp_fashion", "coco_val", "bsds_consensus", "nuclei"])
 def test_the_photos_that_count_are_those_that_were_scored(shared: Path, name: str) -> None:
-    wanted = json.loads((GOLDEN / "dominant_objects.json").read_text()).get(name, [])
+    wanted = json.loads(DOMINANT.read_text()).get(name, [])
     found = [
         one.path.name
         for one in read_instances(shared / "data/eval" / name)

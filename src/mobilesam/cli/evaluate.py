@@ -51,7 +51,7 @@ def choose_numbers(context: click.Context, parameter: click.Parameter, value: st
         short = part.isascii() and part.isdigit() and len(part) <= len(str(most))
         if not (short and 1 <= int(part) <= most):
             raise ConfigError(
-                f"{parameter.opts[0]}: {part!r} is no such number; "
+                f"{parameter.opts[0]}: {part!r} is not such a number; "
                 f"give 1 to {most}, several joined by commas such as 8,16,32"
             )
         numbers.append(int(part))

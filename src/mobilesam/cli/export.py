@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from mobilesam.cli.options import tell_default
-from mobilesam.core.errors import WeightsError, missing_extra
+from mobilesam.core.errors import ConfigError, WeightsError, missing_extra
 from mobilesam.core.text import printable
+from mobilesam.export.programs import LAYOUTS
 from mobilesam.weights import DEFAULT_MODEL, entry_of, read_detector, read_weights
 from mobilesam.weights.graph_index import detector_names
 
@@ -40,17 +41,36 @@ def export() -> None:
     help="Leave the weights out; this is how the package's own graphs are made.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
-def onnx(model: str | None, checkpoint: str | None, out: Path, graphs_only: bool, overwrite: bool) -> None:
+@click.option(
+    "--for",
+    "program",
+    type=click.Choice(list(LAYOUTS)),
+    help="Write NAME.encoder.onnx and NAME.decoder.onnx as this program expects them instead; "
+    "x-anylabeling also gets NAME.yaml.",
+)
+def onnx(
+    model: str | None,
+    checkpoint: str | None,
+    out: Path,
+    graphs_only: bool,
+    overwrite: bool,
+    program: str | None,
+) -> None:
     """Write ONNX files: encoder, decoder, and decoder for mask prompts.
 
-    Inputs and outputs are listed in docs/reference/onnx.md.
+    Inputs and outputs are listed in docs/reference/onnx.md; what other programs do with files that are
+    written for them is in docs/how-to/onnx-programs.md.
 
     \b
     mobilesam export onnx --model pocket --out onnx
     mobilesam export onnx --model mobile_sam --checkpoint mobile_sam.pt
     mobilesam export onnx --model detector_nano
+    mobilesam export onnx --for x-anylabeling --model mobile_sam --out onnx
     """
+    if program is not None and graphs_only:
+        raise ConfigError("--for: files for a program carry their weights; leave --graphs-only out")
     try:
+        from mobilesam.export.layouts import export_for
         from mobilesam.export.onnx import export_onnx
 
         if graphs_only:
@@ -66,7 +86,11 @@ def onnx(model: str | None, checkpoint: str | None, out: Path, graphs_only: bool
     else:
         entry = entry_of(model)
         weights = read_detector(entry, checkpoint) if entry.detector else read_weights(entry, checkpoint)
-        paths = export_onnx(entry.network or entry.detector, weights, out, overwrite=overwrite)
+        network = entry.network or entry.detector
+        if program is None:
+            paths = export_onnx(network, weights, out, overwrite=overwrite)
+        else:
+            paths = export_for(program, network, weights, out, name=model, overwrite=overwrite)
     for path in paths:
         click.echo(f"{printable(path)}: {path.stat().st_size / 1e6:.1f} MB")
 

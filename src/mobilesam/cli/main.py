@@ -55,10 +55,10 @@ class LazyGroup(click.Group):
         name = args[0]
         if name not in self.names and not name.startswith("-"):
             if os.path.exists(name):  # a Path would raise for names that are too long
-                ctx.fail(f"{name!r} is no command; for a picture write mobilesam segment {name} --point X,Y")
+                ctx.fail(f"{name!r} is not a command; for a photo write mobilesam segment {name} --point X,Y")
             near = get_close_matches(name, self.names, n=1)
             meant = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(self.names)}"
-            ctx.fail(f"{name!r} is no command; {meant}")
+            ctx.fail(f"{name!r} is not a command; {meant}")
         return super().resolve_command(ctx, args)
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from mobilesam.core.errors import ConfigError, ImageError, PromptError
+from mobilesam.core.errors import ConfigError, ImageError, PromptError, WeightsError
+
+
+class NoSuchAttributeError(ConfigError, AttributeError):
+    """An attribute of another library's class that is not here, so that ``hasattr`` says no."""
 
 
 class NoImageError(ConfigError, RuntimeError):
@@ -19,3 +23,7 @@ class ImageAssertionError(ImageError, AssertionError):
 
 class PromptAssertionError(PromptError, AssertionError):
     """A prompt for which segment_anything raises AssertionError."""
+
+
+class CheckpointNotFoundError(WeightsError, FileNotFoundError):
+    """A checkpoint that is not there; segment_anything's FileNotFoundError."""

@@ -127,6 +127,10 @@ class MissingExtraError(MobileSamError, ImportError):
     exit_code = 2
 
 
+class OptionWarning(UserWarning):
+    """An option that is taken and has no effect."""
+
+
 class PromptWarning(UserWarning):
     """A prompt that is valid but may not be meant."""
 

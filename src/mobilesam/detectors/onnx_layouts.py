@@ -155,7 +155,7 @@ class LayoutDetector:
             if layout.recognise(shapes, self.size):
                 return name
         raise WeightsError(
-            f"{self.file.path}: its outputs {shapes} are no known detector's; known are {', '.join(LAYOUTS)}"
+            f"{self.file.path}: its outputs {shapes} are not those of a known detector; known are {', '.join(LAYOUTS)}"
         )
 
     def _prepare(self, image: Image, layout: Layout) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -205,4 +205,4 @@ def _damage_told(path: Path) -> Iterator[None]:
         if not isinstance(error, Exception) and type(error).__name__ != PANIC:
             raise
         reason = printable(error)[:SHOWN]
-        raise WeightsError(f"{path}: is no tokenizer ({reason}); download it again") from error
+        raise WeightsError(f"{path}: is not a tokenizer ({reason}); download it again") from error

@@ -42,24 +42,44 @@ def export_onnx(name: str, weights: Weights, folder: Path, *, overwrite: bool = 
     check_tensors(weights, index.tensors, "weights")
     paths = {part: folder / file_of(name, part) for part in parts_of(name)}
     for part in paths:
-        size = sum(weights[tensor].nbytes for tensor in index.parts[part])
-        if size > MAX_BYTES:
-            raise LimitError(
-                f"{name}: its {part} has {size / 1e9:.1f} GB of weights, and an ONNX file holds 2 GB; "
-                "use it in Python, where the package joins graph and weights in memory, or export a smaller network"
-            )
+        check_size(name, part, weights)
     for path in paths.values():  # so that no set of files is of two kinds
         refuse_existing(path, overwrite=overwrite)
-    made_of = {VERSION_KEY: __version__, NETWORK_KEY: name, SUM_KEY: sum_of_tensors(weights)}
+    props = made_of(name, weights)
     for part, path in paths.items():
         model = onnx.load(GRAPHS / index.files[part], load_external_data=False)
-        for tensor in model.graph.initializer:
-            if tensor.data_location == TensorProto.EXTERNAL:
-                tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name], tensor.name))
-        onnx.helper.set_model_props(model, made_of)
+        fill_weights(model.graph, weights)
+        onnx.helper.set_model_props(model, props)
         onnx.checker.check_model(model)
         write_bytes(path, model.SerializeToString(), overwrite=overwrite)
     return list(paths.values())
+
+
+def check_size(name: str, part: str, weights: Weights) -> None:
+    """Check that a part of a network fits into one file.
+
+    Raises:
+        LimitError: if it does not.
+    """
+    size = sum(weights[tensor].nbytes for tensor in graph_index(name).parts[part])
+    if size > MAX_BYTES:
+        raise LimitError(
+            f"{name}: its {part} has {size / 1e9:.1f} GB of weights, and an ONNX file holds 2 GB; "
+            "use it in Python, where the package joins graph and weights in memory, or export a smaller network"
+        )
+
+
+def fill_weights(graph: onnx.GraphProto, weights: Weights, prefix: str = "") -> None:
+    """Put weights into a graph that has none, whose names for them may begin with ``prefix``."""
+    for tensor in graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            values = weights[tensor.name.removeprefix(prefix)]
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+
+def made_of(name: str, weights: Weights) -> dict[str, str]:
+    """Return what an exported file says of itself."""
+    return {VERSION_KEY: __version__, NETWORK_KEY: name, SUM_KEY: sum_of_tensors(weights)}
 
 
 def parts_of(name: str) -> tuple[str, ...]:

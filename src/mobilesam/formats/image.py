@@ -166,7 +166,7 @@ def _as_array(source: ArrayLike, name: str) -> np.ndarray:
         raise
     except Exception as error:  # it is the caller's class and may raise anything
         raise ImageError(
-            f"{name}: is a {type(source).__name__} that is no array; {WANTED}", code="U"
+            f"{name}: is a {type(source).__name__} that cannot be made an array; {WANTED}", code="U"
         ) from error
 
 
@@ -358,7 +358,13 @@ def _white(size: tuple[int, int]) -> PillowImage.Image:
     return PillowImage.new("RGBA", size, (*WHITE, 255))
 
 
-def array_to_rgb(array: np.ndarray, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> Image:
+def array_to_rgb(
+    array: np.ndarray,
+    *,
+    name: str = "image",
+    max_pixels: int = MAX_PIXELS,
+    max_ratio: float = MAX_SIDE_RATIO,
+) -> Image:
     """Return an array as RGB; the caller's array is never changed.
 
     Raises:
@@ -373,7 +379,7 @@ def array_to_rgb(array: np.ndarray, *, name: str = "image", max_pixels: int = MA
         array = array[..., 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise ImageError(f"{name}: has shape {array.shape}; {wanted}", code="U")
-    _check_size(array.shape[0], array.shape[1], name, max_pixels)
+    _check_size(array.shape[0], array.shape[1], name, max_pixels, max_ratio)
     if array.dtype.itemsize == 2:
         array = sixteen_to_eight(array)
     if array.ndim == 2:
@@ -400,14 +406,16 @@ def image_to_png(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _check_size(height: int, width: int, name: str, max_pixels: int) -> None:
+def _check_size(
+    height: int, width: int, name: str, max_pixels: int, max_ratio: float = MAX_SIDE_RATIO
+) -> None:
     if height < 1 or width < 1:
         raise ImageError(f"{name}: has no pixels ({width} x {height}); give another image")
     if height * width > max_pixels:
         raise too_many_pixels(name, (height, width), max_pixels)
-    if max(height, width) > MAX_SIDE_RATIO * min(height, width):
+    if max(height, width) > max_ratio * min(height, width):
         raise ImageError(
-            f"{name}: {width} x {height} is too narrow, sides may differ {MAX_SIDE_RATIO}-fold; cut it into parts"
+            f"{name}: {width} x {height} is too narrow, sides may differ {max_ratio}-fold; cut it into parts"
         )
 
 

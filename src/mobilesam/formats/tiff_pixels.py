@@ -133,7 +133,7 @@ def unpack_mask(pixels: TiffPixels, stored: Mask) -> None:
         values = piece.values
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise ImageError(
-                f"{pixels.name}: holds values that are no numbers, not a mask; save it as grey of 8 bits"
+                f"{pixels.name}: holds values that are not numbers, so it is not a mask; save it as grey of 8 bits"
             )
         place = piece.rows, piece.columns
         if layout.planar:

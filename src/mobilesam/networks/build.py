@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
 import torch
 
@@ -16,7 +15,6 @@ from mobilesam.networks.prompt_encoder import PromptEncoder
 from mobilesam.networks.sam import Decoder, Sam
 from mobilesam.networks.two_way_transformer import TwoWayTransformer
 
-Network = TypeVar("Network", bound=Sam)
 FILES = (pocket, tiny_vit, image_encoder_vit, efficientvit)
 NETWORKS = {config.spec.name: config for file in FILES for config in file.NETWORKS}
 DETECTORS = {config.spec.name: config for config in detector.DETECTORS}
@@ -28,18 +26,13 @@ def build_network(name: str) -> Sam:
     Raises:
         ConfigError: for a name that is not there.
     """
-    return build_network_as(Sam, name)
-
-
-def build_network_as(kind: type[Network], name: str) -> Network:
-    """Return :func:`build_network`'s network as one of a class that can do more."""
     if name not in NETWORKS:
         raise ConfigError(f"network {name!r}: unknown; choose one of {', '.join(sorted(NETWORKS))}")
     config = NETWORKS[name]
     prompt_encoder, mask_decoder = DECODERS[config.spec.decoder]()
     encoder = config.encoder()  # the order of the parts decides which random weights each gets of a seed
     head = config.proposal_head() if config.proposal_head else None
-    return kind(encoder, prompt_encoder, mask_decoder, head, spec=config.spec).eval()
+    return Sam(encoder, prompt_encoder, mask_decoder, head, spec=config.spec).eval()
 
 
 def build_detector(name: str) -> ObjectDetector:

@@ -49,10 +49,14 @@ class RelativeAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, side, side, C) for the same."""
         b, side = x.shape[0], self.side
-        qkv = self.qkv(x.flatten(1, 2)).unflatten(-1, (3, self.heads, -1))
+        qkv = self.project(x).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, N, d)
         found = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias(q))
         return self.proj(found.transpose(1, 2).reshape(b, side, side, -1))
+
+    def project(self, x: Tensor) -> Tensor:
+        """Return queries, keys and values (B, N, 3C) of tokens (B, side, side, C)."""
+        return self.qkv(x.flatten(1, 2))
 
     def bias(self, q: Tensor) -> Tensor:
         """What positions alone add to the scores of queries (B, heads, N, d): (B, heads, N, N).
@@ -76,15 +80,16 @@ class Block(nn.Module):
         dim: channels.
         heads: attention heads.
         side: of the windows; as large as the grid for attention over the whole.
+        mlp_dim: hidden width of the perceptron.
     """
 
-    def __init__(self, dim: int, heads: int, side: int) -> None:
+    def __init__(self, dim: int, heads: int, side: int, mlp_dim: int) -> None:
         super().__init__()
         self.side = side
-        self.norm1 = nn.LayerNorm(dim, EPS)
+        self.norm1: nn.Module = nn.LayerNorm(dim, EPS)
         self.attn = RelativeAttention(dim, heads, side)
-        self.norm2 = nn.LayerNorm(dim, EPS)
-        self.mlp = MLPBlock(dim, 4 * dim, F.gelu)
+        self.norm2: nn.Module = nn.LayerNorm(dim, EPS)
+        self.mlp = MLPBlock(dim, mlp_dim, F.gelu)
 
     def forward(self, x: Tensor) -> Tensor:
         size = x.shape[1]
@@ -118,6 +123,7 @@ class ImageEncoderViT(nn.Module):
         depth: blocks.
         num_heads: attention heads.
         global_attn_indexes: blocks that attend over the whole grid.
+        mlp_dim: hidden width of the blocks' perceptrons; four times ``embed_dim`` where None.
         window_size: side of the other blocks' windows.
         grid_size: side of the grid of patches, which the position embeddings fix.
         patch_size: side of a patch in pixels.
@@ -133,6 +139,7 @@ class ImageEncoderViT(nn.Module):
         depth: int,
         num_heads: int,
         global_attn_indexes: Sequence[int],
+        mlp_dim: int | None = None,
         window_size: int = 14,
         grid_size: int = 64,
         patch_size: int = 16,
@@ -142,7 +149,12 @@ class ImageEncoderViT(nn.Module):
         self.patch_embed = PatchEmbed(patch_size, embed_dim)
         self.pos_embed = nn.Parameter(torch.zeros(1, grid_size, grid_size, embed_dim))
         self.blocks = nn.ModuleList(
-            Block(embed_dim, num_heads, grid_size if i in global_attn_indexes else window_size)
+            Block(
+                embed_dim,
+                num_heads,
+                grid_size if i in global_attn_indexes else window_size,
+                mlp_dim or 4 * embed_dim,
+            )
             for i in range(depth)
         )
         self.neck = nn.Sequential(
@@ -159,24 +171,28 @@ class ImageEncoderViT(nn.Module):
         return self.neck(x.permute(0, 3, 1, 2))
 
 
-def _vit(letter: str, megabytes: int, *, width: int, depth: int, heads: int) -> NetworkConfig:
+def _vit(
+    name: str, called: str, megabytes: int, *, width: int, depth: int, heads: int, mlp_dim: int | None = None
+) -> NetworkConfig:
     """SAM's ViT of a size; every fourth part of its blocks ends with one that looks at the whole image."""
-    spec = NetworkSpec(
-        f"vit_{letter}",
-        f"SAM vit_{letter}",
-        image_size=1024,
-        fixed_size=True,
-        working_set=WorkingSet(megabytes * MB),
-    )
+    spec = NetworkSpec(name, called, image_size=1024, fixed_size=True, working_set=WorkingSet(megabytes * MB))
     whole = tuple(depth // 4 * (i + 1) - 1 for i in range(4))
     encoder = partial(
-        ImageEncoderViT, embed_dim=width, depth=depth, num_heads=heads, global_attn_indexes=whole
+        ImageEncoderViT,
+        embed_dim=width,
+        depth=depth,
+        num_heads=heads,
+        global_attn_indexes=whole,
+        mlp_dim=mlp_dim,
     )
     return NetworkConfig(spec, encoder)
 
 
 NETWORKS = (
-    _vit("b", 3_300, width=768, depth=12, heads=12),
-    _vit("l", 4_400, width=1024, depth=24, heads=16),
-    _vit("h", 4_600, width=1280, depth=32, heads=16),
+    _vit("vit_b", "SAM vit_b", 3_300, width=768, depth=12, heads=12),
+    _vit("vit_l", "SAM vit_l", 4_400, width=1024, depth=24, heads=16),
+    _vit("vit_h", "SAM vit_h", 4_600, width=1280, depth=32, heads=16),
+    # ViT-B with 50 and 77 % of its channels pruned (Chen et al. 2023, "SlimSAM: 0.1% Data Makes Segment Anything Slim").
+    _vit("slimsam_50", "SlimSAM-50", 3_100, width=384, depth=12, heads=12),
+    _vit("slimsam_77", "SlimSAM-77", 2_900, width=168, depth=12, heads=12, mlp_dim=696),
 )

@@ -76,9 +76,10 @@ class MaskDecoder(nn.Module):
 
         Valid for prompts whose dense embedding is ``dense`` (1, C, 1, 1): those without a mask.
         """
+        image_pe = image_pe.to(image_embedding.dtype)
         return self.transformer.project_first_layer(image_embedding + dense, image_pe)
 
-    def forward(
+    def decode(
         self,
         embedding: Mapping[str, Tensor],
         image_pe: Tensor,
@@ -103,12 +104,19 @@ class MaskDecoder(nn.Module):
         image_embedding = embedding["image_embedding"]  # its dtype is that of the image side
         image_pe = image_pe.to(image_embedding.dtype)
         dense_prompt_embeddings = dense_prompt_embeddings.to(image_embedding.dtype)
-        b = sparse_prompt_embeddings.shape[0]
-        output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
-        tokens = torch.cat([output_tokens.expand(b, -1, -1), sparse_prompt_embeddings], dim=1)
+        tokens = self.ask(sparse_prompt_embeddings)
         image = image_embedding + dense_prompt_embeddings
-        tokens, image = self.transformer(image, image_pe, tokens, first_layer, fold=fold)
+        tokens, image = self.transformer.join(image, image_pe, tokens, first_layer, fold=fold)
+        return self.answer(tokens, image, mask_tokens)
 
+    def ask(self, sparse_prompt_embeddings: Tensor) -> Tensor:
+        """Put the output tokens before prompts (B, N, C): (B, 1 + masks + N, C)."""
+        output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        output_tokens = output_tokens.expand(sparse_prompt_embeddings.shape[0], -1, -1)
+        return torch.cat([output_tokens, sparse_prompt_embeddings], dim=1)
+
+    def answer(self, tokens: Tensor, image: Tensor, mask_tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the masks and IoU predictions that tokens (B, T, C) and an image (B, C, h, w) hold."""
         upscaled = self.output_upscaling(image)  # (B, C/8, 4h, 4w)
         hyper = torch.stack(
             [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1

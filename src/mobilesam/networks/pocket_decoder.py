@@ -26,6 +26,7 @@ from mobilesam.networks.pocket import EMBEDDING, resize, twice
 from mobilesam.networks.prompt_encoder import grid_axes
 from mobilesam.networks.two_way_transformer import FOLD_LIMIT, FirstLayer, TwoWayTransformer, grid, rows
 
+DENSE_DIM = 32  # channels of the prompts that are drawn on the grid
 FITTING = 0.03  # root mean square of how far a fitting mask's sides lie from its box's, in sides of the box
 RAMP = 2.0  # logits per cell that a mask may rise from its box inwards
 UNBOUND = 1e4  # a logit that bounds none, and a column that no mask has
@@ -74,7 +75,7 @@ class PromptMaps(nn.Module):
             ],
             dim=1,
         )
-        return self.project(F.relu(self.widen(maps)))
+        return self.project(F.relu(self.widen(maps.to(self.widen.weight.dtype))))
 
     def _draw_points(self, positions: Tensor, chosen: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Two Gaussians, the log distance to the nearest point, and whether there is one: (B, 4, h, w)."""
@@ -190,7 +191,12 @@ class PocketDecoder(nn.Module):
     ends_at_box = True
 
     def __init__(
-        self, *, heads: int = 4, mlp_dim: int = 512, dense_dim: int = 32, num_multimask_outputs: int = 3
+        self,
+        *,
+        heads: int = 4,
+        mlp_dim: int = 512,
+        dense_dim: int = DENSE_DIM,
+        num_multimask_outputs: int = 3,
     ) -> None:
         super().__init__()
         dim, fine, skip4, skip2 = EMBEDDING.values()
@@ -214,7 +220,7 @@ class PocketDecoder(nn.Module):
         self.iou_prediction_head = MLP(dim, dim, self.num_mask_tokens, 3)
         self.evidence = MaskEvidence()
 
-    def forward(
+    def decode(
         self,
         embedding: Mapping[str, Tensor],
         image_pe: Tensor,
@@ -269,8 +275,8 @@ class PocketDecoder(nn.Module):
         place = rows(F.avg_pool2d(image_pe, 2)[..., :height, :width]).to(image.dtype)
         token_pe = tokens
         image = self.coarse_blocks[0](image)
-        for layer, block in zip(self.transformer.layers, self.coarse_blocks[1:], strict=True):
-            tokens, x = layer(tokens, rows(image), token_pe, place, None, fold=fold)
+        for layer, block in zip(self.transformer.blocks, self.coarse_blocks[1:], strict=True):
+            tokens, x = layer.join(tokens, rows(image), token_pe, place, None, fold=fold)
             image = block(grid(x, (height, width)))
         return self.transformer.last_look(tokens, token_pe, rows(image), place, fold=fold), image
 

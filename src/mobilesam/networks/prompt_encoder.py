@@ -26,6 +26,7 @@ class PositionEmbeddingRandom(nn.Module):
     def encode(self, positions: Tensor) -> Tensor:
         """Encode positions (..., 2), x and y in 0..1, as (..., 2 * frequencies)."""
         matrix = self.positional_encoding_gaussian_matrix
+        matrix = matrix.to(torch.promote_types(matrix.dtype, torch.float32))  # half has no place for pixels
         angles = 2 * pi * ((2 * positions.to(matrix.dtype) - 1) @ matrix)
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
@@ -108,7 +109,7 @@ class PromptEncoder(nn.Module):
         )  # (5, C), pad first, so that a label is its row less one
         labels = labels.long()
         is_point = (labels != PAD)[..., None].to(kinds.dtype)  # a pad has no position
-        return self.pe_layer.encode(positions) * is_point + kinds[labels - PAD]
+        return self.pe_layer.encode(positions).to(kinds.dtype) * is_point + kinds[labels - PAD]
 
     def embed_mask(self, mask_input: Tensor) -> Tensor:
         """Embed mask logits (B, 1, 4h, 4w) on the grid: (B, dense_dim, h, w)."""
@@ -118,7 +119,7 @@ class PromptEncoder(nn.Module):
         """The dense embedding of a prompt without a mask: (1, dense_dim, 1, 1), the same everywhere."""
         return self.no_mask_embed.weight[:, :, None, None]
 
-    def forward(
+    def embed(
         self,
         point_coords: Tensor,
         point_labels: Tensor,

@@ -49,7 +49,7 @@ class Decoder(Protocol):
     PER_IMAGE: tuple[str, ...]
     ends_at_box: bool
 
-    def __call__(
+    def decode(
         self,
         embedding: Mapping[str, Tensor],
         image_pe: Tensor,
@@ -66,6 +66,9 @@ class Decoder(Protocol):
 
 class Sam(nn.Module):
     """A promptable network in three steps, tensors in and tensors out.
+
+    Its parts are asked by verbs of their own (``embed``, ``decode``, ``join``), so that their ``forward`` is free
+    for those who know them by another library's call.
 
     ``encode`` once per image, ``prepare`` once per image, ``decode`` once per batch of prompts; and
     ``propose``, where there is a head for it, to find what to prompt with.
@@ -105,11 +108,15 @@ class Sam(nn.Module):
             pixels: (B, 3, S, S) or, for a network with ``padded_to``, (B, 3, h, w).
             of_full_size: whether the longer side is ``image_size``, so that there are views; found out where None.
         """
-        encoded = self.image_encoder(pixels)
-        encoded = encoded if isinstance(encoded, dict) else {"image_embedding": encoded}
+        encoded = self.see(pixels)
         if of_full_size is None:
             of_full_size = max(pixels.shape[-2:]) == self.spec.image_size
         return encoded | self.reduce(encoded, self.views) if self.views and of_full_size else encoded
+
+    def see(self, pixels: Tensor) -> dict[str, Tensor]:
+        """Return the image encoder's named arrays."""
+        encoded = self.image_encoder(pixels)
+        return encoded if isinstance(encoded, dict) else {"image_embedding": encoded}
 
     def reduce(self, encoded: Mapping[str, Tensor], views: Views) -> dict[str, Tensor]:
         """Make the arrays that the view of a whole input has of its own."""
@@ -182,7 +189,7 @@ class Sam(nn.Module):
     @property
     def side_of_view(self) -> int | None:
         """Cells of the square whose upper left part each view is; None where there are none."""
-        return None if self.views is None else self.views.size // self.image_encoder.stride
+        return None if self.views is None else self.views.size // self.spec.stride
 
     def decode_view(
         self,
@@ -209,10 +216,10 @@ class Sam(nn.Module):
         image_embedding = embedding["image_embedding"]
         h, w = image_embedding.shape[-2:]
         side = side or max(h, w)
-        stride = self.image_encoder.stride * self.spec.prompt_size // self.spec.image_size  # of prompts
+        stride = self.spec.stride * self.spec.prompt_size // self.spec.image_size  # of prompts
         if mask_input is not None and self.views is not None:
             mask_input = resize(mask_input, (LOW_RES_PER_GRID * h, LOW_RES_PER_GRID * w))
-        sparse, dense = self.prompt_encoder(
+        sparse, dense = self.prompt_encoder.embed(
             point_coords,
             point_labels,
             mask_input,
@@ -223,7 +230,7 @@ class Sam(nn.Module):
         first_layer = None
         if mask_input is None and "first_layer_key" in embedding:
             first_layer = FirstLayer(*(embedding[f"first_layer_{name}"] for name in FirstLayer._fields))
-        masks, ious = self.mask_decoder(
+        masks, ious = self.mask_decoder.decode(
             embedding,
             self.image_pe((side, side)),
             sparse,

@@ -244,7 +244,7 @@ class TinyViT(nn.Module):
                 AttentionStage(embed_dims[i], depths[i], num_heads[i], window_sizes[i], mlp_ratio, downsample)
             )
         self.norm_head = nn.LayerNorm(embed_dims[-1])  # in the checkpoint, unused
-        self.head = nn.Linear(embed_dims[-1], CLASSES)  # in the checkpoint, unused
+        self.head: nn.Module = nn.Linear(embed_dims[-1], CLASSES)  # in the checkpoint, unused
         self.neck = nn.Sequential(
             nn.Conv2d(embed_dims[-1], out_channels, 1, bias=False),
             LayerNorm2d(out_channels),

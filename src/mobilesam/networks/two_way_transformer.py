@@ -12,9 +12,9 @@ projects the image where that can be avoided. Both rewrites are exact:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import sqrt
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -122,7 +122,7 @@ class TwoWayAttentionBlock(nn.Module):
         self.cross_attn_image_to_token = Attention(embed_dim, heads, downsample_rate)
         self.is_first = is_first
 
-    def forward(
+    def join(
         self,
         tokens: Tensor,
         image: Tensor,
@@ -192,11 +192,15 @@ class TwoWayTransformer(nn.Module):
         self.final_attn_token_to_image = Attention(embed_dim, heads, downsample_rate)
         self.norm_final_attn = nn.LayerNorm(embed_dim)
 
+    @property
+    def blocks(self) -> Sequence[TwoWayAttentionBlock]:
+        """The layers as what they are, which a ModuleList does not know."""
+        return cast("Sequence[TwoWayAttentionBlock]", self.layers)
+
     def project_first_layer(self, image: Tensor, image_pe: Tensor) -> FirstLayer:
         """Project images (B, C, h, w) that no prompt has changed yet for the first block."""
         image, image_pe = rows(image), rows(image_pe)
-        first = self.layers[0]
-        assert isinstance(first, TwoWayAttentionBlock)  # a ModuleList does not know what it holds
+        first = self.blocks[0]
         read, write = first.cross_attn_token_to_image, first.cross_attn_image_to_token
         return FirstLayer(
             key=read.split(read.k_proj(image + image_pe)),
@@ -204,7 +208,7 @@ class TwoWayTransformer(nn.Module):
             query=write.split(write.q_proj(image + image_pe)),
         )
 
-    def forward(
+    def join(
         self,
         image: Tensor,
         image_pe: Tensor,
@@ -227,8 +231,8 @@ class TwoWayTransformer(nn.Module):
         height, width = image.shape[-2:]
         image, image_pe = rows(image), rows(image_pe)
         token_pe = tokens
-        for layer in self.layers:
-            tokens, image = layer(tokens, image, token_pe, image_pe, first_layer, fold=fold)
+        for layer in self.blocks:
+            tokens, image = layer.join(tokens, image, token_pe, image_pe, first_layer, fold=fold)
             first_layer = None
         tokens = self.last_look(tokens, token_pe, image, image_pe, fold=fold)
         return tokens, grid(image, (height, width))

@@ -29,7 +29,7 @@ class TorchRuntime:
     """See :class:`mobilesam.runtimes.base.Runtime`.
 
     Args:
-        network: the network, already on its device.
+        network: the network, already on its device, in eval or train mode as it is.
         dtype: of the products; everything else stays float32, as do all arrays in and out.
 
     Raises:
@@ -40,7 +40,7 @@ class TorchRuntime:
     batches_images = True
 
     def __init__(self, network: Sam, *, dtype: str = "float32") -> None:
-        self.network = network.eval()
+        self.network = network
         self.device = network.device.type
         self.spec = network.spec
         if dtype not in DTYPES.get(self.device, ("float32",)):

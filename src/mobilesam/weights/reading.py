@@ -20,6 +20,7 @@ from mobilesam.core.text import printable
 from mobilesam.core.version import __version__
 from mobilesam.weights.checksum import is_published
 from mobilesam.weights.folders import how_to_get, weights_path
+from mobilesam.weights.hugging_face import sam_model_to_sam
 from mobilesam.weights.onnx_graph import is_onnx
 from mobilesam.weights.recognition import describe_mismatch, recognise_network, shared_prefix
 from mobilesam.weights.registry import ENTRIES, WeightsEntry
@@ -56,7 +57,7 @@ def read_weights(
     """
     if not entry.network:
         advice = "; give it as detector of another" if entry.detector else ""
-        raise ConfigError(f"model {entry.name!r}: is no whole model ({entry.about}){advice}")
+        raise ConfigError(f"model {entry.name!r}: is not a whole model ({entry.about}){advice}")
     tensors = _read_published(entry) if checkpoint is None else read_tensors(checkpoint)
     if decoder is None:
         return tensors
@@ -180,6 +181,7 @@ def _tensors(path: Path, file: IO[bytes]) -> dict[str, np.ndarray]:
         )
     else:
         raise WeightsError(f"{path}: neither a PyTorch checkpoint (zip form) nor a .safetensors file")
+    tensors = sam_model_to_sam(tensors, str(path))
     prefix = shared_prefix({name: tensor.shape for name, tensor in tensors.items()})
     return _as_float32(path, {name[len(prefix) :]: tensor for name, tensor in tensors.items()})
 
@@ -241,7 +243,7 @@ def _as_float32(path: Path, tensors: dict[str, np.ndarray]) -> dict[str, np.ndar
                 count = int((~np.isfinite(tensors[name])).sum())
                 raise WeightsError(f"{shown} has {count} values that are not finite; get it again")
     if all(tensor.min() == tensor.max() for tensor in tensors.values() if tensor.size > 1):
-        raise WeightsError(f"{path}: every tensor is constant; these are no trained weights")
+        raise WeightsError(f"{path}: every tensor is constant; these are not trained weights")
     return tensors
 
 

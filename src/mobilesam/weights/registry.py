@@ -19,7 +19,7 @@ class WeightsEntry:
 
     Attributes:
         name: what ``load`` calls it.
-        network: name in ``networks.build.NETWORKS``; empty for what is no whole model.
+        network: name in ``networks.build.NETWORKS``; empty for what is not a whole model.
         file: its file name.
         licence: terms of the weights.
         about: one sentence.
@@ -72,6 +72,7 @@ class WeightsEntry:
 
 MOBILE_SAM = "https://github.com/ChaoningZhang/MobileSAM/raw"
 SEGMENT_ANYTHING = "https://dl.fbaipublicfiles.com/segment_anything"
+HUGGING_FACE = "https://huggingface.co"
 EFFICIENTVIT_SAM = "https://huggingface.co/mit-han-lab/efficientvit-sam/resolve/main"
 
 
@@ -101,6 +102,37 @@ def _efficientvit_sam(kind: str, megabytes: int, sha256: str) -> WeightsEntry:
         size=megabytes * MEGA,
         rounded=True,
     )
+
+
+def _hugging_face(
+    name: str, network: str, repository: str, megabytes: int, sha256: str, about: str
+) -> WeightsEntry:
+    return WeightsEntry(
+        name=name,
+        network=network,
+        file=f"{repository.rpartition('/')[2]}.safetensors",
+        sha256=sha256,
+        licence="Apache-2.0",
+        about=about,
+        urls=(f"{HUGGING_FACE}/{repository}/resolve/main/model.safetensors",),
+        size=megabytes * MEGA,
+        rounded=True,
+    )
+
+
+def _sam_model(letter: str, word: str, megabytes: int, sha256: str) -> WeightsEntry:
+    about = f"sam_vit_{letter} once more, as Hugging Face's transformers has it"
+    return _hugging_face(
+        f"sam_vit_{letter}_hf", f"vit_{letter}", f"facebook/sam-vit-{word}", megabytes, sha256, about
+    )
+
+
+def _slimsam(percent: int, megabytes: int, sha256: str) -> WeightsEntry:
+    name = f"slimsam_{percent}"
+    about = (
+        f"SlimSAM as published: SAM ViT-B with {percent} % of the encoder's channels pruned, then distilled"
+    )
+    return _hugging_face(name, name, f"Zigeng/SlimSAM-uniform-{percent}", megabytes, sha256, about)
 
 
 ENTRIES = {
@@ -153,6 +185,11 @@ ENTRIES = {
         _efficientvit_sam("l0", 139, "c4f994b01a16d48bcf2fbbb089448cfbf58fae5811edfa8113c953b8b8cc64b8"),
         _efficientvit_sam("l1", 191, "fa151df2b9b96896accd505470755cdd293a4c50cdabac95478f3fbd86d9152b"),
         _efficientvit_sam("l2", 246, "d4bfd842224cbb99de09acc3325e81ac5b7e8725c8fbdab152305e5d934bfe4a"),
+        _sam_model("b", "base", 375, "892c410e496344e527255ccdcb2cb7244a609acb5389c7c4fdba1288f861c579"),
+        _sam_model("l", "large", 1_250, "a57e1b13cd1545938dfcbc9fb26df7f60de6650237a9383382a874a623564b81"),
+        _sam_model("h", "huge", 2_560, "edfb0462392541fca9af44ff039bfb32dbd0c939997f3abb77a26e23af7afd7c"),
+        _slimsam(50, 112, "c6146291d993f315ae1951e1209555d6c9dea1404546dc54edbc3f15fb1d8e69"),
+        _slimsam(77, 39, "b0ee221e3d33935807a820c157fec81a537b3b9979edc88b148a8dae8bbdd5d2"),
         WeightsEntry(
             name="detector_nano",
             network="",
@@ -228,4 +265,4 @@ def _what_is_meant(name: object) -> str:
     known = ", ".join(sorted({*ENTRIES, *ALIASES}))
     if isinstance(name, str) and stem != name:
         return f"is a file's name; give the model of its network, and the file as checkpoint=FILE; models are {known}"
-    return f"unknown; choose one of {known}"
+    return "unknown; choose pocket, mobile_sam or another one that mobilesam info lists"

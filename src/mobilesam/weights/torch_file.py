@@ -78,12 +78,12 @@ def _state_dict(path: str | Path, content: Any) -> dict[str, np.ndarray]:
         for key, tensor in value.items() if isinstance(value, dict) else [("", value)]:
             if not all(isinstance(name, str) and len(name) <= MAX_NAME for name in (group, key)):
                 raise WeightsError(
-                    f"{path}: not a state dict; a name in it is no text of up to {MAX_NAME} characters; {SAVE_ALONE}"
+                    f"{path}: not a state dict; a name in it is not a text of up to {MAX_NAME} characters; {SAVE_ALONE}"
                 )
             name = f"{group}.{key}" if key else group
             if not isinstance(tensor, np.ndarray):
                 raise WeightsError(
-                    f"{path}: not a state dict; entry {name[:60]!r} is no tensor; {SAVE_ALONE}"
+                    f"{path}: not a state dict; entry {name[:60]!r} is not a tensor; {SAVE_ALONE}"
                 )
             tensors.append((name, tensor))
             if len(tensors) > MAX_TENSORS:

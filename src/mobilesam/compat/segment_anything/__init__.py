@@ -9,6 +9,8 @@ argument. Importing this loads no PyTorch, and neither does using a model of
 from __future__ import annotations
 
 from mobilesam.compat.errors import NoImageError
+from mobilesam.compat.segment_anything import modeling as modeling
+from mobilesam.compat.segment_anything import utils as utils
 from mobilesam.compat.segment_anything.automatic_mask_generator import SamAutomaticMaskGenerator
 from mobilesam.compat.segment_anything.build_sam import (
     build_sam,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from mobilesam.core.arrays import ArrayLike, Size
+from mobilesam.core.arrays import ArrayLike, Size, to_numpy
 from mobilesam.core.errors import LimitError, PromptError
 from mobilesam.core.prompts import (
     BACKGROUND,
     BOX_CORNERS,
     FOREGROUND,
     LOW_RES_PER_GRID,
+    MASK_LOGIT,
     MAX_POINTS,
     MAX_PROMPTS,
     PAD,
@@ -44,8 +45,8 @@ def validate_batch(
     Args:
         point_coords: (B, N, 2) x and y, or None.
         point_labels: (B, N), or None.
-        boxes: (B, 4) x0, y0, x1, y1, or None.
-        mask_input: (B, 1, h, w) logits, (1, 1, h, w) for all, or None.
+        boxes: (B, 4) x0, y0, x1, y1, or (B, 1, 4) or (B, 2, 2), or None.
+        mask_input: (B, 1, h, w) logits, (1, 1, h, w) for all, or None. Infinite ones are certain.
         input_size: (height, width) of the image in the model's input.
         grid: side of the image embedding's grid, for the mask prompt's size.
         names: what messages call the four.
@@ -55,6 +56,8 @@ def validate_batch(
         LimitError: for too many prompts or points.
     """
     parts, counts = [], {}
+    if np.shape(point_coords)[1:2] == (0,) and not (boxes is None and mask_input is None):
+        point_coords = point_labels = None  # beside a box or a mask there may be no points
     if point_coords is not None:
         parts.append(_check_batch_points(point_coords, point_labels, input_size, names))
         counts[names.points] = len(parts[0][0])
@@ -85,6 +88,21 @@ def mask_tokens_of(multimask_output: object) -> tuple[int, ...]:
     if not isinstance(multimask_output, bool | np.bool_):
         raise PromptError(f"multimask_output: is {multimask_output!r}; must be True or False", code="U")
     return MULTIMASK if multimask_output else SINGLE_MASK
+
+
+def certain(mask_input: ArrayLike) -> ArrayLike:
+    """Return logits with those that are infinite, as of a mask without doubt, at least as large as all others."""
+    if mask_input is None or isinstance(mask_input, list | tuple):
+        return mask_input
+    logits = to_numpy(mask_input)
+    if logits.dtype.kind != "f":
+        return mask_input
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+        logits = logits.astype(np.float32, copy=False)
+    if not np.isinf(logits).any():
+        return mask_input
+    most = np.abs(logits[np.isfinite(logits)]).max(initial=MASK_LOGIT)
+    return np.clip(logits, -most, most)  # NaN stays NaN
 
 
 def _common_count(counts: dict[str, int], prompt: str) -> int:
@@ -145,6 +163,8 @@ def _check_batch_points(
 def _check_batch_boxes(boxes: ArrayLike, input_size: Size, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return corners (B, 2, 2) and their labels (B, 2)."""
     array = as_numbers(boxes, name, "(B, 4) numbers x0, y0, x1, y1")
+    if array.shape[1:] in ((1, 4), (2, 2)):
+        array = array.reshape(-1, 4)
     if array.ndim != 2 or array.shape[1] != 4:
         raise PromptError(
             f"{name}: has shape {array.shape}; must be (B, 4), x0, y0, x1, y1 of each", code="U"
@@ -158,7 +178,7 @@ def _check_batch_masks(mask_input: ArrayLike, grid: int, name: str) -> np.ndarra
     """Return logits (B, 1, h, w)."""
     side = grid * LOW_RES_PER_GRID
     wanted = f"float logits of (B, 1, {side}, {side})"
-    array = as_array(mask_input, name, wanted)
+    array = certain(as_array(mask_input, name, wanted))
     if array.dtype.kind != "f":
         raise PromptError(f"{name}: has type {array.dtype}; must be {wanted}", code="U")
     if array.ndim != 4 or array.shape[1:] != (1, side, side):

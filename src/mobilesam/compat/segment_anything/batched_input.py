@@ -27,7 +27,7 @@ class CheckedRecord:
     Attributes:
         image: (3, h, w) resized, not normalised.
         original_size: (height, width) before.
-        input_size: (height, width) of the resized image, in the pixels that prompts are given in.
+        input_size: (height, width) of the resized image.
         inputs: its prompts.
     """
 
@@ -42,15 +42,14 @@ class CheckedRecord:
 
 
 def check_batched_input(
-    records: Sequence[Mapping[str, Any]], *, image_size: int, grid: int, scale: int
+    records: Sequence[Mapping[str, Any]], *, image_size: int, grid: int
 ) -> list[CheckedRecord]:
     """Check every record before anything is computed.
 
     Args:
-        records: see :meth:`mobilesam.networks.sam.Sam.forward`.
+        records: see :meth:`.modeling.sam.Sam.forward`.
         image_size: side of the network's input.
         grid: side of its image embedding's grid.
-        scale: pixels that prompts are given in to one of the input, per side.
 
     Raises:
         ConfigError: for no records, or a record without ``image`` or a right ``original_size``.
@@ -59,15 +58,10 @@ def check_batched_input(
     """
     if not isinstance(records, list | tuple) or not records:
         raise ConfigError("batched_input: must be a list with at least one record")
-    return [
-        check_record(record, f"batched_input[{i}]", image_size, grid, scale)
-        for i, record in enumerate(records)
-    ]
+    return [check_record(record, f"batched_input[{i}]", image_size, grid) for i, record in enumerate(records)]
 
 
-def check_record(
-    record: Mapping[str, Any], name: str, image_size: int, grid: int, scale: int
-) -> CheckedRecord:
+def check_record(record: Mapping[str, Any], name: str, image_size: int, grid: int) -> CheckedRecord:
     """Check one record, which messages call ``name``."""
     for key in ("image", "original_size"):
         if not isinstance(record, Mapping) or key not in record:
@@ -75,7 +69,7 @@ def check_record(
     check_image(record["image"], f"{name}.image", image_size)
     check_size(record["original_size"], f"{name}.original_size")
     height, width = record["image"].shape[-2:]
-    input_size = (height * scale, width * scale)
+    input_size = (height, width)
     inputs = validate_batch(
         *(record.get(key) for key in PROMPT_KEYS),
         input_size=input_size,

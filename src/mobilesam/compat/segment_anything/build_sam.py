@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from mobilesam.core.errors import missing_extra
 
 if TYPE_CHECKING:
-    from mobilesam.compat.segment_anything.sam import Sam
+    from mobilesam.compat.segment_anything.modeling.sam import Sam
 
 
 def build_sam_vit_h(checkpoint: str | Path | None = None) -> Sam:
@@ -49,11 +51,26 @@ sam_model_registry: dict[str, Callable[..., Sam]] = {
 }
 
 
+def _build_sam(
+    encoder_embed_dim: int,
+    encoder_depth: int,
+    encoder_num_heads: int,
+    encoder_global_attn_indexes: Sequence[int],
+    checkpoint: str | Path | None = None,
+) -> Sam:
+    """Return SAM with a ViT of these sizes, in eval mode; programs call segment_anything's private builder."""
+    sizes = (encoder_embed_dim, encoder_depth, encoder_num_heads, encoder_global_attn_indexes)
+    return _torch_part().build_sam_of_size(sizes, checkpoint)
+
+
 def _build(name: str, checkpoint: str | Path | None) -> Sam:
+    return _torch_part().build_sam(name, checkpoint)
+
+
+def _torch_part() -> ModuleType:
     try:
-        from mobilesam.compat.segment_anything.torch_part import build_sam
+        return import_module("mobilesam.compat.segment_anything.torch_part")
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
         raise missing_extra("sam_model_registry", "torch") from error
-    return build_sam(name, checkpoint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,11 @@ from mobilesam.compat.errors import (
     NoImageError,
     PromptAssertionError,
 )
-from mobilesam.compat.segment_anything.batch_prompts import mask_tokens_of, validate_batch
+from mobilesam.compat.segment_anything.batch_prompts import certain, mask_tokens_of, validate_batch
 from mobilesam.compat.segment_anything.utils.transforms import ResizeLongestSide
 from mobilesam.core.arrays import ArrayLike, Image, Logits, Masks, Size, to_numpy
 from mobilesam.core.errors import ConfigError, ImageError, PromptError, PromptWarning, missing_extra
-from mobilesam.core.frame import Frame
+from mobilesam.core.frame import Frame, input_size_of
 from mobilesam.core.postprocess import MASK_THRESHOLD, enlarge_logits, enlarge_masks
 from mobilesam.core.preprocess import preprocess
 from mobilesam.core.prompts import (
@@ -25,14 +26,15 @@ from mobilesam.core.prompts import (
     prompts_to_decoder_inputs,
     validate_prompt,
 )
+from mobilesam.core.resize import resize_image
 from mobilesam.core.types import Prompt
-from mobilesam.formats.image import read_image
+from mobilesam.formats.image import array_to_rgb
 from mobilesam.segment.model import Model
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mobilesam.compat.segment_anything.sam import Sam
+    from mobilesam.compat.segment_anything.modeling.sam import Sam
 
 NAMES = FieldNames("prompt", "point_coords", "point_labels", "box", "mask_input")
 BATCH_NAMES = FieldNames("prompt", "point_coords", "point_labels", "boxes", "mask_input")
@@ -61,33 +63,46 @@ class SamPredictor:
         ((3, 60, 80), (3, 384, 384))
     """
 
+    # Programs' subclasses set model and transform themselves: whatever else there is begins here.
+    model: Model | Sam
+    transform: ResizeLongestSide
+    is_image_set = False
+    original_size: Size | None = None
+    input_size: Size | None = None
+    _arrays: dict[str, Any] | None = None
+    _opened: tuple[Any, Any] = (None, None)
+
     def __init__(self, sam_model: Model | Sam) -> None:
         self.model = sam_model
-        model = sam_model if isinstance(sam_model, Model) else network_to_model(sam_model)
-        self._runtime: Any = model.runtime
-        if self._runtime.name == "torch":  # embeddings and masks then are tensors that stay on its device
-            from mobilesam.compat.segment_anything.torch_part import model_to_tensor_runtime
-
-            self._runtime = model_to_tensor_runtime(model)
         self.transform = ResizeLongestSide(self._runtime.spec.prompt_size)
         self.reset_image()
 
+    @property
+    def _runtime(self) -> Any:
+        """What runs ``model``; with PyTorch its arrays are tensors, which stay on its device."""
+        if self._opened[0] is not self.model:
+            self._opened = (self.model, open_model(self.model))
+        return self._opened[1]
+
     def reset_image(self) -> None:
         """Forget the current image."""
-        self._arrays: dict[str, Any] | None = None
+        self._arrays = None
         self.is_image_set = False
-        self.original_size: Size | None = None
-        self.input_size: Size | None = None
+        self.original_size = None
+        self.input_size = None
 
     @property
     def features(self) -> Any:
         """The current image's embedding (1, C, h, w), or None.
 
         May be set to one that was read from here before; ``original_size``, ``input_size``
-        and ``is_image_set`` must be set with it. This needs a model with PyTorch that has
-        no other arrays, as SAM's and MobileSAM's.
+        and ``is_image_set`` must be set with it. This needs a model with PyTorch.
         """
-        return self._arrays["image_embedding"] if self._arrays else None
+        if not self._arrays:
+            return None
+        if hasattr(self._runtime, "features"):
+            return self._runtime.features(self._arrays)
+        return self._arrays["image_embedding"]
 
     @features.setter
     def features(self, image_embedding: Tensor | None) -> None:
@@ -127,7 +142,7 @@ class SamPredictor:
         """Embed an image for the prompts that follow.
 
         Args:
-            image: (H, W, 3) uint8.
+            image: (H, W, 3) uint8, or float with whole numbers in 0..255.
             image_format: ``RGB`` or ``BGR``.
 
         Raises:
@@ -137,16 +152,14 @@ class SamPredictor:
         self.reset_image()
         if image_format not in ("RGB", "BGR"):
             raise ConfigAssertionError(f"image_format: is {image_format!r}; must be 'RGB' or 'BGR'")
-        if not isinstance(image, np.ndarray):
-            raise ImageError(
-                f"image: is a {type(image).__name__}; must be an array (H, W, 3) uint8", code="U"
-            )
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ImageError(
-                f"image: has shape {image.shape} and type {image.dtype}; must be (H, W, 3) uint8", code="U"
-            )
-        rgb = read_image(image if image_format == "RGB" else image[..., ::-1])
-        self._arrays = self._runtime.encode(preprocess(rgb, self._runtime.spec))
+        rgb = image_to_rgb(image, image_format)
+        runtime = self._runtime
+        if runtime.name == "torch":  # the network's own mean, deviation and padding
+            resized = resize_image(rgb, input_size_of(rgb.shape[:2], runtime.spec.image_size))
+            pixels = runtime.pixels(_torch_part("set_image").image_to_tensor(resized))
+        else:
+            pixels = preprocess(rgb, runtime.spec)
+        self._arrays = runtime.encode(pixels)
         frame = Frame.fit(rgb.shape[:2], self._runtime.spec.prompt_size)
         self.original_size, self.input_size = frame.original_size, frame.input_size
         self.is_image_set = True
@@ -167,8 +180,12 @@ class SamPredictor:
         torch_part = _torch_part("set_torch_image")
         torch_part.check_size(original_image_size, "original_image_size")
         runtime = self._runtime
-        pixels = torch_part.resized_to_pixels(transformed_image, runtime.spec)
-        self._arrays = runtime.encode(pixels if runtime.name == "torch" else to_numpy(pixels))
+        torch_part.check_resized(transformed_image, runtime.spec)
+        if runtime.name == "torch":
+            self._arrays = runtime.encode(runtime.pixels(transformed_image))
+        else:
+            pixels = torch_part.resized_to_pixels(transformed_image, runtime.spec)
+            self._arrays = runtime.encode(to_numpy(pixels))
         height, width = transformed_image.shape[-2:]
         scale = runtime.spec.prompt_size // runtime.spec.image_size
         self.original_size = (original_image_size[0], original_image_size[1])
@@ -189,8 +206,9 @@ class SamPredictor:
         Args:
             point_coords: (N, 2) x and y in pixels of the image.
             point_labels: (N,) 1 foreground, 0 background.
-            box: (4,) x0, y0, x1, y1.
+            box: (4,) x0, y0, x1, y1; or these four in another shape.
             mask_input: (1, 256, 256) logits, ``pocket``'s (1, 384, 384), usually of an earlier prediction.
+                Infinite ones are certain.
             multimask_output: three masks, or one.
             return_logits: logits instead of boolean masks.
 
@@ -205,7 +223,7 @@ class SamPredictor:
         tokens = mask_tokens_of(multimask_output)
         _check_labels_given(point_coords, point_labels)
         valid = validate_prompt(
-            Prompt(_own(point_coords), point_labels, box, mask_input),
+            Prompt(*points_of(point_coords, point_labels, box, mask_input), four(box), certain(mask_input)),
             frame,
             grid=self._grid,
             names=NAMES,
@@ -288,11 +306,38 @@ class SamPredictor:
     @property
     def _grid(self) -> int:
         """Side of the image embedding's grid."""
-        return int(max(self.features.shape[-2:]))
+        arrays, _ = self._current()
+        return int(max(arrays["image_embedding"].shape[-2:]))
 
     @property
     def _threshold(self) -> float:
         return getattr(self.model, "mask_threshold", MASK_THRESHOLD)
+
+
+def image_to_rgb(image: Image, image_format: str = "RGB") -> Image:
+    """Check an image (H, W, 3), however narrow, and return it as uint8 RGB.
+
+    Raises:
+        ImageError: for what is no such array, or for floats that may mean something else.
+        LimitError: for too many pixels.
+    """
+    wanted = "must be an array (H, W, 3) uint8"
+    if not isinstance(image, np.ndarray):
+        raise ImageError(f"image: is a {type(image).__name__}; {wanted}", code="U")
+    if image.dtype.kind == "f" and image.size and image.max() != 1:  # up to 1 may be all there is
+        whole = np.clip(np.nan_to_num(image), 0, 255).astype(np.uint8)
+        image = whole if (whole == image).all() else image
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ImageError(f"image: has shape {image.shape} and type {image.dtype}; {wanted}", code="U")
+    return array_to_rgb(image if image_format == "RGB" else image[..., ::-1], max_ratio=math.inf)
+
+
+def open_model(model: Model | Sam) -> Any:
+    """Return what runs a model or a network for a predictor."""
+    opened = model if isinstance(model, Model) else network_to_model(model)
+    if opened.runtime.name != "torch":
+        return opened.runtime
+    return _torch_part("SamPredictor").model_to_tensor_runtime(opened)
 
 
 def network_to_model(network: Sam) -> Model:
@@ -321,8 +366,26 @@ def _check_labels_given(point_coords: ArrayLike, point_labels: ArrayLike) -> Non
         raise PromptAssertionError("point_labels: must be supplied if point_coords is supplied")
 
 
-def _own(point_coords: ArrayLike) -> ArrayLike:
-    """segment_anything has (N, 2) only: one bare point is not taken for a list of points."""
-    if point_coords is not None and np.ndim(point_coords) == 1:
+def points_of(
+    point_coords: ArrayLike, point_labels: ArrayLike, *others: ArrayLike
+) -> tuple[ArrayLike, ArrayLike]:
+    """Return points and labels as segment_anything has them: (N, 2), of which beside something else there may be none.
+
+    Raises:
+        PromptError: for one bare point, which is not taken for a list of points.
+    """
+    if point_coords is None:
+        return None, point_labels
+    if np.ndim(point_coords) == 1 and np.size(point_coords):
         raise PromptError(f"point_coords: has shape {np.shape(point_coords)}; must be (N, 2)", code="U")
-    return point_coords
+    none = not np.size(point_coords) and not np.size(point_labels)
+    return (
+        (None, None) if none and any(other is not None for other in others) else (point_coords, point_labels)
+    )
+
+
+def four(box: ArrayLike) -> ArrayLike:
+    """Return a box as four numbers, in whatever shape they came: (1, 4), (2, 2), (4, 1) and the like."""
+    if box is None or isinstance(box, list | tuple):
+        return box
+    return box.reshape(4) if getattr(box, "shape", ()) not in ((), (4,)) and np.size(box) == 4 else box

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,18 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mobilesam.compat.errors import ImageAssertionError
+from mobilesam.compat.errors import CheckpointNotFoundError, ImageAssertionError
 from mobilesam.compat.segment_anything.batched_input import check_size as check_size
-from mobilesam.compat.segment_anything.sam import Sam, enlarge, normalise
-from mobilesam.core.arrays import NamedArrays, Pixels, to_numpy
-from mobilesam.core.errors import ConfigError
+from mobilesam.compat.segment_anything.modeling.build import build_named, build_vit
+from mobilesam.compat.segment_anything.modeling.pocket import arrays_to_embedding, embedding_to_arrays
+from mobilesam.compat.segment_anything.modeling.sam import Sam, enlarge, normalise
+from mobilesam.core.arrays import Image, NamedArrays, Pixels, to_numpy
+from mobilesam.core.errors import ConfigError, WeightsError
 from mobilesam.core.frame import Frame
 from mobilesam.core.preprocess import PIXEL_MEAN, PIXEL_STD, padded_size
 from mobilesam.core.prompts import LOW_RES_PER_GRID
 from mobilesam.core.spec import NetworkSpec
 from mobilesam.core.text import shortened
 from mobilesam.core.types import DecoderInputs
-from mobilesam.networks.build import build_network_as
 from mobilesam.networks.checkpoints import load_tensors
 from mobilesam.runtimes.base import Runtime
 from mobilesam.runtimes.torch import TorchRuntime
@@ -44,16 +45,33 @@ def build_sam(name: str, checkpoint: str | Path | None) -> Sam:
 
     Raises:
         ConfigError: for a checkpoint that is no path.
+        CheckpointNotFoundError: for one that is not there.
+        WeightsError: for one that cannot be read, or is another network's.
     """
-    if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
-        raise ConfigError(f"checkpoint: is {shortened(checkpoint)}; must be the path of a file, or None")
-    network = build_network_as(Sam, name)
+    network = build_named(name)
     if checkpoint is None and name == SHIPPED:
         return load_tensors(network, read_weights(entry_of(SHIPPED)), SHIPPED)
+    return load_checkpoint(network, name, checkpoint)
+
+
+def build_sam_of_size(sizes: tuple[int, int, int, Sequence[int]], checkpoint: str | Path | None) -> Sam:
+    """:func:`build_sam` for a ViT of so many channels, blocks and heads, some of which see everything."""
+    return load_checkpoint(build_vit(*sizes), "ViT", checkpoint)
+
+
+def load_checkpoint(network: Sam, name: str, checkpoint: str | Path | None) -> Sam:
+    """Give a network a checkpoint's tensors, or say that it has none."""
     if checkpoint is None:
-        warnings.warn(f"{name}: no checkpoint given, the weights are random", UserWarning, stacklevel=4)
+        warnings.warn(f"{name}: no checkpoint given, the weights are random", UserWarning, stacklevel=5)
         return network
-    return load_tensors(network, read_tensors(checkpoint), str(checkpoint))
+    if not isinstance(checkpoint, str | os.PathLike):
+        raise ConfigError(f"checkpoint: is {shortened(checkpoint)}; must be the path of a file, or None")
+    try:
+        return load_tensors(network, read_tensors(checkpoint), str(checkpoint))
+    except WeightsError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise CheckpointNotFoundError(str(error)) from error
+        raise
 
 
 def network_to_model(network: Sam) -> Model:
@@ -72,6 +90,7 @@ class TensorRuntime:
 
     def __init__(self, runtime: TorchRuntime) -> None:
         self.runtime = runtime
+        self.network = runtime.network
         self.spec = runtime.spec
 
     @property
@@ -87,14 +106,25 @@ class TensorRuntime:
         """Return the arrays of an image embedding (1, C, h, w) that somebody kept.
 
         Raises:
-            ConfigError: for a network whose decoder reads more of an image.
+            ConfigError: for ``pocket``, if they are not of its image encoder.
         """
-        network = self.runtime.network
-        if network.prompt_encoder.prompt_maps is not None:
-            raise ConfigError("features: the model's decoder reads more than these; use set_image")
+        network = self.network
         with torch.no_grad():
             kept = torch.as_tensor(image_embedding, device=self.device)
-            return {"image_embedding": kept} | network.prepare(kept)
+            arrays = embedding_to_arrays(kept, self.spec)
+            if network.views is not None:
+                arrays |= network.reduce(arrays, network.views)
+            return arrays | network.prepare(arrays["image_embedding"])
+
+    def features(self, arrays: Mapping[str, Tensor]) -> Tensor:
+        """Return the one tensor of an image from which :meth:`prepare` makes its arrays."""
+        return arrays_to_embedding(arrays, self.spec)
+
+    def pixels(self, resized: Tensor) -> Tensor:
+        """Normalise and pad a resized image (1, 3, h, w) as the network does it."""
+        if isinstance(self.network, Sam):
+            return self.network.preprocess_one(resized)
+        return resized_to_pixels(resized, self.spec)
 
     def decode(
         self, tensors: dict[str, Tensor], inputs: DecoderInputs, mask_tokens: Sequence[int]
@@ -110,8 +140,13 @@ def model_to_tensor_runtime(model: Model) -> TensorRuntime:
     return TensorRuntime(model.runtime)
 
 
-def resized_to_pixels(image: Tensor, spec: NetworkSpec) -> Tensor:
-    """Normalise and pad a resized image (1, 3, h, w), as :func:`mobilesam.core.preprocess.preprocess` does.
+def image_to_tensor(image: Image) -> Tensor:
+    """Return an image (H, W, 3) as (1, 3, H, W)."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+
+
+def check_resized(image: Tensor, spec: NetworkSpec) -> None:
+    """Check a resized image.
 
     Raises:
         ImageAssertionError: for another shape, or values that are not finite.
@@ -132,6 +167,10 @@ def resized_to_pixels(image: Tensor, spec: NetworkSpec) -> Tensor:
         )
     if not torch.isfinite(image).all():
         raise ImageAssertionError("transformed_image: holds NaN or infinite values; must be finite")
+
+
+def resized_to_pixels(image: Tensor, spec: NetworkSpec) -> Tensor:
+    """Normalise and pad a resized image (1, 3, h, w), as :func:`mobilesam.core.preprocess.preprocess` does."""
     mean, std = (
         torch.tensor(values, device=image.device)[:, None, None] for values in (PIXEL_MEAN, PIXEL_STD)
     )

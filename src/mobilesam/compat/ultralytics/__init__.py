@@ -7,12 +7,14 @@
     ((1, 427, 640), 'outlined.jpg')
 
 Written from its documentation and behaviour; nothing of it is used or needed. Results are
-NumPy arrays. docs/how-to/ultralytics.md says what differs, and why.
+NumPy arrays that know a tensor's methods. docs/how-to/ultralytics.md says what differs, and why.
 """
 
 from mobilesam.compat.ultralytics.boxes import Boxes as Boxes
+from mobilesam.compat.ultralytics.detectors import YOLO as YOLO
+from mobilesam.compat.ultralytics.detectors import FastSAM as FastSAM
 from mobilesam.compat.ultralytics.masks import Masks as Masks
 from mobilesam.compat.ultralytics.model import SAM as SAM
 from mobilesam.compat.ultralytics.results import Results as Results
 
-__all__ = ["SAM", "Boxes", "Masks", "Results"]
+__all__ = ["SAM", "YOLO", "Boxes", "FastSAM", "Masks", "Results"]

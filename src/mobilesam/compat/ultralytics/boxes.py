@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mobilesam.compat.ultralytics.array import Array, as_array
 from mobilesam.compat.ultralytics.numpy_backed import NumpyBacked, chosen
 from mobilesam.core.arrays import ArrayLike, Size
 from mobilesam.core.errors import ConfigError
@@ -39,7 +40,7 @@ class Boxes(NumpyBacked):
             self.data  # noqa: B018 (checked now rather than when it is asked for)
 
     @cached_property
-    def data(self) -> np.ndarray:
+    def data(self) -> Array:
         """(N, 6) or (N, 7) float32, as it was given."""
         array = np.asarray(self._boxes() if callable(self._boxes) else self._boxes, np.float32)
         if array.ndim == 1:  # one box, or none
@@ -48,7 +49,7 @@ class Boxes(NumpyBacked):
             raise ConfigError(
                 f"boxes: have shape {array.shape}; must be (N, {PLAIN}) or (N, {TRACKED}) with an id"
             )
-        return array
+        return as_array(array)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -73,38 +74,38 @@ class Boxes(NumpyBacked):
         return self.data.shape[1] == TRACKED
 
     @property
-    def id(self) -> np.ndarray | None:
+    def id(self) -> Array | None:
         """(N,) ids, or None."""
         return self.data[:, 4] if self.is_track else None
 
     @property
-    def conf(self) -> np.ndarray:
+    def conf(self) -> Array:
         """(N,) scores: the predicted IoU."""
         return self.data[:, -2]
 
     @property
-    def cls(self) -> np.ndarray:
+    def cls(self) -> Array:
         """(N,) classes: the number of the object among the prompts."""
         return self.data[:, -1]
 
     @property
-    def xyxy(self) -> np.ndarray:
+    def xyxy(self) -> Array:
         """(N, 4) x0, y0, x1, y1 in pixels, far edges exclusive."""
         return self.data[:, :4]
 
     @property
-    def xywh(self) -> np.ndarray:
+    def xywh(self) -> Array:
         """(N, 4) x and y of the centre, width and height, in pixels."""
         low, high = self.data[:, :2], self.data[:, 2:4]
-        return np.concatenate([(low + high) / 2, high - low], axis=1)
+        return as_array(np.concatenate([(low + high) / 2, high - low], axis=1))
 
     @property
-    def xyxyn(self) -> np.ndarray:
+    def xyxyn(self) -> Array:
         """``xyxy`` in 0..1 of the image's width and height."""
         return self.xyxy / self._sides
 
     @property
-    def xywhn(self) -> np.ndarray:
+    def xywhn(self) -> Array:
         """``xywh`` in 0..1 of the image's width and height."""
         return self.xywh / self._sides
 

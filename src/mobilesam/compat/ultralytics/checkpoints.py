@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobilesam.compat.ultralytics.detectors import HOW_TO
 from mobilesam.core.errors import ConfigError, WeightsError
 from mobilesam.core.text import printable
 from mobilesam.weights import ALIASES, ENTRIES, WeightsEntry, entry_of, read_tensors
@@ -49,8 +50,14 @@ def find_checkpoint(model: str | Path) -> Checkpoint:
         raise WeightsError(f"{printable(path)}: not found; check the path")
     known = ", ".join([*(f"{name}.pt" for name in NAMES), *sorted(_whole_models())])
     raise ConfigError(
-        f"model {printable(model)!r}: no such file, and no known name; choose a file or one of {known}"
+        f"model {printable(model)!r}: no such file, and no known name; choose a file or one of {known}{_if_detector(name)}"
     )
+
+
+def _if_detector(name: str) -> str:
+    """Return what to say further of a name that is a detector's."""
+    detecting = name.casefold().startswith(("yolo", "fastsam", "rtdetr"))
+    return f"; detectors: {HOW_TO}" if detecting else ""
 
 
 def _whole_models() -> set[str]:

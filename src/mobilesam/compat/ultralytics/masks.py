@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self, overload
 
 import numpy as np
 
+from mobilesam.compat.ultralytics.array import Array, as_array
 from mobilesam.compat.ultralytics.numpy_backed import NumpyBacked, chosen
 from mobilesam.core.arrays import ArrayLike, Mask, Size
 from mobilesam.core.errors import ConfigError
@@ -92,12 +93,12 @@ class Masks(NumpyBacked):
         return len(self), self.orig_shape[0], self.orig_shape[1]
 
     @cached_property
-    def data(self) -> np.ndarray:
+    def data(self) -> Array:
         """All masks (N, H, W) boolean, made when first asked for."""
         data = np.zeros(self.shape, bool)
         for i, one in enumerate(self.objects):
             data[i] = one.mask
-        return data
+        return as_array(data)
 
     @cached_property
     def xy(self) -> list[np.ndarray]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 
+from mobilesam.compat.errors import NoSuchAttributeError
 from mobilesam.compat.ultralytics.checkpoints import find_checkpoint
 from mobilesam.compat.ultralytics.options import (
     PredictOptions,
-    check_image_size,
+    is_other_size,
     read_options,
     refuse_search_options,
     refuse_unknown,
@@ -26,7 +28,7 @@ from mobilesam.compat.ultralytics.run_folder import RunFolder
 from mobilesam.compat.ultralytics.sources import Picture, open_source
 from mobilesam.compat.ultralytics.summary import summarise_network
 from mobilesam.core.arrays import ArrayLike
-from mobilesam.core.errors import ConfigError, missing_extra
+from mobilesam.core.errors import ConfigError, OptionWarning, missing_extra
 from mobilesam.core.phrases import number_texts
 from mobilesam.core.prompts import names_with
 from mobilesam.core.text import printable
@@ -34,13 +36,14 @@ from mobilesam.core.types import Prompt
 from mobilesam.formats.coco import UNNAMED
 from mobilesam.segment.model import Model, load, warn_of_remarks
 from mobilesam.segment.results import Segmentation
-from mobilesam.weights import read_weights
+from mobilesam.weights import read_weights, weights_path
 
 if TYPE_CHECKING:
     from mobilesam.evaluate.prompted import PromptedScores
 
 DEFAULT_WEIGHTS = "sam_b.pt"  # the original's
 EXPORT_FORMATS = ("onnx",)
+NO_CALLBACKS = "there are none; go through the results with stream=True and do it there"
 
 
 class SAM:
@@ -57,6 +60,7 @@ class SAM:
     Attributes:
         model: the :class:`mobilesam.Model` behind it.
         task: ``segment``.
+        overrides: options of ``predict`` where a call does not give them.
 
     Raises:
         ConfigError: for an unknown name, runtime or device.
@@ -85,6 +89,8 @@ class SAM:
         self.checkpoint = find_checkpoint(model)
         self._runtime, self._dtype, self._threads = runtime, dtype, threads
         self._device = device_name(device)
+        self._sizes_told: set[str] = set()
+        self.overrides: dict[str, Any] = {"task": self.task, "mode": "predict"}
         self.model = self._load()
 
     def __repr__(self) -> str:
@@ -94,6 +100,47 @@ class SAM:
     def device(self) -> str:
         """Where the model runs."""
         return self.model.runtime.device
+
+    @property
+    def ckpt_path(self) -> str:
+        """The file of the weights."""
+        return str(self.checkpoint.path or weights_path(self.checkpoint.entry))
+
+    def eval(self) -> Self:
+        """Return itself: nothing here is in training."""
+        return self
+
+    def fuse(self) -> Self:
+        """Return itself: the runtime joins layers when it starts."""
+        return self
+
+    def half(self) -> Self:
+        """Return itself where it runs in float16.
+
+        Raises:
+            ConfigError: where it does not, with how to load it so.
+        """
+        if self._dtype != "float16":
+            raise ConfigError(
+                f"half: this model runs in {self._dtype or 'float32'}; load it by "
+                "SAM(..., runtime='torch', device='cuda', dtype='float16')"
+            )
+        return self
+
+    def load(self, weights: str | Path) -> Self:
+        """Take other weights, and return the model; ``weights`` is as for ``SAM``.
+
+        Raises:
+            ConfigError: for an unknown name.
+            WeightsError: if the weights are missing or damaged.
+        """
+        before, self.checkpoint = self.checkpoint, find_checkpoint(weights)
+        try:
+            self.model = self._load()
+        except BaseException:
+            self.checkpoint = before
+            raise
+        return self
 
     def to(self, device: Any) -> Self:
         """Move the model to a device, and return it.
@@ -144,7 +191,7 @@ class SAM:
             PromptError: for prompts that do not fit together, or not the image.
             ImageError: for an image that cannot be read.
         """
-        chosen = read_options(options)
+        chosen = read_options({**self.overrides, **options})
         if not isinstance(stream, bool | np.bool_):
             raise ConfigError(f"stream: is {stream!r}; must be True or False")
         prompts = nested_to_prompts(bboxes, points, labels, masks, names)
@@ -152,7 +199,7 @@ class SAM:
             refuse_search_options(options)
         if chosen.device is not None:
             self.to(chosen.device)
-        check_image_size(chosen.imgsz, self.model.runtime.spec.image_size)
+        self._tell_of_size(chosen)
         pictures = open_source(source, vid_stride=chosen.vid_stride)
         results = self._each(pictures, prompts, chosen)
         return results if stream else list(results)
@@ -312,6 +359,77 @@ class SAM:
         entry, path = self.checkpoint.entry, self.checkpoint.path
         export_onnx(entry.network, read_weights(entry, path), Path(out), overwrite=overwrite)
         return str(out)
+
+    @property
+    def predictor(self) -> NoReturn:
+        """Refuse: a model here keeps no current image.
+
+        Raises:
+            ConfigError: says what to use.
+        """
+        raise NoSuchAttributeError(
+            "predictor: there is none; embed an image once by embedding = model.model.embed(image), and ask by "
+            "model.model.segment(embedding, mobilesam.Prompt(...)), or use mobilesam.SamPredictor(model.model)"
+        )
+
+    @property
+    def callbacks(self) -> NoReturn:
+        """Refuse, as :meth:`add_callback` does.
+
+        Raises:
+            ConfigError: says what to use.
+        """
+        raise NoSuchAttributeError(f"callbacks: {NO_CALLBACKS}")
+
+    def add_callback(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse: there are no callbacks.
+
+        Raises:
+            ConfigError: says what to use.
+        """
+        raise ConfigError(f"add_callback: {NO_CALLBACKS}")
+
+    def track(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse: nothing is followed from frame to frame.
+
+        Raises:
+            ConfigError: says what to use.
+        """
+        raise ConfigError(
+            "track: there is no tracker here; segment each frame by boxes of one of yours, with stream=True, and put "
+            "its ids in by result.update(boxes=...) of (N, 7)"
+        )
+
+    def save(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse: a model is not changed here.
+
+        Raises:
+            ConfigError: says what to use.
+        """
+        raise ConfigError(
+            f"save: the weights are {printable(self.ckpt_path)}, copy that file; export() writes others"
+        )
+
+    def embed(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse: the original's vector for an image is not what this model makes.
+
+        Raises:
+            ConfigError: says what to use.
+        """
+        raise ConfigError(
+            "embed: features are maps here; use model.model.embed(image).arrays['image_embedding']"
+        )
+
+    def _tell_of_size(self, options: PredictOptions) -> None:
+        """Tell once that a size is not the model's own."""
+        own = self.model.runtime.spec.image_size
+        if is_other_size(options.imgsz, own) and str(options.imgsz) not in self._sizes_told:
+            self._sizes_told.add(str(options.imgsz))
+            warnings.warn(
+                f"imgsz: {options.imgsz} has no effect; {self.model.name} takes {own}",
+                OptionWarning,
+                stacklevel=3,
+            )
 
     def _load(self) -> Model:
         only_torch = self._device == "mps"

@@ -26,11 +26,11 @@ class NumpyBacked:
         Raises:
             ConfigError: for anything else.
         """
-        if str(device) != "cpu":
-            raise ConfigError(
-                f"device {str(device)!r}: results are NumPy arrays; "
-                "take what you need there, such as torch.from_numpy(result.masks.data).cuda()"
-            )
+        refuse_device(device)
+        return self
+
+    def detach(self) -> Self:
+        """Return itself: there are no gradients."""
         return self
 
     def cuda(self) -> Self:
@@ -40,6 +40,19 @@ class NumpyBacked:
             ConfigError: always.
         """
         return self.to("cuda")
+
+
+def refuse_device(device: Any) -> None:
+    """Refuse every device but the processor.
+
+    Raises:
+        ConfigError: says how values get there.
+    """
+    if str(device) != "cpu":
+        raise ConfigError(
+            f"device {str(device)!r}: results are NumPy arrays; "
+            "take what you need there, such as torch.as_tensor(result.masks.data).cuda()"
+        )
 
 
 def chosen(index: Any, count: int) -> list[int]:

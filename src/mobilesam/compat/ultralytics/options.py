@@ -12,6 +12,7 @@ import numpy as np
 
 from mobilesam.core.arrays import ArrayLike
 from mobilesam.core.errors import ConfigError
+from mobilesam.core.text import shortened
 from mobilesam.segment.everything.options import SAMPLERS, EverythingOptions
 
 OPTIONAL_BOOLEANS = ("multimask_output",)
@@ -39,7 +40,7 @@ class PredictOptions:
 
     Attributes:
         conf: only masks with a higher predicted IoU are kept.
-        imgsz: the model's own input size, or None; there is no other.
+        imgsz: the model's own input size, or None. Another is told once and has no effect.
         device: ``cpu``, ``cuda``, ``mps`` or a number of a GPU; None leaves the model where it is.
         max_det: at most so many masks, those with the highest predicted IoU.
         retina_masks: taken for the name's sake: masks always have the image's size.
@@ -135,6 +136,25 @@ class PredictOptions:
         )
 
 
+# Keywords of the original that nothing here stands for: the values that ask for nothing, and what to use for others.
+TAKEN: dict[str, tuple[tuple[Any, ...], str]] = {
+    "task": (("segment",), "this model segments; for boxes of objects see docs/how-to/detectors.md"),
+    "mode": (("predict",), "call train, val or export by its own name"),
+    "half": ((False,), "use SAM(..., runtime='torch', dtype='float16')"),
+    "batch": ((1,), "images go one by one; mobilesam.Model.embed_batch takes several"),
+    "classes": ((), "masks have no classes; choose among the results, such as result[result.boxes.cls == 0]"),
+    "augment": ((False,), "there is no augmentation at test time; leave it out"),
+    "agnostic_nms": ((False, True), ""),  # no search here looks at classes
+    "stream_buffer": ((False,), "frames are taken as they come; give a generator that buffers"),
+    "visualize": ((False,), "features are model.model.embed(image).arrays"),
+    "embed": ((), "features are model.model.embed(image).arrays"),
+    "dnn": ((False,), "ONNX Runtime runs the model; OpenCV is not used"),
+    "rect": ((False, True), ""),  # the input is as long as the model wants, whatever its shape
+    "save_frames": ((False,), "save=True writes a picture for each frame"),
+    "save_dir": ((), "use project= and name=, which make up the folder"),
+    "boxes": ((True,), "use show_boxes=False"),
+}
+
 # What only the search for everything has; iou is left alone, for many give it always.
 SEARCH = (
     *(
@@ -156,6 +176,8 @@ def read_options(given: Mapping[str, Any]) -> PredictOptions:
     Raises:
         ConfigError: for a name that is not known, with those that are, or a value that is not allowed.
     """
+    refuse_taken(given)
+    given = {name: value for name, value in given.items() if name not in TAKEN}
     refuse_unknown("predict", given, tuple(DEFAULTS))
     values = {name: value for name, value in given.items() if value is not None or name in OPTIONAL_BOOLEANS}
     for name, value in values.items():
@@ -188,6 +210,23 @@ def _allowed(name: str, value: Any) -> str:
     return ""
 
 
+def refuse_taken(given: Mapping[str, Any]) -> None:
+    """Refuse keywords of the original that would ask for something that is not here.
+
+    Raises:
+        ConfigError: says what to use.
+    """
+    for name, (allowed, advice) in TAKEN.items():
+        value = given.get(name)
+        if value is not None and not any(
+            value is one or (type(value) is type(one) and value == one) for one in allowed
+        ):
+            known = " or ".join(map(repr, (*allowed, None)))
+            raise ConfigError(
+                f"{name}: is {shortened(value)}; only {known} is taken; {advice or 'leave it out'}"
+            )
+
+
 def refuse_search_options(given: Mapping[str, Any]) -> None:
     """Refuse what would have no effect on prompts.
 
@@ -209,20 +248,21 @@ def refuse_unknown(method: str, given: Mapping[str, Any], known: Sequence[str]) 
     """
     for name in given:
         if name not in known:
-            raise ConfigError(f"{name}: is no argument of {method}; there are {', '.join(known)}")
+            raise ConfigError(f"{name}: is not an argument of {method}; there are {', '.join(known)}")
 
 
-def check_image_size(imgsz: int | Sequence[int] | None, image_size: int) -> None:
-    """Check that a size asked for is the model's own.
+def is_other_size(imgsz: int | Sequence[int] | None, image_size: int) -> bool:
+    """Whether a size is asked for that is not the model's own.
 
     Raises:
-        ConfigError: if it is not.
+        ConfigError: for what is no size.
     """
     if imgsz is None:
-        return
-    sides = list(imgsz) if isinstance(imgsz, list | tuple) else [imgsz]
-    if not sides or any(side != image_size for side in sides):
-        raise ConfigError(f"imgsz: is {imgsz!r}; this model's input is {image_size}, leave imgsz out")
+        return False
+    sides: list[Any] = list(imgsz) if isinstance(imgsz, list | tuple) else [imgsz]
+    if not 1 <= len(sides) <= 2 or not all(is_whole(side) and side > 0 for side in sides):
+        raise ConfigError(f"imgsz: is {shortened(imgsz)}; must be a whole number of pixels, or two")
+    return any(side != image_size for side in sides)
 
 
 def is_number(value: object) -> bool:

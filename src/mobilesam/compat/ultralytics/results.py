@@ -47,8 +47,8 @@ class FoundObject:
 class Results(NumpyBacked):
     """The masks and boxes of one image; a sequence of results with one mask each.
 
-    ``masks`` is None and ``boxes`` has length 0 where nothing was found. ``probs``,
-    ``keypoints`` and ``obb`` are always None.
+    Where ``predict`` found nothing, ``masks`` is (0, H, W) and ``boxes`` has length 0. ``masks`` is None in a
+    result that was made without. ``probs``, ``keypoints`` and ``obb`` are always None.
 
     Args:
         orig_img: (H, W, 3) uint8 BGR.
@@ -109,8 +109,8 @@ class Results(NumpyBacked):
     ) -> Results:
         """Return the result with what was found; masks are not looked at yet."""
         result = cls(orig_img, path, names, speed=speed)
+        result.masks = Masks.of([one.what for one in objects], result.orig_shape)
         if objects:
-            result.masks = Masks.of([one.what for one in objects], result.orig_shape)
             result.boxes = Boxes(partial(objects_to_rows, objects), result.orig_shape)
         return result
 
@@ -125,7 +125,7 @@ class Results(NumpyBacked):
     def __getitem__(self, index: Any) -> Results:
         numbers = chosen(index, len(self))
         result = self.new()
-        result.masks = self.masks[numbers] if self.masks is not None and numbers else None
+        result.masks = None if self.masks is None else self.masks[numbers]
         result.boxes = self.boxes[numbers]
         return result
 
@@ -159,11 +159,13 @@ class Results(NumpyBacked):
             new_masks = masks if isinstance(masks, Masks) else Masks(masks, self.orig_shape)
             if boxes is None and len(new_boxes) == 0:
                 new_boxes = Boxes(masks_to_rows(new_masks), self.orig_shape)
+        elif new_boxes and not new_masks:
+            new_masks = None  # boxes alone, where nothing was found before
         if new_masks is not None and len(new_boxes) != len(new_masks):
             raise ConfigError(
                 f"boxes, masks: {len(new_boxes)} and {len(new_masks)}; give one box for each mask"
             )
-        self.boxes, self.masks = new_boxes, new_masks if new_masks else None
+        self.boxes, self.masks = new_boxes, new_masks
 
     def new(self) -> Results:
         """Return a result of the same image with nothing found."""

@@ -14,6 +14,8 @@ GFLOPS = {
     "vit_b": 972.077,
     "vit_l": 2985.680,
     "vit_h": 5961.083,
+    "slimsam_50": 306.921,
+    "slimsam_77": 93.114,
     "efficientvit_sam_l0": 69.550,
     "efficientvit_sam_l1": 97.961,
     "efficientvit_sam_l2": 137.109,

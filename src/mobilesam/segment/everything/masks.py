@@ -64,7 +64,7 @@ def decode_good(
     crop = crop or (0, 0, size[1], size[0])
     low_res, ious = predictor.decode(embedding, inputs, mask_tokens)
     assert options.pred_iou_thresh is not None and options.stability_score_thresh is not None  # settled
-    rows, tokens = np.nonzero((ious > options.pred_iou_thresh) | (options.pred_iou_thresh == 0))
+    rows, tokens = np.nonzero((ious > options.pred_iou_thresh) | (options.pred_iou_thresh <= 0))
     low_res = low_res[rows, tokens]
     if not len(low_res):
         return []

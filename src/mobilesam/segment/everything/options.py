@@ -104,16 +104,13 @@ class EverythingOptions:
             raise ConfigError(f"sampler: is {self.sampler!r}; must be one of {', '.join(SAMPLERS)}")
         if self.points_per_side is not None:
             check_whole_number("points_per_side", self.points_per_side, 1, MAX_POINTS_PER_SIDE)
-        for name in ("pred_iou_thresh", "stability_score_thresh"):
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), 0.0, 1.0)
+        self._check_thresholds()
         check_number("stability_score_offset", self.stability_score_offset, 0.0)
         for name in ("confidence", "proposal_nms_thresh", "mask_nms_thresh"):
             check_number(name, getattr(self, name), 0.0, 1.0)
         for name in ("max_boxes", "max_prompts"):
             check_whole_number(name, getattr(self, name), 1, MAX_BOXES)
-        for name in ("box_nms_thresh", "crop_nms_thresh", "crop_overlap_ratio"):
-            check_number(name, getattr(self, name), 0.0, 1.0)
+        check_number("crop_overlap_ratio", self.crop_overlap_ratio, 0.0, 1.0)
         check_whole_number("crop_n_layers", self.crop_n_layers, 0, MAX_CROP_LAYERS)
         check_whole_number("crop_n_points_downscale_factor", self.crop_n_points_downscale_factor, 1)
         check_whole_number("min_mask_region_area", self.min_mask_region_area, 0)
@@ -128,6 +125,14 @@ class EverythingOptions:
                 f"points_per_side, crop_n_layers: ask for {points:,} points in {sum(crops):,} crops; at most "
                 f"{MAX_POINTS:,} are allowed; lower one, or raise crop_n_points_downscale_factor"
             )
+
+    def _check_thresholds(self) -> None:
+        """Check what masks are kept or dropped by."""
+        for name in ("pred_iou_thresh", "stability_score_thresh"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), 0.0, 1.0)
+        for name in ("box_nms_thresh", "crop_nms_thresh"):
+            check_number(name, getattr(self, name), 0.0, 1.0)
 
     def settled(self, thresholds: MaskThresholds) -> EverythingOptions:
         """These options with a model's thresholds where they have none of their own."""
@@ -172,7 +177,7 @@ class EverythingOptions:
             grids = [np.asarray(grid, np.float64) for grid in self.point_grids]
         except (TypeError, ValueError) as error:
             raise ConfigError(
-                f"point_grids: are no lists of points ({error}); give (N, 2) in 0..1"
+                f"point_grids: are not lists of points ({error}); give (N, 2) in 0..1"
             ) from error
         if len(grids) <= self.crop_n_layers:
             raise ConfigError(

@@ -145,10 +145,13 @@ def area_from_rle(rle: dict[str, Any]) -> int:
 
 def calculate_stability_score(masks: ArrayLike, mask_threshold: float, threshold_offset: float) -> ArrayLike:
     """Return the stability (...) of logits (..., H, W); of a mask that is empty at both thresholds it is 0."""
-    logits = to_numpy(masks).astype(np.float32, copy=False)
-    flat = logits.reshape(math.prod(logits.shape[:-2]), *logits.shape[-2:])
-    scores = stability_scores(flat, offset=float(threshold_offset), threshold=float(mask_threshold))
-    return array_like(scores.reshape(logits.shape[:-2]), masks)
+    if not is_tensor(masks):
+        logits = np.asarray(masks, np.float32)
+        return stability_scores(logits, offset=float(threshold_offset), threshold=float(mask_threshold))
+    inner, outer = (
+        (masks > mask_threshold + offset).sum((-2, -1)) for offset in (threshold_offset, -threshold_offset)
+    )  # on their device, and in the graphs that programs export of it
+    return inner.float() / outer.clamp(min=1)
 
 
 def build_all_layer_point_grids(n_per_side: int, n_layers: int, scale_per_layer: int) -> list[Points]:

@@ -226,7 +226,7 @@ def test_files_that_are_no_detector(tmp_path: Path) -> None:
     odd = constant_detector(tmp_path / "odd.onnx", (1, 3, 64, 64), [np.zeros((1, 1000))])
     with (
         pytest.warns(UserWarning),
-        pytest.raises(WeightsError, match="are no known detector's; known are yolox"),
+        pytest.raises(WeightsError, match="are not those of a known detector; known are yolox"),
     ):
         open_detector(odd)
     flat = constant_detector(tmp_path / "flat.onnx", (1, 64), [np.zeros((1, 4, 9))])

@@ -206,7 +206,7 @@ def test_files_that_are_no_detector_of_ours(pocket: Model, tmp_path: Path) -> No
         pocket.everything(cat(), detector=weights_path(entry_of("pocket")))
     with pytest.raises(WeightsError, match=r"none\.safetensors: not found"):
         pocket.everything(cat(), detector=tmp_path / "none.safetensors")
-    with pytest.raises(ConfigError, match=r"is no whole model .*; give it as detector of another"):
+    with pytest.raises(ConfigError, match=r"is not a whole model .*; give it as detector of another"):
         load("detector_nano")
     with pytest.raises(ConfigError, match="model 'nonsense': unknown"):
         pocket.everything(cat(), detector="nonsense")

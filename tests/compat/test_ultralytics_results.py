@@ -164,7 +164,7 @@ class TestResults:
         assert result.masks is not None
         for value in (result, result.masks, result.boxes):
             assert value.cpu() is value.numpy() is value.to("cpu") is value
-            with pytest.raises(ConfigError, match=r"torch\.from_numpy"):
+            with pytest.raises(ConfigError, match=r"torch\.as_tensor"):
                 value.cuda()
             with pytest.raises(ConfigError, match="device 'cuda:0': results are NumPy arrays"):
                 value.to("cuda:0")
@@ -290,7 +290,7 @@ class TestOptions:
     def test_unknown_names_are_told_with_those_that_are_known(self) -> None:
         with pytest.raises(ConfigError) as caught:
             read_options({"iou_thres": 0.5})
-        assert str(caught.value).startswith("iou_thres: is no argument of predict; there are conf, imgsz")
+        assert str(caught.value).startswith("iou_thres: is not an argument of predict; there are conf, imgsz")
         for name in DEFAULTS:
             assert name in str(caught.value)
 

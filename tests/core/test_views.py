@@ -17,7 +17,7 @@ from mobilesam.networks.pocket_decoder import end_at_box
 from mobilesam.networks.sam import Sam
 from mobilesam.segment.model import Model
 from mobilesam.train.masks import for_prompts
-from tests.parity.test_fast_paths import network_with
+from tests.seeded_networks import network_with
 
 VIEWS = Views(image_size=768, size=512)
 SQUARE = (768, 768)

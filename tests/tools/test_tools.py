@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from hatchling import build
-from tools import dist
 from tools.lowest import PROJECT, lowest_versions
 
 from mobilesam import __version__
+from tools import dist
 
 
 @pytest.fixture(scope="module")
