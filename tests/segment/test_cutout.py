@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from mobilesam import ConfigError, CutoutOptions, Embedding, Model, Prompt, PromptError
+from mobilesam import ConfigError, CutoutOptions, Embedding, MissingExtraError, Model, Prompt, PromptError
 from mobilesam.segment.cutout import feathered, make_cutout, moved
 from tests.photographs import jpeg
 
@@ -137,3 +138,11 @@ def test_nothing_left_is_told(pocket: Model, coffee: Embedding) -> None:
 def test_options_that_cannot_be_meant(options: dict, kind: type[Exception], told: str) -> None:
     with pytest.raises(kind, match=told):
         CutoutOptions(**options)
+
+
+def test_without_the_extra_matting_is_refused_with_the_line_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, pocket: Model, coffee: Embedding
+) -> None:
+    monkeypatch.setitem(sys.modules, "pymatting", None)
+    with pytest.raises(MissingExtraError, match="pip install"):
+        pocket.cutout(coffee, CUP, options=CutoutOptions(matte=True))
