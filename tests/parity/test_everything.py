@@ -216,11 +216,11 @@ def seeded_model(network: str) -> Model:
     "network",
     [
         "vit_t",
-        "vit_b",
+        pytest.param("vit_b", marks=pytest.mark.long),
         pytest.param("vit_l", marks=pytest.mark.long),
         pytest.param("vit_h", marks=pytest.mark.long),
         "efficientvit_sam_l0",
-        "efficientvit_sam_l2",
+        pytest.param("efficientvit_sam_l2", marks=pytest.mark.long),
     ],
 )
 def test_samplers_go_with_every_encoder(network: str, onnx_vit_t: Model) -> None:
