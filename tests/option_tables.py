@@ -10,25 +10,21 @@ from pathlib import Path
 
 from mobilesam.cli.annotate import LabelOptions, SetOptions
 from mobilesam.cli.convert import ConvertOptions
+from mobilesam.cli.cutout import FileOptions, WantedOptions
 from mobilesam.cli.everything import DetectorOptions
 from mobilesam.cli.fields import Described, described
 from mobilesam.cli.options import ModelOptions
 from mobilesam.cli.results import ResultOptions
 from mobilesam.cli.segment import PromptOptions
 from mobilesam.cli.train import RunOptions
+from mobilesam.segment.cutout import CutoutOptions
 from mobilesam.segment.everything.options import EverythingOptions
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "reference" / "command-line.md"
 CLASSES = (
-    PromptOptions,
-    ResultOptions,
-    ModelOptions,
-    DetectorOptions,
-    EverythingOptions,
-    RunOptions,
-    LabelOptions,
-    SetOptions,
-    ConvertOptions,
+    *(PromptOptions, ResultOptions, ModelOptions, DetectorOptions, EverythingOptions, RunOptions),
+    *(WantedOptions, CutoutOptions, FileOptions),
+    *(LabelOptions, SetOptions, ConvertOptions),
 )
 TABLE = re.compile(r"<!-- options of (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 

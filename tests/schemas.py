@@ -7,13 +7,14 @@ from pathlib import Path
 
 from mobilesam.core.schema import Shape, document
 from mobilesam.formats.coco import SET
-from mobilesam.formats.prompt_file import PROMPTS
+from mobilesam.formats.prompt_file import CUTOUTS, PROMPTS
 from mobilesam.formats.result_shapes import EVERYTHING, RESULTS
 from mobilesam.train.recipe import RECIPE
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 SCHEMAS: dict[str, tuple[str, Shape]] = {
     "prompts": ("MobileSAM prompts, version 1", PROMPTS),
+    "cutouts": ("MobileSAM prompts of cut-outs, version 1", CUTOUTS),
     "results": ("MobileSAM results, version 1", RESULTS),
     "everything": ("MobileSAM, everything in images, version 1", EVERYTHING),
     "set": ("A set for evaluation and training: COCO instances", SET),

@@ -27,6 +27,8 @@ _WHERE = {
     "SegmentedMask": "mobilesam.segment.results",
     "EverythingOptions": "mobilesam.segment.everything.options",
     "Everything": "mobilesam.segment.results",
+    "Cutout": "mobilesam.segment.cutout",
+    "CutoutOptions": "mobilesam.segment.cutout",
     "FoundMask": "mobilesam.core.types",
     "Rle": "mobilesam.core.rle",
     "Polygon": "mobilesam.core.polygons",
@@ -86,6 +88,8 @@ if TYPE_CHECKING:
     from mobilesam.detectors.base import Detector as Detector
     from mobilesam.detectors.load import load_text_model as load_text_model
     from mobilesam.formats.image import read_image as read_image
+    from mobilesam.segment.cutout import Cutout as Cutout
+    from mobilesam.segment.cutout import CutoutOptions as CutoutOptions
     from mobilesam.segment.everything.options import EverythingOptions as EverythingOptions
     from mobilesam.segment.model import Model as Model
     from mobilesam.segment.model import load as load

@@ -26,6 +26,7 @@ EXAMPLES = (
     "tutorial/first-steps.md",
     "how-to/many-images.md",
     "how-to/everything.md",
+    "how-to/cutout.md",
     "how-to/detectors.md",
 )
 ROOT = Path(__file__).parents[2]

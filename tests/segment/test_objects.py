@@ -105,6 +105,15 @@ def test_a_box_becomes_its_single_mask(pocket: Model) -> None:
     assert mask.point == (210.0, 155.0)
 
 
+def test_tidy_settings_give_fewer_and_surer_masks(pocket: Model) -> None:
+    assert EverythingOptions.tidy(max_prompts=9).max_prompts == 9
+    many, few = (
+        pocket.everything(cat(), one) for one in (EverythingOptions(max_prompts=64), EverythingOptions.tidy())
+    )
+    assert 0 < len(few) < len(many)
+    assert min(mask.predicted_iou for mask in few) > 0.5
+
+
 def test_the_papers_settings() -> None:
     options = EverythingOptions.paper(max_boxes=64)
     assert (options.sampler, options.confidence, options.proposal_nms_thresh) == ("objects", 0.4, 0.9)

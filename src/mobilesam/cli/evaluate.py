@@ -23,6 +23,7 @@ from mobilesam.evaluate.clicks import CLICKS, TARGETS, score_clicks
 from mobilesam.evaluate.kinds import KINDS
 from mobilesam.evaluate.prompted import PromptedScores, score_nested, score_prompted
 from mobilesam.evaluate.sets import SMALLEST_OBJECT
+from mobilesam.evaluate.subject import score_subject
 from mobilesam.segment.everything.options import SAMPLERS, EverythingOptions
 from mobilesam.storage.atomic import refuse_existing
 
@@ -100,6 +101,7 @@ def evaluate() -> None:
     mobilesam evaluate masks data/eval/coco_val
     mobilesam evaluate clicks data/eval/coco_val
     mobilesam evaluate everything data/eval/coco_val
+    mobilesam evaluate subject data/eval/msrc_cow
     """
 
 
@@ -224,6 +226,36 @@ def clicks(
             + "".join(f"{iou:>8.3f}" for iou in s.ious)
             + "".join(f"{n:>9.2f}" for n in s.clicks_to)
         )
+
+
+@evaluate.command()
+@sets_and_json
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N photographs that count."
+)
+@options_from(ModelOptions, "model")
+def subject(
+    sets: tuple[Path, ...], follow_symlinks: bool, as_json: bool, limit: int | None, model: ModelOptions
+) -> None:
+    """Score what is found without a prompt, beside what the ground leaves and what the object's box gives.
+
+    Only photographs with one dominant object count; docs/how-to/evaluate.md says what that is.
+
+    \b
+    mobilesam evaluate subject data/eval/msrc_cow data/eval/coco_val
+    """
+    loaded = load_model(model)
+    score = partial(score_subject, loaded, limit=limit, follow_symlinks=follow_symlinks)
+    scores = [_with_bar(folder, partial(score, folder)) for folder in sets]
+    if as_json:
+        _print_json(loaded.name, [{"name": s.name, "images": s.images, "ways": s.ways} for s in scores])
+        return
+    columns = {"iou": "IoU", "mae": "MAE", "max_f": "max F", "s": "S"}
+    click.echo(f"{'set':<20}{'images':>8}  {'way':<10}" + "".join(f"{c:>8}" for c in columns.values()))
+    for s in scores:
+        for way, means in s.ways.items():
+            values = "".join(f"{means[name]:>8.3f}" for name in columns)
+            click.echo(f"{s.name:<20}{s.images:>8}  {way:<10}{values}")
 
 
 @evaluate.command()

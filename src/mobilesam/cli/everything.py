@@ -51,6 +51,7 @@ class DetectorOptions:
 @click.option(
     "--paper", is_flag=True, help="MobileSAMv2's settings: objects, 0.4, 0.9, 320 boxes, no filter."
 )
+@click.option("--tidy", is_flag=True, help="For pictures to look at: fewer masks, each surer.")
 @options_from(DetectorOptions, "found_by")
 @options_from(EverythingOptions, "given", make=dict)
 @options_from(ModelOptions, "model")
@@ -59,6 +60,7 @@ def everything(
     save: str | None,
     results: ResultOptions,
     paper: bool,
+    tidy: bool,
     found_by: DetectorOptions,
     given: dict[str, Any],
     model: ModelOptions,
@@ -70,7 +72,7 @@ def everything(
     --sampler grid, every point of a grid. The masks that the model believes are kept once.
 
     \b
-    mobilesam everything photo.jpg
+    mobilesam everything photo.jpg --tidy
     mobilesam everything photo.jpg --sampler grid --points-per-side 16 --seconds 10
     mobilesam everything photo.jpg --paper --detector yolox_nano.onnx
     mobilesam everything shots/ --out found --save overlay,coco --json
@@ -81,7 +83,10 @@ def everything(
     docs/reference/command-line.md.
     """
     kinds = choose_kinds(save, results, ENDINGS, DEFAULT_SAVE)
-    options = EverythingOptions.paper(**given) if paper else EverythingOptions(**given)
+    if paper and tidy:
+        raise click.UsageError("--paper, --tidy: are two sets of settings; give one of them")
+    preset = EverythingOptions.paper if paper else EverythingOptions.tidy if tidy else EverythingOptions
+    options = preset(**given)
     if options.sampler == "grid" and (found_by.detector or found_by.layout):
         raise click.UsageError("--detector, --layout: a grid has none; leave them or --sampler grid out")
     sources = find_images(

@@ -38,6 +38,7 @@ class LazyGroup(click.Group):
 
     names = (
         "segment",
+        "cutout",
         "everything",
         "annotate",
         "convert",
@@ -82,6 +83,7 @@ def cli(debug: bool) -> None:
     """Point at a thing in a picture, get its outline. Works offline.
 
     \b
+    mobilesam cutout photo.jpg
     mobilesam segment photo.jpg --point 210,140
     mobilesam segment photo.jpg --box 120,40,380,300
     mobilesam segment photo.jpg --ruler

@@ -15,6 +15,9 @@ from mobilesam.core.rle import Rle, rle_intersections
 BOUNDARY_WIDTH = 0.02  # of the picture's diagonal, as published
 CALIBRATION_BINS = 10
 
+F_BETA_SQUARED = 0.3  # salient objects are scored with precision weighted more
+F_LEVELS = 256
+
 # Average recall as COCO's evaluation has it.
 RECALL_THRESHOLDS = np.linspace(0.5, 0.95, 10)  # IoUs at which an object counts as found
 RECALL_LIMITS = (10, 100, 1000)  # masks of a photograph that may count, best first
@@ -181,3 +184,58 @@ def count_found(ious: np.ndarray, areas: np.ndarray) -> RecallCounts:
         free[size, threshold, best] = False
         found[size, threshold] += rank < np.array(RECALL_LIMITS)
     return RecallCounts(found, objects)
+
+
+def max_f_measure(likely: np.ndarray, truth: Mask) -> float:
+    """Return the greatest F-measure of probabilities (H, W) over 256 thresholds (Achanta et al. 2009).
+
+    Example:
+        >>> max_f_measure(np.array([[0.9, 0.6, 0.2]]), np.array([[True, True, False]]))
+        1.0
+    """
+    level = np.clip((likely * (F_LEVELS - 1)).round().astype(np.int64), 0, F_LEVELS - 1)
+    hits = np.bincount(level[truth], minlength=F_LEVELS)[::-1].cumsum()
+    found = np.bincount(level.ravel(), minlength=F_LEVELS)[::-1].cumsum()
+    precision, recall = hits / np.maximum(found, 1), hits / max(1, np.count_nonzero(truth))
+    weighted = F_BETA_SQUARED * precision + recall
+    f = np.divide(
+        (1 + F_BETA_SQUARED) * precision * recall, weighted, out=np.zeros(F_LEVELS), where=weighted > 0
+    )
+    return float(f.max())
+
+
+def structure_measure(likely: np.ndarray, truth: Mask) -> float:
+    """Return the structure measure of probabilities (H, W): the mean of two, of the object and of four regions.
+
+    Source: Fan et al. 2017, Structure-measure.
+    """
+    part = float(truth.mean())
+    if part in (0.0, 1.0):
+        return float(likely.mean() if part else 1 - likely.mean())
+    of_object = part * _object_similarity(likely[truth]) + (1 - part) * _object_similarity(1 - likely[~truth])
+    rows, columns = np.nonzero(truth)
+    y, x = round(float(rows.mean())) + 1, round(float(columns.mean())) + 1
+    of_regions = 0.0
+    for down in (slice(None, y), slice(y, None)):
+        for across in (slice(None, x), slice(x, None)):
+            region = truth[down, across]
+            of_regions += region.size / truth.size * _region_similarity(likely[down, across], region)
+    return float(max(0.0, (of_object + of_regions) / 2))
+
+
+def _object_similarity(values: np.ndarray) -> float:
+    mean, deviation = float(values.mean()), float(values.std(ddof=1)) if values.size > 1 else 0.0
+    return 2 * mean / (mean**2 + 1 + deviation)
+
+
+def _region_similarity(likely: np.ndarray, truth: Mask) -> float:
+    """Return the structural similarity of one region as a whole."""
+    if truth.size < 2:
+        return 1.0 if truth.size == 0 else float(1 - abs(float(likely.mean()) - float(truth.mean())))
+    x, y = float(likely.mean()), float(truth.mean())
+    covariance = np.cov(likely.ravel(), truth.ravel().astype(np.float64))
+    above = 4 * x * y * covariance[0, 1]
+    below = (x**2 + y**2) * (covariance[0, 0] + covariance[1, 1])
+    if above != 0:
+        return float(above / below)
+    return 1.0 if below == 0 else 0.0

@@ -126,10 +126,10 @@ def read_size(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> Size:
     if isinstance(opened, OpenedPicture):
         with opened.picture as picture:
             width, height = picture.size
-            orientation = _orientation(picture)
+            orientation = orientation_of(picture)
     else:
         height, width = opened.layout.height, opened.layout.width
-        orientation = _known_orientation(opened.layout.orientation)
+        orientation = known_orientation(opened.layout.orientation)
     _check_size(height, width, name, max_pixels)
     return (width, height) if orientation in SIDEWAYS else (height, width)
 
@@ -218,7 +218,7 @@ def _tiff_to_rgb(pixels: TiffPixels, name: str, max_pixels: int) -> tuple[Image,
     check_colours(layout, name)
     with told_as_ours(name, DAMAGED_TIFF):
         check_blocks(layout, pixels.page, name, read_all=False)
-        orientation = _known_orientation(layout.orientation)
+        orientation = known_orientation(layout.orientation)
         upright = _empty_upright((layout.height, layout.width, 3), orientation, np.uint8)
         seen = unpack_rgb(pixels, STORED_VIEWS[orientation](upright))
     return upright, pixels.remarks + (() if seen else (FULLY_TRANSPARENT,))
@@ -233,7 +233,7 @@ def _tiff_to_mask(pixels: TiffPixels, name: str, max_pixels: int) -> Mask:
     check_mask(layout, name)
     with told_as_ours(name, DAMAGED_TIFF):
         check_blocks(layout, pixels.page, name, read_all=False)
-        orientation = _known_orientation(layout.orientation)
+        orientation = known_orientation(layout.orientation)
         upright = _empty_upright((layout.height, layout.width), orientation, np.bool_)
         unpack_mask(pixels, STORED_VIEWS[orientation](upright))
     return upright
@@ -269,7 +269,7 @@ def decode_mask(data: bytes, *, name: str = "mask bytes", max_pixels: int = MAX_
 def _picture_to_mask(opened: OpenedPicture, name: str) -> Mask:
     """Turn a decoded picture into an upright mask, strip by strip."""
     picture = opened.picture
-    lossy, orientation = picture.format == "JPEG", _orientation(picture)
+    lossy, orientation = picture.format == "JPEG", orientation_of(picture)
     width, height = picture.size
     upright = _empty_upright((height, width), orientation, np.bool_)
     stored, between, alpha = STORED_VIEWS[orientation](upright), 0, picture.getbands()[-1] in ("A", "a")
@@ -308,7 +308,7 @@ def _load(opened: OpenedPicture, name: str, max_pixels: int) -> None:
     _check_size(picture.height, picture.width, name, max_pixels)  # decoding may show another
 
 
-def _orientation(picture: PillowImage.Image) -> int:
+def orientation_of(picture: PillowImage.Image) -> int:
     """Return the EXIF orientation, 1 (upright) where there is none or it makes no sense."""
     try:
         exif = picture.info.get("exif")
@@ -318,10 +318,11 @@ def _orientation(picture: PillowImage.Image) -> int:
             orientation = picture.getexif().get(EXIF_ORIENTATION, 1)
     except DECODING_ERRORS:
         return 1
-    return _known_orientation(orientation)
+    return known_orientation(orientation)
 
 
-def _known_orientation(value: object) -> int:
+def known_orientation(value: object) -> int:
+    """Return an EXIF orientation, 1 (upright) for what is none."""
     return value if isinstance(value, int) and value in STORED_VIEWS else 1
 
 
@@ -337,7 +338,7 @@ def _picture_to_rgb(opened: OpenedPicture, name: str, max_pixels: int) -> tuple[
     picture = opened.picture
     _check_depth(picture, name)
     width, height = picture.size
-    orientation = _orientation(picture)
+    orientation = orientation_of(picture)
     opened.stream.close()
     upright = _empty_upright((height, width, 3), orientation, np.uint8)
     stored = STORED_VIEWS[orientation](upright)

@@ -13,7 +13,8 @@ prompt file or below its folder, or a COCO run-length code. A label is what the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from mobilesam.core.schema import (
     OrNull,
     Real,
     Record,
+    Table,
     Text,
     Whole,
     check,
@@ -81,6 +83,37 @@ PROMPTS = Record(
     },
     later={"oneOf": [{"required": ["objects"]}, {"required": ["texts"]}]},
 )
+CUTOUT = Record({"objects": Array(OBJECT, 0, MAX_PROMPTS), "subtract": Array(OBJECT, 0, MAX_PROMPTS)})
+CUTOUTS = Record(
+    {"version": OneOf((VERSION,)), **CUTOUT.fields, "photos": Table(CUTOUT)},
+    later={"anyOf": [{"required": ["objects"]}, {"required": ["photos"]}]},
+)
+
+
+@dataclass(frozen=True)
+class CutoutPrompts:
+    """What is cut out of a photo.
+
+    Attributes:
+        objects: prompts of what is joined.
+        subtract: prompts of what is taken away.
+    """
+
+    objects: tuple[Prompt, ...] = ()
+    subtract: tuple[Prompt, ...] = ()
+
+
+@dataclass(frozen=True)
+class CutoutFile:
+    """What a prompt file of ``mobilesam cutout`` holds.
+
+    Attributes:
+        usual: for photos that are not named.
+        photos: by the name of the photo, or its path in the folder that is given.
+    """
+
+    usual: CutoutPrompts = CutoutPrompts()
+    photos: Mapping[str, CutoutPrompts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,6 +149,43 @@ def read_prompts(path: str | Path, *, follow_symlinks: bool = False) -> PromptFi
 def parse_prompts(text: str, *, name: str, folder: Path) -> PromptFile:
     """Read prompts from JSON text; mask files are looked for in ``folder``."""
     return content_to_prompts(read_json(text, name, _fail), name=name, folder=folder, follow_symlinks=False)
+
+
+def read_cutouts(path: str | Path, *, follow_symlinks: bool = False) -> CutoutFile:
+    """Read a prompt file of ``mobilesam cutout``.
+
+    Args:
+        path: the file, ``{"version": 1, "photos": {"a.jpg": {"objects": [...], "subtract": [...]}}}``; objects
+            beside ``photos`` are for all other photos.
+        follow_symlinks: read masks that links in its folder show of the world outside it.
+
+    Raises:
+        PromptError: if the file is missing, is not such JSON, or has unknown fields.
+        LimitError: if it is too large or has too many objects.
+    """
+    path = Path(path)
+    name = shown(str(path))
+    content = read_json_file(path, name, max_bytes=MAX_FILE_BYTES, fail=_fail)
+    check(content, CUTOUTS, name, _malformed)
+    if "objects" not in content and "photos" not in content:
+        raise _malformed(f"{name}: has neither objects nor photos; see docs/how-to/cutout.md")
+    masks = _MaskFiles(path.parent, follow_symlinks=follow_symlinks)
+
+    def prompts_of(record: dict[str, Any], place: str) -> CutoutPrompts:
+        parts = {
+            part: tuple(
+                _object_to_prompt(one, f"{place}{part}[{i}]", masks)
+                for i, one in enumerate(record.get(part, []))
+            )
+            for part in CUTOUT.fields
+        }
+        return CutoutPrompts(**parts)
+
+    photos = content.get("photos", {})
+    return CutoutFile(
+        prompts_of(content, f"{name}: "),
+        {photo: prompts_of(record, f"{name}: photos[{photo!r}].") for photo, record in photos.items()},
+    )
 
 
 def content_to_prompts(content: Any, *, name: str, folder: Path, follow_symlinks: bool) -> PromptFile:

@@ -95,6 +95,24 @@ def unpack_rgb(pixels: TiffPixels, stored: Image) -> bool:
     return seen
 
 
+def unpack_samples(pixels: TiffPixels) -> np.ndarray | None:
+    """Return a picture of 16-bit grey or RGB without alpha as it is stored, (H, W, 3) uint16; None for any other.
+
+    Raises:
+        ValueError: if pixels are missing or damaged.
+    """
+    layout = pixels.layout
+    plain = layout.photometric in (tiff_layout.BLACK_IS_ZERO, tiff_layout.RGB)
+    unsigned = set(layout.formats) <= {tiff_layout.UNSIGNED} and set(layout.bits) == {16}
+    if not (plain and unsigned) or layout.alpha is not None:
+        return None
+    stored = np.empty((layout.height, layout.width, 3), np.uint16)
+    wanted = _samples_that_count(layout)
+    for piece in _planes_together(pixels, wanted) if layout.planar else _pieces(pixels, {0}):
+        stored[piece.rows, piece.columns] = piece.values if layout.planar else piece.values[..., wanted]
+    return stored
+
+
 def _planes_together(pixels: TiffPixels, wanted: list[int]) -> Iterator[_Piece]:
     """Yield the same rows of all planes as one piece, so that each part of the picture is written once."""
     for pieces in zip(*(_pieces(pixels, {plane}) for plane in wanted), strict=True):

@@ -22,6 +22,7 @@ from mobilesam.formats.image import MAX_PIXELS, Remarks, read_with_remarks
 from mobilesam.runtimes.base import Runtime
 from mobilesam.runtimes.load import load_runtime
 from mobilesam.segment.batches import as_prompts, images_at_once, named_images, pair_prompts
+from mobilesam.segment.cutout import Cutout, CutoutOptions, make_cutout
 from mobilesam.segment.everything.options import EverythingOptions
 from mobilesam.segment.everything.search import (
     Progress,
@@ -31,6 +32,7 @@ from mobilesam.segment.everything.search import (
 )
 from mobilesam.segment.predictor import Predictor
 from mobilesam.segment.results import Everything, Segmentation, TextMatches
+from mobilesam.segment.subject import find_subject
 from mobilesam.segment.text import TextOptions, segment_text
 from mobilesam.weights import DEFAULT_MODEL, entry_of
 
@@ -299,6 +301,75 @@ class Model:
             self.predictor.segment(embedding, some, multimask=multimask, memory=memory)
             for (embedding, _), some in zip(pairs, valid, strict=True)
         )
+
+    def subject(self, embedding: Embedding, *, detector: Detector | None = None) -> Segmentation:
+        """Segment the subject of an image without a prompt: what stands out from the ground.
+
+        It takes three embeddings' time in all, because the image is looked at again mirrored and in a window.
+
+        Args:
+            embedding: from :meth:`embed` of this model.
+            detector: what finds boxes of objects where there is no clear ground; by default this model's own head,
+                or ``pocket``'s.
+
+        Returns:
+            One mask. Its ``predicted_iou`` is low, and ``remarks`` say so, where it is not clear what is meant.
+
+        Raises:
+            ConfigError: if the embedding is another model's.
+
+        Example:
+            >>> import numpy as np, mobilesam
+            >>> image = np.full((60, 80, 3), 200, np.uint8)
+            >>> image[20:45, 25:50] = (180, 30, 30)
+            >>> model = mobilesam.load("pocket")
+            >>> bool(model.subject(model.embed(image)).mask[32, 37])
+            True
+        """
+        self._check(embedding, "embedding", None)
+        found_by = detector or detector_for(self.runtime, self.name, None)
+        return find_subject(self.predictor, embedding, found_by)
+
+    def cutout(
+        self,
+        image: ArrayLike | Embedding,
+        prompts: Prompt | dict[str, Any] | Iterable[Prompt | dict[str, Any]] | None = None,
+        *,
+        subtract: Prompt | dict[str, Any] | Iterable[Prompt | dict[str, Any]] = (),
+        options: CutoutOptions | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> Cutout:
+        """Cut something out of an image, with a soft edge and without the colours of what was behind it.
+
+        Args:
+            image: as :meth:`embed` takes it, or an embedding of this model.
+            prompts: what is cut out, one prompt for each object; the subject where None.
+            subtract: what is taken away again, one prompt for each object.
+            options: edge, background and size.
+            max_pixels: greatest height times width.
+
+        Raises:
+            ImageError, LimitError: as :meth:`embed` does.
+            PromptError: as :meth:`segment` does.
+            MissingExtraError: if ``options.matte`` is asked for and ``mobilesam[matting]`` is not installed.
+
+        Example:
+            >>> import numpy as np, mobilesam
+            >>> image = np.full((60, 80, 3), 200, np.uint8)
+            >>> image[20:45, 25:50] = (180, 30, 30)
+            >>> mobilesam.load("pocket").cutout(image).rgba().shape
+            (60, 80, 4)
+        """
+        embedding = image if isinstance(image, Embedding) else self.embed(image, max_pixels=max_pixels)
+        self._check(embedding, "image", None)
+        kept = (self.subject(embedding),) if prompts is None else self._all(embedding, prompts)
+        return make_cutout(embedding, kept, self._all(embedding, subtract), options or CutoutOptions())
+
+    def _all(
+        self, embedding: Embedding, prompts: Prompt | dict[str, Any] | Iterable[Prompt | dict[str, Any]]
+    ) -> tuple[Segmentation, ...]:
+        """Segment one object or several."""
+        return self.segment(embedding, [prompts] if isinstance(prompts, Prompt | dict) else prompts)
 
     def everything(
         self,

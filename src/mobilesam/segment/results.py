@@ -31,6 +31,11 @@ MAX_IDS = np.iinfo(np.uint16).max
 # What is remarked, by experience with pocket on photographs with human masks (docs/reference/prompts.md).
 LOW_PREDICTED_IOU = 0.45  # of points and masks
 LOW_PREDICTED_IOU_BOX = 0.6  # of boxes, which mean one thing
+LOW_PREDICTED_IOU_SUBJECT = 0.68  # of what is found without a prompt
+UNSURE_SUBJECT = (
+    "it is not clear what the subject is (predicted IoU {:.2f}); look at the result, and say what is meant "
+    "by a point on it or a box around it"
+)
 LARGE_BOX = 0.8  # of the image
 STRAYING = 0.1  # of the mask, outside of its box
 SURROUNDING = 0.5  # of what lies outside of the box, in the mask
@@ -38,6 +43,7 @@ SURROUNDING = 0.5  # of what lies outside of the box, in the mask
 # Which holes a cut-out has: over 1,707 objects of four sets, masks are no worse without the others.
 CERTAIN_HOLE = -1.0  # a logit, 27 % likely to be of the object: a hole that has one below it
 LARGE_HOLE = 0.1  # of the mask
+SMALL_SIDE = 512  # of logits that tell where an edge is unsure
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +96,7 @@ class Segmentation:
         label: what the object is called: the prompt's label, or the text that found it; None where neither says.
         text_score: how well the text fits, 0..1, as whoever found the box says; None where it was not found by text.
         min_mask_region_area: see :meth:`cleaned`.
+        is_subject: whether it was found without a prompt, see :meth:`mobilesam.Model.subject`.
     """
 
     low_res_masks: Logits = field(repr=False)
@@ -99,6 +106,7 @@ class Segmentation:
     label: str | None = None
     text_score: float | None = None
     min_mask_region_area: int = 0
+    is_subject: bool = False
 
     def cleaned(self, min_mask_region_area: int) -> Segmentation:
         """Return the same with tidy masks: holes below so many pixels filled, and islands dropped.
@@ -146,6 +154,15 @@ class Segmentation:
         index = self._number(index)
         return enlarge_logits(self.low_res_masks[index : index + 1], self.embedding.frame)[0]
 
+    @property
+    def small_logits(self) -> Logits:
+        """The best mask's logits (h, w) over the whole image, at no more than 512 pixels a side."""
+        height, width = self.embedding.original_size
+        scale = min(1.0, SMALL_SIDE / max(height, width))
+        size = max(1, round(height * scale)), max(1, round(width * scale))
+        frame = replace(self.embedding.frame, original_size=size)
+        return enlarge_logits(self.low_res_masks[self.choice : self.choice + 1], frame)[0]
+
     @cached_property
     def stability_score(self) -> np.ndarray:
         """(M,) how little each mask changes with its threshold, taken on the low-resolution logits."""
@@ -174,8 +191,10 @@ class Segmentation:
 
     def _low_confidence(self) -> str:
         """Remark on a low predicted IoU, or an empty text."""
-        limit = LOW_PREDICTED_IOU if self.prompt.box is None else LOW_PREDICTED_IOU_BOX
         predicted = self.best.predicted_iou
+        if self.is_subject:
+            return "" if predicted >= LOW_PREDICTED_IOU_SUBJECT else UNSURE_SUBJECT.format(predicted)
+        limit = LOW_PREDICTED_IOU if self.prompt.box is None else LOW_PREDICTED_IOU_BOX
         if predicted >= limit:
             return ""
         advice = "give a box or more points" if self.prompt.box is None else "give points as well"

@@ -99,6 +99,18 @@ class EverythingOptions:
         }
         return cls(**preset | changes)
 
+    @classmethod
+    def tidy(cls, **changes: Any) -> EverythingOptions:
+        """For pictures that people look at: fewer masks, each surer, that overlap less; less is found than by default."""
+        preset: dict[str, Any] = {
+            "max_prompts": 64,
+            "mask_nms_thresh": 0.6,
+            "pred_iou_thresh": 0.5,
+            "stability_score_thresh": 0.25,
+            "min_mask_region_area": 100,
+        }
+        return cls(**preset | changes)
+
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
             raise ConfigError(f"sampler: is {self.sampler!r}; must be one of {', '.join(SAMPLERS)}")

@@ -1,0 +1,44 @@
+"""Closed-form matting (Levin et al. 2008) by pymatting, an extra: for hair and fur."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from mobilesam.core.errors import MissingExtraError
+from mobilesam.core.extras import install_line
+from mobilesam.draw.alpha import Matte
+
+STEPS = 60  # of conjugate gradients: what they have by then is good enough to look at
+TOLERANCE = 1e-3
+NOISE = 1e-5  # variance of colours that counts as none
+
+
+def load_matte() -> Matte:
+    """Return what solves a band's alpha by closed-form matting.
+
+    pymatting compiles its parts when it is first imported after its installation, which takes a minute or more.
+
+    Raises:
+        MissingExtraError: if ``mobilesam[matting]`` is not installed.
+    """
+    try:
+        from pymatting import estimate_alpha_cf
+    except ImportError as error:
+        raise MissingExtraError(
+            f"matting: needs packages that are not installed; {install_line('matting')}"
+        ) from error
+
+    def solve(image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it was ended before it converged
+            alpha = estimate_alpha_cf(
+                image.astype(np.float64),
+                trimap.astype(np.float64),
+                laplacian_kwargs={"epsilon": NOISE},
+                cg_kwargs={"maxiter": STEPS, "rtol": TOLERANCE},
+            )
+        return np.asarray(alpha, np.float32)
+
+    return solve

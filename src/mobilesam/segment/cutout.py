@@ -1,0 +1,249 @@
+"""Things cut out of a photo: masks joined to one, its edge made soft, and laid on another ground."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mobilesam.core.arrays import Image, Logits, Mask
+from mobilesam.core.boxes import mask_to_box
+from mobilesam.core.errors import ConfigError
+from mobilesam.core.ranges import check_number, check_whole_number
+from mobilesam.core.regions import drop_small_islands, fill_unsure_holes
+from mobilesam.core.rle import mask_to_rle, rle_to_mask
+from mobilesam.core.types import Embedding
+from mobilesam.draw.alpha import SoftEdge, clean_colours, soften
+from mobilesam.draw.ground import as_ground, check_background, lay_over
+from mobilesam.draw.matting import load_matte
+from mobilesam.formats.image import image_to_png
+from mobilesam.segment.results import CERTAIN_HOLE, LARGE_HOLE, Segmentation
+
+CRUMB = 0.02  # of a subject's mask: smaller islands are left out
+MOST_PIXELS = 500  # that an edge is grown, shrunk or feathered by
+
+
+@dataclass(frozen=True)
+class CutoutOptions:
+    """How something is cut out.
+
+    Attributes:
+        background: what it is laid on: a colour such as ``white`` or ``#ff8800``, a picture's file, ``blur`` for the
+            photo itself out of focus, or ``none``.
+        feather: fade the edge over so many pixels more.
+        grow: move the edge outwards by so many pixels.
+        shrink: move the edge inwards by so many pixels.
+        invert: keep everything else instead.
+        crop: cut to what is kept; the photo's full size stays without it.
+        only_mask: the alpha channel alone, as a grey picture.
+        matte: find hair and fur by closed-form matting, which needs ``mobilesam[matting]``.
+        holes: leave the holes of the mask that the model is not sure of, such as a face in a coat.
+
+    Raises:
+        PromptError: for a number outside its range.
+        ConfigError: for a background that is neither a colour nor a file.
+    """
+
+    background: str = "none"
+    feather: float = 0.0
+    grow: int = 0
+    shrink: int = 0
+    invert: bool = False
+    crop: bool = False
+    only_mask: bool = False
+    matte: bool = False
+    holes: bool = False
+
+    def __post_init__(self) -> None:
+        check_number("feather", self.feather, 0.0, float(MOST_PIXELS))
+        check_whole_number("grow", self.grow, 0, MOST_PIXELS)
+        check_whole_number("shrink", self.shrink, 0, MOST_PIXELS)
+        if self.grow and self.shrink:
+            raise ConfigError("grow, shrink: move the edge in opposite directions; give one of them")
+        check_background(self.background)
+
+
+@dataclass(frozen=True, eq=False)
+class Cutout:
+    """What was cut out of an image.
+
+    Attributes:
+        image: (H, W, 3) where the edge is soft, the object's own colours without those of what was behind.
+        alpha: (H, W) uint8, how much of each pixel is kept.
+        edge: what both are made from.
+        results: the masks that were joined, or the subject; then those that were subtracted.
+        options: how it was cut out.
+        photo: (H, W, 3) as it was.
+        remarks: what may not be meant.
+    """
+
+    image: Image = field(repr=False)
+    alpha: np.ndarray = field(repr=False)
+    edge: SoftEdge = field(repr=False)
+    results: tuple[Segmentation, ...]
+    options: CutoutOptions
+    photo: Image = field(repr=False)
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Box (x0, y0, x1, y1) of what is kept, far edges exclusive."""
+        return mask_to_box(self.alpha > 0)
+
+    def rgba(self) -> np.ndarray:
+        """What is kept on transparent ground (h, w, 4) uint8; the whole image's size unless ``crop``."""
+        return self._cropped(np.dstack([self.image, self.alpha]))
+
+    def picture(self, samples: np.ndarray | None = None) -> np.ndarray:
+        """What the options ask for: (h, w, 4), (h, w, 3) on a background, or (h, w) with ``only_mask``.
+
+        Args:
+            samples: (H, W, 3) uint16, the photo with its full depth; the picture has that depth too then.
+        """
+        options = self.options
+        if options.only_mask:
+            return self._cropped(self.alpha)
+        photo = self.photo if samples is None else samples
+        image = self.image if samples is None else clean_colours(samples, self.edge)
+        ground = as_ground(options.background, photo, self.alpha)
+        if ground is None:
+            unit = np.iinfo(photo.dtype).max // 255
+            return self._cropped(np.dstack([image, self.alpha.astype(photo.dtype) * photo.dtype.type(unit)]))
+        return self._cropped(lay_over(image, self.alpha, ground))
+
+    def _cropped(self, picture: np.ndarray) -> np.ndarray:
+        if not self.options.crop or not self.alpha.any():
+            return picture
+        x0, y0, x1, y1 = self.box
+        return picture[y0:y1, x0:x1]
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        return image_to_png(self.picture())
+
+
+def make_cutout(
+    embedding: Embedding,
+    kept: Sequence[Segmentation],
+    subtracted: Sequence[Segmentation],
+    options: CutoutOptions,
+    remarks: Sequence[str] = (),
+) -> Cutout:
+    """Join masks, subtract others, and cut out what is left; see :meth:`mobilesam.Model.cutout`."""
+    image = embedding.image
+    mask, logits = join(kept, subtracted, image.shape[:2], fill=not options.holes)
+    matte = load_matte() if options.matte else None
+    if options.grow or options.shrink:
+        mask = moved(mask, options.grow - options.shrink)
+        logits = None  # they tell of the edge where it was
+    if options.invert:
+        mask, logits = ~mask, None if logits is None else -logits
+    edge = soften(image, mask, logits, matte=matte)
+    alpha = feathered(edge.alpha, options.feather) if options.feather else edge.alpha
+    results = (*kept, *subtracted)
+    told = [remark for one in results for remark in one.remarks]
+    if not mask.any():
+        told.append("nothing is left to cut out; say what is meant by --point or --box")
+    return Cutout(
+        clean_colours(image, edge),
+        alpha,
+        edge,
+        results,
+        options,
+        image,
+        tuple(dict.fromkeys([*remarks, *told])),
+    )
+
+
+def join(
+    kept: Sequence[Segmentation], subtracted: Sequence[Segmentation], size: tuple[int, ...], *, fill: bool
+) -> tuple[Mask, Logits | None]:
+    """Return the union of masks (H, W) without what is subtracted, and its logits over the whole image.
+
+    Args:
+        kept: what is joined.
+        subtracted: what is taken away.
+        size: (height, width) of the image.
+        fill: fill the holes of each that the model is not sure of.
+    """
+    mask = np.zeros(size, bool)
+    logits: Logits | None = None
+    for one in kept:
+        part = one.mask & ~_crumbs(one) if one.is_subject else one.mask
+        mask |= (part | _unsure_holes(one)) if fill else part
+        logits = one.small_logits if logits is None else np.maximum(logits, one.small_logits)
+    for one in subtracted:
+        mask &= ~(one.mask | _unsure_holes(one) if fill else one.mask)
+        if logits is not None:
+            logits = np.minimum(logits, -one.small_logits)
+    return mask, logits
+
+
+def _unsure_holes(result: Segmentation) -> Mask:
+    """Return the holes (H, W) of a mask that its model is not sure of, with the edge around them.
+
+    They are looked for on small logits: at full size that would take longer than the rest.
+    """
+    logits = result.small_logits
+    small = logits > 0
+    largest = LARGE_HOLE * np.count_nonzero(small)
+    holes = fill_unsure_holes(small, logits, certain=CERTAIN_HOLE, largest=largest) & ~small
+    return _enlarged(holes, result.mask.shape)
+
+
+def _crumbs(result: Segmentation) -> Mask:
+    """Return the islands (H, W) of a subject's mask that are far smaller than the rest."""
+    small = result.small_logits > 0
+    kept, changed = drop_small_islands(mask_to_rle(small), round(CRUMB * np.count_nonzero(small)))
+    return _enlarged(small & ~rle_to_mask(kept) if changed else np.zeros_like(small), result.mask.shape)
+
+
+def _enlarged(small: Mask, size: tuple[int, ...]) -> Mask:
+    """Return a small mask, with the cells around it, at the size (H, W) of an image."""
+    if not small.any():
+        return np.zeros(size, bool)
+    rows, columns = (np.arange(n) * m // n for n, m in zip(size, small.shape, strict=True))
+    return moved(small, 1)[np.ix_(rows, columns)]
+
+
+def moved(mask: Mask, pixels: int) -> Mask:
+    """Return a mask whose edge lies so many pixels further out, or in where negative; the image's border is no edge."""
+    if pixels < 0:
+        return ~moved(~mask, -pixels)
+    if not mask.any():
+        return mask
+    height, width = mask.shape
+    x0, y0, x1, y1 = mask_to_box(mask)
+    window = np.s_[
+        max(0, y0 - pixels) : min(height, y1 + pixels), max(0, x0 - pixels) : min(width, x1 + pixels)
+    ]
+    grown = mask.copy()
+    part = mask[window]
+    wide = part
+    out = part.copy()
+    for down in range(pixels + 1):
+        across = int(np.sqrt(pixels**2 - down**2))
+        wide = _spread_across(part, across)
+        out[down:] |= wide[: len(wide) - down]
+        out[: len(out) - down] |= wide[down:]
+    grown[window] = out
+    return grown
+
+
+def _spread_across(mask: Mask, pixels: int) -> Mask:
+    sums = np.zeros((mask.shape[0], mask.shape[1] + 1), np.int32)
+    np.cumsum(mask, axis=1, out=sums[:, 1:])
+    place = np.arange(mask.shape[1])
+    high, low = np.minimum(place + pixels + 1, mask.shape[1]), np.maximum(place - pixels, 0)
+    return sums[:, high] > sums[:, low]
+
+
+def feathered(alpha: np.ndarray, pixels: float) -> np.ndarray:
+    """Return alpha (H, W) uint8 that fades inwards over so many pixels more, so that no ground comes in."""
+    from PIL import Image as Pillow
+    from PIL import ImageFilter
+
+    blurred = np.asarray(Pillow.fromarray(alpha).filter(ImageFilter.GaussianBlur(pixels / 2)), np.float32)
+    inwards = np.clip(2 * blurred - 255, 0, 255)
+    return np.minimum(alpha, np.rint(inwards).astype(np.uint8))
