@@ -56,7 +56,7 @@ class Stopwatch:
         return timed
 
 
-def photograph() -> np.ndarray:
+def photo() -> np.ndarray:
     """A cup of coffee (400, 600, 3), CC0."""
     from skimage import data
 
@@ -77,7 +77,7 @@ def search_plainly(weights: Path, settings: dict[str, Any], watch: Stopwatch) ->
     from mobilesam.networks.build import build_network
     from mobilesam.networks.checkpoints import load_tensors
 
-    image = photograph()
+    image = photo()
     network = load_tensors(build_network("vit_t"), load_file(weights), "seeded weights").eval()
     size, side = image.shape[:2], network.spec.image_size
     frame = Frame.fit(size, side)
@@ -128,7 +128,7 @@ def search_ours(weights: Path, settings: dict[str, Any], watch: Stopwatch) -> li
     model.runtime.encode = watch.around("encoder", model.runtime.encode)
     model.runtime.decode = watch.around("decoder", model.runtime.decode)
     masks.enlarge_window = watch.around("enlarging", masks.enlarge_window)
-    found = model.everything(photograph(), mobilesam.EverythingOptions(sampler="grid", **settings))
+    found = model.everything(photo(), mobilesam.EverythingOptions(sampler="grid", **settings))
     return [record(m.rle, m.box, m.predicted_iou, m.stability_score, m.point) for m in found]
 
 
@@ -138,12 +138,12 @@ def record(rle: Any, box: tuple, iou: float, stability: float, point: Any) -> di
 
 
 def search_with_pocket(weights: Path, settings: dict[str, Any], watch: Stopwatch) -> list[dict[str, Any]]:
-    """Segment everything in a photograph of a megapixel with the shipped model and its own thresholds."""
+    """Segment everything in a photo of a megapixel with the shipped model and its own thresholds."""
     from PIL import Image
 
     import mobilesam
 
-    image = np.asarray(Image.fromarray(photograph()).resize(MEGAPIXEL, Image.Resampling.BICUBIC))
+    image = np.asarray(Image.fromarray(photo()).resize(MEGAPIXEL, Image.Resampling.BICUBIC))
     model = mobilesam.load("pocket")
     options = mobilesam.EverythingOptions(sampler="grid", points_per_side=settings["points_per_side"])
     return [
@@ -244,9 +244,9 @@ def main() -> None:
                 if i < count:
                     runs[side].append(in_fresh_process(side, weights, settings))
                     print(side, {key: runs[side][-1][key] for key in GOALS}, file=sys.stderr, flush=True)
-    height, width = photograph().shape[:2]
+    height, width = photo().shape[:2]
     print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}; {settings}")
-    print(f"{width} x {height} photograph, seeded weights, {len(runs['ours'][0]['records'])} masks")
+    print(f"{width} x {height} photo, seeded weights, {len(runs['ours'][0]['records'])} masks")
     print(
         f"{'seconds':<22}"
         + "".join(f"{name:>26}" for name in ("total", *PHASES, "rest", "processor"))
@@ -263,7 +263,7 @@ def main() -> None:
         "plain : ours          "
         + ", ".join(f"{key} {ratios[key]:.1f} (goal {goal})" for key, goal in GOALS.items())
     )
-    print(f"pocket, {MEGAPIXEL[0]} x {MEGAPIXEL[1]} photograph, {len(runs['pocket'][0]['records'])} masks")
+    print(f"pocket, {MEGAPIXEL[0]} x {MEGAPIXEL[1]} photo, {len(runs['pocket'][0]['records'])} masks")
     print_side("pocket, onnx", runs["pocket"])
     for run in runs["ours"]:
         for plain in runs["plain"]:

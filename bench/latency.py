@@ -59,10 +59,10 @@ def measure(actions: dict[str, Callable[[], object]], runs: int) -> dict[str, li
     return times
 
 
-def cold(photograph: Path) -> float:
+def cold(photo: Path) -> float:
     """Milliseconds from an interpreter's start to the first mask, imports included."""
     done = subprocess.run(
-        [sys.executable, "-c", FIRST_MASK, photograph], capture_output=True, text=True, check=True
+        [sys.executable, "-c", FIRST_MASK, photo], capture_output=True, text=True, check=True
     )
     return float(done.stdout)
 
@@ -97,12 +97,12 @@ def main() -> None:
     options = parser.parse_args()
     from skimage import data
 
-    photograph = Path(data.__file__).parent / "chelsea.png"
-    image = mobilesam.read_image(photograph)
+    photo = Path(data.__file__).parent / "chelsea.png"
+    image = mobilesam.read_image(photo)
     actions: dict[str, Callable[[], object]] = {}
     for runtime in options.runtimes.split(","):
         actions |= actions_of(mobilesam.load("pocket", runtime=runtime, device="cpu"), image, runtime)
-    times = {"first mask, cold": [cold(photograph) for _ in range(5)]} | measure(actions, options.runs)
+    times = {"first mask, cold": [cold(photo) for _ in range(5)]} | measure(actions, options.runs)
     machine = f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     rows = {n: {"median": statistics.median(t), "min": min(t), "max": max(t)} for n, t in times.items()}
     if options.json:
@@ -112,7 +112,7 @@ def main() -> None:
             )
         )
         return
-    print(f"{ALIASES['pocket']}, {image.shape[1]} x {image.shape[0]} photograph, {machine}")
+    print(f"{ALIASES['pocket']}, {image.shape[1]} x {image.shape[0]} photo, {machine}")
     for name, row in rows.items():
         print(f"{name:<30}{row['median']:8.1f} ms   ({row['min']:.1f} to {row['max']:.1f})")
 

@@ -23,11 +23,11 @@ BAD, GOOD = 0.5, 0.75
 
 
 def share_of_image(score: ObjectScore) -> float:
-    """Return how much of its photograph a prompt's box holds; 0 without a box."""
+    """Return how much of its photo a prompt's box holds; 0 without a box."""
     if score.prompt.box is None:
         return 0.0
     x0, y0, x1, y1 = score.prompt.box
-    return float((x1 - x0) * (y1 - y0) / (score.photograph.width * score.photograph.height))
+    return float((x1 - x0) * (y1 - y0) / (score.photo.width * score.photo.height))
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from everything import MEGAPIXEL, Stopwatch, photograph, write_seeded_weights
+from everything import MEGAPIXEL, Stopwatch, photo, write_seeded_weights
 from latency import processor
 from PIL import Image
 
@@ -122,7 +122,7 @@ def compare(name: str, model: Model, image: np.ndarray, runs: int, *, same: bool
             result = timed.search(image, options)
             if run:
                 rows[search].append(result)
-    print(f"\n{name}, {image.shape[1]} x {image.shape[0]} photograph; milliseconds")
+    print(f"\n{name}, {image.shape[1]} x {image.shape[0]} photo; milliseconds")
     print(f"{'':<22}{'prompts':>9}{'masks':>7}" + "".join(f"{p:>20}" for p in (*PHASES, "rest", "total")))
     for search, results in rows.items():
         cells = [told([result[phase] for result in results]) for phase in (*PHASES, "rest", "total")]
@@ -146,7 +146,7 @@ def compare(name: str, model: Model, image: np.ndarray, runs: int, *, same: bool
 def measure_head(runs: int) -> None:
     """Print the shared head's time beside its encoder's."""
     model = mobilesam.load("pocket")
-    embedding = model.embed(photograph())
+    embedding = model.embed(photo())
     side = model.runtime.spec.image_size
     pixels = np.random.default_rng(0).standard_normal((1, 3, side, side)).astype(np.float32)
     actions: dict[str, Callable] = {
@@ -168,7 +168,7 @@ def measure_head(runs: int) -> None:
 
 
 def measure_stream(image: np.ndarray, runs: int) -> None:
-    """Print when pocket's first masks of a photograph come, and when all are there."""
+    """Print when pocket's first masks of a photo come, and when all are there."""
     model = mobilesam.load("pocket")
     firsts, totals = [], []
     for run in range(runs + 1):
@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, ONNX Runtime")
-    image = np.asarray(Image.fromarray(photograph()).resize(MEGAPIXEL, Image.Resampling.BICUBIC))
+    image = np.asarray(Image.fromarray(photo()).resize(MEGAPIXEL, Image.Resampling.BICUBIC))
     if "pocket" in options.models:
         compare("pocket", mobilesam.load("pocket"), image, options.runs, same=False)
         measure_head(30)

@@ -2,7 +2,7 @@
 
     python bench/thresholds.py path/to/coco_val
 
-The set is a folder with instances.json and images/. Of its photographs, those with the most labelled objects are
+The set is a folder with instances.json and images/. Of its photos, those with the most labelled objects are
 searched once with both thresholds at 0; what they would have left is worked out afterwards.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 import mobilesam
 from mobilesam.core.boxes import inclusive, non_maximum_suppression
 from mobilesam.core.rle import rle_to_mask
-from mobilesam.formats.coco import Photograph, read_instances, read_photograph
+from mobilesam.formats.coco import SetPhoto, read_instances, read_photo
 
 PREDICTED_IOUS = (0.2, 0.3, 0.35, 0.4, 0.5, 0.6)
 STABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5)
@@ -26,13 +26,13 @@ BOX_NMS = 0.7
 IOUS = np.arange(0.5, 1, 0.05)
 
 
-def search(model: mobilesam.Model, photograph: Photograph, side: int) -> tuple[np.ndarray, ...]:
+def search(model: mobilesam.Model, photo: SetPhoto, side: int) -> tuple[np.ndarray, ...]:
     """Return predicted IoUs (N,), stabilities (N,), boxes (N, 4) and IoUs (N, M) with the labelled objects."""
     options = mobilesam.EverythingOptions(
         sampler="grid", points_per_side=side, pred_iou_thresh=0, stability_score_thresh=0, box_nms_thresh=1
     )
-    found = model.everything(read_photograph(photograph), options)
-    objects = np.stack([rle_to_mask(i.segmentation).ravel() for i in photograph.instances]).astype(np.float32)
+    found = model.everything(read_photo(photo), options)
+    objects = np.stack([rle_to_mask(i.segmentation).ravel() for i in photo.instances]).astype(np.float32)
     areas = objects.sum(1)
     ious = np.empty((len(found), len(objects)))
     for row, mask in zip(ious, found, strict=True):
@@ -64,16 +64,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("set", type=Path)
     parser.add_argument("--model", default="pocket")
-    parser.add_argument("--photographs", type=int, default=12)
+    parser.add_argument("--photos", type=int, default=12)
     parser.add_argument("--points-per-side", type=int, default=16)
     options = parser.parse_args()
     model = mobilesam.load(options.model)
     most = sorted(read_instances(options.set), key=lambda p: len(p.instances), reverse=True)
     start = time.perf_counter()
-    found = [search(model, photograph, options.points_per_side) for photograph in most[: options.photographs]]
+    found = [search(model, photo, options.points_per_side) for photo in most[: options.photos]]
     objects = sum(one[3].shape[1] for one in found)
-    print(f"{model.name}, {len(found)} photographs, {objects} objects, {time.perf_counter() - start:.0f} s")
-    print("predicted IoU  stability  masks/photograph  recall at 0.5  at 0.5:0.95")
+    print(f"{model.name}, {len(found)} photos, {objects} objects, {time.perf_counter() - start:.0f} s")
+    print("predicted IoU  stability  masks/photo  recall at 0.5  at 0.5:0.95")
     for thresholds in [(0.0, 0.0), *itertools.product(PREDICTED_IOUS, STABILITIES)]:
         scored = [best_ious(one, *thresholds) for one in found]
         best = np.concatenate([ious for ious, _ in scored])

@@ -39,7 +39,7 @@ ONE_OF_EACH = {
     "a graph's tensors": ".json",
     "types": "py.typed",
 }
-PHOTOGRAPH = "import skimage; print(skimage.__path__[0] + '/data/chelsea.png')"
+PHOTO = "import skimage; print(skimage.__path__[0] + '/data/chelsea.png')"
 WHERE = "import mobilesam; print(mobilesam.__version__, mobilesam.__path__[0])"
 DEPENDENCIES = ("numpy", "pillow", "onnxruntime", "safetensors", "click")
 
@@ -211,7 +211,7 @@ def build(tools: Environment, version: str) -> tuple[Path, Path]:
 
 
 def use_alone(what: str, alone: Environment, version: str) -> None:
-    """Do what the installed package's own messages say, and segment photographs.
+    """Do what the installed package's own messages say, and segment photos.
 
     Raises:
         DistError: if something does not work.
@@ -231,9 +231,9 @@ def use_alone(what: str, alone: Environment, version: str) -> None:
     alone.install(*shlex.split(line[1]))
     alone.must("pip check", "python", "-m", "pip", "check")
     alone.must("mobilesam demo", "mobilesam", "demo", "--out", "demo")
-    photograph = alone.must("photograph", "python", "-c", PHOTOGRAPH).strip()
+    photo = alone.must("photo", "python", "-c", PHOTO).strip()
     box = ["--box", "5,0,370,295", "--save", "mask,cutout", "--out", "segmented"]
-    alone.must("mobilesam segment", "mobilesam", "segment", photograph, *box)
+    alone.must("mobilesam segment", "mobilesam", "segment", photo, *box)
     for folder, count in (("demo", 6), ("segmented", 2)):
         pictures = [path for path in (alone.folder / folder).glob("*.png") if path.stat().st_size > 100]
         if len(pictures) != count:

@@ -14,7 +14,7 @@ from PIL import Image
 from mobilesam.annotate.review import MOST_ROWS, chart, find_alike, look_of, rank, write_review
 from mobilesam.formats.datasets.model import LabelledPhoto, make_dataset
 from tests.labelled import SIZE, disc, masked, small_set
-from tests.photographs import cat, jpeg
+from tests.photos import cat, jpeg
 
 
 def test_the_least_sure_comes_first_and_the_empty_last() -> None:

@@ -26,7 +26,7 @@ from mobilesam.formats.datasets.model import LabelledObject, LabelledPhoto, make
 from mobilesam.formats.datasets.record import NAME
 from mobilesam.storage.lock import held
 from tests.bright import FORMATS, WORKERS, bright_run
-from tests.photographs import cat, jpeg
+from tests.photos import cat, jpeg
 
 ROOT = Path(__file__).parents[2]
 

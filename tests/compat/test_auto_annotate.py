@@ -14,7 +14,7 @@ from mobilesam.compat.ultralytics.data import annotator
 from mobilesam.compat.ultralytics.data.annotator import auto_annotate
 from mobilesam.core.errors import ConfigError, ImageError
 from mobilesam.segment.model import Model
-from tests.photographs import cat, jpeg
+from tests.photos import cat, jpeg
 
 
 class Three:

@@ -20,7 +20,7 @@ from mobilesam.compat.ultralytics.options import DEFAULTS, read_options
 from mobilesam.core.errors import ConfigError, MissingExtraError, OutputError
 from mobilesam.core.extras import install_line
 from mobilesam.core.metrics import mask_iou
-from tests.photographs import cat
+from tests.photos import cat
 
 SIZE = (60, 80)
 BGR = np.zeros((*SIZE, 3), np.uint8)

@@ -257,7 +257,7 @@ def test_real_masks_are_simple(name: str) -> None:
     folder = SHARED / "data/eval" / name
     if not folder.is_dir():
         pytest.skip(f"no such set: {folder}")
-    instances = [one for photograph in read_instances(folder) for one in photograph.instances]
+    instances = [one for photo in read_instances(folder) for one in photo.instances]
     assert len(instances) > 200
     for number, instance in enumerate(instances):
         mask = rle_to_mask(instance.segmentation)

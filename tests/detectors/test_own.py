@@ -29,7 +29,7 @@ from mobilesam.train.start import start_detector
 from mobilesam.weights import entry_of, read_detector, shipped_metadata
 from mobilesam.weights.graph_index import detector_names, graph_index
 from tests.embeddings import unseen
-from tests.photographs import cat, write_set
+from tests.photos import cat, write_set
 
 ROOT = Path(__file__).parents[2]
 FACE = (90.0, 20.0, 330.0, 290.0)  # roughly, of the cat
@@ -77,8 +77,8 @@ def test_unknown_detectors_are_refused() -> None:
 
 
 def test_samples_have_boxes_and_no_masks(data: Path) -> None:
-    photographs, _ = split_sets(RECIPE, data)
-    one, two = (BoxSamples(photographs, RECIPE, STAGE, first) for first in (0, 3))
+    photos, _ = split_sets(RECIPE, data)
+    one, two = (BoxSamples(photos, RECIPE, STAGE, first) for first in (0, 3))
     batch = one[5]
     assert set(batch) == {"pixels", "boxes", "counts", "partial"}
     assert batch["pixels"].shape == (4, 3, 128, 128)
@@ -168,7 +168,7 @@ def test_the_shipped_recipe_starts_as_yolox(shared: Path) -> None:
 
 
 def test_the_shipped_weights_find_more_than_their_start(shared: Path) -> None:
-    """In the photographs of the recipe's sets that are never trained on."""
+    """In the photos of the recipe's sets that are never trained on."""
     recipe = read_recipe(ROOT / "recipes" / "detector-nano.toml")
     stage = dataclasses.replace(recipe.stages[-1], images=4)
     _, held_out = split_sets(recipe, shared)

@@ -17,7 +17,7 @@ from mobilesam.core.rle import rle_to_mask
 from mobilesam.formats.datasets.load import read_dataset, write_dataset
 from mobilesam.formats.datasets.model import Dataset, LabelledObject, LabelledPhoto, make_dataset
 from tests.onnx_detectors import constant_detector, layout_outputs
-from tests.photographs import cat, jpeg
+from tests.photos import cat, jpeg
 
 FACE = (90.0, 20.0, 330.0, 290.0)
 pytestmark = pytest.mark.filterwarnings("ignore::mobilesam.WeightsWarning")  # of the detectors that stand in

@@ -20,7 +20,7 @@ from mobilesam.formats.coco import read_instances
 from mobilesam.segment.model import Model
 from mobilesam.weights import ALIASES
 from tests.coco_evaluation import coco_recall, our_recall
-from tests.photographs import write_set
+from tests.photos import write_set
 
 OPTIONS = EverythingOptions(
     sampler="grid", points_per_side=4, pred_iou_thresh=0, stability_score_thresh=0, box_nms_thresh=0.9
@@ -32,7 +32,7 @@ ALL_MASKS = ("--pred-iou-thresh", "0", "--stability-score-thresh", "0", "--box-n
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three photographs, of which the last has no object."""
+    """Three photos, of which the last has no object."""
     folder = write_set(tmp_path_factory.mktemp("recall") / "set", 3)
     content = json.loads((folder / "instances.json").read_text())
     content["annotations"] = [record for record in content["annotations"] if record["image_id"] != 3]
@@ -131,7 +131,7 @@ def test_what_cannot_be_scored(pocket: Model, folder: Path, tmp_path: Path) -> N
     content = json.loads((folder / "instances.json").read_text())
     (tmp_path / "images").symlink_to(folder / "images")
     (tmp_path / "instances.json").write_text(json.dumps(content | {"annotations": []}))
-    with pytest.raises(ConfigError, match="no photograph has an object"):
+    with pytest.raises(ConfigError, match="no photo has an object"):
         score_everything(pocket, tmp_path, SEARCHES)
 
 
@@ -190,7 +190,7 @@ def test_the_command_prints_a_table(folder: Path, tmp_path: Path, capsys) -> Non
     assert run([*command, "--report", str(tmp_path / "report")]) == 0
     told = capsys.readouterr()
     first, head, *rows = told.out.splitlines()
-    assert first.startswith("set: 2 photographs, 4 objects (")
+    assert first.startswith("set: 2 photos, 4 objects (")
     assert head.split()[:5] == ["search", "of", "AR@10", "AR@100", "AR@1000"]
     assert [row.split()[:3] for row in rows] == [
         ["grid", side, kind] for side in ("2x2", "1x1") for kind in ("masks", "boxes")
@@ -223,7 +223,7 @@ def test_grids_that_are_none(folder: Path, capsys, value: str) -> None:
     assert "error[U]: --points-per-side: " in capsys.readouterr().err
 
 
-def test_some_photographs_of_coco(shared: Path, pocket: Model) -> None:
+def test_some_photos_of_coco(shared: Path, pocket: Model) -> None:
     scores = score_everything(pocket, shared / "data" / "eval" / "coco_val", {"grid": OPTIONS}, limit=2)
     assert scores.objects["all"] > 2
     assert scores.searches["grid"].boxes["all"][1000] > 0

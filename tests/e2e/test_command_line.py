@@ -31,7 +31,7 @@ from mobilesam.segment.everything.options import EverythingOptions
 from mobilesam.segment.model import Model
 from mobilesam.weights import ALIASES
 from tests.owl_networks import TinyOwl
-from tests.photographs import cat, jpeg, write_set
+from tests.photos import cat, jpeg, write_set
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -497,7 +497,7 @@ FAILURES = [
     (["segment", "n" * 300 + ".jpg", "--point", "1,2"], 3, r"error\[I\]: n+\.\.\.n+.jpg: cannot be opened"),
     (["segment", "cat.jpg", "--point", "1,2", "--save", ""], 2, r"error\[U\]: --save: is empty"),
     (["segment", "cat.jpg", "--point", "1,2", "--out", "-", "--json"], 2, r"error\[U\]: --out -"),
-    (["segment", "cat.jpg", "--mask", "cat.jpg"], 3, r"error\[I\]: cat.jpg: is a photograph, not a mask"),
+    (["segment", "cat.jpg", "--mask", "cat.jpg"], 3, r"error\[I\]: cat.jpg: is a photo, not a mask"),
     (["segment", "cat.jpg", "--mask", "none.png"], 3, r"error\[I\]: none.png: not found"),
     (["segment", "cat.jpg", "--point", "1", "2"], 2, r"'1' is not a point; .* without spaces"),
     (["segment", "https://example.com/cat.jpg", "--point", "1,2"], 2, r"error\[U\]: https://example.com/cat.jpg: is an address, and nothing is fetched"),
@@ -634,7 +634,7 @@ def test_sets_that_cannot_be_scored(tmp_path: Path, capsys) -> None:
     assert "its masks are" in capsys.readouterr().err
     (folder / "images" / "1.jpg").unlink()
     assert run(["evaluate", "masks", str(folder)]) == 2
-    assert "1 of its photographs are missing" in capsys.readouterr().err
+    assert "1 of its photos are missing" in capsys.readouterr().err
     content = json.loads((folder / "instances.json").read_text())
     content["annotations"][2]["segmentation"] = [[1, 1, 20, 1, 20]]
     (folder / "instances.json").write_text(json.dumps(content))

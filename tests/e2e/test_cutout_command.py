@@ -20,7 +20,7 @@ from mobilesam.cli.main import run
 from mobilesam.formats.image import read_image
 from mobilesam.formats.original import read_original
 from mobilesam.formats.picture_file import encode_picture
-from tests.photographs import jpeg
+from tests.photos import jpeg
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

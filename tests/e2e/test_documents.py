@@ -20,7 +20,7 @@ from mobilesam.weights import ALIASES, entry_of, weights_path
 from mobilesam.weights.folders import HOME_VARIABLE, TEXT_MODEL
 from tests.onnx_detectors import constant_detector, layout_outputs
 from tests.owl_networks import TinyOwl
-from tests.photographs import cat, jpeg
+from tests.photos import cat, jpeg
 
 EXAMPLES = (
     "tutorial/first-steps.md",

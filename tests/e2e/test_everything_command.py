@@ -1,4 +1,4 @@
-"""``mobilesam everything`` on real photographs: what it writes, and how it ends."""
+"""``mobilesam everything`` on real photos: what it writes, and how it ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mobilesam.cli.main import run
 from mobilesam.cli.progress import ImagesProgress, describe, time_left
 from mobilesam.formats.image import read_mask
 from mobilesam.segment.model import Model
-from tests.photographs import cat, jpeg
+from tests.photos import cat, jpeg
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "reference" / "everything.schema.json").read_text())
 FEW = ("--sampler", "grid", "--points-per-side", "6")

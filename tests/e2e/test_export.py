@@ -24,7 +24,7 @@ from mobilesam.segment.model import Model
 from mobilesam.weights import entry_of, read_weights
 from mobilesam.weights.graph_index import GRAPHS, graph_index
 from tests.known_weights import names_in
-from tests.photographs import cat
+from tests.photos import cat
 
 NAMES = [f"pocket-{part}.onnx" for part in ("encoder", "proposals", "decoder", "decoder_mask")]
 

@@ -30,7 +30,7 @@ from mobilesam.runtimes.base import Weights
 from mobilesam.runtimes.onnx import OnnxRuntime
 from mobilesam.segment.model import Model
 from mobilesam.weights.graph_index import graph_index
-from tests.photographs import cat, jpeg
+from tests.photos import cat, jpeg
 from tests.seeded import seeded_weights
 
 LANDSCAPE = cat()  # 300 x 451

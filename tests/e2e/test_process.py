@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.photographs import cat, jpeg
+from tests.photos import cat, jpeg
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX descriptors and signals")
 FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")

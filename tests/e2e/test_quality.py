@@ -1,4 +1,4 @@
-"""The shipped model on real photographs with human masks; skipped where the data are absent."""
+"""The shipped model on real photos with human masks; skipped where the data are absent."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mobilesam.core.metrics import mask_iou
 from mobilesam.core.rle import rle_to_mask
 from mobilesam.evaluate.clicks import next_click, score_clicks
 from mobilesam.evaluate.kinds import KINDS
-from mobilesam.evaluate.prompted import nested_pairs, score_nested, score_photograph, score_prompted
+from mobilesam.evaluate.prompted import nested_pairs, score_nested, score_photo, score_prompted
 from mobilesam.evaluate.report import pick, write_report
 from mobilesam.evaluate.sets import countable
 from mobilesam.formats.coco import read_instances
 from mobilesam.segment.model import Model
-from tests.photographs import cat, write_set
+from tests.photos import cat, write_set
 
 
 def test_a_cat_from_a_point_and_from_a_box(pocket: Model) -> None:
@@ -35,9 +35,9 @@ def test_scores_are_what_they_say(tmp_path: Path, pocket: Model) -> None:
     scores = score_prompted(pocket, folder)
     assert (scores.images, scores.objects) == (2, 4)
     assert list(scores.kinds) == list(KINDS)
-    again = [score_photograph(pocket, p) for p in read_instances(folder)]
+    again = [score_photo(pocket, p) for p in read_instances(folder)]
     for kind, summary in scores.kinds.items():
-        each = [score for photograph in again for score in photograph[kind]]
+        each = [score for photo in again for score in photo[kind]]
         assert summary.iou == pytest.approx(np.mean([e.iou for e in each]))
         assert summary.iou <= summary.best
         assert max(summary.largest, summary.stablest) <= summary.best
@@ -99,7 +99,7 @@ def test_a_report_shows_the_best_and_the_worst(tmp_path: Path, pocket: Model) ->
     scores = score_prompted(pocket, write_set(tmp_path / "set", 3), kinds=("box", "point"))
     best, median, worst = pick(scores.each["box"], 1, worth=lambda score: score.iou)
     assert best[0].iou >= median[0].iou >= worst[0].iou
-    assert len({one[0].photograph.path for one in (best, median, worst)}) == 3
+    assert len({one[0].photo.path for one in (best, median, worst)}) == 3
     paths = write_report(scores, tmp_path / "report")
     assert [path.name for path in paths] == ["set-box.png", "set-point.png", "set-reliability.png"]
     with Image.open(paths[0]) as sheet:
@@ -107,9 +107,9 @@ def test_a_report_shows_the_best_and_the_worst(tmp_path: Path, pocket: Model) ->
         assert len(sheet.convert("L").getcolors()) > 100
 
 
-def test_some_photographs_of_coco(shared: Path, pocket: Model) -> None:
-    photographs = read_instances(shared / "data" / "eval" / "coco_val")[:25]
-    scores = [score_photograph(pocket, p, kinds=("box", "point")) for p in photographs]
+def test_some_photos_of_coco(shared: Path, pocket: Model) -> None:
+    photos = read_instances(shared / "data" / "eval" / "coco_val")[:25]
+    scores = [score_photo(pocket, p, kinds=("box", "point")) for p in photos]
     assert np.mean([s.iou for found in scores for s in found["box"]]) > 0.67
     assert np.mean([s.best for found in scores for s in found["point"]]) > 0.54
 
@@ -141,9 +141,9 @@ def test_five_clicks_are_better_than_one(tmp_path: Path, pocket: Model) -> None:
 def test_a_mask_prompt_is_looked_at(shared: Path, pocket: Model) -> None:
     """From a coarse mask alone the model finds the object better than from nothing but chance."""
     found = []
-    for photograph in read_instances(shared / "data" / "eval" / "coco_val")[:15]:
-        embedding = pocket.embed(photograph.path)
-        for rle in countable(photograph, 0.02)[:3]:
+    for photo in read_instances(shared / "data" / "eval" / "coco_val")[:15]:
+        embedding = pocket.embed(photo.path)
+        for rle in countable(photo, 0.02)[:3]:
             truth = rle_to_mask(rle)
             found.append(mask_iou(pocket.segment(embedding, Prompt(mask=truth)).mask, truth))
     assert np.mean(found) > 0.6

@@ -1,4 +1,4 @@
-"""``mobilesam.compat.ultralytics`` on real photographs, against the library's own answers."""
+"""``mobilesam.compat.ultralytics`` on real photos, against the library's own answers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from mobilesam.evaluate.prompted import score_prompted
 from mobilesam.networks.build import NETWORKS, build_network
 from mobilesam.weights import ALIASES, entry_of, weights_path
 from mobilesam.weights.graph_index import graph_index
-from tests.photographs import cat, jpeg, write_set
+from tests.photos import cat, jpeg, write_set
 from tests.videos import write_video
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "ultralytics.md"
@@ -56,7 +56,7 @@ def sam() -> SAM:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder with a photograph, the same upside down, something else, and a folder below it."""
+    """A folder with a photo, the same upside down, something else, and a folder below it."""
     folder = tmp_path / "photos"
     (folder / "below").mkdir(parents=True)
     (folder / "a.jpg").write_bytes(jpeg(cat()))

@@ -24,7 +24,7 @@ from mobilesam.compat.ultralytics.prompts import nested_to_prompts
 from mobilesam.compat.ultralytics.sources import Picture
 from mobilesam.segment.model import Model
 from mobilesam.weights import entry_of, read_weights, weights_path
-from tests.photographs import cat, jpeg
+from tests.photos import cat, jpeg
 
 BOXES = [[80, 20, 380, 290], [150, 100, 250, 200]]
 BGR = np.ascontiguousarray(cat()[..., ::-1])

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mobilesam.core.errors import ImageError, ImageWarning, LimitError
 from mobilesam.formats.image import decode_mask, image_to_png, read_image, read_mask
-from tests.photographs import cat, jpeg
+from tests.photos import cat, jpeg
 
 
 def encode(picture: Image.Image, kind: str, **options: object) -> bytes:
@@ -184,7 +184,7 @@ def test_mask_files_are_read_as_stored() -> None:
     for data in forms:
         mask = decode_mask(data)
         assert (mask != truth).mean() < 0.005
-    with pytest.raises(ImageError, match="is a photograph, not a mask"):
+    with pytest.raises(ImageError, match="is a photo, not a mask"):
         decode_mask(jpeg(cat()))
 
 

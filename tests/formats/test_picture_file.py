@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 from mobilesam.formats.image import read_image
 from mobilesam.formats.original import read_original, read_profile
 from mobilesam.formats.picture_file import PICTURE_SUFFIXES, encode_picture
-from tests.photographs import cat
+from tests.photos import cat
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

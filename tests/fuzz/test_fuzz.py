@@ -83,7 +83,7 @@ def test_what_is_a_find(read: Callable[[bytes], object], kind: str | None) -> No
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_seeds_are_read(name: str) -> None:
-    """Some readers refuse some of their seeds, as that of masks does photographs, but none all."""
+    """Some readers refuse some of their seeds, as that of masks does photos, but none all."""
     read: list[bytes] = []
 
     def count(data: bytes) -> None:

@@ -231,7 +231,7 @@ def tiles(width: int, height: int, compression: int) -> bytes:
     return tiff_image(48, 64, bytes(64), tags=tags, compression=compression)
 
 
-def raw_photograph() -> bytes:
+def raw_photo() -> bytes:
     """What DNG looks like: a small preview first, the sensor's values elsewhere."""
     tags = {254: (LONG, [1]), 50706: (1, [1, 4, 0, 0]), 330: (LONG, [8])}
     return tiff_image(48, 64, PICTURE.tobytes(), tags=tags)
@@ -397,7 +397,7 @@ CASES: list[Case] = [
     case("I53-stream.j2k", b"\xff\x4f\xff\x51" + bytes(40), "I", says="JPEG 2000"),
     case("I53-stream.jxl", b"\xff\x0a" + bytes(40), "I", says="JPEG XL"),
     case("I53-boxes.jxl", b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(40), "I", says="JPEG XL"),
-    case("I54-raw.dng", raw_photograph, "I", says="camera's raw file"),
+    case("I54-raw.dng", raw_photo, "I", says="camera's raw file"),
     case("I54-raw.cr3", lambda: boxes(b"crx "), "I", says="camera's raw file"),
     case("I54-raw.raf", b"FUJIFILMCCD-RAW 0201" + bytes(40), "I", says="camera's raw file"),
     case("I55-png-named.jpg", png, **like(PICTURE)),

@@ -105,7 +105,7 @@ def test_I61_links_out_of_a_folder_are_followed_only_when_asked(capsys) -> None:
         )
     code, told, names = rulers(capsys, "shots", "--follow-symlinks", "--overwrite")
     assert code == 0, told
-    assert len(names) == 3  # every photograph once, though several ways lead to it
+    assert len(names) == 3  # every photo once, though several ways lead to it
 
 
 def test_I62_a_pipe_that_nobody_writes_to(capsys) -> None:

@@ -29,8 +29,8 @@ from tests.hostile.image_parts import (
     png,
     ycck_jpeg,
 )
-from tests.photographs import cat
-from tests.photographs import jpeg as photograph
+from tests.photos import cat
+from tests.photos import jpeg as photo
 
 PICTURE = picture()
 ALPHA = np.dstack([PICTURE, np.full((48, 64), 255, np.uint8)])
@@ -252,7 +252,7 @@ BOX = [5, 0, 370, 295]
 
 @pytest.fixture(scope="module")
 def plain_mask(pocket: Model) -> np.ndarray:
-    return pocket.segment(pocket.embed(photograph(cat())), Prompt(box=BOX)).mask
+    return pocket.segment(pocket.embed(photo(cat())), Prompt(box=BOX)).mask
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from mobilesam.cli.main import run
 from mobilesam.core.errors import MobileSamError
 from mobilesam.train.recipe import read_recipe
-from tests.photographs import write_set
+from tests.photos import write_set
 
 GOOD = """network = "pocket"
 seed = 3

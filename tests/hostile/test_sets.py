@@ -63,7 +63,7 @@ REFUSED = [
     ("float-size", runs([3072], [48.0, 64]), 2, r"size\[0\]: is 48.0"),
     ("huge-size", runs([10**12], [10**6, 10**6]), 2, r"counts\[0\]: is 1000000000000; must be a whole number from 0 to 50,000,000"),
     ("no-size", content(annotation(segmentation={"counts": [3072]})), 2, r"annotations\[0\].segmentation: lacks size"),
-    ("other-size", runs([12], [3, 4]), 2, r"annotations\[0\].segmentation: a mask of a.png is 4 x 3, the photograph 64 x 48"),
+    ("other-size", runs([12], [3, 4]), 2, r"annotations\[0\].segmentation: a mask of a.png is 4 x 3, the photo 64 x 48"),
     ("no-object", [1], 2, "is a list of 1; must be an object with images, annotations"),
     ("null", None, 2, "is null; must be an object"),
     ("no-images", {"annotations": []}, 2, "lacks images"),
@@ -121,14 +121,14 @@ REFUSED = [
         ("a\0.png", "must be a file's name"), ("\ud800.png", "must be a file's name"), ("n" * 5000, "too long"), ("b/" * 5000 + "a.png", "too long"), ("ü" * 200, "too long"),
         ("link.png", "a symbolic link leads out"), ("links/a.png", "a symbolic link leads out")])),
     ("name-number", named(5), 2, r"images\[0\].file_name: is 5; must be a text"),
-    ("name-gone", named("gone.png"), 2, "1 of its photographs are missing, the first is .*gone.png"),
+    ("name-gone", named("gone.png"), 2, "1 of its photos are missing, the first is .*gone.png"),
 ]
 # fmt: on
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """Write a set with two photographs, and links out of it."""
+    """Write a set with two photos, and links out of it."""
 
     def write_set(document: Any) -> Path:
         folder, elsewhere = tmp_path / "set", tmp_path / "elsewhere"
@@ -197,8 +197,8 @@ def test_polygons_are_pycocotools(write: Callable) -> None:
     document = content(annotation(segmentation=polygons), annotation(id=2, segmentation=hole))
     folder = write(document | {"categories": [{"id": 1, "name": "thing"}]})
     theirs = COCO(folder / "instances.json")
-    (photograph,) = read_instances(folder)
-    for instance, record in zip(photograph.instances, theirs.loadAnns([1, 2]), strict=True):
+    (photo,) = read_instances(folder)
+    for instance, record in zip(photo.instances, theirs.loadAnns([1, 2]), strict=True):
         np.testing.assert_array_equal(rle_to_mask(instance.segmentation), theirs.annToMask(record))
         assert instance.segmentation.to_dict()["counts"] == theirs.annToRLE(record)["counts"].decode()
 
@@ -234,8 +234,8 @@ def test_crowds_are_left_out_and_told(write: Callable) -> None:
     with pytest.warns(
         SetWarning, match=r"instances.json: annotations of crowds \(iscrowd = 1\) .*; 2 left out"
     ):
-        (photograph,) = read_instances(folder)
-    assert len(photograph.instances) == 1
+        (photo,) = read_instances(folder)
+    assert len(photo.instances) == 1
 
 
 @pytest.mark.filterwarnings("default::mobilesam.core.errors.SetWarning")

@@ -30,7 +30,7 @@ from mobilesam.weights.reading import NEEDS_KEY
 from mobilesam.weights.recognition import recognise_network
 from mobilesam.weights.torch_file import read_torch_file
 from tests.hostile.evil_weights import CANARY, CASES, NAME, Case, Evil, good_torch_file
-from tests.photographs import cat, jpeg
+from tests.photos import cat, jpeg
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MAX_SECONDS, MAX_MEGABYTES, MAX_CHARACTERS = 0.2, 64, 200

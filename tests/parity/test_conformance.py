@@ -25,7 +25,7 @@ from mobilesam.compat.segment_anything.modeling import Sam
 from mobilesam.compat.ultralytics import SAM
 from mobilesam.core.prompts import names_with
 from mobilesam.core.rle import dict_to_rle, rle_to_mask
-from tests.photographs import cat
+from tests.photos import cat
 
 FACE = [90, 20, 330, 290]
 EYE = [180, 140]

@@ -29,7 +29,7 @@ from mobilesam.networks.build import build_network
 from mobilesam.runtimes.onnx import OnnxRuntime
 from mobilesam.segment.model import Model
 from tests.golden_cases import RUNS, check_records
-from tests.photographs import cat
+from tests.photos import cat
 from tests.seeded import seeded_image, seeded_weights
 
 

@@ -18,7 +18,7 @@ from mobilesam.core.arrays import to_numpy
 from mobilesam.segment.model import Model
 from mobilesam.weights import ENTRIES
 from tests.golden_cases import RUNS, SIZES, as_predict, check_case, check_records, prompt_of, set_torch_image
-from tests.photographs import cat
+from tests.photos import cat
 from tests.seeded import seeded_image
 
 
@@ -186,8 +186,8 @@ def test_forward_of_every_kind_of_network(pocket: Model) -> None:
 def test_forward_of_an_image_smaller_than_the_input(portrait: bool) -> None:
     """As SAM has it, it lies in the upper left corner of the square, and its masks lie where they do there."""
     network = mobilesam.sam_model_registry["pocket"]()
-    photograph = np.ascontiguousarray(cat().transpose(1, 0, 2)) if portrait else cat()
-    small = torch.as_tensor(ResizeLongestSide(384).apply_image(photograph)).permute(2, 0, 1)
+    photo = np.ascontiguousarray(cat().transpose(1, 0, 2)) if portrait else cat()
+    small = torch.as_tensor(ResizeLongestSide(384).apply_image(photo)).permute(2, 0, 1)
     height, width = small.shape[1:]
     square = torch.empty(3, 768, 768)
     square[:] = network.pixel_mean

@@ -20,7 +20,7 @@ from mobilesam.networks.build import NETWORKS
 from mobilesam.segment.batches import DEFAULT_MEMORY, images_at_once, prompts_at_once
 from mobilesam.segment.model import Model
 from mobilesam.weights.graph_index import graph_index, network_names, network_specs
-from tests.photographs import cat, jpeg
+from tests.photos import cat, jpeg
 from tests.seeded import seeded_image
 
 

@@ -12,7 +12,7 @@ from skimage import data
 
 from mobilesam import ConfigError, CutoutOptions, Embedding, MissingExtraError, Model, Prompt, PromptError
 from mobilesam.segment.cutout import feathered, make_cutout, moved
-from tests.photographs import jpeg
+from tests.photos import jpeg
 
 CUP, SPOON = Prompt(box=[90, 20, 420, 390]), Prompt(box=[350, 130, 430, 310])
 

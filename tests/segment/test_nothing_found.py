@@ -9,7 +9,7 @@ import pytest
 
 import mobilesam
 from mobilesam import EverythingOptions, Model, PromptWarning, SamAutomaticMaskGenerator
-from tests.photographs import cat
+from tests.photos import cat
 
 WHAT_TO_PASS = (
     "and no mask of pocket-7 passes them; pass pred_iou_thresh=0.3, stability_score_thresh=0.1, "

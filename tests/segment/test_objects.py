@@ -21,7 +21,7 @@ from mobilesam.detectors.onnx_layouts import LAYOUTS, open_detector
 from mobilesam.segment.everything.objects import POINT_OBJECTNESS, Found, gap_grids
 from tests.embeddings import unseen
 from tests.onnx_detectors import constant_detector, layout_outputs
-from tests.photographs import cat
+from tests.photos import cat
 
 FACE = (90.0, 20.0, 330.0, 290.0)  # roughly, of the cat
 LOOSE = {"pred_iou_thresh": 0.2, "stability_score_thresh": 0.0}

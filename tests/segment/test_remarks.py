@@ -11,7 +11,7 @@ import mobilesam
 from mobilesam import Model, Prompt
 from mobilesam.core.regions import fill_unsure_holes
 from mobilesam.segment.results import LOW_PREDICTED_IOU, LOW_PREDICTED_IOU_BOX, Segmentation
-from tests.photographs import cat
+from tests.photos import cat
 
 AROUND_THE_CAT = [5, 0, 370, 295]
 

@@ -36,7 +36,7 @@ from mobilesam.segment.text import find_boxes
 from tests.embeddings import unseen
 from tests.onnx_detectors import constant_detector
 from tests.owl_networks import SIDE, TOKENS, TinyOwl
-from tests.photographs import cat
+from tests.photos import cat
 
 TEXTS = ["a cat", "Dog leash", "the cup on a saucer, to the left of it and of the spoon", "!"]
 FACE = [90.0, 20.0, 330.0, 290.0]

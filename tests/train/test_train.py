@@ -21,7 +21,7 @@ from mobilesam.cli.main import run
 from mobilesam.core.boxes import mask_to_box
 from mobilesam.core.metrics import mask_iou
 from mobilesam.core.rle import rle_to_mask
-from mobilesam.formats.coco import Photograph
+from mobilesam.formats.coco import SetPhoto
 from mobilesam.networks.build import build_network
 from mobilesam.networks.pocket_decoder import MaskEvidence, weigh
 from mobilesam.train.checkpoint import read_metadata
@@ -33,7 +33,7 @@ from mobilesam.train.prompts import corrective_click, draw_box, draw_coarse_mask
 from mobilesam.train.recipe import Recipe, SourceSet, Stage, read_recipe
 from mobilesam.train.start import start_network
 from mobilesam.weights.reading import FORMAT_SINCE, NEEDS_KEY
-from tests.photographs import cat, write_set
+from tests.photos import cat, write_set
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """
@@ -145,7 +145,7 @@ def test_samples_depend_on_their_number_alone(data: Path) -> None:
     recipe = read_recipe(data / "recipe.toml")
     train, held_out = split_sets(recipe, data)
     assert len(train) + len(held_out) == 8
-    assert not {p.photograph.path for p in train} & {p.photograph.path for p in held_out}
+    assert not {p.photo.path for p in train} & {p.photo.path for p in held_out}
     one, two = (Samples(train, recipe, recipe.stages[0], 0) for _ in range(2))
     one[0], one[1]
     for key, value in one[5].items():
@@ -155,7 +155,7 @@ def test_samples_depend_on_their_number_alone(data: Path) -> None:
 
 
 def test_samples_show_the_boxes_of_their_objects(data: Path) -> None:
-    """Where the crop is the whole photograph and nothing is flipped, the boxes are the set's own."""
+    """Where the crop is the whole photo and nothing is flipped, the boxes are the set's own."""
     recipe = read_recipe(data / "recipe.toml")
     stage = dataclasses.replace(recipe.stages[0], boxes=0.1)
     partial = dataclasses.replace(recipe.sets[0], partial=("*",))
@@ -180,13 +180,13 @@ def test_samples_show_the_boxes_of_their_objects(data: Path) -> None:
 
 def test_backgrounds_are_what_no_object_covers(data: Path) -> None:
     recipe = read_recipe(data / "recipe.toml")
-    photographs, _ = split_sets(recipe, data)
-    samples = Samples(photographs, recipe, recipe.stages[0], 0)
-    photograph = photographs[0].photograph
-    crop = (10, 20, photograph.width, photograph.height - 5)
-    objects = [rle_to_mask(instance.segmentation) for instance in photograph.instances]
+    photos, _ = split_sets(recipe, data)
+    samples = Samples(photos, recipe, recipe.stages[0], 0)
+    photo = photos[0].photo
+    crop = (10, 20, photo.width, photo.height - 5)
+    objects = [rle_to_mask(instance.segmentation) for instance in photo.instances]
     targets = [np.zeros((32, 32), np.float32)] * 2
-    number = samples._put_background(targets, photograph.instances, crop, np.random.default_rng(0))
+    number = samples._put_background(targets, photo.instances, crop, np.random.default_rng(0))
     assert number in (0, 1)
     rest = ~np.any(objects, 0)[20:-5, 10:]
     np.testing.assert_array_equal(targets[number], reduce_mask(rest, 32))
@@ -197,8 +197,8 @@ def test_backgrounds_are_asked_for_by_boxes(data: Path) -> None:
     recipe = read_recipe(data / "recipe.toml")
     # One object, so that the background is the only one.
     stage = dataclasses.replace(recipe.stages[0], objects=1, background=1.0)
-    photographs, _ = split_sets(recipe, data)
-    samples = Samples(photographs, recipe, stage, 0)
+    photos, _ = split_sets(recipe, data)
+    samples = Samples(photos, recipe, stage, 0)
     found = 0
     for number in range(20):
         sample = samples[number]
@@ -208,8 +208,8 @@ def test_backgrounds_are_asked_for_by_boxes(data: Path) -> None:
                 found += 1
                 assert (label == 2).sum() == (label == 3).sum() == 1
     assert found > 10
-    partial = Samples([dataclasses.replace(drawn, partial=True) for drawn in photographs], recipe, stage, 0)
-    plain = Samples(photographs, recipe, dataclasses.replace(stage, background=0.0), 0)
+    partial = Samples([dataclasses.replace(drawn, partial=True) for drawn in photos], recipe, stage, 0)
+    plain = Samples(photos, recipe, dataclasses.replace(stage, background=0.0), 0)
     for number in range(5):
         assert torch.equal(partial[number]["targets"], plain[number]["targets"])
 
@@ -219,8 +219,8 @@ def test_small_objects_are_shown_in_windows(data: Path, windows: int) -> None:
     """Target, prompt and pixels lie in the same place of a view, which is a window or the whole."""
     recipe = read_recipe(data / "recipe.toml")
     stage = dataclasses.replace(recipe.stages[0], image_size=768, windows=windows, whole=1.0)
-    photographs, _ = split_sets(recipe, data)
-    samples = Samples(photographs, recipe, stage, 0)
+    photos, _ = split_sets(recipe, data)
+    samples = Samples(photos, recipe, stage, 0)
     views = samples.views
     assert views is not None
     spreads, boxes, points = [], 0, 0
@@ -270,7 +270,7 @@ def test_sets_without_a_small_object_are_refused(data: Path, monkeypatch: pytest
         samples[0]
 
 
-def test_held_out_photographs_are_scored_as_they_are(data: Path) -> None:
+def test_held_out_photos_are_scored_as_they_are(data: Path) -> None:
     recipe = read_recipe(data / "recipe.toml")
     _, held_out = split_sets(recipe, data)
     stage = recipe.stages[0]
@@ -282,8 +282,8 @@ def test_held_out_photographs_are_scored_as_they_are(data: Path) -> None:
 
 def test_pasted_objects_are_seen_where_their_target_is(data: Path) -> None:
     recipe = read_recipe(data / "recipe.toml")
-    photographs, _ = split_sets(recipe, data)
-    samples = Samples(photographs, recipe, dataclasses.replace(recipe.stages[0], copy_paste=1.0), 0)
+    photos, _ = split_sets(recipe, data)
+    samples = Samples(photos, recipe, dataclasses.replace(recipe.stages[0], copy_paste=1.0), 0)
     grey = np.full((64, 64, 3), 128, np.uint8)
     behind = np.zeros((32, 32), np.float32)
     behind[:, :8] = 1
@@ -383,7 +383,7 @@ def test_the_shipped_recipe_reads() -> None:
 
 
 def test_the_detector_trunk_sees_what_yolox_sees(shared: Path) -> None:
-    """The features of the published ONNX file's own nodes, on a photograph."""
+    """The features of the published ONNX file's own nodes, on a photo."""
     import onnx
     import onnxruntime
 
@@ -474,11 +474,11 @@ def test_an_images_prompts_weigh_its_maps_together() -> None:
 
 
 def test_crops_are_as_small_and_as_often_whole_as_the_stage_says() -> None:
-    photograph = Photograph(Path("a.jpg"), 1000, 800, ())
+    photo = SetPhoto(Path("a.jpg"), 1000, 800, ())
     for smallest, whole in ((0.15, 0.0), (0.15, 0.8), (0.6, 0.2)):
         rng = np.random.default_rng(0)
         stage = Stage(image_size=64, steps=1, smallest_crop=smallest, whole=whole)
-        crops = np.array([draw_crop(photograph, stage, rng) for _ in range(500)])
+        crops = np.array([draw_crop(photo, stage, rng) for _ in range(500)])
         assert (crops[:, :2] >= 0).all()
         assert (crops[:, 2:] <= [1000, 800]).all()
         areas = np.prod(crops[:, 2:] - crops[:, :2], axis=1) / 800_000

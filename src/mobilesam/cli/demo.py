@@ -1,4 +1,4 @@
-"""``mobilesam demo``: a real photograph, segmented from a point and from a box."""
+"""``mobilesam demo``: a real photo, segmented from a point and from a box."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from mobilesam.core.types import Prompt
 from mobilesam.formats.image import image_to_png
 from mobilesam.storage.atomic import write_bytes
 
-# scikit-image's photographs: a cat (CC0, Stefan van der Walt), a cup of coffee (CC0, Rachel Michetti).
-POINT_PHOTOGRAPH, POINT = "chelsea", (230, 150)
-BOX_PHOTOGRAPH, BOX = "coffee", (325, 228, 408, 330)
+# scikit-image's photos: a cat (CC0, Stefan van der Walt), a cup of coffee (CC0, Rachel Michetti).
+POINT_PHOTO, POINT = "chelsea", (230, 150)
+BOX_PHOTO, BOX = "coffee", (325, 228, 408, 330)
 MIN_MASK_REGION_AREA = 200  # pixels
 
 
@@ -31,26 +31,26 @@ MIN_MASK_REGION_AREA = 200  # pixels
     help="Folder for the pictures.",
 )
 def demo(out: Path) -> None:
-    """Segment two photographs, one from a point and one from a box, and write the pictures.
+    """Segment two photos, one from a point and one from a box, and write the pictures.
 
     \b
     pip install 'mobilesam[demo]'
     mobilesam demo --out demo-out
     """
     start = time.perf_counter()
-    photographs = {name: read_photograph(name) for name in (POINT_PHOTOGRAPH, BOX_PHOTOGRAPH)}
+    photos = {name: read_photo(name) for name in (POINT_PHOTO, BOX_PHOTO)}
     loading = time.perf_counter()
     model = load_model(ModelOptions())
     loaded = time.perf_counter()
     click.echo(f"holes and islands below {MIN_MASK_REGION_AREA} pixels are filled and dropped")
-    click.echo(f"photographs read in {_ms(loading - start)}, model loaded in {_ms(loaded - loading)}")
+    click.echo(f"photos read in {_ms(loading - start)}, model loaded in {_ms(loaded - loading)}")
     tasks = (
-        (POINT_PHOTOGRAPH, f"point {POINT[0]},{POINT[1]}", Prompt(points=[POINT])),
-        (BOX_PHOTOGRAPH, f"box {','.join(map(str, BOX))}", Prompt(box=BOX)),
+        (POINT_PHOTO, f"point {POINT[0]},{POINT[1]}", Prompt(points=[POINT])),
+        (BOX_PHOTO, f"box {','.join(map(str, BOX))}", Prompt(box=BOX)),
     )
     for name, told, prompt in tasks:
         start = time.perf_counter()
-        embedding = model.embed(photographs[name])
+        embedding = model.embed(photos[name])
         embedded = time.perf_counter()
         result = model.segment(embedding, prompt).cleaned(MIN_MASK_REGION_AREA)
         mask = result.mask
@@ -65,8 +65,8 @@ def demo(out: Path) -> None:
             click.echo(f"  {kind}: {printable(path)}")
 
 
-def read_photograph(name: str) -> np.ndarray:
-    """Return one of scikit-image's photographs (H, W, 3).
+def read_photo(name: str) -> np.ndarray:
+    """Return one of scikit-image's photos (H, W, 3).
 
     Raises:
         MissingExtraError: if scikit-image is not installed.

@@ -75,7 +75,7 @@ def set_options(command: Callable) -> Callable:
         default=SMALLEST_OBJECT,
         show_default=True,
         metavar="PART",
-        help="Least part of a photograph that an object covers.",
+        help="Least part of a photo that an object covers.",
     )(command)
     return sets_and_json(command)
 
@@ -84,7 +84,7 @@ def sets_and_json(command: Callable) -> Callable:
     """Add the sets, --follow-symlinks and --json."""
     for option in (
         click.option(
-            "--follow-symlinks", is_flag=True, help="Read also photographs that links show of other folders."
+            "--follow-symlinks", is_flag=True, help="Read also photos that links show of other folders."
         ),
         click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON."),
         click.argument("sets", nargs=-1, required=True, metavar="SET...", type=click.Path(path_type=Path)),
@@ -168,7 +168,7 @@ def masks(
 
 
 def _print_kinds(scores: PromptedScores) -> None:
-    click.echo(f"{scores.name}: {scores.images} photographs, {scores.objects} objects")
+    click.echo(f"{scores.name}: {scores.images} photos, {scores.objects} objects")
     columns = ("IoU", "boundary", "best", "largest", "stablest", "ECE")
     click.echo(f"{'prompt':<16}" + "".join(f"{name:>10}" for name in columns))
     for kind, s in scores.kinds.items():
@@ -230,16 +230,14 @@ def clicks(
 
 @evaluate.command()
 @sets_and_json
-@click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N photographs that count."
-)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N photos that count.")
 @options_from(ModelOptions, "model")
 def subject(
     sets: tuple[Path, ...], follow_symlinks: bool, as_json: bool, limit: int | None, model: ModelOptions
 ) -> None:
     """Score what is found without a prompt, beside what the ground leaves and what the object's box gives.
 
-    Only photographs with one dominant object count; docs/how-to/evaluate.md says what that is.
+    Only photos with one dominant object count; docs/how-to/evaluate.md says what that is.
 
     \b
     mobilesam evaluate subject data/eval/msrc_cow data/eval/coco_val
@@ -306,9 +304,7 @@ def subject(
     metavar="IOU",
     help="Of two masks whose boxes overlap more, the better stays.  [default: 0.7]",
 )
-@click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N photographs of a set."
-)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N photos of a set.")
 @click.option(
     "--report",
     type=click.Path(path_type=Path),
@@ -336,7 +332,7 @@ def everything(
     """Average recall of segment everything against human masks and boxes, as COCO's evaluation has it.
 
     SET is a folder with instances.json (COCO) and images/, or of another format, in which all objects
-    have masks. AR@10 lets each photograph's ten masks with the highest score count; mean is
+    have masks. AR@10 lets each photo's ten masks with the highest score count; mean is
     that of AR@10, AR@100 and AR@1000; small, medium and large objects are told with 1000 masks.
 
     \b
@@ -404,7 +400,7 @@ def _searches(
 
 def _print_recall(scores: EverythingScores) -> None:
     parts = ", ".join(f"{n} {size}" for size, n in scores.objects.items() if size != "all")
-    click.echo(f"{scores.name}: {scores.images} photographs, {scores.objects['all']} objects ({parts})")
+    click.echo(f"{scores.name}: {scores.images} photos, {scores.objects['all']} objects ({parts})")
     wide = max(map(len, scores.searches))
     limits = "".join(f"{f'AR@{limit}':>9}" for limit in RECALL_LIMITS)
     sizes = "".join(f"{size:>9}" for size in ("mean", *list(OBJECT_SIZES)[1:]))
@@ -429,7 +425,7 @@ def _recall_row(recall: Recall) -> list[float]:
 
 
 def _recall_record(scores: EverythingScores) -> dict[str, Any]:
-    """Turn scores into a dictionary, leaving single photographs out; null where no object has a size."""
+    """Turn scores into a dictionary, leaving single photos out; null where no object has a size."""
     return {
         "name": scores.name,
         "images": scores.images,

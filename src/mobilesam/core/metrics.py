@@ -20,7 +20,7 @@ F_LEVELS = 256
 
 # Average recall as COCO's evaluation has it.
 RECALL_THRESHOLDS = np.linspace(0.5, 0.95, 10)  # IoUs at which an object counts as found
-RECALL_LIMITS = (10, 100, 1000)  # masks of a photograph that may count, best first
+RECALL_LIMITS = (10, 100, 1000)  # masks of a photo that may count, best first
 OBJECT_SIZES = {  # least and greatest area in pixels, both inclusive
     "all": (0.0, np.inf),
     "small": (0.0, 32.0**2),
@@ -125,7 +125,7 @@ def boxes_ious(boxes: np.ndarray, truths: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class RecallCounts:
-    """How many objects were found; the counts of several photographs add up.
+    """How many objects were found; the counts of several photos add up.
 
     Attributes:
         found: (sizes, thresholds, limits) int64, for each of ``OBJECT_SIZES``,
@@ -154,7 +154,7 @@ class RecallCounts:
 
 
 def count_found(ious: np.ndarray, areas: np.ndarray) -> RecallCounts:
-    """Match what was found in a photograph with its objects as COCO's evaluation does, and count.
+    """Match what was found in a photo with its objects as COCO's evaluation does, and count.
 
     The masks come by falling score. Each takes the object with the highest IoU, of those
     that no mask before it has taken; of several the last.

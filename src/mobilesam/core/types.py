@@ -107,7 +107,7 @@ class Embedding:
 class MaskThresholds:
     """Which masks a model is believed in, when it segments everything; the defaults are SAM's.
 
-    They belong to weights: a model trained with few photographs is less sure of itself.
+    They belong to weights: a model trained with few photos is less sure of itself.
 
     Attributes:
         predicted_iou: masks must have a higher predicted IoU.

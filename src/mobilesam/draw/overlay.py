@@ -1,4 +1,4 @@
-"""Pictures to look at: masks over the photograph, and a ruler for finding coordinates."""
+"""Pictures to look at: masks over the photo, and a ruler for finding coordinates."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from mobilesam.core.regions import central_pixel, distance_to_edge
 from mobilesam.core.rle import rle_to_mask
 from mobilesam.core.types import Embedding, Prompt
 from mobilesam.evaluate.sets import SMALLEST_OBJECT, Progress, countable, read_countable
-from mobilesam.formats.coco import read_photograph
+from mobilesam.formats.coco import read_photo
 from mobilesam.segment.model import Model
 
 CLICKS = 5
@@ -26,7 +26,7 @@ class ClickScores:
 
     Attributes:
         name: of the set.
-        images: photographs with an object that counts.
+        images: photos with an object that counts.
         objects: objects that count.
         ious: IoU after each click.
         clicks_to: clicks until each of ``TARGETS``, those that never came there with all clicks.
@@ -54,23 +54,23 @@ def score_clicks(
         model: what is scored.
         folder: of the set, in any format that :func:`mobilesam.formats.datasets.load.read_dataset` reads.
         clicks: how often each object is clicked.
-        smallest: least part of the photograph that an object must cover.
-        follow_symlinks: read photographs that links show of the world outside the set.
-        progress: called after each photograph with how many are done, and of how many.
+        smallest: least part of the photo that an object must cover.
+        follow_symlinks: read photos that links show of the world outside the set.
+        progress: called after each photo with how many are done, and of how many.
 
     Raises:
         ConfigError: if the set cannot be read or has no object that counts.
     """
-    photographs = read_countable(folder, smallest, follow_symlinks=follow_symlinks)
+    photos = read_countable(folder, smallest, follow_symlinks=follow_symlinks)
     found: list[list[float]] = []
-    for done, photograph in enumerate(photographs, start=1):
-        embedding = model.embed(read_photograph(photograph))
-        for rle in countable(photograph, smallest):
+    for done, photo in enumerate(photos, start=1):
+        embedding = model.embed(read_photo(photo))
+        for rle in countable(photo, smallest):
             found.append(click_object(model, embedding, rle_to_mask(rle), clicks))
-        progress(done, len(photographs))
+        progress(done, len(photos))
     return ClickScores(
         folder.name,
-        len(photographs),
+        len(photos),
         len(found),
         ious=tuple(float(iou) for iou in np.mean(found, axis=0)),
         clicks_to=tuple(float(np.mean([number_of_clicks(i, target) for i in found])) for target in TARGETS),

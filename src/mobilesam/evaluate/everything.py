@@ -1,9 +1,9 @@
 """Segment everything against human masks: average recall, as object proposals are scored.
 
-COCO's evaluation without categories: the masks of a photograph, by falling score,
+COCO's evaluation without categories: the masks of a photo, by falling score,
 are matched with its objects, and the share of a set's objects that were found is averaged
 over the IoUs from 0.50 to 0.95 at which an object counts as found. AR@10 lets each
-photograph's ten best masks count. What was found beside the human masks costs nothing, so
+photo's ten best masks count. What was found beside the human masks costs nothing, so
 a set must have masks of all objects that are to be found.
 """
 
@@ -22,8 +22,8 @@ from mobilesam.core.boxes import xywh_to_xyxy
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.metrics import OBJECT_SIZES, RecallCounts, boxes_ious, count_found, mask_ious
 from mobilesam.evaluate.sets import Progress
-from mobilesam.formats.coco import Photograph, read_photograph
-from mobilesam.formats.datasets.photographs import read_photographs
+from mobilesam.formats.coco import SetPhoto, read_photo
+from mobilesam.formats.datasets.photos import read_photos
 from mobilesam.segment.everything.options import EverythingOptions
 from mobilesam.segment.everything.search import Detector
 from mobilesam.segment.model import Model
@@ -32,11 +32,11 @@ Recall = dict[str, dict[int, float]]  # by size of object, then by how many mask
 
 
 @dataclass(frozen=True, eq=False)
-class PhotographScore:
-    """What one search found of a photograph's objects; no masks are kept.
+class PhotoScore:
+    """What one search found of a photo's objects; no masks are kept.
 
     Attributes:
-        photograph: that was searched.
+        photo: that was searched.
         masks: objects found by mask.
         boxes: objects found by box.
         ious: for each object, of the mask that is nearest to it.
@@ -45,7 +45,7 @@ class PhotographScore:
         seconds: it took.
     """
 
-    photograph: Photograph = field(repr=False)
+    photo: SetPhoto = field(repr=False)
     masks: RecallCounts
     boxes: RecallCounts
     ious: tuple[float, ...]
@@ -61,10 +61,10 @@ class SearchScores:
     Attributes:
         masks: average recall of masks, NaN where there is no object of a size.
         boxes: average recall of boxes.
-        found: masks that a photograph gave, on average.
-        prompts: asked of a photograph, on average.
-        seconds: a photograph took, on average.
-        each: every photograph's.
+        found: masks that a photo gave, on average.
+        prompts: asked of a photo, on average.
+        seconds: a photo took, on average.
+        each: every photo's.
     """
 
     masks: Recall
@@ -72,7 +72,7 @@ class SearchScores:
     found: float
     prompts: float
     seconds: float
-    each: list[PhotographScore] = field(repr=False)
+    each: list[PhotoScore] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class EverythingScores:
 
     Attributes:
         name: of the set.
-        images: photographs with an object.
+        images: photos with an object.
         objects: how many there are, by size.
         searches: scores by name of the search.
     """
@@ -104,16 +104,16 @@ def score_everything(
 ) -> EverythingScores:
     """Score one or several ways of segmenting everything on a set.
 
-    Photographs without an object are left out: they cannot change the recall.
+    Photos without an object are left out: they cannot change the recall.
 
     Args:
         model: what is scored.
         folder: of the set, in any format that :func:`mobilesam.formats.datasets.load.read_dataset` reads.
         searches: what is compared, by name, such as grids of several sizes.
         detector: what finds boxes, see :meth:`mobilesam.Model.everything`.
-        limit: only so many photographs, the first ones.
-        follow_symlinks: read photographs that links show of the world outside the set.
-        progress: called after each search of a photograph with how many are done, and of how many.
+        limit: only so many photos, the first ones.
+        follow_symlinks: read photos that links show of the world outside the set.
+        progress: called after each search of a photo with how many are done, and of how many.
 
     Raises:
         ConfigError: if the set cannot be read or has no object, for a limit below 1, and for no searches.
@@ -122,34 +122,34 @@ def score_everything(
         raise ConfigError("searches: is empty; give at least one, such as {'grid': EverythingOptions()}")
     if limit is not None and limit < 1:
         raise ConfigError(f"limit: is {limit}; must be 1 or more")
-    read = read_photographs(folder, follow_symlinks=follow_symlinks)
-    photographs = [p for p in read if p.instances][:limit]
-    if not photographs:
-        raise ConfigError(f"{folder}: no photograph has an object; recall needs human masks")
-    each: dict[str, list[PhotographScore]] = {name: [] for name in searches}
+    read = read_photos(folder, follow_symlinks=follow_symlinks)
+    photos = [p for p in read if p.instances][:limit]
+    if not photos:
+        raise ConfigError(f"{folder}: no photo has an object; recall needs human masks")
+    each: dict[str, list[PhotoScore]] = {name: [] for name in searches}
     done = 0
-    for photograph in photographs:
+    for photo in photos:
         for name, options in searches.items():
-            each[name].append(score_photograph(model, photograph, options, detector))
+            each[name].append(score_photo(model, photo, options, detector))
             done += 1
-            progress(done, len(photographs) * len(searches))
+            progress(done, len(photos) * len(searches))
     objects = pool([score.masks for score in each[next(iter(each))]]).objects
     return EverythingScores(
         folder.name,
-        len(photographs),
+        len(photos),
         dict(zip(OBJECT_SIZES, objects.tolist(), strict=True)),
         {name: summarise(scores) for name, scores in each.items()},
     )
 
 
-def score_photograph(
+def score_photo(
     model: Model,
-    photograph: Photograph,
+    photo: SetPhoto,
     options: EverythingOptions,
     detector: str | Path | Detector | None = None,
-) -> PhotographScore:
-    """Segment everything in a photograph and match it with the human masks and boxes."""
-    image = read_photograph(photograph)
+) -> PhotoScore:
+    """Segment everything in a photo and match it with the human masks and boxes."""
+    image = read_photo(photo)
     prompts = [0]
     start = time.perf_counter()
     everything = model.everything(
@@ -157,13 +157,13 @@ def score_photograph(
     )
     seconds = time.perf_counter() - start
     found = sorted(everything, key=lambda mask: mask.score, reverse=True)
-    truths = photograph.instances
+    truths = photo.instances
     areas = np.array([truth.area for truth in truths])
     ious = mask_ious([mask.rle for mask in found], [truth.segmentation for truth in truths])
     boxes = np.array([mask.box for mask in found], np.float64).reshape(-1, 4)
     true_boxes = np.array([xywh_to_xyxy(truth.bbox) for truth in truths], np.float64)
-    return PhotographScore(
-        photograph,
+    return PhotoScore(
+        photo,
         masks=count_found(ious, areas),
         boxes=count_found(boxes_ious(boxes, true_boxes), areas),
         ious=tuple(ious.max(0, initial=0).tolist()),
@@ -173,8 +173,8 @@ def score_photograph(
     )
 
 
-def summarise(scores: Sequence[PhotographScore]) -> SearchScores:
-    """Pool the counts of photographs into a set's recall."""
+def summarise(scores: Sequence[PhotoScore]) -> SearchScores:
+    """Pool the counts of photos into a set's recall."""
     return SearchScores(
         masks=pool([score.masks for score in scores]).average_recall(),
         boxes=pool([score.boxes for score in scores]).average_recall(),
@@ -186,7 +186,7 @@ def summarise(scores: Sequence[PhotographScore]) -> SearchScores:
 
 
 def pool(counts: Sequence[RecallCounts]) -> RecallCounts:
-    """Add up the counts of several photographs, at least one."""
+    """Add up the counts of several photos, at least one."""
     return reduce(add, counts)
 
 

@@ -14,7 +14,7 @@ from mobilesam.core.types import Prompt
 
 JITTER = 0.1  # greatest move of a loose box's side, in the box's own width or height
 BESIDE = 0.1  # how far outside a background point may lie, in the root of the object's area
-COARSE = 24  # cells of a coarse mask along the photograph's longer side
+COARSE = 24  # cells of a coarse mask along the photo's longer side
 
 Random = np.random.Generator
 

@@ -1,8 +1,8 @@
-"""Prompted masks against human ones, at the photographs' full size.
+"""Prompted masks against human ones, at the photos' full size.
 
 Every object that counts is asked for with every kind of prompt
 (:mod:`mobilesam.evaluate.kinds`), all made from its human mask. What chance there is in
-them depends on the photograph's name and the object's place in it, so that models, and
+them depends on the photo's name and the object's place in it, so that models, and
 runs, see the same prompts.
 """
 
@@ -21,7 +21,7 @@ from mobilesam.core.prompts import ValidPrompt
 from mobilesam.core.rle import Rle, mask_to_rle, rle_to_mask
 from mobilesam.evaluate.kinds import KINDS
 from mobilesam.evaluate.sets import SMALLEST_OBJECT, Progress, countable, read_countable
-from mobilesam.formats.coco import Photograph, read_photograph
+from mobilesam.formats.coco import SetPhoto, read_photo
 from mobilesam.segment.model import Model
 
 
@@ -36,7 +36,7 @@ class ObjectScore:
         stablest: of its mask with the highest stability score.
         boundary: boundary IoU of the chosen mask.
         predicted: what the model said the IoU would be.
-        photograph: that the object is in.
+        photo: that the object is in.
         truth: the human mask.
         mask: the chosen one.
         prompt: what was asked.
@@ -48,7 +48,7 @@ class ObjectScore:
     stablest: float
     boundary: float
     predicted: float
-    photograph: Photograph = field(repr=False)
+    photo: SetPhoto = field(repr=False)
     truth: Rle = field(repr=False)
     mask: Rle = field(repr=False)
     prompt: ValidPrompt = field(repr=False)
@@ -81,7 +81,7 @@ class PromptedScores:
 
     Attributes:
         name: of the set.
-        images: photographs with an object that counts.
+        images: photos with an object that counts.
         objects: objects that count.
         calibration: expected calibration error of the predicted IoU over all prompts.
         kinds: scores by kind of prompt.
@@ -111,22 +111,22 @@ def score_prompted(
         model: what is scored.
         folder: of the set, in any format that :func:`mobilesam.formats.datasets.load.read_dataset` reads.
         kinds: names of the kinds of prompt, of ``KINDS``.
-        smallest: least part of the photograph that an object must cover.
-        follow_symlinks: read photographs that links show of the world outside the set.
-        progress: called after each photograph with how many are done, and of how many.
+        smallest: least part of the photo that an object must cover.
+        follow_symlinks: read photos that links show of the world outside the set.
+        progress: called after each photo with how many are done, and of how many.
 
     Raises:
         ConfigError: if the set cannot be read or has no object that counts.
     """
-    photographs = read_countable(folder, smallest, follow_symlinks=follow_symlinks)
+    photos = read_countable(folder, smallest, follow_symlinks=follow_symlinks)
     each: dict[str, list[ObjectScore]] = {kind: [] for kind in kinds}
-    for done, photograph in enumerate(photographs, start=1):
-        for kind, scores in score_photograph(model, photograph, kinds=kinds, smallest=smallest).items():
+    for done, photo in enumerate(photos, start=1):
+        for kind, scores in score_photo(model, photo, kinds=kinds, smallest=smallest).items():
             each[kind] += scores
-        progress(done, len(photographs))
+        progress(done, len(photos))
     return PromptedScores(
         folder.name,
-        len(photographs),
+        len(photos),
         len(each[kinds[0]]),
         calibration=_calibration([score for scores in each.values() for score in scores]),
         kinds={kind: summarise(scores) for kind, scores in each.items()},
@@ -134,20 +134,20 @@ def score_prompted(
     )
 
 
-def score_photograph(
+def score_photo(
     model: Model,
-    photograph: Photograph,
+    photo: SetPhoto,
     *,
     kinds: Sequence[str] = tuple(KINDS),
     smallest: float = SMALLEST_OBJECT,
 ) -> dict[str, list[ObjectScore]]:
-    """Score each object of a photograph that counts, by kind of prompt."""
-    embedding = model.embed(read_photograph(photograph))
-    runs = countable(photograph, smallest)
+    """Score each object of a photo that counts, by kind of prompt."""
+    embedding = model.embed(read_photo(photo))
+    runs = countable(photo, smallest)
     truths = [rle_to_mask(rle) for rle in runs]
     found: dict[str, list[ObjectScore]] = {}
     for kind in kinds:
-        chances = (chance(photograph, kind, i) for i in range(len(truths)))
+        chances = (chance(photo, kind, i) for i in range(len(truths)))
         prompts = [KINDS[kind].make(truth, random) for truth, random in zip(truths, chances, strict=True)]
         results = model.segment(embedding, prompts)
         found[kind] = []
@@ -161,7 +161,7 @@ def score_photograph(
                     stablest=ious[int(result.stability_score.argmax())],
                     boundary=boundary_iou(result.mask, truth),
                     predicted=result.best.predicted_iou,
-                    photograph=photograph,
+                    photo=photo,
                     truth=rle,
                     mask=mask_to_rle(result.mask),
                     prompt=result.prompt,
@@ -170,9 +170,9 @@ def score_photograph(
     return found
 
 
-def chance(photograph: Photograph, kind: str, number: int) -> np.random.Generator:
+def chance(photo: SetPhoto, kind: str, number: int) -> np.random.Generator:
     """Return the source of chance for one object's prompt, the same in every run."""
-    return np.random.default_rng([zlib.crc32(photograph.path.name.encode()), *kind.encode(), number])
+    return np.random.default_rng([zlib.crc32(photo.path.name.encode()), *kind.encode(), number])
 
 
 def summarise(scores: Sequence[ObjectScore]) -> KindScores:
@@ -219,21 +219,21 @@ def score_nested(
     progress: Progress = lambda done, total: None,
 ) -> NestedScores:
     """Score one point where an object of the set lies inside another; see :func:`score_prompted`."""
-    photographs = read_countable(folder, smallest, follow_symlinks=follow_symlinks)
+    photos = read_countable(folder, smallest, follow_symlinks=follow_symlinks)
     found: list[tuple[float, float, bool]] = []
-    for done, photograph in enumerate(photographs, start=1):
-        truths = [rle_to_mask(rle) for rle in countable(photograph, smallest)]
+    for done, photo in enumerate(photos, start=1):
+        truths = [rle_to_mask(rle) for rle in countable(photo, smallest)]
         pairs = nested_pairs(truths)
         if pairs:
-            embedding = model.embed(read_photograph(photograph))
-            prompts = [KINDS["point"].make(truths[part], chance(photograph, "point", 0)) for part, _ in pairs]
+            embedding = model.embed(read_photo(photo))
+            prompts = [KINDS["point"].make(truths[part], chance(photo, "point", 0)) for part, _ in pairs]
             for (part, whole), result in zip(pairs, model.segment(embedding, prompts), strict=True):
                 of_part = np.array([mask_iou(one.mask, truths[part]) for one in result])
                 of_whole = np.array([mask_iou(one.mask, truths[whole]) for one in result])
                 distinct = of_part.argmax() != of_whole.argmax()
                 both = bool(distinct and of_part.max() >= FOUND and of_whole.max() >= FOUND)
                 found.append((float(of_part.max()), float(of_whole.max()), both))
-        progress(done, len(photographs))
+        progress(done, len(photos))
     if not found:
         return NestedScores(0, np.nan, np.nan, np.nan)
     means = np.mean(found, axis=0)

@@ -19,12 +19,12 @@ from mobilesam.core.rle import rle_to_mask
 from mobilesam.draw.overlay import draw_overlay, line_width, outline
 from mobilesam.evaluate.kinds import KINDS
 from mobilesam.evaluate.prompted import ObjectScore, PromptedScores
-from mobilesam.formats.coco import Photograph, read_photograph
+from mobilesam.formats.coco import SetPhoto, read_photo
 from mobilesam.formats.image import image_to_png
 from mobilesam.storage.atomic import refuse_existing, write_bytes
 
 COLUMNS = 8
-TILE = 240  # pixels, the longer side of a photograph
+TILE = 240  # pixels, the longer side of a photo
 CAPTION = 18  # pixels
 TRUTH_COLOUR = (255, 255, 255)
 ROWS = ("best", "median", "worst")
@@ -67,9 +67,9 @@ def write_report(scores: PromptedScores, folder: Path, *, overwrite: bool = Fals
 
 
 def draw_sheet(scores: Sequence[ObjectScore], title: str) -> Image:
-    """Return a sheet of 24 photographs: the best, the median and the worst masks, in a row each.
+    """Return a sheet of 24 photos: the best, the median and the worst masks, in a row each.
 
-    Every photograph appears once. The model's mask is tinted, the human one outlined in
+    Every photo appears once. The model's mask is tinted, the human one outlined in
     white, and the prompt drawn in; below stands the IoU, and what the model had predicted.
     """
     return draw_tiles(
@@ -102,10 +102,10 @@ def draw_tiles(rows: Sequence[Iterable[tuple[Image, str]]], title: str) -> Image
 
 
 class Scored(Protocol):
-    """What belongs to a photograph."""
+    """What belongs to a photo."""
 
     @property
-    def photograph(self) -> Photograph:
+    def photo(self) -> SetPhoto:
         """The one it belongs to."""
 
 
@@ -113,7 +113,7 @@ AnyScore = TypeVar("AnyScore", bound=Scored)
 
 
 def pick(scores: Sequence[AnyScore], n: int, *, worth: Callable[[AnyScore], float]) -> list[list[AnyScore]]:
-    """Return the ``n`` best, median and worst scores, of no photograph more than one."""
+    """Return the ``n`` best, median and worst scores, of no photo more than one."""
     order = sorted(scores, key=worth, reverse=True)
     outward = sorted(range(len(order)), key=lambda place: abs(place - len(order) // 2))
     middle = [order[place] for place in outward]
@@ -122,8 +122,8 @@ def pick(scores: Sequence[AnyScore], n: int, *, worth: Callable[[AnyScore], floa
     for candidates in (order, order[::-1], middle):
         row: list[AnyScore] = []
         for score in candidates:
-            if len(row) < n and score.photograph.path not in seen:
-                seen.add(score.photograph.path)
+            if len(row) < n and score.photo.path not in seen:
+                seen.add(score.photo.path)
                 row.append(score)
         rows.append(row)
     best, worst, median = rows
@@ -131,8 +131,8 @@ def pick(scores: Sequence[AnyScore], n: int, *, worth: Callable[[AnyScore], floa
 
 
 def draw_object(score: ObjectScore) -> Image:
-    """Return the photograph with the model's mask, the human outline and the prompt."""
-    image = read_photograph(score.photograph)
+    """Return the photo with the model's mask, the human outline and the prompt."""
+    image = read_photo(score.photo)
     out = draw_overlay(image, [rle_to_mask(score.mask)], prompts=[score.prompt]).copy()
     out[outline(rle_to_mask(score.truth), line_width(image) + 1)] = TRUTH_COLOUR
     return out

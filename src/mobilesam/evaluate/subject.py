@@ -1,6 +1,6 @@
 """The subject that is found without a prompt, against human masks: as salient objects are scored.
 
-Only photographs count that have one dominant object. It is asked for in three ways: without a prompt
+Only photos count that have one dominant object. It is asked for in three ways: without a prompt
 (:meth:`mobilesam.Model.subject`), as what the ground leaves, and by the human mask's box.
 """
 
@@ -19,12 +19,12 @@ from mobilesam.core.metrics import mask_iou, max_f_measure, structure_measure
 from mobilesam.core.rle import Rle, rle_to_mask
 from mobilesam.core.types import Embedding, Prompt
 from mobilesam.evaluate.sets import Progress
-from mobilesam.formats.coco import Photograph, read_instances, read_photograph
+from mobilesam.formats.coco import SetPhoto, read_instances, read_photo
 from mobilesam.segment.model import Model
 
 # What a dominant object is.
-LEAST_PART, GREATEST_PART = 0.05, 0.8  # of the photograph
-MOST_BORDER = 0.25  # of the photograph's border pixels, that it may hold: more is ground
+LEAST_PART, GREATEST_PART = 0.05, 0.8  # of the photo
+MOST_BORDER = 0.25  # of the photo's border pixels, that it may hold: more is ground
 MOST_BESIDE = 0.25  # of its area, that another object may have outside of it
 
 WAYS = ("subject", "ground", "box")
@@ -32,7 +32,7 @@ WAYS = ("subject", "ground", "box")
 
 @dataclass(frozen=True)
 class SubjectScore:
-    """One photograph, asked in one way.
+    """One photo, asked in one way.
 
     Attributes:
         iou: of the mask.
@@ -40,7 +40,7 @@ class SubjectScore:
         max_f: greatest F-measure over all thresholds, with precision weighted as usual (beta squared 0.3).
         s: structure measure (Fan et al. 2017).
         predicted: IoU that the model expected.
-        photograph: that was asked.
+        photo: that was asked.
     """
 
     iou: float
@@ -48,7 +48,7 @@ class SubjectScore:
     max_f: float
     s: float
     predicted: float
-    photograph: Photograph = field(repr=False)
+    photo: SetPhoto = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class SubjectScores:
 
     Attributes:
         name: of the set.
-        images: photographs with a dominant object.
+        images: photos with a dominant object.
         ways: means by way of asking, of ``WAYS``: iou, mae, max_f and s.
-        each: every photograph's, by way of asking.
+        each: every photo's, by way of asking.
     """
 
     name: str
@@ -81,12 +81,12 @@ def score_subject(
     Args:
         model: what is scored.
         folder: with ``instances.json`` and ``images/``.
-        limit: only the first so many photographs that have a dominant object.
-        follow_symlinks: read photographs that links show of the world outside the set.
-        progress: called after each photograph with how many are done, and of how many.
+        limit: only the first so many photos that have a dominant object.
+        follow_symlinks: read photos that links show of the world outside the set.
+        progress: called after each photo with how many are done, and of how many.
 
     Raises:
-        ConfigError: if the set cannot be read or no photograph has a dominant object.
+        ConfigError: if the set cannot be read or no photo has a dominant object.
     """
     read = read_instances(folder, follow_symlinks=follow_symlinks)
     pairs = [(one, truth) for one in read if (truth := dominant_object(one)) is not None][:limit]
@@ -95,8 +95,8 @@ def score_subject(
             f"{folder}: no photo has one dominant object (docs/how-to/evaluate.md says what that is); choose another set"
         )
     each: dict[str, list[SubjectScore]] = {way: [] for way in WAYS}
-    for done, (photograph, truth) in enumerate(pairs, start=1):
-        for way, score in score_photograph(model, photograph, truth).items():
+    for done, (photo, truth) in enumerate(pairs, start=1):
+        for way, score in score_photo(model, photo, truth).items():
             each[way].append(score)
         progress(done, len(pairs))
     ways = {
@@ -109,17 +109,17 @@ def score_subject(
     return SubjectScores(folder.name, len(pairs), ways, each)
 
 
-def dominant_object(photograph: Photograph) -> Mask | None:
-    """Return the mask (H, W) of a photograph's one dominant object; None where there is none.
+def dominant_object(photo: SetPhoto) -> Mask | None:
+    """Return the mask (H, W) of a photo's one dominant object; None where there is none.
 
-    It is the largest, covers 5 to 80 % of the photograph and at most a quarter of its border, and no other object
+    It is the largest, covers 5 to 80 % of the photo and at most a quarter of its border, and no other object
     has more than a quarter of its area outside of it.
     """
-    runs = [one.segmentation for one in photograph.instances]
+    runs = [one.segmentation for one in photo.instances]
     if not runs:
         return None
     largest = max(runs, key=lambda rle: rle.area)
-    pixels = photograph.width * photograph.height
+    pixels = photo.width * photo.height
     if not LEAST_PART <= largest.area / pixels <= GREATEST_PART:
         return None
     mask = rle_to_mask(largest)
@@ -135,9 +135,9 @@ def _another_beside(mask: Mask, others: Sequence[Rle]) -> bool:
     return any(np.count_nonzero(rle_to_mask(one) & ~mask) > most for one in large)
 
 
-def score_photograph(model: Model, photograph: Photograph, truth: Mask) -> dict[str, SubjectScore]:
-    """Score one photograph in every way of asking."""
-    embedding = model.embed(read_photograph(photograph))
+def score_photo(model: Model, photo: SetPhoto, truth: Mask) -> dict[str, SubjectScore]:
+    """Score one photo in every way of asking."""
+    embedding = model.embed(read_photo(photo))
     height, width = truth.shape
     subject = model.subject(embedding)
     ground, box = (_ask(model, embedding, box) for box in ((0, 0, width, height), mask_to_box(truth)))
@@ -146,7 +146,7 @@ def score_photograph(model: Model, photograph: Photograph, truth: Mask) -> dict[
         "ground": (-ground[0], ground[1]),
         "box": box,
     }
-    return {way: _score(logits, predicted, truth, photograph) for way, (logits, predicted) in answers.items()}
+    return {way: _score(logits, predicted, truth, photo) for way, (logits, predicted) in answers.items()}
 
 
 def _ask(model: Model, embedding: Embedding, box: tuple[int, int, int, int]) -> tuple[Logits, float]:
@@ -154,7 +154,7 @@ def _ask(model: Model, embedding: Embedding, box: tuple[int, int, int, int]) -> 
     return found.logits(found.choice), found.best.predicted_iou
 
 
-def _score(logits: Logits, predicted: float, truth: Mask, photograph: Photograph) -> SubjectScore:
+def _score(logits: Logits, predicted: float, truth: Mask, photo: SetPhoto) -> SubjectScore:
     likely = 1 / (1 + np.exp(-np.clip(logits, -20, 20)))
     return SubjectScore(
         mask_iou(logits > 0, truth),
@@ -162,5 +162,5 @@ def _score(logits: Logits, predicted: float, truth: Mask, photograph: Photograph
         max_f_measure(likely, truth),
         structure_measure(likely, truth),
         predicted,
-        photograph,
+        photo,
     )

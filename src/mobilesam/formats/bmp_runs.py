@@ -14,7 +14,7 @@ from mobilesam.core.errors import LimitError
 RUNS_OF_BYTES, RUNS_OF_HALF_BYTES = 1, 2  # BMP's numbers for how pixels are packed
 END_OF_ROW, END_OF_PICTURE, MOVE = 0, 1, 2
 FIRST_HEADER_WITH_RUNS = 40
-MAX_RUNS = 1_000_000  # 2 MB of codes; a photograph has more, and is not packed in runs
+MAX_RUNS = 1_000_000  # 2 MB of codes; a photo has more, and is not packed in runs
 MOST_PIXELS = 178_956_970  # more are refused by everyone, so nothing is made ready for them
 
 

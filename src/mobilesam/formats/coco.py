@@ -1,4 +1,4 @@
-"""COCO instance files, read and written: photographs with one record per object."""
+"""COCO instance files, read and written: photos with one record per object."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Instance:
 
 
 @dataclass(frozen=True)
-class Photograph:
+class SetPhoto:
     """One image file with its objects.
 
     Attributes:
@@ -98,17 +98,17 @@ class Photograph:
     source: str = ""
 
 
-def read_instances(folder: str | Path, *, follow_symlinks: bool = False) -> list[Photograph]:
+def read_instances(folder: str | Path, *, follow_symlinks: bool = False) -> list[SetPhoto]:
     """Read ``folder/instances.json`` whose images lie in ``folder/images``.
 
     Masks may be run-length codes, or polygons, which are rasterised as COCO does.
 
     Args:
         folder: of the set.
-        follow_symlinks: read photographs that links in ``images`` show of the world outside it.
+        follow_symlinks: read photos that links in ``images`` show of the world outside it.
 
     Raises:
-        ConfigError: if the file is missing, is no COCO instance file, names photographs
+        ConfigError: if the file is missing, is no COCO instance file, names photos
             that are not there or lie elsewhere, or has masks of another size than theirs.
         LimitError: if the file or one of its images is too large.
 
@@ -124,26 +124,24 @@ def read_instances(folder: str | Path, *, follow_symlinks: bool = False) -> list
         path, name, max_bytes=MAX_SET_BYTES, fail=lambda message, code: ConfigError(message)
     )
     check(content, SET, f"{name}: not a COCO instance file")
-    photographs = _read_photographs(content["images"], name, folder / "images", follow_symlinks)
-    by_image = _read_annotations(content["annotations"], name, photographs)
-    missing = [photograph.path for photograph in photographs.values() if not is_file(photograph.path)]
+    photos = _read_photos(content["images"], name, folder / "images", follow_symlinks)
+    by_image = _read_annotations(content["annotations"], name, photos)
+    missing = [photo.path for photo in photos.values() if not is_file(photo.path)]
     if missing:
         first = shown(str(missing[0]))
-        raise ConfigError(f"{name}: {len(missing)} of its photographs are missing, the first is {first}")
-    return [
-        replace(photograph, instances=tuple(by_image[number])) for number, photograph in photographs.items()
-    ]
+        raise ConfigError(f"{name}: {len(missing)} of its photos are missing, the first is {first}")
+    return [replace(photo, instances=tuple(by_image[number])) for number, photo in photos.items()]
 
 
-def _read_photographs(
+def _read_photos(
     records: list[dict[str, Any]], name: str, images: Path, follow_symlinks: bool
-) -> dict[int, Photograph]:
-    """Return the photographs by their ids, yet without objects; each file has one id."""
-    photographs: dict[int, Photograph] = {}
+) -> dict[int, SetPhoto]:
+    """Return the photos by their ids, yet without objects; each file has one id."""
+    photos: dict[int, SetPhoto] = {}
     ids: dict[Path, int] = {}
     for i, record in enumerate(records):
         place, number = f"{name}: images[{i}]", record["id"]
-        if number in photographs:
+        if number in photos:
             raise ConfigError(f"{place}.id: {number} stands twice; each image has an id of its own")
         pixels = record["width"] * record["height"]
         if pixels > MAX_PIXELS:
@@ -162,17 +160,17 @@ def _read_photographs(
             )
         ids[path] = number
         source = record.get("source")
-        photographs[number] = Photograph(
+        photos[number] = SetPhoto(
             path, record["width"], record["height"], source="" if source is None else str(source)
         )
-    return photographs
+    return photos
 
 
 def _read_annotations(
-    records: list[dict[str, Any]], name: str, photographs: dict[int, Photograph]
+    records: list[dict[str, Any]], name: str, photos: dict[int, SetPhoto]
 ) -> dict[int, list[Instance]]:
-    """Return the objects of each photograph by its id, without crowds."""
-    by_image: dict[int, list[Instance]] = {number: [] for number in photographs}
+    """Return the objects of each photo by its id, without crowds."""
+    by_image: dict[int, list[Instance]] = {number: [] for number in photos}
     seen: set[int] = set()
     crowds = 0
     for i, record in enumerate(records):
@@ -182,10 +180,10 @@ def _read_annotations(
             raise ConfigError(f"{place}.id: {number} stands twice; each annotation has an id of its own")
         if number is not None:
             seen.add(number)
-        photograph = photographs.get(record["image_id"])
-        if photograph is None:
+        photo = photos.get(record["image_id"])
+        if photo is None:
             raise ConfigError(f"{place}.image_id: is {record['image_id']}, of which there is no image")
-        instance = record_to_instance(record, photograph, place)
+        instance = record_to_instance(record, photo, place)
         if record.get("iscrowd"):
             crowds += 1
         else:
@@ -199,21 +197,21 @@ def _read_annotations(
     return by_image
 
 
-def record_to_instance(record: dict[str, Any], photograph: Photograph, place: str) -> Instance:
-    """Turn COCO's record of an object in a photograph into an instance.
+def record_to_instance(record: dict[str, Any], photo: SetPhoto, place: str) -> Instance:
+    """Turn COCO's record of an object in a photo into an instance.
 
     Raises:
         ConfigError: names the field below ``place`` and what is wrong: a mask of another size, a
             polygon or a box that lies elsewhere.
         LimitError: for a polygon with a boundary without end.
     """
-    size = (photograph.height, photograph.width)
-    segmentation = _read_segmentation(record["segmentation"], size, f"{place}.segmentation", photograph)
+    size = (photo.height, photo.width)
+    segmentation = _read_segmentation(record["segmentation"], size, f"{place}.segmentation", photo)
     x, y, width, height = map(float, record["bbox"])
     if width < 0 or height < 0 or not _lies_about(np.array([[x, y], [x + width, y + height]]), size):
         raise ConfigError(
             f"{place}.bbox: is {x:g}, {y:g}, {width:g}, {height:g}; must be x, y, width, height in the image "
-            f"of {photograph.width} x {photograph.height}"
+            f"of {photo.width} x {photo.height}"
         )
     category = record.get("original_category", record.get("category_id", ""))
     return Instance(
@@ -221,8 +219,8 @@ def record_to_instance(record: dict[str, Any], photograph: Photograph, place: st
     )
 
 
-def _read_segmentation(value: Any, size: Size, place: str, photograph: Photograph) -> Rle:
-    """Read runs or polygons as a mask of the photograph's size."""
+def _read_segmentation(value: Any, size: Size, place: str, photo: SetPhoto) -> Rle:
+    """Read runs or polygons as a mask of the photo's size."""
     height, width = size
     try:
         if isinstance(value, list):
@@ -233,8 +231,8 @@ def _read_segmentation(value: Any, size: Size, place: str, photograph: Photograp
         raise error if known else type(error)(f"{place}.{error}") from error
     if rle.size != size:
         raise ConfigError(
-            f"{place}: a mask of {shown(photograph.path.name)} is {rle.size[1]} x {rle.size[0]}, "
-            f"the photograph {width} x {height}; they must agree"
+            f"{place}: a mask of {shown(photo.path.name)} is {rle.size[1]} x {rle.size[0]}, "
+            f"the photo {width} x {height}; they must agree"
         )
     return rle
 
@@ -258,17 +256,17 @@ def _lies_about(points: np.ndarray, size: Size) -> bool:
     return bool(((points >= -sides) & (points <= 2 * sides)).all())
 
 
-def read_photograph(photograph: Photograph) -> Image:
-    """Read a photograph's pixels (H, W, 3).
+def read_photo(photo: SetPhoto) -> Image:
+    """Read a photo's pixels (H, W, 3).
 
     Raises:
         ConfigError: if its size is not that of its masks.
     """
-    image = read_image(photograph.path)
-    if image.shape[:2] != (photograph.height, photograph.width):
+    image = read_image(photo.path)
+    if image.shape[:2] != (photo.height, photo.width):
         height, width = image.shape[:2]
         raise ConfigError(
-            f"{shown(str(photograph.path))}: is {width} x {height}, its masks are {photograph.width} x {photograph.height}"
+            f"{shown(str(photo.path))}: is {width} x {height}, its masks are {photo.width} x {photo.height}"
         )
     return image
 

@@ -1,4 +1,4 @@
-"""Read any photograph as (H, W, 3) uint8 RGB, upright; write PNG.
+"""Read any photo as (H, W, 3) uint8 RGB, upright; write PNG.
 
 Only the listed formats reach a decoder, the pixel limit is checked before pixels are
 decoded, and a file is read whole before it is looked at, so that it cannot change
@@ -251,7 +251,7 @@ def decode_mask(data: bytes, *, name: str = "mask bytes", max_pixels: int = MAX_
         max_pixels: greatest height times width.
 
     Raises:
-        ImageError: if it cannot be read, or is a photograph rather than a mask.
+        ImageError: if it cannot be read, or is a photo rather than a mask.
         LimitError: if it has too many pixels.
     """
     name, max_pixels = shown(name), whole_number(max_pixels, "max_pixels")
@@ -287,7 +287,7 @@ def _picture_to_mask(opened: OpenedPicture, name: str) -> Mask:
         else:
             stored[rows] = any_sample(values)
     if between > LOSSY_BETWEEN * height * width:
-        raise ImageError(f"{name}: is a photograph, not a mask; give a black and white image, best as PNG")
+        raise ImageError(f"{name}: is a photo, not a mask; give a black and white image, best as PNG")
     return upright
 
 

@@ -2,7 +2,7 @@
 
 The detector's head is left out: :class:`YoloxFeatures` gives the maps that the head would look
 at. Trained on boxes, they tell one object from its neighbour, which features trained on
-one label per photograph do not. Batch normalisation is folded into the convolutions, as in
+one label per photo do not. Batch normalisation is folded into the convolutions, as in
 the published ONNX file of the smallest, :class:`YoloxNano`.
 """
 

@@ -28,7 +28,7 @@ from mobilesam.formats.image import image_to_png
 from mobilesam.formats.sa1b import masks_to_sa1b
 
 MAX_IDS = np.iinfo(np.uint16).max
-# What is remarked, by experience with pocket on photographs with human masks (docs/reference/prompts.md).
+# What is remarked, by experience with pocket on photos with human masks (docs/reference/prompts.md).
 LOW_PREDICTED_IOU = 0.45  # of points and masks
 LOW_PREDICTED_IOU_BOX = 0.6  # of boxes, which mean one thing
 LOW_PREDICTED_IOU_SUBJECT = 0.68  # of what is found without a prompt

@@ -1,6 +1,6 @@
 """Train a detector of objects from the boxes of human masks: ``mobilesam train boxes``.
 
-A step draws photographs (:class:`~mobilesam.train.data.BoxSamples`) and takes the loss of
+A step draws photos (:class:`~mobilesam.train.data.BoxSamples`) and takes the loss of
 :mod:`~mobilesam.train.objectness`. The steps follow each other in :mod:`~mobilesam.train.loop`.
 """
 
@@ -51,7 +51,7 @@ def step_loss(
 def score_held_out(
     network: ObjectDetector, recipe: Recipe, stage: Stage, held_out: list[Drawn], device: str
 ) -> dict[str, float]:
-    """Return the mean recall of the objects in the held-out photographs, the same crops every time."""
+    """Return the mean recall of the objects in the held-out photos, the same crops every time."""
     samples = BoxSamples(held_out, recipe, stage, recipe.steps)
     recalls: list[Tensor] = []
     for number in range(HELD_OUT_STEPS):

@@ -1,4 +1,4 @@
-"""Training samples: random crops of photographs, with objects and prompts.
+"""Training samples: random crops of photos, with objects and prompts.
 
 Every sample depends on the recipe's seed and the sample's number alone, so a run that
 is stopped and taken up again sees what it would have seen.
@@ -25,8 +25,8 @@ from mobilesam.core.resize import resize_image
 from mobilesam.core.rle import rle_to_mask
 from mobilesam.core.types import DecoderInputs
 from mobilesam.core.views import LARGEST, WHOLE
-from mobilesam.formats.coco import Instance, Photograph, read_photograph
-from mobilesam.formats.datasets.photographs import read_photographs
+from mobilesam.formats.coco import Instance, SetPhoto, read_photo
+from mobilesam.formats.datasets.photos import read_photos
 from mobilesam.train.prompts import draw_coarse_mask, draw_prompt
 from mobilesam.train.recipe import Recipe, Stage
 from mobilesam.weights.graph_index import network_specs
@@ -37,9 +37,9 @@ LEAST_BOX_SIDE = 4.0  # of an object that the head for objects learns, in pixels
 SEEN = 0.25  # of an object that a crop must show
 BACKGROUND = (0.1, 0.9)  # least and greatest part of a crop that a background is
 PASTED = (0.15, 0.6)  # least and greatest longer side of a pasted object, in sides of the input
-LEAST_PASTED = 0.01  # part of its photograph that a pasted object covers there
+LEAST_PASTED = 0.01  # part of its photo that a pasted object covers there
 LEAST_PASTED_SIDE = 12  # pixels of the input
-KEPT_BYTES = 3 * 2**30  # of decoded photographs, in each worker
+KEPT_BYTES = 3 * 2**30  # of decoded photos, in each worker
 
 # Slots of a step's prompts, and how often: SAM pads a prompt without a box, so a box,
 # and a point with its pad, both take two. All prompts of a step have the same number.
@@ -50,15 +50,15 @@ BOXES_WITH_POINTS = 0.4  # part of those of more slots that have one; the others
 
 @dataclass(frozen=True)
 class Drawn:
-    """A photograph that samples are drawn from.
+    """A photo that samples are drawn from.
 
     Attributes:
-        photograph: with its objects.
+        photo: with its objects.
         weight: how often it is drawn, relative to others.
         partial: whether it has objects without a mask.
     """
 
-    photograph: Photograph
+    photo: SetPhoto
     weight: float
     partial: bool
 
@@ -66,37 +66,37 @@ class Drawn:
 def split_sets(
     recipe: Recipe, data: Path, *, follow_symlinks: bool = False
 ) -> tuple[list[Drawn], list[Drawn]]:
-    """Return the photographs to train on, and those held out, of which each weighs the same.
+    """Return the photos to train on, and those held out, of which each weighs the same.
 
-    A photograph is held out by the hash of its name, so the split never depends on the order.
+    A photo is held out by the hash of its name, so the split never depends on the order.
     """
     train, held_out = [], []
     for entry in recipe.sets:
-        for photograph in read_photographs(data / entry.path, follow_symlinks=follow_symlinks):
-            if not has_large_object(photograph, recipe.smallest_object):
+        for photo in read_photos(data / entry.path, follow_symlinks=follow_symlinks):
+            if not has_large_object(photo, recipe.smallest_object):
                 continue
-            partial = not entry.labels_all(photograph.source)
-            digest = hashlib.sha256(photograph.path.name.encode()).digest()
+            partial = not entry.labels_all(photo.source)
+            digest = hashlib.sha256(photo.path.name.encode()).digest()
             if int.from_bytes(digest[:4], "big") / 2**32 < recipe.held_out:
-                held_out.append(Drawn(photograph, 1.0, partial))
+                held_out.append(Drawn(photo, 1.0, partial))
             else:
-                train.append(Drawn(photograph, entry.weight, partial))
+                train.append(Drawn(photo, entry.weight, partial))
     if not train:
-        raise ConfigError(f"{data}: no photograph in the recipe's sets has an object that is large enough")
+        raise ConfigError(f"{data}: no photo in the recipe's sets has an object that is large enough")
     return train, held_out
 
 
-def has_large_object(photograph: Photograph, smallest: float) -> bool:
-    """Whether the whole photograph would show an object that covers ``smallest`` of it."""
-    least = smallest * photograph.width * photograph.height
-    return any(instance.segmentation.area >= least for instance in photograph.instances)
+def has_large_object(photo: SetPhoto, smallest: float) -> bool:
+    """Whether the whole photo would show an object that covers ``smallest`` of it."""
+    least = smallest * photo.width * photo.height
+    return any(instance.segmentation.area >= least for instance in photo.instances)
 
 
 class Samples(Dataset):
     """Samples by number; see the module's text.
 
     Args:
-        photographs: what is drawn from.
+        photos: what is drawn from.
         recipe: seed and settings.
         stage: image size and numbers of images and objects.
         first_step: number of the stage's first step in the run.
@@ -104,13 +104,13 @@ class Samples(Dataset):
 
     def __init__(
         self,
-        photographs: list[Drawn],
+        photos: list[Drawn],
         recipe: Recipe,
         stage: Stage,
         first_step: int,
     ) -> None:
-        self.photographs = photographs
-        self.chances = np.array([drawn.weight for drawn in photographs], np.float64)
+        self.photos = photos
+        self.chances = np.array([drawn.weight for drawn in photos], np.float64)
         self.chances /= self.chances.sum()
         self.recipe = recipe
         self.stage = stage
@@ -142,9 +142,9 @@ class Samples(Dataset):
         size, n = self.stage.image_size, self.stage.objects
         for _ in range(DRAWS):
             drawn = self._draw(rng)
-            photograph = drawn.photograph
-            crop = draw_crop(photograph, self.stage, rng)
-            targets = self._targets(photograph.instances, crop, n, rng)
+            photo = drawn.photo
+            crop = draw_crop(photo, self.stage, rng)
+            targets = self._targets(photo.instances, crop, n, rng)
             if windows:
                 targets = [target for target in targets if self._is_small(target)]
             if targets:
@@ -152,15 +152,15 @@ class Samples(Dataset):
         else:
             small = " small enough for a window; write windows = 0" if windows else " large enough"
             raise ConfigError(f"sets: among {DRAWS} crops none shows an object{small}")
-        image = crop_pixels(self._read(photograph), crop, size)
+        image = crop_pixels(self._read(photo), crop, size)
         background = None  # number of the target that is one
         chance = 0 if windows or drawn.partial else self.stage.background
         if chance and rng.random() < chance:
-            background = self._put_background(targets, photograph.instances, crop, rng)
+            background = self._put_background(targets, photo.instances, crop, rng)
         if self.stage.copy_paste and not self.stage.boxes and rng.random() < self.stage.copy_paste:
             image, targets = self._paste(image, targets, background, rng, small=windows)
         image = recolour(image, rng)
-        boxes = crop_boxes(photograph.instances, crop, size) if self.stage.boxes else np.zeros((0, 4))
+        boxes = crop_boxes(photo.instances, crop, size) if self.stage.boxes else np.zeros((0, 4))
         if rng.random() < 0.5:
             image, boxes = flip(image, boxes)
             width = image.shape[1]
@@ -260,7 +260,7 @@ class Samples(Dataset):
         *,
         small: bool = False,
     ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Paste another photograph's object in, and put it in a target's place, or after them.
+        """Paste another photo's object in, and put it in a target's place, or after them.
 
         Nothing is done where it is too small or too large, or would hide a target.
 
@@ -271,7 +271,7 @@ class Samples(Dataset):
             rng: source of all draws.
             small: whether it must belong in a window.
         """
-        drawn = self._draw(rng).photograph
+        drawn = self._draw(rng).photo
         area = LEAST_PASTED * drawn.width * drawn.height
         large = [instance for instance in drawn.instances if instance.segmentation.area >= area]
         places = [i for i in range(len(targets)) if i != kept]
@@ -304,14 +304,14 @@ class Samples(Dataset):
         return image, left
 
     def _draw(self, rng: np.random.Generator) -> Drawn:
-        return self.photographs[rng.choice(len(self.photographs), p=self.chances)]
+        return self.photos[rng.choice(len(self.photos), p=self.chances)]
 
-    def _read(self, photograph: Photograph) -> np.ndarray:
-        if photograph.path in self._pixels:
-            return self._pixels[photograph.path]
-        image = read_photograph(photograph)
+    def _read(self, photo: SetPhoto) -> np.ndarray:
+        if photo.path in self._pixels:
+            return self._pixels[photo.path]
+        image = read_photo(photo)
         if self._kept + image.nbytes <= KEPT_BYTES:
-            self._pixels[photograph.path] = image
+            self._pixels[photo.path] = image
             self._kept += image.nbytes
         return image
 
@@ -323,11 +323,11 @@ class BoxSamples(Samples):
         size = self.stage.image_size
         while True:
             drawn = self._draw(rng)
-            crop = draw_crop(drawn.photograph, self.stage, rng)
-            boxes = crop_boxes(drawn.photograph.instances, crop, size)
+            crop = draw_crop(drawn.photo, self.stage, rng)
+            boxes = crop_boxes(drawn.photo.instances, crop, size)
             if len(boxes):
                 break
-        image = recolour(crop_pixels(self._read(drawn.photograph), crop, size), rng)
+        image = recolour(crop_pixels(self._read(drawn.photo), crop, size), rng)
         if rng.random() < 0.5:
             image, boxes = flip(image, boxes)
         return {"pixels": normalise(image, size), **box_arrays(boxes, partial=drawn.partial)}
@@ -344,9 +344,9 @@ def draw_kind(slots: int, rng: np.random.Generator, *, boxed: bool | None = None
     return "box_and_points" if box else "points"
 
 
-def draw_crop(photograph: Photograph, stage: Stage, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Choose the part (x0, y0, x1, y1) of a photograph that is shown."""
-    w, h = photograph.width, photograph.height
+def draw_crop(photo: SetPhoto, stage: Stage, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Choose the part (x0, y0, x1, y1) of a photo that is shown."""
+    w, h = photo.width, photo.height
     if rng.random() < stage.whole:
         return 0, 0, w, h
     scale, aspect = rng.uniform(stage.smallest_crop, 1.0), np.exp(rng.uniform(-0.25, 0.25))
@@ -363,7 +363,7 @@ def crop_pixels(image: np.ndarray, crop: tuple[int, int, int, int], size: int) -
 
 
 def cut_out(instance: Instance, image: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cut an object out of its photograph, its longer side ``side`` pixels: the part of each that is object, pixels."""
+    """Cut an object out of its photo, its longer side ``side`` pixels: the part of each that is object, pixels."""
     mask = rle_to_mask(instance.segmentation)
     x0, y0, x1, y1 = mask_to_box(mask)
     pixels = crop_pixels(image, (x0, y0, x1, y1), side)

@@ -15,7 +15,7 @@ from mobilesam.train.checkpoint import fingerprint, read_metadata
 from mobilesam.train.recipe import Recipe
 from mobilesam.weights.reading import FORMAT_SINCE, NEEDS_KEY
 
-# What the log has where held-out photographs were scored, and what the picture calls it.
+# What the log has where held-out photos were scored, and what the picture calls it.
 SCORES = {
     "box": "box",
     "point_choice": "point, own choice",

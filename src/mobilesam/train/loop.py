@@ -40,7 +40,7 @@ class Task:
         build: from a network's name to such a network, untrained.
         trained: from the network and a stage to the parameters that the stage trains.
         step_loss: from the network, a batch, the recipe, the stage, the step and the device to the loss.
-        score: from a network, the recipe, the stage, the held-out photographs and the device to scores by name.
+        score: from a network, the recipe, the stage, the held-out photos and the device to scores by name.
     """
 
     samples: type[Samples]
@@ -107,7 +107,7 @@ def train(
         report_every: steps between two reports.
         save_every: steps between two checkpoints.
         stop_after: seconds after which the run saves its state and ends early.
-        follow_symlinks: read photographs that links show of the world outside their set.
+        follow_symlinks: read photos that links show of the world outside their set.
         report: called with each :class:`Progress`.
 
     Returns:
@@ -118,7 +118,7 @@ def train(
         TrainingDiverged: if the loss is not finite; the last checkpoint stays.
     """
     torch.manual_seed(recipe.seed)
-    photographs, held_out = split_sets(recipe, data, follow_symlinks=follow_symlinks)
+    photos, held_out = split_sets(recipe, data, follow_symlinks=follow_symlinks)
     network = weights_channels_last(task.start(recipe, data).to(device))
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     optimizer = make_optimizer(network, recipe)
@@ -131,7 +131,7 @@ def train(
         stage, done = recipe.stage_at(step)
         if done == 0:
             network.load_state_dict(average)
-        samples = task.samples(photographs, recipe, stage, step - done)
+        samples = task.samples(photos, recipe, stage, step - done)
         for batch in batches(samples, done, workers):
             set_rates(optimizer, stage, step - samples.first_step)
             loss = take_step(task, network, optimizer, batch, recipe, stage, step, device)

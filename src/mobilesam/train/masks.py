@@ -1,6 +1,6 @@
 """Train a promptable network, and its head for objects, from human masks: ``mobilesam train masks``.
 
-A step draws photographs, objects and prompts (:mod:`~mobilesam.train.data`), decodes all four
+A step draws photos, objects and prompts (:mod:`~mobilesam.train.data`), decodes all four
 masks, and takes the loss of :mod:`~mobilesam.train.losses`; some steps first decode without
 gradient, once or several times, click where that mask is wrong and train on the corrected prompt. A
 stage may train the head for objects (:mod:`~mobilesam.train.objectness`) along with the masks, or that
@@ -175,7 +175,7 @@ def side_shown(network: Sam, embedding: dict[str, Tensor]) -> int:
 def score_held_out(
     network: Sam, recipe: Recipe, stage: Stage, held_out: list[Drawn], device: str
 ) -> dict[str, float]:
-    """Score a network on the held-out photographs as they are, the same prompts every time.
+    """Score a network on the held-out photos as they are, the same prompts every time.
 
     Mean IoU at the resolution of the logits: of the single mask for a box, of the
     model's own choice and of the best of three for one point.

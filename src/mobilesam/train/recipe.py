@@ -28,9 +28,9 @@ class SourceSet:
 
     Attributes:
         path: folder, relative to the recipe's ``data`` folder.
-        weight: how often one of its photographs is drawn, relative to those of other sets; more than 0.
+        weight: how often one of its photos is drawn, relative to those of other sets; more than 0.
         terms: licence of the set, which goes into the weights' metadata.
-        partial: sources in the set whose photographs have objects without a mask, or ``*`` for all:
+        partial: sources in the set whose photos have objects without a mask, or ``*`` for all:
             there the head for objects is not told that there is nothing elsewhere.
     """
 
@@ -40,7 +40,7 @@ class SourceSet:
     partial: Annotated[tuple[str, ...], Array(Text())] = ()
 
     def labels_all(self, source: str) -> bool:
-        """Whether the set's photographs from ``source`` have a mask for every object."""
+        """Whether the set's photos from ``source`` have a mask for every object."""
         return not {"*", source} & set(self.partial)
 
 
@@ -51,8 +51,8 @@ class Stage:
     Attributes:
         image_size: side of the square model input, in pixels; a multiple of 32.
         steps: optimiser steps.
-        images: photographs a step.
-        objects: prompts a photograph.
+        images: photos a step.
+        objects: prompts a photo.
         learning_rate: peak; falls as a cosine over the stage.
         warm_up: steps over which it rises.
         last_rate: part of the learning rate that is left at the stage's end.
@@ -61,15 +61,15 @@ class Stage:
         masks: whether everything that makes masks is trained, their predicted IoU included.
         scores: whether, where masks are not, what predicts their IoU is trained on the masks as they are.
         boxes: weight of the loss of the head for objects; without one, it is left as it is.
-        background: chance that one of a photograph's objects is what none of them covers, asked for by a
+        background: chance that one of a photo's objects is what none of them covers, asked for by a
             box. Without it a box around a background means the thing in front.
-        copy_paste: chance that an object of another photograph is pasted in; not where boxes are trained.
+        copy_paste: chance that an object of another photo is pasted in; not where boxes are trained.
         focal: weight of the focal loss, to one of the dice loss; 20 is SAM's proportion.
         boundary: how much more the focal loss of pixels near an object's edge counts.
         sharpness: of the sigmoid in the dice loss; above 1 it is less about how sure a pixel is, and more about
             which side of the threshold it lies on.
-        whole: part of the samples that show a whole photograph; the others show a part of it.
-        smallest_crop: the least part of a photograph's sides that such a part has; smaller ones show small
+        whole: part of the samples that show a whole photo; the others show a part of it.
+        smallest_crop: the least part of a photo's sides that such a part has; smaller ones show small
             objects large.
         windows: chance that a step shows small objects in windows, and not any in views of the whole, where
             the image size is that of a network with views (:mod:`mobilesam.core.views`). At any other size
@@ -114,7 +114,7 @@ class Recipe:
         trunk_rate: the learning rate of these trunks, as a part of the others'.
         weight_decay: AdamW's.
         ema_decay: of the averaged weights that are kept.
-        held_out: part of each set's photographs that is only scored, never trained on.
+        held_out: part of each set's photos that is only scored, never trained on.
         correct: chance that a step corrects its prompts with a click, and the mask so far as mask prompt,
             before it trains; once more with the same chance after each.
         smallest_object: least part of the input that an object must cover.

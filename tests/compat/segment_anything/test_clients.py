@@ -28,7 +28,7 @@ from mobilesam.compat.segment_anything.utils.amg import MaskData
 from mobilesam.compat.segment_anything.utils.transforms import ResizeLongestSide
 from mobilesam.runtimes.base import Weights
 from mobilesam.segment.model import Model
-from tests.photographs import cat
+from tests.photos import cat
 from tests.seeded import seeded_image
 
 GOLDEN_SIZE = (480, 640)  # of image 0

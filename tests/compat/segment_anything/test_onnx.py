@@ -21,7 +21,7 @@ from mobilesam.compat.segment_anything import SamPredictor, sam_model_registry
 from mobilesam.compat.segment_anything.modeling import Sam
 from mobilesam.compat.segment_anything.utils.onnx import SamOnnxModel
 from mobilesam.segment.model import Model
-from tests.photographs import cat
+from tests.photos import cat
 from tests.seeded import seeded_image
 
 OUTPUTS = ["masks", "iou_predictions", "low_res_masks"]

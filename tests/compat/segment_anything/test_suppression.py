@@ -15,7 +15,7 @@ from mobilesam.core.boxes import non_maximum_suppression
 from mobilesam.networks.checkpoints import load_tensors
 from mobilesam.segment.model import Model
 from tests.conftest import GOLDEN
-from tests.photographs import cat
+from tests.photos import cat
 from tests.seeded import seeded_image, seeded_weights
 from tests.suppression import Recorder, check_suppression, referee
 

@@ -254,7 +254,7 @@ class SAM:
         Args:
             data: a folder with ``instances.json`` and ``images/``.
             kinds: names of the kinds of prompt, by default all.
-            smallest: least part of a photograph that an object must cover.
+            smallest: least part of a photo that an object must cover.
             options: none; others are refused.
 
         Raises:

@@ -16,7 +16,7 @@ from mobilesam.formats.coco import (
     SET_IMAGE,
     SET_RUNS,
     UNNAMED,
-    Photograph,
+    SetPhoto,
     record_to_instance,
 )
 from mobilesam.formats.datasets.model import (
@@ -149,7 +149,7 @@ def _read_file(path: Path, split: str, follow_symlinks: bool) -> tuple[list[Labe
         path, name, max_bytes=MAX_SET_BYTES, fail=lambda message, code: ConfigError(message)
     )
     check(content, FILE, f"{name}: not a COCO instance file")
-    photographs: dict[int, Photograph] = {}
+    photos: dict[int, SetPhoto] = {}
     images: dict[int, dict[str, Any]] = {}
     names: set[str] = set()
     for i, record in enumerate(content["images"]):
@@ -161,17 +161,17 @@ def _read_file(path: Path, split: str, follow_symlinks: bool) -> tuple[list[Labe
             raise ConfigError(f"{place}: id {number} or its file_name stands twice; each has its own")
         names.add(file_name)
         images[number] = record
-        photographs[number] = Photograph(Path(file_name), record["width"], record["height"])
+        photos[number] = SetPhoto(Path(file_name), record["width"], record["height"])
     categories = _read_categories(content.get("categories", []), content["annotations"], name)
     by_number = {one["id"]: str(one["name"]).strip() for one in content.get("categories", [])}
     objects: dict[int, list[LabelledObject]] = {number: [] for number in images}
     for i, record in enumerate(content["annotations"]):
         place = f"{name}: annotations[{i}]"
-        photograph = photographs.get(record["image_id"])
-        if photograph is None:
+        photo = photos.get(record["image_id"])
+        if photo is None:
             raise ConfigError(f"{place}.image_id: is {record['image_id']}, of which there is no image")
-        objects[record["image_id"]].append(_read_object(record, photograph, by_number, place))
-    photos = [
+        objects[record["image_id"]].append(_read_object(record, photo, by_number, place))
+    labelled = [
         LabelledPhoto(
             record["file_name"],
             (record["height"], record["width"]),
@@ -183,7 +183,7 @@ def _read_file(path: Path, split: str, follow_symlinks: bool) -> tuple[list[Labe
         )
         for number, record in images.items()
     ]
-    return photos, list(categories.values())
+    return labelled, list(categories.values())
 
 
 def _read_categories(
@@ -206,9 +206,9 @@ def _read_categories(
 
 
 def _read_object(
-    record: dict[str, Any], photograph: Photograph, names: dict[int, str], place: str
+    record: dict[str, Any], photo: SetPhoto, names: dict[int, str], place: str
 ) -> LabelledObject:
-    size = (photograph.height, photograph.width)
+    size = (photo.height, photo.width)
     label = names.get(record.get("category_id", -1))
     if label is None:
         if names and "category_id" in record:
@@ -223,7 +223,7 @@ def _read_object(
         facts["original_category"] = original
     mask = None
     if record.get("segmentation"):
-        mask = record_to_instance(record, photograph, place).segmentation
+        mask = record_to_instance(record, photo, place).segmentation
     box = check_box_in(xywh_to_xyxy(tuple(record["bbox"])), size, f"{place}.bbox")
     return LabelledObject(
         label,

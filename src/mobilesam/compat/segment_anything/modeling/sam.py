@@ -216,14 +216,14 @@ class Sam(sam.Sam):
         return normalise(x.to(self.device), self.pixel_mean, self.pixel_std, square)
 
     def postprocess_masks(self, masks: Tensor, input_size: Size, original_size: Size) -> Tensor:
-        """Enlarge logits (B, M, h, w) to the photograph's size, (B, M, H, W), on their device.
+        """Enlarge logits (B, M, h, w) to the photo's size, (B, M, H, W), on their device.
 
         The steps are segment_anything's; :func:`mobilesam.core.postprocess.enlarge_logits` is their product.
 
         Args:
             masks: logits, at any resolution.
             input_size: (height, width) of the image in the model's input.
-            original_size: (height, width) of the photograph.
+            original_size: (height, width) of the photo.
         """
         original, resized = ((int(height), int(width)) for height, width in (original_size, input_size))
         return enlarge(masks, Frame(original, resized, self.spec.prompt_size))

@@ -1,4 +1,4 @@
-"""Real photographs that come with scikit-image, and objects in them."""
+"""Real photos that come with scikit-image, and objects in them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def jpeg(image: np.ndarray, **options: object) -> bytes:
 
 
 def write_set(folder: Path, count: int = 4) -> Path:
-    """Write a small set in the form of the training data: photographs with drawn-in discs as objects."""
+    """Write a small set in the form of the training data: photos with drawn-in discs as objects."""
     rng = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
     images, annotations = [], []

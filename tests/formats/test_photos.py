@@ -12,9 +12,9 @@ from mobilesam.evaluate.sets import read_countable
 from mobilesam.formats.coco import read_instances
 from mobilesam.formats.datasets.load import read_dataset, write_dataset
 from mobilesam.formats.datasets.model import LabelledPhoto, make_dataset
-from mobilesam.formats.datasets.photographs import read_photographs
+from mobilesam.formats.datasets.photos import read_photos
 from tests.labelled import SIZE, disc, masked, small_set
-from tests.photographs import write_set
+from tests.photos import write_set
 
 
 @pytest.mark.parametrize("name", ["coco", "record", "yolo", "voc", "labelme", "sa1b", "png"])
@@ -25,8 +25,8 @@ def test_a_set_of_any_format_is_scored_and_trained_with(name: str, tmp_path: Pat
     other.mkdir()
     (other / "images").symlink_to(folder / "images")
     write_dataset(read_dataset(folder), other, [name])
-    found = read_photographs(other, follow_symlinks=True)
-    assert [photograph.path.name for photograph in found] == [photograph.path.name for photograph in wanted]
+    found = read_photos(other, follow_symlinks=True)
+    assert [photo.path.name for photo in found] == [photo.path.name for photo in wanted]
     for mine, theirs in zip(found, wanted, strict=True):
         assert (mine.width, mine.height) == (theirs.width, theirs.height)
         for one, truth in zip(mine.instances, theirs.instances, strict=True):
@@ -43,20 +43,20 @@ def test_what_has_no_mask_is_left_out_and_told(tmp_path: Path) -> None:
     write_dataset(make_dataset([*dataset.photos[1:], crowd]), tmp_path, ["record"])
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        found = read_photographs(tmp_path)
+        found = read_photos(tmp_path)
     assert [str(one.message).partition(": ")[2] for one in told] == [
         "1 crowds mark groups, not objects; they are left out",
         "1 objects have boxes, and no masks; they are left out",
     ]
     assert all(one.category is SetWarning for one in told)
-    assert [len(photograph.instances) for photograph in found] == [1, 0, 0]
+    assert [len(photo.instances) for photo in found] == [1, 0, 0]
 
 
 def test_what_is_no_set_is_told(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"a set is a folder with instances.json and images/, or one of another"
     ):
-        read_photographs(tmp_path)
+        read_photos(tmp_path)
     write_dataset(small_set(), tmp_path, ["labelme"])
-    with pytest.raises(ConfigError, match="3 of its photographs are missing"):
-        read_photographs(tmp_path)
+    with pytest.raises(ConfigError, match="3 of its photos are missing"):
+        read_photos(tmp_path)

@@ -1,4 +1,4 @@
-"""Sets as evaluation and training want them: photographs that are there, with objects that have masks."""
+"""Sets as evaluation and training want them: photos that are there, with objects that have masks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mobilesam.core.boxes import xyxy_to_xywh
 from mobilesam.core.errors import ConfigError, SetWarning
-from mobilesam.formats.coco import Instance, Photograph, read_instances
+from mobilesam.formats.coco import Instance, SetPhoto, read_instances
 from mobilesam.formats.datasets.coco import NAME
 from mobilesam.formats.datasets.load import READABLE, read_dataset, recognise
 from mobilesam.formats.datasets.model import Dataset, LabelledObject
@@ -15,7 +15,7 @@ from mobilesam.formats.file_names import is_file
 from mobilesam.formats.image_bytes import shown
 
 
-def read_photographs(path: str | Path, *, follow_symlinks: bool = False) -> list[Photograph]:
+def read_photos(path: str | Path, *, follow_symlinks: bool = False) -> list[SetPhoto]:
     """Read a set of any format that is read.
 
     Args:
@@ -23,7 +23,7 @@ def read_photographs(path: str | Path, *, follow_symlinks: bool = False) -> list
         follow_symlinks: also read what links in the folder show of the world outside it.
 
     Raises:
-        ConfigError: if it is no set, names photographs that are not there, or is not as its format has it.
+        ConfigError: if it is no set, names photos that are not there, or is not as its format has it.
         LimitError: for what is too large.
 
     Warns:
@@ -40,15 +40,15 @@ def read_photographs(path: str | Path, *, follow_symlinks: bool = False) -> list
             f"or one of another format: {', '.join(READABLE)}"
         ) from error
     dataset = read_dataset(path, format=name, follow_symlinks=follow_symlinks)
-    return dataset_to_photographs(dataset, shown(str(path)))
+    return dataset_to_photos(dataset, shown(str(path)))
 
 
-def dataset_to_photographs(dataset: Dataset, name: str) -> list[Photograph]:
-    """Turn a set into photographs; see :func:`read_photographs`."""
+def dataset_to_photos(dataset: Dataset, name: str) -> list[SetPhoto]:
+    """Turn a set into photos; see :func:`read_photos`."""
     missing = [photo for photo in dataset.photos if not dataset.path(photo).is_file()]
     if missing:
         first = shown(str(dataset.path(missing[0])))
-        raise ConfigError(f"{name}: {len(missing)} of its photographs are missing, the first is {first}")
+        raise ConfigError(f"{name}: {len(missing)} of its photos are missing, the first is {first}")
     objects = [one for photo in dataset.photos for one in photo.objects]
     for count, what in (
         (sum(one.iscrowd for one in objects), "crowds mark groups, not objects"),
@@ -57,7 +57,7 @@ def dataset_to_photographs(dataset: Dataset, name: str) -> list[Photograph]:
         if count:
             warnings.warn(f"{name}: {count} {what}; they are left out", SetWarning, stacklevel=3)
     return [
-        Photograph(
+        SetPhoto(
             dataset.path(photo),
             photo.size[1],
             photo.size[0],
