@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mobilesam.annotate.sources import find_sources
+from mobilesam.annotate.outputs import Folder, Name
+from mobilesam.annotate.sources import Source, find_sources
 from mobilesam.core.errors import ConfigError
 
 
@@ -50,3 +51,21 @@ def test_a_folder_without_images(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("no image")
     with pytest.raises(ConfigError, match="holds no images"):
         find_sources([tmp_path])
+
+
+def test_an_input_is_never_replaced(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a_1_mask.png", "b_everything_masks/0001.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    inputs = frozenset(path.resolve() for path in tmp_path.rglob("*.*"))
+    folder = Folder(tmp_path, overwrite=True, inputs=inputs)
+    place = folder.place(Source("a.jpg", "a", b""), [Name("mask.png", 0)])
+    assert place.path(Name("mask.png", 0)) == tmp_path / "a_2_mask.png"
+    place = folder.place(Source("b.jpg", "b", b""), [Name("everything_masks", folder=True)])
+    assert place.path(Name("everything_masks", folder=True)) == tmp_path / "b_2_everything_masks"
+
+
+def test_a_folder_cannot_be_input_and_output(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"")
+    with pytest.raises(ConfigError, match="is the folder of the results, too"):
+        find_sources([tmp_path], beside=tmp_path)

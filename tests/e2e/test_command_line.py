@@ -508,7 +508,7 @@ FAILURES = [
     (["cat.jpg"], 2, r"error\[U\]: 'cat.jpg' is not a command; for a photo write mobilesam segment cat.jpg --point X,Y"),
     (["n" * 300], 2, r"error\[U\]: 'n+' is not a command; choose one of"),
     (["segment", "cat.jpg", "--point", "1,2", "--out", "n" * 300], 6, r"error\[O\]: n+"),
-    (["xyz"], 2, r"error\[U\]: 'xyz' is not a command; choose one of segment, everything"),
+    (["xyz"], 2, r"error\[U\]: 'xyz' is not a command; choose one of segment, cutout, everything"),
     (["info", "nothing"], 2, r"error\[U\]: model 'nothing': unknown"),
     (["evaluate", "masks", ".", "--kinds", "box,circle"], 2, r"error\[U\]: --kinds: 'circle' is unknown"),
     (["evaluate", "masks", "."], 2, r"error\[U\]: .*instances.json: not found"),

@@ -140,7 +140,7 @@ def test_a_watched_folder(here: Path) -> None:
     ("arguments", "status", "told"),
     [
         (["-o", "x.gif"], 2, "cut-outs end in .png"),
-        (["--background", "nothing"], 2, "is no colour and no file"),
+        (["--background", "nothing"], 2, "is neither a colour nor a file"),
         (["--format", "bmp"], 2, "--format: bmp is not written"),
         (["--prompts", "p.json", "--box", "1,1,9,9"], 2, "put all into the file"),
         (["--point", "1,1,0"], 2, "give one that is on it"),

@@ -566,6 +566,8 @@ class TestOtherMethods:
 def test_the_page_runs(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(photos / "a.jpg", "photo.jpg")
+    Path("shots").mkdir()
+    shutil.copy(photos / "a.jpg", "shots")
     write_video(tmp_path / "film.mp4", [cat()[:300, :450]] * 3)
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
     assert len(blocks) >= 4

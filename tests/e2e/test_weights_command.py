@@ -340,7 +340,7 @@ def test_commands_from_fetching_to_removing(server: Server, home: Path, tmp_path
         (("remove", "pocket"), 2, "", "is part of the package"),
         (("pull", "pocket"), 0, r"pocket-\d+\.safetensors", ""),
         (("pull", "object_aware_model"), 2, "", "AGPL-3.0"),
-        (("pull", "nothing"), 2, "", "unknown; choose one of"),
+        (("pull", "nothing"), 2, "", "unknown; choose pocket, mobile_sam or"),
     ]:  # fmt: skip
         process = command("weights", *arguments, **variables)
         told, remarks = process.communicate(timeout=60)

@@ -376,9 +376,9 @@ CASES = [
     Case("W22 a million names", "a.pt", pickled(state(*((f"{i:06}", b"N") for i in range(10**6)))), "list of tensors is over"),
     Case("W22 a storage's name of 2^40 texts", "a.pt", pickled(doubling(40)), "not a tensor's storage"),
     Case("W22 a dictionary of one long text, three thousand times", "a.pt", pickled(copied(plain("a" * 200_000), 3000)), "dictionary of a list"),
-    Case("W22 a long name over ten thousand short ones", "a.pt", pickled(under_each(dictionary(*map(str, range(10_000))), "a" * 300_000)), "no text of up to 500"),
+    Case("W22 a long name over ten thousand short ones", "a.pt", pickled(under_each(dictionary(*map(str, range(10_000))), "a" * 300_000)), "not a text of up to 500"),
     Case("W22 one dictionary under two hundred names", "a.pt", pickled(under_each(tensors_in_one(200), *map(str, range(200)))), "over 20,000 tensors"),
-    Case("W22 a number as a name", "a.pt", pickled(b"\x80\x02}K\x01" + tensor((4, 4), (4, 1)) + b"s."), "no text of up to 500"),
+    Case("W22 a number as a name", "a.pt", pickled(b"\x80\x02}K\x01" + tensor((4, 4), (4, 1)) + b"s."), "not a text of up to 500"),
     Case("W22 a tuple as a name", "a.pt", pickled(b"\x80\x02})Ns."), "tuple as a name"),
     *(Case(f"W23 header of {n} bytes claimed", "a.safetensors", header(b'{"a":1}', length=n), "damaged")
       for n in (0, 1, 8, 99_000_000, 2**63, 2**64 - 1)),

@@ -267,7 +267,7 @@ def test_unknown_models(name: str, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     Path("i.png").write_bytes(image_to_png(IMAGE))
     status = run(["segment", "i.png", *BOX, "--model", name])
-    told((status, capsys.readouterr().err), "U", "unknown; choose .*pocket")
+    told((status, capsys.readouterr().err), "U", "unknown; choose .*pocket|is a file's name; give the model")
 
 
 def test_Q65_a_dash_that_is_none(command: Callable) -> None:

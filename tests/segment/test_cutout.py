@@ -11,8 +11,8 @@ import pytest
 from skimage import data
 
 from mobilesam import ConfigError, CutoutOptions, Embedding, MissingExtraError, Model, Prompt, PromptError
-from mobilesam.segment.cutout import feathered, make_cutout, moved
-from tests.photos import jpeg
+from mobilesam.segment.cutout import feathered, make_cutout, moved, to_the_frame
+from tests.photos import cat, jpeg
 
 CUP, SPOON = Prompt(box=[90, 20, 420, 390]), Prompt(box=[350, 130, 430, 310])
 
@@ -146,3 +146,22 @@ def test_without_the_extra_matting_is_refused_with_the_line_that_installs_it(
     monkeypatch.setitem(sys.modules, "pymatting", None)
     with pytest.raises(MissingExtraError, match="pip install"):
         pocket.cutout(coffee, CUP, options=CutoutOptions(matte=True))
+
+
+def test_what_the_frame_cuts_off_goes_on_to_it(pocket: Model) -> None:
+    alpha = pocket.cutout(cat()).alpha
+    inside = alpha[-13] == 255
+    assert inside.sum() > 200
+    assert (alpha[-1][inside] > 250).mean() > 0.8
+    np.testing.assert_array_equal(
+        to_the_frame(np.array([[0, 0, 0, 0, 0], [0, 5, 1, 0, 0], [0, 0, 0, 0, 0]]), 1),
+        [[5, 5, 1, 0, 0], [5, 5, 1, 0, 0], [5, 5, 1, 0, 0]],
+    )
+
+
+@pytest.mark.parametrize("pixels", [300, 301, 451, 500, -300, -301, -500])
+def test_an_edge_moves_by_more_than_the_image_has(pixels: int) -> None:
+    mask = np.zeros((20, 30), bool)
+    mask[5:9, 6:12] = True
+    assert moved(mask, pixels).all() == (pixels > 0)
+    assert moved(mask, pixels).any() == (pixels > 0)

@@ -25,7 +25,7 @@ from mobilesam import ConfigError, load
         ("yolov8n.pt", "is a detector, not a model; export it to ONNX and give it as detector"),
         (
             "runs/own.safetensors",
-            "give the model of its network, and the file as checkpoint=FILE; models are detector_nano, ",
+            "give the model of its network, and the file as checkpoint=FILE; mobilesam info lists the models",
         ),
         ("sam", "unknown; choose pocket, mobile_sam or another"),
         (5, "unknown; choose pocket, mobile_sam or another"),

@@ -10,7 +10,7 @@ from typing import Any
 from mobilesam.annotate.objects import Clock, segmentation_to_record
 from mobilesam.annotate.outputs import Name, Place
 from mobilesam.annotate.run import shown_path
-from mobilesam.annotate.sources import Photo
+from mobilesam.annotate.sources import Photo, Source
 from mobilesam.core.arrays import Size
 from mobilesam.core.prompts import names_with
 from mobilesam.core.types import Embedding, Prompt
@@ -152,10 +152,10 @@ class Cut:
         return read_original(data, source.name, self.photo.size)
 
 
-def name_of(photo: Photo, folders: Sequence[Path]) -> list[str]:
+def names_of(source: Source, folders: Sequence[Path]) -> list[str]:
     """Return what a prompt file may call a photo: its path in the folder that was given, or its name."""
-    content = photo.source.content
+    content = source.content
     if not isinstance(content, Path):
-        return [photo.source.name]
+        return [source.name]
     inside = [content.relative_to(one).as_posix() for one in folders if content.is_relative_to(one)]
     return [*inside, content.name]

@@ -15,6 +15,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 from mobilesam.annotate.sources import Source
 from mobilesam.core.errors import ConfigError, OutputError
 from mobilesam.core.text import printable
+from mobilesam.formats.image_folder import resolved
 from mobilesam.storage.atomic import refuse_existing, write_bytes
 
 
@@ -67,18 +68,26 @@ class Folder:
     Attributes:
         out: the folder; nothing else is written to.
         overwrite: replace outputs that are there instead.
+        inputs: files, resolved, that are never replaced; an output of such a name takes the next number.
     """
 
     out: Path
     overwrite: bool = False
+    inputs: frozenset[Path] = frozenset()
 
     def place(self, source: Source, names: Sequence[Name]) -> FolderPlace:
         """See :class:`Destination`."""
         for first in count(1):
             place = FolderPlace(self, source.stem, first)
-            if self.overwrite or not any(_is_there(place.path(name)) for name in names):
+            if not any(self._is_taken(place.path(name)) for name in names):
                 return place
         raise AssertionError  # count() does not end
+
+    def _is_taken(self, path: Path) -> bool:
+        if _is_there(path) and not self.overwrite:
+            return True
+        where = resolved(path)
+        return any(where == one or where in one.parents for one in self.inputs)
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,10 @@ def find_sources(
         if not _is_folder(path):
             files.setdefault(resolved(path), (FoundImage(path), Path(path.name)))
             continue
+        if beside is not None and resolved(beside) == resolved(path):
+            raise ConfigError(
+                f"{printable(path)}: is the folder of the results, too; give another one for the results"
+            )
         inside = look_through(path, leave_out=beside, follow_symlinks=follow_symlinks)
         if not inside.images:
             raise ConfigError(

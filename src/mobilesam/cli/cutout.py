@@ -12,7 +12,7 @@ from typing import Any
 import click
 import numpy as np
 
-from mobilesam.annotate.cutouts import KIND, Cutting, Wanted, name_of
+from mobilesam.annotate.cutouts import KIND, Cutting, Wanted, names_of
 from mobilesam.annotate.run import Run
 from mobilesam.annotate.sources import Photo, Source, find_sources
 from mobilesam.cli.fields import option_field, options_from
@@ -143,7 +143,10 @@ def cutout(
         if find
         else find_images(images, results.folder, follow_symlinks=results.follow_symlinks, quiet=results.quiet)
     )
-    destination = results.destination(sources)
+    others = [*wanted.mask, *wanted.without_mask, wanted.prompts, options.background]
+    destination = results.destination(sources, others)
+    if not (find or results.quiet):
+        _warn_of_strangers(file, sources, folders)
     loaded = load_model(model, quiet=results.quiet)
     detector = detector_for(loaded.runtime, loaded.name, None)
     question = Cutting(
@@ -212,6 +215,14 @@ def _watched(
     return find
 
 
+def _warn_of_strangers(file: CutoutFile, sources: Sequence[Source], folders: Sequence[Path]) -> None:
+    """Tell of names in a prompt file that are no photo's."""
+    known = {name for source in sources for name in names_of(source, folders)}
+    for name in file.photos:
+        if name not in known:
+            click.echo(f"warning: --prompts: {printable(name)} is not among the photos", err=True)
+
+
 class _Wanting:
     """The prompt options; called with a photo, it gives what is cut out of it."""
 
@@ -224,7 +235,11 @@ class _Wanting:
 
     def __call__(self, photo: Photo) -> Wanted:
         if self.options.prompts is not None:
-            named = (self.file.photos[one] for one in name_of(photo, self.folders) if one in self.file.photos)
+            named = (
+                self.file.photos[one]
+                for one in names_of(photo.source, self.folders)
+                if one in self.file.photos
+            )
             prompts = next(named, self.file.usual)
             return Wanted(prompts.objects, prompts.subtract)
         options = self.options

@@ -22,6 +22,7 @@ from mobilesam.cli.progress import ImagesProgress
 from mobilesam.core.text import printable
 from mobilesam.formats.image import MAX_PIXELS, SUFFIXES
 from mobilesam.formats.image_bytes import shown
+from mobilesam.formats.image_folder import resolved
 from mobilesam.segment.predictor import Predictor
 
 PARTIAL_EXIT = 5
@@ -70,8 +71,15 @@ class ResultOptions:
         """The folder of the results, if there is one."""
         return None if self.to_stdout or self.to_file else Path(self.out)
 
-    def destination(self, sources: Sequence[Source]) -> Destination:
-        """Return where the results of some photos go."""
+    def destination(self, sources: Sequence[Source], others: Sequence[str | None] = ()) -> Destination:
+        """Return where the results of some photos go.
+
+        Args:
+            sources: the photos.
+            others: further files that are read, which no result may replace.
+        """
+        inputs = {one.content for one in sources if isinstance(one.content, Path)}
+        inputs |= {Path(one) for one in others if one}
         if (self.to_stdout or self.to_file) and len(sources) > 1:
             raise click.UsageError(
                 f"--out {self.out}: takes one photo, and there are {len(sources)}; give a folder"
@@ -83,9 +91,9 @@ class ResultOptions:
                 raise click.UsageError(
                     f"--out: {self.out} is a file; give a folder, which is made if it is not there"
                 )
-            return Folder(Path(self.out), self.overwrite)
-        if any(isinstance(one.content, Path) and _same(one.content, self.out) for one in sources):
-            raise click.UsageError(f"--out: {self.out} is the photo itself; give another name")
+            return Folder(Path(self.out), self.overwrite, frozenset(map(resolved, inputs)))
+        if any(_same(one, self.out) for one in inputs):
+            raise click.UsageError(f"--out: {self.out} is read, too; give another name")
         return OneFile(Path(self.out), self.overwrite)
 
 

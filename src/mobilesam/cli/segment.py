@@ -132,7 +132,7 @@ def segment(
     sources = find_images(
         images, results.folder, follow_symlinks=results.follow_symlinks, quiet=results.quiet
     )
-    destination = results.destination(sources)
+    destination = results.destination(sources, [prompts.mask, prompts.prompts])
     progress = ImagesProgress(len(sources), quiet=results.quiet)
     if prompts.ruler:
         drawn = _Prompting(prompts) if prompts.point or prompts.box else None

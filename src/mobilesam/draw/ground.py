@@ -24,10 +24,14 @@ def check_background(background: str) -> None:
     Raises:
         ConfigError: says what is allowed.
     """
+    if not isinstance(background, str):
+        raise ConfigError(
+            f"background: is a {type(background).__name__}; give its colour or its file's path as text"
+        )
     if background in (NONE, BLUR) or _colour(background) is not None or os.path.isfile(background):
         return
     raise ConfigError(
-        f"background: {shortened(background)} is no colour and no file; give a colour such as white or #ff8800, "
+        f"background: {shortened(background)} is neither a colour nor a file; give a colour such as white or #ff8800, "
         "a picture's file, blur, or none"
     )
 

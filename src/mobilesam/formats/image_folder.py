@@ -24,7 +24,7 @@ OTHER_PICTURES = (
 RAW_REASON = "a camera's raw file; develop it to JPEG or TIFF"
 VIDEO_REASON = "a video; give it by itself"
 PICTURE_REASON = "of a kind that is not read; convert it to JPEG or PNG"
-NAMELESS_REASON = "without an ending that tells an image; name it .jpg, .png or as it is"
+NAMELESS_REASON = "not named as a photo; give it an ending such as .jpg, or name the file itself"
 NAMES_IN_A_LINE = 3
 
 

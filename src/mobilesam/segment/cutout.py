@@ -20,6 +20,7 @@ from mobilesam.draw.matting import load_matte
 from mobilesam.formats.image import image_to_png
 from mobilesam.segment.results import CERTAIN_HOLE, LARGE_HOLE, Segmentation
 
+FRAME_CELLS = 2  # of the logits, along the frame, in which a model is unsure
 CRUMB = 0.02  # of a subject's mask: smaller islands are left out
 MOST_PIXELS = 500  # that an edge is grown, shrunk or feathered by
 
@@ -62,6 +63,8 @@ class CutoutOptions:
         if self.grow and self.shrink:
             raise ConfigError("grow, shrink: move the edge in opposite directions; give one of them")
         check_background(self.background)
+        if self.only_mask and self.background != "none":
+            raise ConfigError("only_mask, background: a mask has no background; leave one of them out")
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +147,7 @@ def make_cutout(
     results = (*kept, *subtracted)
     told = [remark for one in results for remark in one.remarks]
     if not mask.any():
-        told.append("nothing is left to cut out; say what is meant by --point or --box")
+        told.append("nothing is left to cut out; point at the object, or draw a box around it")
     return Cutout(
         clean_colours(image, edge),
         alpha,
@@ -173,11 +176,28 @@ def join(
         part = one.mask & ~_crumbs(one) if one.is_subject else one.mask
         mask |= (part | _unsure_holes(one)) if fill else part
         logits = one.small_logits if logits is None else np.maximum(logits, one.small_logits)
+    if logits is not None:
+        cells = FRAME_CELLS * max(n / m for n, m in zip(size, logits.shape, strict=True))
+        mask, logits = to_the_frame(mask, int(np.ceil(cells))), to_the_frame(logits, FRAME_CELLS)
     for one in subtracted:
         mask &= ~(one.mask | _unsure_holes(one) if fill else one.mask)
         if logits is not None:
             logits = np.minimum(logits, -one.small_logits)
     return mask, logits
+
+
+def to_the_frame(values: np.ndarray, reach: int) -> np.ndarray:
+    """Return a mask or logits (h, w) in which what comes within ``reach`` of the frame goes on to it.
+
+    A model is unsure at the frame, where it sees nothing beyond; a thing that the frame cuts off would end early.
+    """
+    carried = values.copy()
+    for along in (carried, carried.T):
+        n = min(reach, (len(along) - 1) // 2)
+        if n:
+            np.maximum(along[:n], along[n], out=along[:n])
+            np.maximum(along[-n:], along[-n - 1], out=along[-n:])
+    return carried
 
 
 def _unsure_holes(result: Segmentation) -> Mask:
@@ -222,7 +242,7 @@ def moved(mask: Mask, pixels: int) -> Mask:
     part = mask[window]
     wide = part
     out = part.copy()
-    for down in range(pixels + 1):
+    for down in range(min(pixels, len(part) - 1) + 1):
         across = int(np.sqrt(pixels**2 - down**2))
         wide = _spread_across(part, across)
         out[down:] |= wide[: len(wide) - down]

@@ -262,7 +262,6 @@ def _what_is_meant(name: object) -> str:
     for start, what in OTHER_NETWORKS:
         if stem.lower().startswith(start):
             return f"is {what}; the default model is {DEFAULT_MODEL!r}"
-    known = ", ".join(sorted({*ENTRIES, *ALIASES}))
     if isinstance(name, str) and stem != name:
-        return f"is a file's name; give the model of its network, and the file as checkpoint=FILE; models are {known}"
+        return "is a file's name; give the model of its network, and the file as checkpoint=FILE; mobilesam info lists the models"
     return "unknown; choose pocket, mobile_sam or another one that mobilesam info lists"
