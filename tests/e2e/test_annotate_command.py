@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -173,11 +175,16 @@ def test_an_interrupt_says_how_to_go_on(shots: Path) -> None:
     for i in range(60):
         (shots / f"more{i}.jpg").write_bytes(jpeg(np.roll(cat(), i, axis=0)))
     command = [sys.executable, "-m", "mobilesam", "annotate", "shots", "--out", "set"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a run in the background ignores it
+    )
     record = Path("set/record.jsonl")
     while process.poll() is None and not (record.is_file() and record.read_bytes().count(b"\n") > 2):
-        pass
-    process.send_signal(2)
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
     errors = process.communicate()[1].decode()
     assert process.returncode == 130, errors
     assert "of 62 photos are done; the same command goes on with the others" in errors
