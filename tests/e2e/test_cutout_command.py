@@ -120,7 +120,12 @@ def test_pipes(here: Path) -> None:
 def test_a_watched_folder(here: Path) -> None:
     command = [sys.executable, "-m", "mobilesam", "cutout", "in", "--out", "cut", "--watch"]
     (here / "in").mkdir()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a run in the background ignores it
+    ) as process:
         try:
             time.sleep(1)
             (here / "in/new.jpg").write_bytes((here / "cup.jpg").read_bytes())
