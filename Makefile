@@ -25,6 +25,7 @@ test-lowest: .venv-lowest/.dev
 		tests/parity tests/hostile tests/property -m "not long" -k "$(NOT_FOR_LOWEST)"
 
 test-long: .venv/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[matting]'
 	$(KEEP_PAGES) $(BIN)/python -m pytest
 
 # Inputs that a reader takes badly, looked for with atheris; what it finds is kept in fuzz-finds/.
