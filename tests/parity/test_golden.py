@@ -81,7 +81,7 @@ def check_cases(golden: dict, cases: list, predict: Callable) -> None:
     assert len(cases) == 7
 
 
-@pytest.mark.parametrize("runtime", ["onnx", "torch"])
+@pytest.mark.parametrize("runtime", ["onnx", pytest.param("torch", marks=pytest.mark.long)])
 def test_sam_vit_b(runtime: str) -> None:
     """SAM's own encoder: embedding and every case, one image, as for MobileSAM's; PyTorch by its tensors.
 

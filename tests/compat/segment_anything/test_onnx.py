@@ -198,6 +198,7 @@ def test_every_flag_at_once_in_a_file(seen: SamPredictor, tmp_path: Path) -> Non
         assert found[3].item() == (found[0] > 0).sum()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["seen", "cat_seen"])
 def test_what_the_flags_mean(name: str, request: pytest.FixtureRequest) -> None:
     predictor = request.getfixturevalue(name)

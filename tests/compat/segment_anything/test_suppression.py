@@ -41,6 +41,7 @@ def test_masks_of_mobile_sam(onnx_vit_t: Model) -> None:
     check_suppression(generator, seeded_image(90, 120), 40)
 
 
+@pytest.mark.long
 def test_masks_of_crops(pocket: Model) -> None:
     """Masks of trained weights: those of seeded ones fill each crop and are cut by its edges."""
     generator = Recorder(
