@@ -42,8 +42,7 @@ check: .venv/.dev
 
 # After a change to a network: the weight-free ONNX graphs that the package carries.
 graphs: .venv/.dev
-	for network in pocket vit_t vit_b vit_l vit_h slimsam_50 slimsam_77 efficientvit_sam_l0 efficientvit_sam_l1 efficientvit_sam_l2 \
-		detector_nano detector_tiny detector_small detector_medium; do \
+	for network in $$($(BIN)/python -c "from mobilesam.networks.build import *; print(*NETWORKS, *DETECTORS)"); do \
 		$(BIN)/mobilesam export onnx --graphs-only --overwrite --model $$network --out src/mobilesam/graphs || exit 1; \
 	done
 

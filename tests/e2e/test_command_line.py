@@ -107,8 +107,9 @@ print(len(reads), len(decodes), file=sys.stderr)
         ("segment", "cat.jpg", "--point", "50,50", "--out", "mask.png"),
         ("segment", "cat.jpg", "--ruler"),
         ("everything", "cat.jpg", "--max-prompts", "9", "--save", "overlay,id-map,masks,coco"),
+        ("cutout", "cat.jpg", "--box", "5,0,370,295"),
     ],
-    ids=["segment", "folder", "file", "ruler", "everything"],
+    ids=["segment", "folder", "file", "ruler", "everything", "cutout"],
 )
 def test_a_photo_is_read_and_decoded_once(photo: Path, arguments: tuple[str, ...]) -> None:
     done = subprocess.run(

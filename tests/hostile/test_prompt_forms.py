@@ -267,7 +267,11 @@ def test_unknown_models(name: str, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     Path("i.png").write_bytes(image_to_png(IMAGE))
     status = run(["segment", "i.png", *BOX, "--model", name])
-    told((status, capsys.readouterr().err), "U", "unknown; choose .*pocket|is a file's name; give the model")
+    told(
+        (status, capsys.readouterr().err),
+        "U",
+        "is a file's name; give the model" if "/" in name else "unknown; choose pocket",
+    )
 
 
 def test_Q65_a_dash_that_is_none(command: Callable) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from mobilesam.annotate.objects import Clock, segmentation_to_record
 from mobilesam.annotate.outputs import Name, Place
@@ -15,7 +15,6 @@ from mobilesam.core.arrays import Size
 from mobilesam.core.prompts import names_with
 from mobilesam.core.types import Embedding, Prompt
 from mobilesam.detectors.base import Detector
-from mobilesam.formats.image_bytes import read_file
 from mobilesam.formats.original import Original, read_original
 from mobilesam.formats.picture_file import WITHOUT_ALPHA, encode_picture
 from mobilesam.segment.cutout import Cutout, CutoutOptions, make_cutout
@@ -57,6 +56,8 @@ class Cutting:
         text_model: what finds boxes by texts; needed where there are texts.
         text_options: which boxes are believed.
     """
+
+    needs_file: ClassVar[bool] = True
 
     predictor: Predictor
     detector: Detector
@@ -143,13 +144,8 @@ class Cut:
 
     def _original(self) -> Original:
         """Return the file's 16-bit samples and profile, which the image has not."""
-        source = self.photo.source
-        data = (
-            source.content
-            if isinstance(source.content, bytes)
-            else read_file(source.content, name=source.name)
-        )
-        return read_original(data, source.name, self.photo.size)
+        assert self.photo.file is not None  # as the question needs it
+        return read_original(self.photo.file, self.photo.source.name, self.photo.size)
 
 
 def names_of(source: Source, folders: Sequence[Path]) -> list[str]:

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -59,6 +59,8 @@ class ByPrompts:
         min_mask_region_area: holes and islands below so many pixels are filled and dropped.
     """
 
+    needs_file: ClassVar[bool] = False
+
     predictor: Predictor
     prompting: Prompting
     min_mask_region_area: int = 0
@@ -91,6 +93,8 @@ class ByText:
         options: which boxes are believed.
         min_mask_region_area: holes and islands below so many pixels are filled and dropped.
     """
+
+    needs_file: ClassVar[bool] = False
 
     predictor: Predictor
     text_model: Detector

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from mobilesam.annotate.objects import Prompting
 from mobilesam.annotate.outputs import Name, Place
@@ -27,6 +27,8 @@ class Ruler:
     Attributes:
         prompting: points and boxes to draw in, if any.
     """
+
+    needs_file: ClassVar[bool] = False
 
     prompting: Prompting | None = None
 

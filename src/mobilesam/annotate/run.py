@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from mobilesam.annotate.outputs import Destination, Name, Place
 from mobilesam.annotate.sources import Photo, Source, read_photo
 from mobilesam.core.arrays import Size
 from mobilesam.core.errors import MobileSamError, OutputError
-from mobilesam.core.text import printable
+from mobilesam.core.text import one_line
 from mobilesam.formats.image import MAX_PIXELS
 from mobilesam.segment.predictor import Predictor
 
@@ -39,7 +39,13 @@ class Answer(Protocol):
 
 
 class Question(Protocol):
-    """What is asked of each photo."""
+    """What is asked of each photo.
+
+    Attributes:
+        needs_file: whether the answer takes more from the file than its image.
+    """
+
+    needs_file: ClassVar[bool]
 
     def names(self, kinds: Sequence[str], size: Size) -> list[Name]:
         """Return the outputs that a photo of (height, width) will have, as far as that is known before the work."""
@@ -90,7 +96,7 @@ class Run:
         Raises:
             MobileSamError: as its parts do; no output is then half written.
         """
-        photo = read_photo(source, self.max_pixels)
+        photo = read_photo(source, self.max_pixels, keep_file=self.question.needs_file)
         # What could not be written afterwards is refused before the work.
         self.destination.place(source, self.question.names(self.kinds, photo.size))
         answer = self.question.ask(photo)
@@ -130,7 +136,7 @@ def outcomes_to_document(
         },
         "images": [o.record for o in outcomes if o.record is not None],
         "errors": [
-            {"file": o.source.name, "code": o.error.code, "message": printable(words(o.error))}
+            {"file": o.source.name, "code": o.error.code, "message": one_line(words(o.error))}
             for o in outcomes
             if o.error is not None
         ],

@@ -20,7 +20,7 @@ from mobilesam.annotate.review import look_of
 from mobilesam.annotate.set_folder import COPY, IMAGES, LINK, put_bytes, put_photo
 from mobilesam.annotate.sources import Source, read_photo
 from mobilesam.core.errors import ConfigError, ImageError, MobileSamError, OutputError, Remedy
-from mobilesam.core.text import printable, shortened
+from mobilesam.core.text import one_line, printable, shortened
 from mobilesam.formats.datasets import record
 from mobilesam.formats.datasets.load import write_dataset
 from mobilesam.formats.datasets.model import (
@@ -33,7 +33,7 @@ from mobilesam.formats.datasets.model import (
 )
 from mobilesam.formats.datasets.record import Failure, Head, RecordFile
 from mobilesam.formats.image import MAX_PIXELS
-from mobilesam.formats.image_bytes import read_file, shown
+from mobilesam.formats.image_bytes import shown
 from mobilesam.storage.atomic import remove_remains, write_bytes
 from mobilesam.storage.ledger import Ledger
 from mobilesam.storage.lock import held
@@ -159,16 +159,15 @@ class SetRun:
         except MobileSamError as error:
             if isinstance(error, OutputError) and error.__cause__ is not None:
                 raise  # not one photo's fault
-            return Failure(job.file_name, job.source.name, error.code, printable(error.message))
+            return Failure(job.file_name, job.source.name, error.code, one_line(error.message))
 
     def _label(self, job: Job) -> LabelledPhoto:
         source = job.source
-        if source.problem is not None:
-            raise source.problem
         check_name_in_set(job.file_name, source.name)
         path = source.content
-        data = path if isinstance(path, bytes) else read_file(path, name=source.name)
-        photo = read_photo(replace(source, content=data), self.max_pixels)
+        photo = read_photo(source, self.max_pixels, keep_file=True)
+        data = photo.file
+        assert data is not None
         labels = self.labeller.label(photo, job.file_name)
         if self.photos == LINK and isinstance(path, Path):
             put_photo(path, self.out, job.file_name, LINK, overwrite=True)

@@ -14,6 +14,7 @@ from mobilesam.core.arrays import Image, Size
 from mobilesam.core.errors import ConfigError, ImageError
 from mobilesam.core.text import printable
 from mobilesam.formats.image import read_with_remarks
+from mobilesam.formats.image_bytes import read_file
 from mobilesam.formats.image_folder import FoundImage, SkippedFile, look_through, resolved, tell_skipped
 
 MAX_STEM_BYTES = 200  # file systems allow 255 for a name, of which endings take a part
@@ -51,11 +52,13 @@ class Photo:
         source: where it is from.
         image: (H, W, 3).
         remarks: what was read but may not be meant.
+        file: its bytes, where the question needs more of the file than the image.
     """
 
     source: Source
     image: Image
     remarks: tuple[str, ...] = ()
+    file: bytes | None = field(default=None, repr=False)
 
     @property
     def size(self) -> Size:
@@ -76,8 +79,13 @@ class FoundSources:
     remarks: list[str]
 
 
-def read_photo(source: Source, max_pixels: int) -> Photo:
+def read_photo(source: Source, max_pixels: int, *, keep_file: bool = False) -> Photo:
     """Read a source, once.
+
+    Args:
+        source: what is read.
+        max_pixels: limit on its pixels.
+        keep_file: keep the file's bytes beside the image.
 
     Raises:
         ImageError: if it cannot be read.
@@ -85,9 +93,12 @@ def read_photo(source: Source, max_pixels: int) -> Photo:
     """
     if source.problem is not None:
         raise source.problem
-    image, remarks = read_with_remarks(source.content, max_pixels=max_pixels, name=source.name)
+    content = source.content
+    if keep_file and isinstance(content, Path):
+        content = read_file(content, name=source.name)
+    image, remarks = read_with_remarks(content, max_pixels=max_pixels, name=source.name)
     image.flags.writeable = False
-    return Photo(source, image, remarks)
+    return Photo(source, image, remarks, content if keep_file and isinstance(content, bytes) else None)
 
 
 def find_sources(

@@ -22,7 +22,7 @@ from mobilesam.annotate.set_run import ERRORS, SetRun, Step, name_in_set
 from mobilesam.annotate.sources import Source
 from mobilesam.cli.fields import option_field, options_from
 from mobilesam.cli.images import STANDARD_STREAM, find_images
-from mobilesam.cli.options import ModelOptions, load_model
+from mobilesam.cli.options import ModelOptions, load_model, text_model_field
 from mobilesam.cli.progress import StatusLine, time_left
 from mobilesam.cli.results import PARTIAL_EXIT
 from mobilesam.core.errors import ConfigError
@@ -79,9 +79,7 @@ class LabelOptions:
     box_nms_thresh: float = BoxLimits.box_nms_thresh
     max_boxes: int = BoxLimits.max_boxes
     text: tuple[str, ...] = option_field((), multiple=True, metavar="WORDS")
-    text_model: str | None = option_field(
-        None, metavar="FOLDER", shown_default="owlv2-base-patch16-ensemble beside your weights"
-    )
+    text_model: str | None = text_model_field()
     text_threshold: float = TextOptions.threshold
     everything: bool = False
     max_prompts: int = EverythingOptions.max_prompts

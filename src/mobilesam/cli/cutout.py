@@ -17,7 +17,15 @@ from mobilesam.annotate.run import Run
 from mobilesam.annotate.sources import Photo, Source, find_sources
 from mobilesam.cli.fields import option_field, options_from
 from mobilesam.cli.images import find_images
-from mobilesam.cli.options import BoxType, Coordinate, ModelOptions, PointType, load_model
+from mobilesam.cli.options import (
+    BoxType,
+    ModelOptions,
+    PointType,
+    load_model,
+    place_box,
+    place_point,
+    text_model_field,
+)
 from mobilesam.cli.progress import ImagesProgress
 from mobilesam.cli.results import ResultOptions, choose_kinds, go_through
 from mobilesam.core.arrays import Size
@@ -61,9 +69,7 @@ class WantedOptions:
     without_mask: tuple[str, ...] = option_field((), multiple=True, metavar="FILE")
     without_text: tuple[str, ...] = option_field((), multiple=True, metavar="WORDS")
     prompts: str | None = option_field(None, metavar="FILE.json")
-    text_model: str | None = option_field(
-        None, metavar="FOLDER", shown_default="owlv2-base-patch16-ensemble beside your weights"
-    )
+    text_model: str | None = text_model_field()
     text_threshold: float = TextOptions.threshold
 
     def __post_init__(self) -> None:
@@ -243,7 +249,7 @@ class _Wanting:
             prompts = next(named, self.file.usual)
             return Wanted(prompts.objects, prompts.subtract)
         options = self.options
-        subtract = [Prompt(box=_place_box(box, photo.size)) for box in options.without_box]
+        subtract = [Prompt(box=place_box(box, photo.size)) for box in options.without_box]
         subtract += [Prompt(mask=mask) for mask in self.without_masks]
         objects = [
             *join_points(options.point, options.box, photo.size),
@@ -257,11 +263,11 @@ def join_points(points: Sequence[Any], boxes: Sequence[Any], size: Size) -> list
 
     Points that are off the object count for every object.
     """
-    placed = [(_place(x, y, size), label) for x, y, label in points]
+    placed = [(place_point(x, y, size), label) for x, y, label in points]
     off = [point for point, label in placed if not label]
     left = [point for point, label in placed if label]
     prompts = []
-    for box in (_place_box(one, size) for one in boxes):
+    for box in (place_box(one, size) for one in boxes):
         inside = [p for p in left if box[0] <= p[0] <= box[2] and box[1] <= p[1] <= box[3]]
         left = [p for p in left if p not in inside]
         prompts.append(_prompt(inside, off, box))
@@ -272,14 +278,6 @@ def _prompt(on: list[list[float]], off: list[list[float]], box: list[float] | No
     points = [*on, *off]
     labels = [1] * len(on) + [0] * len(off)
     return Prompt(np.array(points) if points else None, labels if points else None, box)
-
-
-def _place(x: Coordinate, y: Coordinate, size: Size) -> list[float]:
-    return [x.pixels(size[1]), y.pixels(size[0])]
-
-
-def _place_box(box: tuple[Coordinate, ...], size: Size) -> list[float]:
-    return [*_place(box[0], box[1], size), *_place(box[2], box[3], size)]
 
 
 def _print_record(record: dict[str, Any]) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import click
 
 from mobilesam.core.errors import MobileSamError, Remedy
+from mobilesam.core.text import one_line
 
 
 def words_of(error: MobileSamError, command: click.Command | None = None) -> str:
-    """Return an error's message; what would allow it is told as an option, if the command has it.
+    """Return an error's message in one line; what would allow it is told as an option, if the command has it.
 
     Args:
         error: what happened.
@@ -19,9 +20,9 @@ def words_of(error: MobileSamError, command: click.Command | None = None) -> str
     context = click.get_current_context(silent=True)
     command = command or (context.command if context else None)
     if error.remedy is None or command is None:
-        return error.message
+        return one_line(error.message)
     has = any(one.name == error.remedy.argument for one in command.params)
-    return f"{error.message}, or pass {option_of(error.remedy)}" if has else error.message
+    return one_line(f"{error.message}, or pass {option_of(error.remedy)}" if has else error.message)
 
 
 def option_of(remedy: Remedy) -> str:

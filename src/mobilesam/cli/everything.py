@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mobilesam.annotate.found import ENDINGS, KINDS, Search
+from mobilesam.annotate.everything import ENDINGS, KINDS, Search
 from mobilesam.annotate.run import Run
 from mobilesam.cli.fields import option_field, options_from
 from mobilesam.cli.images import find_images

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from mobilesam.cli.fields import option_field
+from mobilesam.core.arrays import Size
 from mobilesam.segment.model import Model, load
 from mobilesam.weights import DEFAULT_MODEL, entry_of
 
@@ -29,6 +31,16 @@ def parse_coordinate(text: str) -> Coordinate:
     """Read ``210``, ``210.5`` or ``50%``; raises ValueError for anything else."""
     text = text.strip()
     return Coordinate(float(text.removesuffix("%")), text.endswith("%"))
+
+
+def place_point(x: Coordinate, y: Coordinate, size: Size) -> list[float]:
+    """Return a point's pixels in a photo of (height, width)."""
+    return [x.pixels(size[1]), y.pixels(size[0])]
+
+
+def place_box(box: Sequence[Coordinate], size: Size) -> list[float]:
+    """Return the pixels of a box's corners in a photo of (height, width)."""
+    return [*place_point(box[0], box[1], size), *place_point(box[2], box[3], size)]
 
 
 class PointType(click.ParamType):
@@ -89,6 +101,13 @@ class ModelOptions:
     runtime: str | None = option_field(None, shown_default="onnx")
     device: str | None = option_field(None, shown_default="cpu; torch: cuda if there")
     dtype: str | None = option_field(None, shown_default="float32")
+
+
+def text_model_field() -> Any:
+    """Return the field of an option that names a text model's folder."""
+    return option_field(
+        None, metavar="FOLDER", shown_default="owlv2-base-patch16-ensemble beside your weights"
+    )
 
 
 def load_model(options: ModelOptions, *, quiet: bool = False, threads: int | None = None) -> Model:

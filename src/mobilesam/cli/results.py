@@ -193,7 +193,7 @@ def tell(outcome: Outcome, many: bool, *, quiet: bool = False) -> None:
     """Print a photo's error or warnings to standard error."""
     name = shown(outcome.source.name)
     if outcome.error is not None:
-        text = printable(words_of(outcome.error))
+        text = words_of(outcome.error)
         if many and not text.startswith(name):
             text = f"{name}: {text}"
         click.echo(f"error[{outcome.error.code}]: {text}", err=True)

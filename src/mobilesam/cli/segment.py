@@ -15,7 +15,15 @@ from mobilesam.annotate.ruler import Ruler
 from mobilesam.annotate.run import Run
 from mobilesam.cli.fields import option_field, options_from
 from mobilesam.cli.images import find_images
-from mobilesam.cli.options import BoxType, Coordinate, ModelOptions, PointType, load_model
+from mobilesam.cli.options import (
+    BoxType,
+    ModelOptions,
+    PointType,
+    load_model,
+    place_box,
+    place_point,
+    text_model_field,
+)
 from mobilesam.cli.progress import ImagesProgress
 from mobilesam.cli.results import ResultOptions, choose_kinds, go_through, save_option
 from mobilesam.core.arrays import Size
@@ -54,9 +62,7 @@ class PromptOptions:
     box: tuple = option_field((), multiple=True, type=BoxType())
     mask: str | None = option_field(None, metavar="FILE")
     text: tuple[str, ...] = option_field((), multiple=True, metavar="WORDS")
-    text_model: str | None = option_field(
-        None, metavar="FOLDER", shown_default="owlv2-base-patch16-ensemble beside your weights"
-    )
+    text_model: str | None = text_model_field()
     text_threshold: float = TextOptions.threshold
     prompts: str | None = option_field(None, metavar="FILE.json")
     min_mask_region_area: int = 0
@@ -178,16 +184,12 @@ class _Prompting:
     def __call__(self, size: Size) -> tuple[Sequence[Prompt], list[str]]:
         if self.file is not None:
             return self.prompts, [f"{self.file}: objects[{i}]." for i in range(len(self.prompts))]
-        points = [_place(x, y, size) for x, y, _ in self.points] or None
+        points = [place_point(x, y, size) for x, y, _ in self.points] or None
         labels = [label for _, _, label in self.points] or None
-        boxes = [[*_place(box[0], box[1], size), *_place(box[2], box[3], size)] for box in self.boxes]
+        boxes = [place_box(box, size) for box in self.boxes]
         first = Prompt(points, labels, boxes[0] if boxes else None, self.mask)
         prompts = [first, *(Prompt(box=box) for box in boxes[1:])]
         return prompts, [f"object {i}: " if len(prompts) > 1 else "" for i in range(1, len(prompts) + 1)]
-
-
-def _place(x: Coordinate, y: Coordinate, size: Size) -> list[float]:
-    return [x.pixels(size[1]), y.pixels(size[0])]
 
 
 def _print_record(record: dict[str, Any]) -> None:

@@ -19,7 +19,8 @@ from mobilesam.core.metrics import mask_iou, max_f_measure, structure_measure
 from mobilesam.core.rle import Rle, rle_to_mask
 from mobilesam.core.types import Embedding, Prompt
 from mobilesam.evaluate.sets import Progress
-from mobilesam.formats.coco import SetPhoto, read_instances, read_photo
+from mobilesam.formats.coco import SetPhoto, read_photo
+from mobilesam.formats.datasets.photos import read_photos
 from mobilesam.segment.model import Model
 
 # What a dominant object is.
@@ -80,7 +81,7 @@ def score_subject(
 
     Args:
         model: what is scored.
-        folder: with ``instances.json`` and ``images/``.
+        folder: of the set.
         limit: only the first so many photos that have a dominant object.
         follow_symlinks: read photos that links show of the world outside the set.
         progress: called after each photo with how many are done, and of how many.
@@ -88,7 +89,7 @@ def score_subject(
     Raises:
         ConfigError: if the set cannot be read or no photo has a dominant object.
     """
-    read = read_instances(folder, follow_symlinks=follow_symlinks)
+    read = read_photos(folder, follow_symlinks=follow_symlinks)
     pairs = [(one, truth) for one in read if (truth := dominant_object(one)) is not None][:limit]
     if not pairs:
         raise ConfigError(

@@ -77,11 +77,6 @@ def network_specs() -> dict[str, NetworkSpec]:
     return {path.stem: graph_index(path.stem).spec for path in sorted(GRAPHS.glob("*.json"))}
 
 
-def network_names() -> list[str]:
-    """Return the promptable networks."""
-    return [name for name, spec in network_specs().items() if spec.decoder]
-
-
 def detector_names() -> list[str]:
     """Return the detectors of objects."""
     return [name for name, spec in network_specs().items() if not spec.decoder]

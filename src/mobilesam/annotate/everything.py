@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from mobilesam.annotate.objects import document_to_bytes
 from mobilesam.annotate.outputs import Name, Place
@@ -54,6 +54,8 @@ class Search:
         detector: what finds boxes; a grid needs none.
         progress: returns, for a photo's name, what is called with how many of its prompts are done, and of how many.
     """
+
+    needs_file: ClassVar[bool] = False
 
     predictor: Predictor
     options: EverythingOptions
