@@ -17,6 +17,7 @@ from mobilesam.cli.options import ModelOptions
 from mobilesam.cli.results import ResultOptions
 from mobilesam.cli.segment import PromptOptions
 from mobilesam.cli.train import RunOptions
+from mobilesam.server.options import ServeOptions
 from mobilesam.segment.cutout import CutoutOptions
 from mobilesam.segment.everything.options import EverythingOptions
 
@@ -24,7 +25,7 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "reference" / "command-line.md"
 CLASSES = (
     *(PromptOptions, ResultOptions, ModelOptions, DetectorOptions, EverythingOptions, RunOptions),
     *(WantedOptions, CutoutOptions, FileOptions),
-    *(LabelOptions, SetOptions, ConvertOptions),
+    *(LabelOptions, SetOptions, ConvertOptions, ServeOptions),
 )
 TABLE = re.compile(r"<!-- options of (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
