@@ -558,6 +558,7 @@ def test_a_killed_run_goes_on_bit_for_bit(data: Path) -> None:
     assert b"belongs to another recipe" in error
 
 
+@pytest.mark.long
 def test_learning_happens(data: Path) -> None:
     from mobilesam.train.masks import train_masks
 

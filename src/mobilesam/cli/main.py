@@ -40,6 +40,8 @@ class LazyGroup(click.Group):
         "segment",
         "cutout",
         "everything",
+        "serve",
+        "ui",
         "annotate",
         "convert",
         "info",

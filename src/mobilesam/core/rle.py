@@ -91,7 +91,8 @@ def window_to_rle(window: np.ndarray, place: tuple[int, int], size: tuple[int, i
 
 def narrowed(counts: np.ndarray) -> np.ndarray:
     """Return counts as the narrowest signed integers that hold them: of masks like noise, runs are most of the memory."""
-    return counts.astype(np.int16 if counts.max(initial=0) < 2**15 else np.int32)
+    largest = counts.max(initial=0)
+    return counts.astype(np.int16 if largest < 2**15 else np.int32 if largest < 2**31 else np.int64)
 
 
 def rle_to_mask(rle: Rle) -> np.ndarray:

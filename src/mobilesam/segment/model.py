@@ -9,16 +9,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
+
 from mobilesam.core.arrays import ArrayLike, Image
 from mobilesam.core.errors import ConfigError, ImageWarning, PromptError, PromptWarning
 from mobilesam.core.phrases import check_texts
 from mobilesam.core.prompts import ValidPrompt, names_with, to_prompt
+from mobilesam.core.rle import MAX_AREA
 from mobilesam.core.text import shortened
 from mobilesam.core.types import SAM_THRESHOLDS, Embedding, FoundMask, MaskThresholds, Prompt
 from mobilesam.detectors.base import Detector
 from mobilesam.detectors.head import HeadDetector
 from mobilesam.detectors.load import detector_for, text_model_for
-from mobilesam.formats.image import MAX_PIXELS, Remarks, read_with_remarks
+from mobilesam.formats.image import MAX_PIXELS, Remarks, check_size, read_with_remarks
 from mobilesam.runtimes.base import Runtime
 from mobilesam.runtimes.load import load_runtime
 from mobilesam.segment.batches import as_prompts, images_at_once, named_images, pair_prompts
@@ -32,6 +35,7 @@ from mobilesam.segment.everything.search import (
 )
 from mobilesam.segment.predictor import Predictor
 from mobilesam.segment.results import Everything, Segmentation, TextMatches
+from mobilesam.segment.session import Session
 from mobilesam.segment.subject import find_subject
 from mobilesam.segment.text import TextOptions, segment_text
 from mobilesam.weights import DEFAULT_MODEL, entry_of
@@ -371,6 +375,32 @@ class Model:
         """Segment one object or several."""
         return self.segment(embedding, [prompts] if isinstance(prompts, Prompt | dict) else prompts)
 
+    def session(self, image: ArrayLike | Embedding, *, max_pixels: int = MAX_PIXELS) -> Session:
+        """Begin to point at an object and to correct its mask, step by step.
+
+        Args:
+            image: as :meth:`embed` takes it, or an embedding of this model.
+            max_pixels: greatest height times width.
+
+        Returns:
+            A session in which nothing is asked yet; each action on it gives a new one.
+
+        Raises:
+            ImageError, LimitError: as :meth:`embed` does.
+            ConfigError: if the embedding is another model's.
+
+        Example:
+            >>> import numpy as np, mobilesam
+            >>> image = np.full((60, 80, 3), 200, np.uint8)
+            >>> image[20:45, 25:50] = (180, 30, 30)
+            >>> session = mobilesam.load("pocket").session(image).click([37, 32])
+            >>> bool(session.mask[32, 37])
+            True
+        """
+        embedding = image if isinstance(image, Embedding) else self.embed(image, max_pixels=max_pixels)
+        self._check(embedding, "image", None)
+        return Session(self.predictor, embedding)
+
     def everything(
         self,
         image: ArrayLike,
@@ -383,7 +413,8 @@ class Model:
         """Segment everything in an image.
 
         Args:
-            image: as :meth:`embed` takes it.
+            image: as :meth:`embed` takes it. With ``tile`` an array (H, W, 3) uint8 is read tile by tile from where
+                it lies, such as a ``numpy.memmap``, and ``max_pixels`` is no limit.
             options: how the image is searched.
             detector: what finds boxes: the name of a model with a head for objects, or the model itself;
                 ``detector_nano``; a detector's file; a :class:`mobilesam.Detector` of your own; by default
@@ -400,11 +431,11 @@ class Model:
             ConfigError: for a detector that is none.
             WeightsError: if a detector's file is missing or damaged.
         """
-        rgb, _ = _read(image, None, max_pixels)
+        options = options or EverythingOptions()
         return segment_everything(
             self.predictor,
-            rgb,
-            options or EverythingOptions(),
+            _read_to_search(image, options, max_pixels),
+            options,
             detector=self._detector(detector, options),
             progress=progress,
         )
@@ -426,11 +457,11 @@ class Model:
             >>> len(list(model.stream_everything(image))) == len(model.everything(image))
             True
         """
-        rgb, _ = _read(image, None, max_pixels)
+        options = options or EverythingOptions()
         return stream_everything(
             self.predictor,
-            rgb,
-            options or EverythingOptions(),
+            _read_to_search(image, options, max_pixels),
+            options,
             detector=self._detector(detector, options),
             progress=progress,
         )
@@ -520,6 +551,16 @@ def _read(image: ArrayLike, name: str | None, max_pixels: int) -> tuple[Image, R
         warnings.warn(f"{name or 'image'}: {remark}", ImageWarning, stacklevel=3)
     rgb.flags.writeable = False
     return rgb, remarks
+
+
+def _read_to_search(image: ArrayLike, options: EverythingOptions, max_pixels: int) -> Image:
+    """Return an image; for tiles, an array (H, W, 3) uint8 stays where it lies, such as in a mapped file."""
+    plain = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,)
+    if options.tile is not None and plain:
+        check_size(image.shape[0], image.shape[1], "image", MAX_AREA)
+        return image
+    rgb, _ = _read(image, None, max_pixels)
+    return rgb
 
 
 def warn_of_remarks(prompts: Iterable[ValidPrompt]) -> None:
