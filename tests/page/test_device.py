@@ -101,6 +101,7 @@ def test_nobody_is_kept_out(opened: Visit) -> None:
     opened.page.keyboard.press("Escape")
 
 
+@pytest.mark.long
 def test_without_a_network_after_the_first_visit(chromium: Any, site: Path) -> None:
     context = chromium.new_context()
     with hosted(site) as (url, server):

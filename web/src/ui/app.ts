@@ -24,7 +24,7 @@ export type ToolName = "point" | "box" | "brush" | "lasso" | "pan";
 /** What the rest of the page shows of the app. */
 export interface View {
   changed(): void; // anything
-  say(text: string): void; // for the status line and screen readers
+  say(text: string, shown?: boolean): void; // to screen readers and, unless not shown, in the status line
   busy(part: number | null, what: string): void; // null hides it
   failed(message: string): void;
 }
@@ -97,7 +97,7 @@ export class App {
       this.history.reset({ items: saved.map((label) => this.restored(label)), active: null });
       this.dirty = false;
       this.view.busy(null, "");
-      this.view.say(`${entry.name}, ${image.width} by ${image.height} pixels.`);
+      this.view.say(`${entry.name}, ${image.width} by ${image.height} pixels.`, false);
       this.view.changed();
     });
   }
