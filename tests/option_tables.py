@@ -13,6 +13,7 @@ from mobilesam.cli.convert import ConvertOptions
 from mobilesam.cli.cutout import FileOptions, WantedOptions
 from mobilesam.cli.everything import DetectorOptions
 from mobilesam.cli.fields import Described, described
+from mobilesam.cli.map import MapOptions
 from mobilesam.cli.options import ModelOptions
 from mobilesam.cli.results import ResultOptions
 from mobilesam.cli.segment import PromptOptions
@@ -24,7 +25,7 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "reference" / "command-line.md"
 CLASSES = (
     *(PromptOptions, ResultOptions, ModelOptions, DetectorOptions, EverythingOptions, RunOptions),
     *(WantedOptions, CutoutOptions, FileOptions),
-    *(LabelOptions, SetOptions, ConvertOptions),
+    *(LabelOptions, SetOptions, ConvertOptions, MapOptions),
 )
 TABLE = re.compile(r"<!-- options of (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 

@@ -40,6 +40,7 @@ class LazyGroup(click.Group):
         "segment",
         "cutout",
         "everything",
+        "map",
         "annotate",
         "convert",
         "info",

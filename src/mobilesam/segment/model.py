@@ -387,7 +387,7 @@ class Model:
 
         Args:
             image: as :meth:`embed` takes it. With ``tile`` an array (H, W, 3) uint8 is read tile by tile from where
-                it lies, such as a ``numpy.memmap``, and ``max_pixels`` is no limit.
+                it lies, such as a ``numpy.memmap`` or a ``Raster``, and ``max_pixels`` is no limit.
             options: how the image is searched.
             detector: what finds boxes: the name of a model with a head for objects, or the model itself;
                 ``detector_nano``; a detector's file; a :class:`mobilesam.Detector` of your own; by default
@@ -527,10 +527,13 @@ def _read(image: ArrayLike, name: str | None, max_pixels: int) -> tuple[Image, R
 
 
 def _read_to_search(image: ArrayLike, options: EverythingOptions, max_pixels: int) -> Image:
-    """Return an image; for tiles, an array (H, W, 3) uint8 stays where it lies, such as in a mapped file."""
-    plain = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,)
-    if options.tile is not None and plain:
-        check_size(image.shape[0], image.shape[1], "image", MAX_AREA)
+    """Return an image; for tiles, an array (H, W, 3) uint8 stays where it lies, such as in a mapped file.
+
+    Whatever has the shape, the type and the slices of such an array is one: of h5py, of zarr, a raster.
+    """
+    shape: tuple[int, ...] = getattr(image, "shape", ())
+    if options.tile is not None and getattr(image, "dtype", None) == np.uint8 and shape[2:] == (3,):
+        check_size(shape[0], shape[1], "image", MAX_AREA)
         return image
     rgb, _ = _read(image, None, max_pixels)
     return rgb
