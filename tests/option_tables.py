@@ -20,12 +20,13 @@ from mobilesam.cli.segment import PromptOptions
 from mobilesam.cli.train import RunOptions
 from mobilesam.segment.cutout import CutoutOptions
 from mobilesam.segment.everything.options import EverythingOptions
+from mobilesam.server.options import ServeOptions
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "reference" / "command-line.md"
 CLASSES = (
     *(PromptOptions, ResultOptions, ModelOptions, DetectorOptions, EverythingOptions, RunOptions),
     *(WantedOptions, CutoutOptions, FileOptions),
-    *(LabelOptions, SetOptions, ConvertOptions, MapOptions),
+    *(LabelOptions, SetOptions, ConvertOptions, MapOptions, ServeOptions),
 )
 TABLE = re.compile(r"<!-- options of (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 

@@ -28,6 +28,7 @@ _WHERE = {
     "EverythingOptions": "mobilesam.segment.everything.options",
     "Everything": "mobilesam.segment.results",
     "Cutout": "mobilesam.segment.cutout",
+    "Session": "mobilesam.segment.session",
     "CutoutOptions": "mobilesam.segment.cutout",
     "FoundMask": "mobilesam.core.types",
     "Rle": "mobilesam.core.rle",
@@ -97,6 +98,7 @@ if TYPE_CHECKING:
     from mobilesam.segment.results import Segmentation as Segmentation
     from mobilesam.segment.results import SegmentedMask as SegmentedMask
     from mobilesam.segment.results import TextMatches as TextMatches
+    from mobilesam.segment.session import Session as Session
     from mobilesam.segment.text import TextOptions as TextOptions
 
 

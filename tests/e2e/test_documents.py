@@ -41,6 +41,7 @@ FOR_USERS = [
     ROOT / "docs/reference/command-line.md",
 ]
 WITHOUT_EFFECT_HERE = ("mobilesam train", "mobilesam evaluate", "mobilesam export", "mobilesam demo")
+GOES_ON = ("mobilesam serve", "mobilesam ui")
 NEEDS_NETWORK = ("mobilesam weights pull", "mobilesam weights import")
 NEEDS_DOWNLOAD = ("--model mobile_sam", "--model sam_vit", "--model slimsam")
 
@@ -61,7 +62,7 @@ def documented() -> list[tuple[str, str]]:
     return [
         pair
         for pair in dict.fromkeys(found)
-        if not pair[1].startswith(WITHOUT_EFFECT_HERE + NEEDS_NETWORK)
+        if not pair[1].startswith(WITHOUT_EFFECT_HERE + NEEDS_NETWORK + GOES_ON)
         and not any(model in pair[1] for model in NEEDS_DOWNLOAD)
     ]
 

@@ -41,6 +41,8 @@ class LazyGroup(click.Group):
         "cutout",
         "everything",
         "map",
+        "serve",
+        "ui",
         "annotate",
         "convert",
         "info",

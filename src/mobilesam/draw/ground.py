@@ -96,6 +96,11 @@ def out_of_focus(photo: Image, alpha: np.ndarray) -> Image:
     return large.astype(photo.dtype) * photo.dtype.type(unit)
 
 
+def is_colour(text: str) -> bool:
+    """Whether a text is a colour such as ``white`` or ``#ff8800``."""
+    return _colour(text) is not None
+
+
 def _colour(text: str) -> tuple[int, int, int] | None:
     for form in (text.strip(), f"rgb({text})"):
         try:

@@ -135,8 +135,25 @@ def make_cutout(
     remarks: Sequence[str] = (),
 ) -> Cutout:
     """Join masks, subtract others, and cut out what is left; see :meth:`mobilesam.Model.cutout`."""
-    image = embedding.image
-    mask, logits = join(kept, subtracted, image.shape[:2], fill=not options.holes)
+    mask, logits = join(kept, subtracted, embedding.original_size, fill=not options.holes)
+    told = [*remarks, *(remark for one in (*kept, *subtracted) for remark in one.remarks)]
+    return _cut_out(embedding.image, mask, logits, (*kept, *subtracted), options, told)
+
+
+def cut_out_mask(embedding: Embedding, mask: Mask, options: CutoutOptions) -> Cutout:
+    """Cut out what a mask (H, W) covers as it is, such as one that was corrected by hand; its holes stay."""
+    return _cut_out(embedding.image, mask, None, (), options, ())
+
+
+def _cut_out(
+    image: Image,
+    mask: Mask,
+    logits: Logits | None,
+    results: tuple[Segmentation, ...],
+    options: CutoutOptions,
+    remarks: Sequence[str],
+) -> Cutout:
+    """Make the edge of a mask soft, with the logits (h, w) that tell where it may lie, if they are known."""
     matte = load_matte() if options.matte else None
     if options.grow or options.shrink:
         mask = moved(mask, options.grow - options.shrink)
@@ -145,19 +162,11 @@ def make_cutout(
         mask, logits = ~mask, None if logits is None else -logits
     edge = soften(image, mask, logits, matte=matte)
     alpha = feathered(edge.alpha, options.feather) if options.feather else edge.alpha
-    results = (*kept, *subtracted)
-    told = [remark for one in results for remark in one.remarks]
+    told = list(remarks)
     if not mask.any():
         told.append("nothing is left to cut out; point at the object, or draw a box around it")
-    return Cutout(
-        clean_colours(image, edge),
-        alpha,
-        edge,
-        results,
-        options,
-        image,
-        tuple(dict.fromkeys([*remarks, *told])),
-    )
+    colours = clean_colours(image, edge)
+    return Cutout(colours, alpha, edge, results, options, image, tuple(dict.fromkeys(told)))
 
 
 def join(

@@ -35,6 +35,7 @@ from mobilesam.segment.everything.search import (
 )
 from mobilesam.segment.predictor import Predictor
 from mobilesam.segment.results import Everything, Segmentation, TextMatches
+from mobilesam.segment.session import Session
 from mobilesam.segment.subject import find_subject
 from mobilesam.segment.text import TextOptions, segment_text
 from mobilesam.weights import DEFAULT_MODEL, entry_of
@@ -373,6 +374,32 @@ class Model:
     ) -> tuple[Segmentation, ...]:
         """Segment one object or several."""
         return self.segment(embedding, [prompts] if isinstance(prompts, Prompt | dict) else prompts)
+
+    def session(self, image: ArrayLike | Embedding, *, max_pixels: int = MAX_PIXELS) -> Session:
+        """Begin to point at an object and to correct its mask, step by step.
+
+        Args:
+            image: as :meth:`embed` takes it, or an embedding of this model.
+            max_pixels: greatest height times width.
+
+        Returns:
+            A session in which nothing is asked yet; each action on it gives a new one.
+
+        Raises:
+            ImageError, LimitError: as :meth:`embed` does.
+            ConfigError: if the embedding is another model's.
+
+        Example:
+            >>> import numpy as np, mobilesam
+            >>> image = np.full((60, 80, 3), 200, np.uint8)
+            >>> image[20:45, 25:50] = (180, 30, 30)
+            >>> session = mobilesam.load("pocket").session(image).click([37, 32])
+            >>> bool(session.mask[32, 37])
+            True
+        """
+        embedding = image if isinstance(image, Embedding) else self.embed(image, max_pixels=max_pixels)
+        self._check(embedding, "image", None)
+        return Session(self.predictor, embedding)
 
     def everything(
         self,

@@ -16,7 +16,7 @@ from dataclasses import replace
 from mobilesam.core.arrays import Image
 from mobilesam.core.errors import PromptWarning
 from mobilesam.core.grids import generate_crop_boxes
-from mobilesam.core.types import FoundMask
+from mobilesam.core.types import Embedding, FoundMask
 from mobilesam.detectors.base import Detector
 from mobilesam.segment.everything.grid import clean_all, search_crop, suppress_between_crops
 from mobilesam.segment.everything.masks import Batch, clean, suppress
@@ -154,7 +154,11 @@ def search_grid(
 
 
 def stream_objects(
-    predictor: Predictor, image: Image, options: EverythingOptions, detector: Detector, progress: Progress
+    predictor: Predictor,
+    image: Image | Embedding,
+    options: EverythingOptions,
+    detector: Detector,
+    progress: Progress,
 ) -> Iterator[FoundMask]:
     """Search an image by a detector's boxes and, for the hybrid, by points where no mask lies yet."""
     hybrid = options.sampler == "hybrid"
@@ -163,7 +167,7 @@ def stream_objects(
         options = replace(options, max_boxes=min(options.max_boxes, boxes))
     total = options.max_prompts if hybrid else options.max_boxes
     clock = Clock(options.seconds)
-    embedding = predictor.embed(image)
+    embedding = image if isinstance(image, Embedding) else predictor.embed(image)
     found = Found(options.mask_nms_thresh)
     done = 0
 
