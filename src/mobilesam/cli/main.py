@@ -45,6 +45,7 @@ class LazyGroup(click.Group):
         "info",
         "weights",
         "demo",
+        "finetune",
         "train",
         "evaluate",
         "export",
