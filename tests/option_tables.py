@@ -17,14 +17,23 @@ from mobilesam.cli.map import MapOptions
 from mobilesam.cli.options import ModelOptions
 from mobilesam.cli.results import ResultOptions
 from mobilesam.cli.segment import PromptOptions
-from mobilesam.cli.train import RunOptions
 from mobilesam.segment.cutout import CutoutOptions
 from mobilesam.segment.everything.options import EverythingOptions
 from mobilesam.server.options import ServeOptions
+from mobilesam.train.finetune import FinetuneOptions
+from mobilesam.train.options import RunOptions
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "reference" / "command-line.md"
 CLASSES = (
-    *(PromptOptions, ResultOptions, ModelOptions, DetectorOptions, EverythingOptions, RunOptions),
+    *(
+        PromptOptions,
+        ResultOptions,
+        ModelOptions,
+        DetectorOptions,
+        EverythingOptions,
+        RunOptions,
+        FinetuneOptions,
+    ),
     *(WantedOptions, CutoutOptions, FileOptions),
     *(LabelOptions, SetOptions, ConvertOptions, MapOptions, ServeOptions),
 )

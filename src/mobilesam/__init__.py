@@ -33,6 +33,9 @@ _WHERE = {
     "FoundMask": "mobilesam.core.types",
     "Rle": "mobilesam.core.rle",
     "Polygon": "mobilesam.core.polygons",
+    "finetune": "mobilesam.train.finetune",
+    "FinetuneOptions": "mobilesam.train.finetune",
+    "Finetuned": "mobilesam.train.finetune",
     "load_text_model": "mobilesam.detectors.load",
     "Boxes": "mobilesam.detectors.base",
     "Detector": "mobilesam.detectors.base",
@@ -100,6 +103,9 @@ if TYPE_CHECKING:
     from mobilesam.segment.results import TextMatches as TextMatches
     from mobilesam.segment.session import Session as Session
     from mobilesam.segment.text import TextOptions as TextOptions
+    from mobilesam.train.finetune import Finetuned as Finetuned
+    from mobilesam.train.finetune import FinetuneOptions as FinetuneOptions
+    from mobilesam.train.finetune import finetune as finetune
 
 
 def __getattr__(name: str) -> Any:

@@ -40,9 +40,16 @@ FOR_USERS = [
     *(ROOT / "docs/reference" / f"{name}.md" for name in ("prompts", "weights", "json", "python", "onnx")),
     ROOT / "docs/reference/command-line.md",
 ]
-WITHOUT_EFFECT_HERE = ("mobilesam train", "mobilesam evaluate", "mobilesam export", "mobilesam demo")
+WITHOUT_EFFECT_HERE = (
+    "mobilesam finetune",
+    "mobilesam train",
+    "mobilesam evaluate",
+    "mobilesam export",
+    "mobilesam demo",
+)
 GOES_ON = ("mobilesam serve", "mobilesam ui")
 NEEDS_NETWORK = ("mobilesam weights pull", "mobilesam weights import")
+NEEDS_TRAINING = ("--model own",)  # tests/train runs these
 NEEDS_DOWNLOAD = ("--model mobile_sam", "--model sam_vit", "--model slimsam")
 
 
@@ -63,7 +70,7 @@ def documented() -> list[tuple[str, str]]:
         pair
         for pair in dict.fromkeys(found)
         if not pair[1].startswith(WITHOUT_EFFECT_HERE + NEEDS_NETWORK + GOES_ON)
-        and not any(model in pair[1] for model in NEEDS_DOWNLOAD)
+        and not any(model in pair[1] for model in NEEDS_DOWNLOAD + NEEDS_TRAINING)
     ]
 
 

@@ -48,6 +48,7 @@ class LazyGroup(click.Group):
         "info",
         "weights",
         "demo",
+        "finetune",
         "train",
         "evaluate",
         "export",

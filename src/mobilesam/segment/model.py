@@ -38,11 +38,11 @@ from mobilesam.segment.results import Everything, Segmentation, TextMatches
 from mobilesam.segment.session import Session
 from mobilesam.segment.subject import find_subject
 from mobilesam.segment.text import TextOptions, segment_text
-from mobilesam.weights import DEFAULT_MODEL, entry_of
+from mobilesam.weights import DEFAULT_MODEL, entry_of, entry_of_network, network_of_file
 
 
 def load(
-    name: str = DEFAULT_MODEL,
+    name: str | None = None,
     *,
     checkpoint: str | Path | None = None,
     decoder: str | Path | None = None,
@@ -55,7 +55,9 @@ def load(
 
     Args:
         name: ``pocket``, which the package carries, or a published one such as ``mobile_sam``,
-            whose file has to be there; ``mobilesam weights pull mobile_sam`` fetches it.
+            whose file has to be there; ``mobilesam weights pull mobile_sam`` fetches it; or one of your own
+            (``mobilesam finetune --name``). ``pocket`` where it is not given, or the model whose network
+            ``checkpoint`` has.
         checkpoint: another file of the same network, ``.pt`` or ``.safetensors``.
         decoder: MobileSAMv2's decoder instead of the model's own, ``prompt_guided_decoder`` or a file.
         runtime: ``onnx`` (the default) or ``torch``.
@@ -77,7 +79,10 @@ def load(
     for argument, path in (("checkpoint", checkpoint), ("decoder", decoder)):
         if path is not None and not isinstance(path, str | os.PathLike):
             raise ConfigError(f"{argument}: is {shortened(path)}; must be the path of a file, or None")
-    entry = entry_of(name)
+    if name is None and checkpoint is not None:
+        entry = entry_of_network(network_of_file(checkpoint))
+    else:
+        entry = entry_of(DEFAULT_MODEL if name is None else name)
     chosen = load_runtime(
         entry,
         checkpoint=checkpoint,
