@@ -16,6 +16,7 @@ from mobilesam.cli.fields import Described, described
 from mobilesam.cli.options import ModelOptions
 from mobilesam.cli.results import ResultOptions
 from mobilesam.cli.segment import PromptOptions
+from mobilesam.cli.track import FollowOptions
 from mobilesam.cli.train import RunOptions
 from mobilesam.segment.cutout import CutoutOptions
 from mobilesam.segment.everything.options import EverythingOptions
@@ -23,7 +24,7 @@ from mobilesam.segment.everything.options import EverythingOptions
 DOCUMENT = Path(__file__).parents[1] / "docs" / "reference" / "command-line.md"
 CLASSES = (
     *(PromptOptions, ResultOptions, ModelOptions, DetectorOptions, EverythingOptions, RunOptions),
-    *(WantedOptions, CutoutOptions, FileOptions),
+    *(WantedOptions, CutoutOptions, FileOptions, FollowOptions),
     *(LabelOptions, SetOptions, ConvertOptions),
 )
 TABLE = re.compile(r"<!-- options of (\w+) -->\n.*?<!-- end -->", re.DOTALL)

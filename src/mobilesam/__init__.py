@@ -37,6 +37,10 @@ _WHERE = {
     "Detector": "mobilesam.detectors.base",
     "TextOptions": "mobilesam.segment.text",
     "TextMatches": "mobilesam.segment.results",
+    "TrackPrompt": "mobilesam.segment.track.prompts",
+    "TrackOptions": "mobilesam.segment.track.stream",
+    "TrackedFrame": "mobilesam.segment.track.results",
+    "TrackedObject": "mobilesam.segment.track.results",
     "read_image": "mobilesam.formats.image",
     "SamPredictor": "mobilesam.compat.segment_anything",
     "SamAutomaticMaskGenerator": "mobilesam.compat.segment_anything",
@@ -98,6 +102,10 @@ if TYPE_CHECKING:
     from mobilesam.segment.results import SegmentedMask as SegmentedMask
     from mobilesam.segment.results import TextMatches as TextMatches
     from mobilesam.segment.text import TextOptions as TextOptions
+    from mobilesam.segment.track.prompts import TrackPrompt as TrackPrompt
+    from mobilesam.segment.track.results import TrackedFrame as TrackedFrame
+    from mobilesam.segment.track.results import TrackedObject as TrackedObject
+    from mobilesam.segment.track.stream import TrackOptions as TrackOptions
 
 
 def __getattr__(name: str) -> Any:

@@ -18,9 +18,11 @@ import mobilesam
 from mobilesam.cli.main import run
 from mobilesam.weights import ALIASES, entry_of, weights_path
 from mobilesam.weights.folders import HOME_VARIABLE, TEXT_MODEL
+from tests.moving import moving_face
 from tests.onnx_detectors import constant_detector, layout_outputs
 from tests.owl_networks import TinyOwl
 from tests.photos import cat, jpeg
+from tests.videos import write_video
 
 EXAMPLES = (
     "tutorial/first-steps.md",
@@ -28,6 +30,7 @@ EXAMPLES = (
     "how-to/everything.md",
     "how-to/cutout.md",
     "how-to/detectors.md",
+    "how-to/video.md",
 )
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -93,6 +96,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owls: dict[str, TinyOw
     (tmp_path / "shots").mkdir()
     for name in ("photo.jpg", "shots/a.jpg"):
         (tmp_path / name).write_bytes(jpeg(cat()))
+    write_video(tmp_path / "clip.mp4", moving_face(5)[0])
     shape, outputs, kind = layout_outputs("yolox", np.array([90.0, 20, 330, 290]))
     constant_detector(tmp_path / "yolox_nano.onnx", shape, outputs, kind)
     return tmp_path

@@ -23,10 +23,20 @@ from mobilesam.core.text import printable
 from mobilesam.formats.image import MAX_PIXELS, SUFFIXES
 from mobilesam.formats.image_bytes import shown
 from mobilesam.formats.image_folder import resolved
+from mobilesam.formats.video import SUFFIXES as VIDEO_SUFFIXES
 from mobilesam.segment.predictor import Predictor
 
 PARTIAL_EXIT = 5
-FILE_SUFFIXES = (*SUFFIXES, ".json", ".npz", ".npy", ".svg", ".txt", ".pdf")  # nobody calls a folder so
+FILE_SUFFIXES = (
+    *SUFFIXES,
+    *VIDEO_SUFFIXES,
+    ".json",
+    ".npz",
+    ".npy",
+    ".svg",
+    ".txt",
+    ".pdf",
+)  # nobody calls a folder so
 
 
 @dataclass(frozen=True)
