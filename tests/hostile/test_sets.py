@@ -22,6 +22,7 @@ from mobilesam.core.rle import counts_to_string, mask_to_rle, polygons_to_rle, r
 from mobilesam.formats.coco import read_instances
 from mobilesam.formats.image import image_to_png
 from mobilesam.segment.model import Model
+from tests.pace import within
 
 HEIGHT, WIDTH = 48, 64
 SOME = np.zeros((HEIGHT, WIDTH), bool)
@@ -161,9 +162,9 @@ def test_refused(
 ) -> None:
     monkeypatch.setattr("mobilesam.cli.evaluate.load_model", lambda *_: pocket)
     folder = write(document)
-    start = time.perf_counter()
+    start = time.process_time()
     ended = run(["evaluate", "everything", str(folder)])
-    assert time.perf_counter() - start < 2
+    assert within(time.process_time() - start, 2)
     error = capsys.readouterr().err
     assert ended == status, error
     assert error.startswith(f"error[{'L' if status == 7 else 'U'}]: {folder}/instances.json: ")

@@ -287,11 +287,21 @@ def _object_to_prompt(record: dict[str, Any], name: str, masks: _MaskFiles) -> P
     if isinstance(mask, str):
         mask = masks(mask, place)
     elif mask is not None:
-        mask = _read_runs(mask, place)
+        mask = runs_to_rle(mask, place)
     return Prompt(record.get("points"), record.get("labels"), record.get("box"), mask, record.get("label"))
 
 
-def _read_runs(record: dict[str, Any], place: str) -> Rle:
+def runs_to_rle(record: dict[str, Any], place: str) -> Rle:
+    """Return the mask of a COCO run-length code.
+
+    Args:
+        record: ``size`` and ``counts``.
+        place: what messages call it.
+
+    Raises:
+        PromptError: for runs that do not fill their size.
+        LimitError: for one of more pixels than an image may have.
+    """
     try:
         rle = dict_to_rle(record)
     except ConfigError as error:
