@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw
+from tests.page.browser import PATIENCE, RUNTIME, Visit, hosted, start_browser
 
 from mobilesam.export.page import export_page
 from mobilesam.weights import entry_of, read_weights
-from tests.page.browser import PATIENCE, RUNTIME, Visit, hosted, start_browser
 
 SIZE = {"width": 1120, "height": 700}
 SHRINK = 0.72  # of the animation
