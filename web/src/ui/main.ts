@@ -198,8 +198,12 @@ class Page {
       body.classList.remove("dropping");
       void this.openFiles([...(event.dataTransfer?.files ?? [])]);
     });
+    document.addEventListener("visibilitychange", () => {
+      // Nothing is lost when the page is put away: with a server, labels are saved beside the photo.
+      if (document.hidden && this.engine.folder) void this.app.saveBeside();
+    });
     addEventListener("beforeunload", (event) => {
-      if (this.app.dirty && this.app.doc.items.length) event.preventDefault();
+      if (this.app.unsaved) event.preventDefault();
     });
   }
 
