@@ -9,14 +9,23 @@ import re
 from pathlib import Path
 
 from mobilesam.cli.annotate import LabelOptions, SetOptions
+from mobilesam.cli.bench import BenchOptions, MeasureOptions
+from mobilesam.cli.compare import CompareOptions
 from mobilesam.cli.convert import ConvertOptions
 from mobilesam.cli.cutout import FileOptions, WantedOptions
+from mobilesam.cli.evaluate.against import TeacherOptions
+from mobilesam.cli.evaluate.detected import DetectionOptions
+from mobilesam.cli.evaluate.everything import SearchOptions
+from mobilesam.cli.evaluate.prompted import ClickQuestions, MaskQuestions
+from mobilesam.cli.evaluate.runs import EvaluationOptions, SheetOptions, SmallestOptions
 from mobilesam.cli.everything import DetectorOptions
+from mobilesam.cli.export import ExportOptions, VerifyOptions
 from mobilesam.cli.fields import Described, described
 from mobilesam.cli.options import ModelOptions
 from mobilesam.cli.results import ResultOptions
 from mobilesam.cli.segment import PromptOptions
 from mobilesam.cli.train import RunOptions
+from mobilesam.cli.weights import AverageOptions, PullOptions
 from mobilesam.segment.cutout import CutoutOptions
 from mobilesam.segment.everything.options import EverythingOptions
 
@@ -25,6 +34,10 @@ CLASSES = (
     *(PromptOptions, ResultOptions, ModelOptions, DetectorOptions, EverythingOptions, RunOptions),
     *(WantedOptions, CutoutOptions, FileOptions),
     *(LabelOptions, SetOptions, ConvertOptions),
+    *(MaskQuestions, ClickQuestions, TeacherOptions, DetectionOptions, SearchOptions),
+    *(EvaluationOptions, SmallestOptions, SheetOptions, CompareOptions),
+    *(BenchOptions, MeasureOptions),
+    *(ExportOptions, VerifyOptions, PullOptions, AverageOptions),
 )
 TABLE = re.compile(r"<!-- options of (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 

@@ -16,7 +16,7 @@ from mobilesam.core.boxes import mask_to_box
 from mobilesam.core.errors import PromptError
 from mobilesam.core.polygons import Polygon, mask_to_polygons, polygons_to_ring, signed_area
 from mobilesam.core.rle import rle_to_mask
-from mobilesam.formats.coco import read_instances
+from mobilesam.formats.datasets.photos import read_photos
 from tests.conftest import SHARED
 
 TOLERANCES = (0.0, 0.5, 1.0, 3.0, 100.0)
@@ -257,7 +257,7 @@ def test_real_masks_are_simple(name: str) -> None:
     folder = SHARED / "data/eval" / name
     if not folder.is_dir():
         pytest.skip(f"no such set: {folder}")
-    instances = [one for photo in read_instances(folder) for one in photo.instances]
+    instances = [one for photo in read_photos(folder) for one in photo.instances]
     assert len(instances) > 200
     for number, instance in enumerate(instances):
         mask = rle_to_mask(instance.segmentation)

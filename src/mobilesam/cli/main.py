@@ -47,6 +47,8 @@ class LazyGroup(click.Group):
         "demo",
         "train",
         "evaluate",
+        "compare",
+        "bench",
         "export",
     )
 
