@@ -19,25 +19,37 @@ from mobilesam.cli.evaluate.everything import SearchOptions
 from mobilesam.cli.evaluate.prompted import ClickQuestions, MaskQuestions
 from mobilesam.cli.evaluate.runs import EvaluationOptions, SheetOptions, SmallestOptions
 from mobilesam.cli.everything import DetectorOptions
-from mobilesam.cli.export import ExportOptions, VerifyOptions
+from mobilesam.cli.export import CvatOptions, ExportOptions, PageOptions, VerifyOptions
 from mobilesam.cli.fields import Described, described
+from mobilesam.cli.map import MapOptions
 from mobilesam.cli.options import ModelOptions
 from mobilesam.cli.results import ResultOptions
 from mobilesam.cli.segment import PromptOptions
-from mobilesam.cli.train import RunOptions
+from mobilesam.cli.track import FollowOptions
 from mobilesam.cli.weights import AverageOptions, PullOptions
 from mobilesam.segment.cutout import CutoutOptions
 from mobilesam.segment.everything.options import EverythingOptions
+from mobilesam.server.options import ServeOptions
+from mobilesam.train.finetune import FinetuneOptions
+from mobilesam.train.options import RunOptions
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "reference" / "command-line.md"
 CLASSES = (
-    *(PromptOptions, ResultOptions, ModelOptions, DetectorOptions, EverythingOptions, RunOptions),
-    *(WantedOptions, CutoutOptions, FileOptions),
-    *(LabelOptions, SetOptions, ConvertOptions),
+    *(
+        PromptOptions,
+        ResultOptions,
+        ModelOptions,
+        DetectorOptions,
+        EverythingOptions,
+        RunOptions,
+        FinetuneOptions,
+    ),
+    *(WantedOptions, CutoutOptions, FileOptions, FollowOptions),
+    *(LabelOptions, SetOptions, ConvertOptions, MapOptions, ServeOptions),
     *(MaskQuestions, ClickQuestions, TeacherOptions, DetectionOptions, SearchOptions),
     *(EvaluationOptions, SmallestOptions, SheetOptions, CompareOptions),
     *(BenchOptions, MeasureOptions),
-    *(ExportOptions, VerifyOptions, PullOptions, AverageOptions),
+    *(ExportOptions, VerifyOptions, PageOptions, CvatOptions, PullOptions, AverageOptions),
 )
 TABLE = re.compile(r"<!-- options of (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 

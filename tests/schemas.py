@@ -9,6 +9,7 @@ from mobilesam.core.schema import Shape, document
 from mobilesam.formats.datasets.coco import FILE as SET
 from mobilesam.formats.prompt_file import CUTOUTS, PROMPTS
 from mobilesam.formats.result_shapes import EVERYTHING, RESULTS
+from mobilesam.segment.session import SESSION
 from mobilesam.train.recipe import RECIPE
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
@@ -17,6 +18,7 @@ SCHEMAS: dict[str, tuple[str, Shape]] = {
     "cutouts": ("MobileSAM prompts of cut-outs, version 1", CUTOUTS),
     "results": ("MobileSAM results, version 1", RESULTS),
     "everything": ("MobileSAM, everything in images, version 1", EVERYTHING),
+    "session": ("MobileSAM session, version 1", SESSION),
     "set": ("A set for evaluation and training: COCO instances", SET),
     "recipe": ("MobileSAM recipe, which is TOML", RECIPE),
 }

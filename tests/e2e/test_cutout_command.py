@@ -145,6 +145,8 @@ def test_a_watched_folder(here: Path) -> None:
     ("arguments", "status", "told"),
     [
         (["-o", "x.gif"], 2, "cut-outs end in .png"),
+        (["-o", "x.pgn"], 2, "write x.pgn/ for a folder of that name"),
+        (["-o", "x.jpg", "--format", "png"], 2, "leave out --format"),
         (["--background", "nothing"], 2, "is neither a colour nor a file"),
         (["--format", "bmp"], 2, "--format: bmp is not written"),
         (["--prompts", "p.json", "--box", "1,1,9,9"], 2, "put all into the file"),

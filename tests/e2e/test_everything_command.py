@@ -117,7 +117,7 @@ def test_nothing_is_overwritten_unasked(command: Callable, capsys: pytest.Captur
     assert Path("mobilesam-out/cat_everything.png").read_bytes() == b"mine"
     assert Path("mobilesam-out/cat_2_everything.png").is_file()
     assert sorted(Path("mobilesam-out/cat_everything_masks").iterdir()) == many
-    assert command("cat.jpg", "--sampler", "grid", "--points-per-side", "1", "-o", "one.png") == 0
+    assert command("cat.jpg", "--sampler", "grid", "--points-per-side", "1", "--recall", "-o", "one.png") == 0
     assert Path("one.png").read_bytes() == Path("mobilesam-out/cat_2_everything.png").read_bytes()
     capsys.readouterr()
     assert command("cat.jpg", *save, "-o", "one.png") == 2
@@ -235,3 +235,17 @@ def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert error.endswith(" \r")
     assert time_left(61.2) == "1 min 1 s left"
     assert describe("x", 1_000_000, 3_000_000, 1_000_000, 2) == "x: 1.0 of 3.0 MB, 0.5 MB/s, 4 s left"
+
+
+def test_an_overlay_alone_is_tidy(command: Callable, capsys: pytest.CaptureFixture) -> None:
+    """A picture to look at has the surer masks; data has all."""
+    counts = {}
+    for name, arguments in {
+        "alone": ["--save", "overlay"],
+        "tidy": ["--tidy"],
+        "recall": ["--recall", "--save", "overlay"],
+        "data": [],
+    }.items():
+        assert command("cat.jpg", "--max-prompts", "64", "--out", name, "--json", *arguments) == 0
+        counts[name] = len(json.loads(capsys.readouterr().out)["images"][0]["masks"])
+    assert counts["alone"] == counts["tidy"] < counts["recall"] == counts["data"]

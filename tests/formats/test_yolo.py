@@ -172,7 +172,7 @@ def test_real_masks_are_filled(name: str) -> None:
     if not folder.is_dir():
         pytest.skip(f"no such set: {folder}")
     ious = []
-    for instance in (one for photo in read_photos(folder) for one in photo.instances):
+    for instance in [one for photo in read_photos(folder) for one in photo.instances][::3]:
         mask = rle_to_mask(instance.segmentation)
         line = mask_to_yolo_line(mask)
         ious.append([mask_iou(fill(line, mask.shape, cut), mask) for cut in CUTS.values()])

@@ -18,6 +18,7 @@ from mobilesam.formats.image import read_image
 from mobilesam.formats.webp_canvas import webp_canvas
 from tests.hostile.image_files import CASES, EITHER, READ, TINY_HEIC, Case
 from tests.hostile.image_parts import boxes, encoded, picture
+from tests.pace import within
 
 ROOT = Path(__file__).parents[2]
 EXIT = {"I": 3, "L": 7, "U": 2}
@@ -67,7 +68,7 @@ def test_file(case: Case, reports: dict) -> None:
     assert code in {READ: (None,), EITHER: (None, "I")}.get(case.outcome, (case.outcome,)), report
     assert re.search(case.says or "^$", report["says"]), report["says"]
     assert report["megabytes"] <= case.megabytes
-    assert report["seconds"] <= case.seconds
+    assert within(report["seconds"], case.seconds)
     if code is not None:
         assert report["exit"] == report["status"] == EXIT[code]
         assert_message(report["says"], case.name)

@@ -22,6 +22,7 @@ from mobilesam.core.rle import counts_to_string, mask_to_rle, polygons_to_rle, r
 from mobilesam.formats.datasets.photos import read_photos
 from mobilesam.formats.image import image_to_png
 from mobilesam.segment.model import Model
+from tests.pace import within
 
 HEIGHT, WIDTH = 48, 64
 SOME = np.zeros((HEIGHT, WIDTH), bool)
@@ -160,9 +161,9 @@ def test_refused(
 ) -> None:
     monkeypatch.setattr("mobilesam.cli.evaluate.runs.load_model", lambda *_: pocket)
     folder = write(document)
-    start = time.perf_counter()
+    start = time.process_time()
     ended = run(["evaluate", "everything", str(folder)])
-    assert time.perf_counter() - start < 2
+    assert within(time.process_time() - start, 2)
     error = capsys.readouterr().err
     assert ended == status, error
     assert error.startswith(f"error[{'L' if status == 7 else 'U'}]: {folder}/instances.json: ")

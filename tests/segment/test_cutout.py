@@ -11,6 +11,7 @@ import pytest
 from skimage import data
 
 from mobilesam import ConfigError, CutoutOptions, Embedding, MissingExtraError, Model, Prompt, PromptError
+from mobilesam.draw.ground import as_ground
 from mobilesam.segment.cutout import feathered, make_cutout, moved, to_the_frame
 from tests.photos import cat, jpeg
 
@@ -43,6 +44,32 @@ def test_prompts_are_joined_and_taken_away(pocket: Model, coffee: Embedding) -> 
 def test_invert_keeps_the_rest(pocket: Model, coffee: Embedding) -> None:
     one, other = pocket.cutout(coffee, CUP), pocket.cutout(coffee, CUP, options=CutoutOptions(invert=True))
     assert np.abs(one.alpha.astype(int) + other.alpha - 255).mean() < 2
+
+
+@pytest.mark.parametrize(
+    ("given", "known"),
+    [("Transparent", "none"), ("BLUR", "blur"), ("White", "White"), ("255, 136,0", "255, 136,0")],
+)
+def test_backgrounds_by_other_names(given: str, known: str) -> None:
+    assert CutoutOptions(background=given).background == known
+
+
+def test_a_colour_as_three_numbers() -> None:
+    ground = as_ground("255, 136,0", np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8))
+    assert ground is not None
+    assert ground.tolist() == [255, 136, 0]
+    with pytest.raises(ConfigError, match=r"256,0,0. is neither a colour nor a file"):
+        CutoutOptions(background="256,0,0")
+
+
+def test_moving_an_edge_is_a_disc_at_every_pixel() -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:24, :31]
+    for pixels in (1, 4, 9, 300):
+        mask = rng.random((24, 31)) > 0.98
+        rows, columns = np.nonzero(mask)
+        near = ((y[..., None] - rows) ** 2 + (x[..., None] - columns) ** 2 <= pixels**2).any(axis=-1)
+        assert (moved(mask, pixels) == near).all()
 
 
 @pytest.mark.parametrize("amount", [3, 15])

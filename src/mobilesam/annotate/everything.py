@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from mobilesam.annotate.outputs import Name, Place
 from mobilesam.annotate.run import shown_path
 from mobilesam.annotate.sources import Photo
 from mobilesam.core.arrays import Size
+from mobilesam.core.types import FoundMask
 from mobilesam.detectors.base import Detector
 from mobilesam.formats.image import image_to_png
 from mobilesam.segment.everything.options import EverythingOptions
@@ -121,7 +122,7 @@ def names_of(kinds: Sequence[str]) -> list[Name]:
     return [Name(ENDINGS[kind], folder=kind == FOLDER) for kind in kinds]
 
 
-def remarks_on(found: Everything, count: Count, options: EverythingOptions) -> list[str]:
+def remarks_on(found: Sized, count: Count, options: EverythingOptions) -> list[str]:
     """Return what may not be meant: a search that ran out of time, or that found nothing."""
     remarks = []
     if options.seconds is not None and (count.done < count.total or not count.total):
@@ -136,19 +137,21 @@ def remarks_on(found: Everything, count: Count, options: EverythingOptions) -> l
 
 def everything_to_records(found: Everything) -> list[dict[str, Any]]:
     """Return the masks as docs/reference/everything.schema.json has them."""
-    return [
-        {
-            "predicted_iou": round(mask.predicted_iou, 4),
-            "stability_score": round(mask.stability_score, 4),
-            "objectness": round(mask.objectness, 4),
-            "area": mask.area,
-            "box": list(mask.box),
-            "point": list(mask.point),
-            "crop": list(mask.crop),
-            "segmentation": mask.rle.to_dict(),
-        }
-        for mask in found
-    ]
+    return [found_mask_to_record(mask) for mask in found]
+
+
+def found_mask_to_record(mask: FoundMask) -> dict[str, Any]:
+    """Return one of these masks."""
+    return {
+        "predicted_iou": round(mask.predicted_iou, 4),
+        "stability_score": round(mask.stability_score, 4),
+        "objectness": round(mask.objectness, 4),
+        "area": mask.area,
+        "box": list(mask.box),
+        "point": list(mask.point),
+        "crop": list(mask.crop),
+        "segmentation": mask.rle.to_dict(),
+    }
 
 
 def write_masks(found: Everything, folder: Name, place: Place) -> None:

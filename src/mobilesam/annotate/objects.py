@@ -21,7 +21,7 @@ from mobilesam.detectors.base import Detector
 from mobilesam.formats.image import image_to_png
 from mobilesam.formats.prompt_file import prompt_to_record
 from mobilesam.segment.predictor import Predictor
-from mobilesam.segment.results import Segmentation, draw_results, results_to_coco
+from mobilesam.segment.results import Segmentation, SegmentedMask, draw_results, results_to_coco
 from mobilesam.segment.text import TextOptions, segment_text
 
 KINDS = ("mask", "masks", "overlay", "cutout", "coco", "polygons", "npz")
@@ -229,17 +229,19 @@ def segmentation_to_record(result: Segmentation, files: dict[str, str]) -> dict[
         **_named(result),
         "prompt": prompt_to_record(result.prompt),
         "chosen": result.choice,
-        "masks": [
-            {
-                "predicted_iou": round(one.predicted_iou, 4),
-                "stability_score": round(one.stability_score, 4),
-                "area": one.area,
-                "box": list(one.box),
-                "segmentation": one.rle.to_dict(),
-            }
-            for one in result
-        ],
+        "masks": [mask_to_record(one) for one in result],
         "files": files,
+    }
+
+
+def mask_to_record(mask: SegmentedMask) -> dict[str, Any]:
+    """Return one mask with its scores."""
+    return {
+        "predicted_iou": round(mask.predicted_iou, 4),
+        "stability_score": round(mask.stability_score, 4),
+        "area": mask.area,
+        "box": list(mask.box),
+        "segmentation": mask.rle.to_dict(),
     }
 
 

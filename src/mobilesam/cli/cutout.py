@@ -88,15 +88,15 @@ class FileOptions:
     """How files are written, and whether a folder is watched.
 
     Attributes:
-        format: of the files in a folder: png, jpg, webp or tiff.
+        format: of the files in a folder: png, jpg, webp or tiff; png without it.
         watch: go on with photos that come into the folder, until interrupted.
     """
 
-    format: str = "png"
+    format: str | None = None
     watch: bool = False
 
     def __post_init__(self) -> None:
-        if f".{self.format.lower()}" not in PICTURE_SUFFIXES:
+        if self.format is not None and f".{self.format.lower()}" not in PICTURE_SUFFIXES:
             allowed = ", ".join(one[1:] for one in PICTURE_SUFFIXES)
             raise ConfigError(f"--format: {printable(self.format)} is not written; choose one of {allowed}")
 
@@ -178,9 +178,14 @@ def cutout(
 
 def _suffix(files: FileOptions, results: ResultOptions) -> str:
     """Return what files end in: by the name of the one that is written, otherwise by --format."""
+    wanted = None if files.format is None else f".{files.format.lower()}"
     if not results.to_file:
-        return f".{files.format.lower()}"
+        return wanted or ".png"
     suffix = Path(results.out).suffix.lower()
+    if wanted not in (None, suffix):
+        raise click.UsageError(
+            f"--format, --out: {results.out} ends in {suffix}, and --format says {files.format}; leave out --format"
+        )
     if suffix not in PICTURE_SUFFIXES:
         raise click.UsageError(
             f"--out: {results.out} ends in {suffix}; cut-outs end in {', '.join(PICTURE_SUFFIXES)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,11 @@ from mobilesam.segment.everything.options import EverythingOptions
 from mobilesam.segment.model import Model
 
 DEFAULT_SAVE = "overlay,sa1b"
+PRESETS: dict[str, Callable[..., EverythingOptions]] = {
+    "recall": EverythingOptions,
+    "tidy": EverythingOptions.tidy,
+    "paper": EverythingOptions.paper,
+}
 
 
 @dataclass(frozen=True)
@@ -44,14 +50,17 @@ class DetectorOptions:
         return detector_for(model.runtime, model.name, self.detector, layout=self.layout)
 
 
+def _preset(name: str, about: str) -> Callable[[Callable], Callable]:
+    return click.option(f"--{name}", "preset", flag_value=name, default=None, help=about)
+
+
 @click.command(short_help="Segment everything in photos.")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @save_option(KINDS, DEFAULT_SAVE)
 @options_from(ResultOptions, "results")
-@click.option(
-    "--paper", is_flag=True, help="MobileSAMv2's settings: objects, 0.4, 0.9, 320 boxes, no filter."
-)
-@click.option("--tidy", is_flag=True, help="For pictures to look at: fewer masks, each surer.")
+@_preset("recall", "As much as can be found; the default, except for an overlay alone.")
+@_preset("tidy", "For pictures to look at: fewer masks, each surer; the default for an overlay alone.")
+@_preset("paper", "MobileSAMv2's settings: objects, 0.4, 0.9, 320 boxes, no filter.")
 @options_from(DetectorOptions, "found_by")
 @options_from(EverythingOptions, "given", make=dict)
 @options_from(ModelOptions, "model")
@@ -59,8 +68,7 @@ def everything(
     images: tuple[str, ...],
     save: str | None,
     results: ResultOptions,
-    paper: bool,
-    tidy: bool,
+    preset: str | None,
     found_by: DetectorOptions,
     given: dict[str, Any],
     model: ModelOptions,
@@ -83,10 +91,7 @@ def everything(
     docs/reference/command-line.md.
     """
     kinds = choose_kinds(save, results, ENDINGS, DEFAULT_SAVE)
-    if paper and tidy:
-        raise click.UsageError("--paper, --tidy: are two sets of settings; give one of them")
-    preset = EverythingOptions.paper if paper else EverythingOptions.tidy if tidy else EverythingOptions
-    options = preset(**given)
+    options = PRESETS[preset or ("tidy" if kinds == ("overlay",) else "recall")](**given)
     if options.sampler == "grid" and (found_by.detector or found_by.layout):
         raise click.UsageError("--detector, --layout: a grid has none; leave them or --sampler grid out")
     sources = find_images(

@@ -12,6 +12,8 @@ from mobilesam.cli.options import tell_default
 from mobilesam.core.errors import ConfigError, WeightsError, missing_extra
 from mobilesam.core.text import printable
 from mobilesam.export.programs import LAYOUTS
+from mobilesam.server.integrations.cvat import function_files
+from mobilesam.storage.atomic import write_bytes
 from mobilesam.weights import DEFAULT_MODEL, entry_of, read_detector, read_weights
 from mobilesam.weights.graph_index import detector_names
 
@@ -23,6 +25,8 @@ def export() -> None:
     \b
     mobilesam export onnx --model pocket --out onnx
     mobilesam export verify --model pocket --out onnx
+    mobilesam export page --out site
+    mobilesam export cvat --out mobilesam-cvat
     """
 
 
@@ -73,6 +77,45 @@ class VerifyOptions:
     seed: int = option_field(0, type=click.IntRange(min=0), metavar="N")
 
 
+@dataclass(frozen=True)
+class CvatOptions:
+    """Where the function's folder goes.
+
+    Attributes:
+        out: folder for the files.
+        overwrite: replace files that are there.
+    """
+
+    out: str = option_field("mobilesam-cvat", metavar="DIR")
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class PageOptions:
+    """What the page is made of, and where it goes.
+
+    Attributes:
+        out: folder for the files.
+        checkpoint: other weights of pocket.
+        runtime: onnxruntime-web, as npm's archive or a folder of its files; fetched from npm without it.
+        overwrite: replace files that are there.
+    """
+
+    out: str = option_field("site", metavar="DIR")
+    checkpoint: str | None = option_field(None, metavar="FILE")
+    runtime: str | None = option_field(None, metavar="FILE|DIR")
+    overwrite: bool = False
+
+
+@export.command()
+@options_from(CvatOptions, "options")
+def cvat(options: CvatOptions) -> None:
+    """Write the folder of a function that CVAT calls as an interactor; nuctl deploys it."""
+    for name, text in function_files().items():
+        write_bytes(Path(options.out) / name, text.encode(), overwrite=options.overwrite)
+    click.echo(f"{printable(options.out)}: nuctl deploy --project-name cvat --path {printable(options.out)}")
+
+
 @export.command()
 @options_from(ExportOptions, "options")
 def onnx(options: ExportOptions) -> None:
@@ -113,6 +156,32 @@ def onnx(options: ExportOptions) -> None:
             )
     for path in paths:
         click.echo(f"{printable(path)}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+@export.command()
+@options_from(PageOptions, "options")
+def page(options: PageOptions) -> None:
+    """Write the page with pocket in it, as a folder to host anywhere.
+
+    Photos stay on the visitor's device. After the first visit it works without a network.
+
+    \b
+    mobilesam export page --out site
+    python -m http.server --directory site --bind 127.0.0.1 8000
+    """
+    try:
+        from mobilesam.export.page import NETWORK, export_page
+    except ModuleNotFoundError as error:
+        raise missing_extra("export page", "page") from error
+    site = export_page(
+        read_weights(entry_of(NETWORK), options.checkpoint),
+        Path(options.out),
+        runtime=None if options.runtime is None else Path(options.runtime),
+        overwrite=options.overwrite,
+    )
+    first = sum(site.files[name] for name in site.first_visit)
+    click.echo(f"{printable(options.out)}: {len(site.files)} files, {sum(site.files.values()) / 1e6:.1f} MB")
+    click.echo(f"a first visit fetches {first / 1e6:.1f} MB; version {site.version}")
 
 
 @export.command()

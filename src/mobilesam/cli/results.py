@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,10 +24,23 @@ from mobilesam.core.text import printable
 from mobilesam.formats.image import MAX_PIXELS, SUFFIXES
 from mobilesam.formats.image_bytes import shown
 from mobilesam.formats.image_folder import resolved
+from mobilesam.formats.video import SUFFIXES as VIDEO_SUFFIXES
 from mobilesam.segment.predictor import Predictor
 
 PARTIAL_EXIT = 5
-FILE_SUFFIXES = (*SUFFIXES, ".json", ".npz", ".npy", ".svg", ".txt", ".pdf")  # nobody calls a folder so
+LIKE_AN_ENDING = re.compile(
+    r"\.(?=[a-z0-9]*[a-z])[a-z0-9]{2,5}", re.IGNORECASE
+)  # "cut.pgn", not "run.1" or "v1.5"
+FILE_SUFFIXES = (
+    *SUFFIXES,
+    *VIDEO_SUFFIXES,
+    ".json",
+    ".npz",
+    ".npy",
+    ".svg",
+    ".txt",
+    ".pdf",
+)  # nobody calls a folder so
 
 
 @dataclass(frozen=True)
@@ -50,6 +64,14 @@ class ResultOptions:
     max_pixels: int = option_field(MAX_PIXELS, type=click.IntRange(1), metavar="N")
 
     def __post_init__(self) -> None:
+        suffix = Path(self.out).suffix
+        if LIKE_AN_ENDING.fullmatch(suffix) and not (
+            self.to_file or self.to_stdout or self.out.endswith(("/", os.sep)) or os.path.isdir(self.out)
+        ):
+            raise click.UsageError(
+                f"--out: {printable(self.out)} ends in {suffix}, and no result does; choose another ending, "
+                f"or write {printable(self.out)}/ for a folder of that name"
+            )
         if not self.out.strip():
             raise click.UsageError("--out: is empty; give a folder, a file's name, or - for standard output")
         if self.to_stdout and self.json:

@@ -177,3 +177,14 @@ def _invert(rle: Rle) -> Rle:
         rle.counts[1:] if rle.counts[0] == 0 and len(rle.counts) > 1 else np.concatenate([[0], rle.counts])
     )
     return Rle(rle.size, counts.astype(np.int64))
+
+
+def regions_touching(mask: Mask, places: Mask) -> Mask:
+    """Return those regions of a mask (H, W), joined at edges, that have a pixel of ``places`` (H, W)."""
+    starts, ends, labels = label_runs(mask_to_rle(mask), corners=False)
+    covered = np.concatenate([[0], np.cumsum((mask & places).ravel(order="F"), dtype=np.int64)])
+    touched = np.bincount(labels, weights=covered[ends] - covered[starts], minlength=len(starts)) > 0
+    chosen = np.zeros(mask.size, bool)
+    for start, end in zip(starts[touched[labels]], ends[touched[labels]], strict=True):
+        chosen[start:end] = True
+    return chosen.reshape(mask.shape, order="F")

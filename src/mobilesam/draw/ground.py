@@ -13,13 +13,15 @@ from mobilesam.core.errors import ConfigError
 from mobilesam.core.text import shortened
 from mobilesam.formats.image import read_image
 
-NONE, BLUR = "none", "blur"
+NONE, TRANSPARENT, BLUR = "none", "transparent", "blur"
 BLUR_PART = 0.02  # of the longer side: the radius of the blur
 BLUR_SIDE = 1024  # the blur is worked out at this size at most
 
 
-def check_background(background: str) -> None:
-    """Refuse a background that is neither none, blur, a colour nor a file.
+def check_background(background: str) -> str:
+    """Return a background as the rest knows it: none, blur, a colour, or a picture's file.
+
+    ``transparent`` is none, ``255,136,0`` a colour, and case makes no difference except to a file.
 
     Raises:
         ConfigError: says what is allowed.
@@ -28,11 +30,16 @@ def check_background(background: str) -> None:
         raise ConfigError(
             f"background: is a {type(background).__name__}; give its colour or its file's path as text"
         )
-    if background in (NONE, BLUR) or _colour(background) is not None or os.path.isfile(background):
-        return
+    word = background.strip().lower()
+    if word in (NONE, TRANSPARENT):
+        return NONE
+    if word == BLUR:
+        return BLUR
+    if _colour(background) is not None or os.path.isfile(background):
+        return background
     raise ConfigError(
-        f"background: {shortened(background)} is neither a colour nor a file; give a colour such as white or #ff8800, "
-        "a picture's file, blur, or none"
+        f"background: {shortened(background)} is neither a colour nor a file; give a colour such as white, #ff8800 "
+        "or 255,136,0, a picture's file, blur, or none"
     )
 
 
@@ -89,8 +96,17 @@ def out_of_focus(photo: Image, alpha: np.ndarray) -> Image:
     return large.astype(photo.dtype) * photo.dtype.type(unit)
 
 
+def is_colour(text: str) -> bool:
+    """Whether a text is a colour such as ``white`` or ``#ff8800``."""
+    return _colour(text) is not None
+
+
 def _colour(text: str) -> tuple[int, int, int] | None:
-    try:
-        return ImageColor.getrgb(text)[:3]
-    except ValueError:
-        return None
+    for form in (text.strip(), f"rgb({text})"):
+        try:
+            red, green, blue = ImageColor.getrgb(form)[:3]
+        except ValueError:
+            continue
+        if max(red, green, blue) <= 255:
+            return red, green, blue
+    return None

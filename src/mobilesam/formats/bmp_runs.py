@@ -69,6 +69,7 @@ def _unpack(data: bytes, plain: bytearray, picture: _Picture, name: str) -> None
     """Set the pixels of all runs; what juts out of a row is left out."""
     width, height, row_bytes, start = picture.width, picture.height, picture.row_bytes, picture.pixels
     position, x, y = picture.pixels, 0, 0
+    fills = [bytes((i >> 4, i & 15) if picture.half_bytes else (i,)) * 255 for i in range(256)]
     for _ in range(MAX_RUNS):
         if y >= height or (y == height - 1 and x >= width):
             return
@@ -77,11 +78,7 @@ def _unpack(data: bytes, plain: bytearray, picture: _Picture, name: str) -> None
         count, value = data[position], data[position + 1]
         position += 2
         if count:
-            values = (
-                bytes((value >> 4, value & 15)) * (count // 2 + 1)
-                if picture.half_bytes
-                else bytes((value,)) * count
-            )
+            values = fills[value]
         elif value == END_OF_ROW:
             x, y = 0, y + 1
             continue
@@ -99,8 +96,9 @@ def _unpack(data: bytes, plain: bytearray, picture: _Picture, name: str) -> None
             position += packed + packed % 2
             if picture.half_bytes:
                 values = bytes(half for byte in values for half in (byte >> 4, byte & 15))
-        inside = min(count, max(0, width - x))
-        place = start + y * row_bytes + x
-        plain[place : place + inside] = values[:inside]
+        if x < width:
+            inside = count if x + count <= width else width - x
+            place = start + y * row_bytes + x
+            plain[place : place + inside] = values[:inside]
         x += count
     raise LimitError(f"{name}: more than {MAX_RUNS:,} runs, the limit for a BMP file; save it as PNG")

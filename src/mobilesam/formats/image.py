@@ -130,7 +130,7 @@ def read_size(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> Size:
     else:
         height, width = opened.layout.height, opened.layout.width
         orientation = known_orientation(opened.layout.orientation)
-    _check_size(height, width, name, max_pixels)
+    check_size(height, width, name, max_pixels)
     return (width, height) if orientation in SIDEWAYS else (height, width)
 
 
@@ -214,7 +214,7 @@ def _tiff_to_rgb(pixels: TiffPixels, name: str, max_pixels: int) -> tuple[Image,
     from mobilesam.formats.tiff_pixels import unpack_rgb
 
     layout = pixels.layout
-    _check_size(layout.height, layout.width, name, max_pixels)
+    check_size(layout.height, layout.width, name, max_pixels)
     check_colours(layout, name)
     with told_as_ours(name, DAMAGED_TIFF):
         check_blocks(layout, pixels.page, name, read_all=False)
@@ -229,7 +229,7 @@ def _tiff_to_mask(pixels: TiffPixels, name: str, max_pixels: int) -> Mask:
     from mobilesam.formats.tiff_pixels import unpack_mask
 
     layout = pixels.layout
-    _check_size(layout.height, layout.width, name, max_pixels)
+    check_size(layout.height, layout.width, name, max_pixels)
     check_mask(layout, name)
     with told_as_ours(name, DAMAGED_TIFF):
         check_blocks(layout, pixels.page, name, read_all=False)
@@ -302,10 +302,10 @@ def _strips(picture: PillowImage.Image) -> Iterator[tuple[int, PillowImage.Image
 def _load(opened: OpenedPicture, name: str, max_pixels: int) -> None:
     """Decode a picture's pixels after its size is checked."""
     picture = opened.picture
-    _check_size(picture.height, picture.width, name, max_pixels)
+    check_size(picture.height, picture.width, name, max_pixels)
     with told_as_ours(name, f"is a truncated or damaged {opened.kind}"):
         picture.load()
-    _check_size(picture.height, picture.width, name, max_pixels)  # decoding may show another
+    check_size(picture.height, picture.width, name, max_pixels)  # decoding may show another
 
 
 def orientation_of(picture: PillowImage.Image) -> int:
@@ -399,7 +399,7 @@ def array_to_rgb(
         array = array[..., 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise ImageError(f"{name}: has shape {array.shape}; {wanted}", code="U")
-    _check_size(array.shape[0], array.shape[1], name, max_pixels, max_ratio)
+    check_size(array.shape[0], array.shape[1], name, max_pixels, max_ratio)
     if array.dtype.itemsize == 2:
         array = sixteen_to_eight(array)
     if array.ndim == 2:
@@ -426,9 +426,10 @@ def image_to_png(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _check_size(
+def check_size(
     height: int, width: int, name: str, max_pixels: int, max_ratio: float = MAX_SIDE_RATIO
 ) -> None:
+    """Refuse an image that has no pixels, too many, or sides too unlike."""
     if height < 1 or width < 1:
         raise ImageError(f"{name}: has no pixels ({width} x {height}); give another image")
     if height * width > max_pixels:

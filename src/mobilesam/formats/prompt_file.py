@@ -83,6 +83,10 @@ PROMPTS = Record(
     },
     later={"oneOf": [{"required": ["objects"]}, {"required": ["texts"]}]},
 )
+TRACKED = Record({**OBJECT.fields, "frame": Whole(1), "object": Whole(1)}, later=OBJECT.later)
+TRACKS = Record(
+    {"version": OneOf((VERSION,)), "objects": Array(TRACKED, 1, MAX_PROMPTS)}, required=("objects",)
+)
 CUTOUT = Record({"objects": Array(OBJECT, 0, MAX_PROMPTS), "subtract": Array(OBJECT, 0, MAX_PROMPTS)})
 CUTOUTS = Record(
     {"version": OneOf((VERSION,)), **CUTOUT.fields, "photos": Table(CUTOUT)},
@@ -188,6 +192,33 @@ def read_cutouts(path: str | Path, *, follow_symlinks: bool = False) -> CutoutFi
     )
 
 
+def read_track_prompts(path: str | Path, *, follow_symlinks: bool = False) -> list[dict[str, Any]]:
+    """Read a prompt file of ``mobilesam track``; its numbers are checked later, against each frame.
+
+    Args:
+        path: the file, ``{"version": 1, "objects": [{"box": [...], "frame": 1, "object": 1}, ...]}``.
+        follow_symlinks: read masks that links in its folder show of the world outside it.
+
+    Returns:
+        Prompts as dicts, with ``frame`` and ``object`` where the file says them.
+
+    Raises:
+        PromptError: if the file is missing, is not such JSON, or has unknown fields.
+        LimitError: if it is too large or has too many objects.
+    """
+    path = Path(path)
+    name = shown(str(path))
+    content = read_json_file(path, name, max_bytes=MAX_FILE_BYTES, fail=_fail)
+    check(content, TRACKS, name, _malformed)
+    masks = _MaskFiles(path.parent, follow_symlinks=follow_symlinks)
+    prompts = []
+    for i, record in enumerate(content["objects"]):
+        prompt = _object_to_prompt(record, f"{name}: objects[{i}]", masks)
+        placed = {key: record[key] for key in ("frame", "object") if key in record}
+        prompts.append(vars(prompt) | placed)
+    return prompts
+
+
 def content_to_prompts(content: Any, *, name: str, folder: Path, follow_symlinks: bool) -> PromptFile:
     """Turn a prompt file's JSON into prompts."""
     if not isinstance(content, dict):
@@ -256,11 +287,21 @@ def _object_to_prompt(record: dict[str, Any], name: str, masks: _MaskFiles) -> P
     if isinstance(mask, str):
         mask = masks(mask, place)
     elif mask is not None:
-        mask = _read_runs(mask, place)
+        mask = runs_to_rle(mask, place)
     return Prompt(record.get("points"), record.get("labels"), record.get("box"), mask, record.get("label"))
 
 
-def _read_runs(record: dict[str, Any], place: str) -> Rle:
+def runs_to_rle(record: dict[str, Any], place: str) -> Rle:
+    """Return the mask of a COCO run-length code.
+
+    Args:
+        record: ``size`` and ``counts``.
+        place: what messages call it.
+
+    Raises:
+        PromptError: for runs that do not fill their size.
+        LimitError: for one of more pixels than an image may have.
+    """
     try:
         rle = dict_to_rle(record)
     except ConfigError as error:

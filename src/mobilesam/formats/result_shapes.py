@@ -54,14 +54,13 @@ RESULTS = _document(
         warnings=Array(Text()),
     )
 )
+FOUND_MASK = _closed(**_MASK, objectness=Real(0, 1), point=Array(Real(), 2, 2), crop=_BOX)
 EVERYTHING = _document(
     _closed(
         **_SIZE,
         milliseconds=Real(0),
         prompts=Whole(),
-        masks=Array(
-            _closed(**_MASK, objectness=Real(0, 1), point=Array(Real(), 2, 2), crop=_BOX),
-        ),
+        masks=Array(FOUND_MASK),
         files=_FILES,
         warnings=Array(Text()),
     )

@@ -11,7 +11,9 @@ import io
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -114,10 +116,15 @@ def unpack_samples(pixels: TiffPixels) -> np.ndarray | None:
 
 
 def _planes_together(pixels: TiffPixels, wanted: list[int]) -> Iterator[_Piece]:
-    """Yield the same rows of all planes as one piece, so that each part of the picture is written once."""
-    for pieces in zip(*(_pieces(pixels, {plane}) for plane in wanted), strict=True):
-        values = np.concatenate([piece.values for piece in pieces], axis=-1)
-        yield replace(pieces[0], values=values)
+    """Yield the same rows of all planes as one piece, so that each part of the picture is written once.
+
+    Planes are unpacked side by side: zlib lets other threads go on.
+    """
+    planes = [_pieces(pixels, {plane}) for plane in wanted]
+    with ThreadPoolExecutor(len(planes)) as pool:
+        while pieces := [piece for piece in pool.map(next, planes, repeat(None)) if piece is not None]:
+            values = np.concatenate([piece.values for piece in pieces], axis=-1)
+            yield replace(pieces[0], values=values)
 
 
 def unpack_mask(pixels: TiffPixels, stored: Mask) -> None:

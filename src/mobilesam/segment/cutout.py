@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -30,8 +31,8 @@ class CutoutOptions:
     """How something is cut out.
 
     Attributes:
-        background: what it is laid on: a colour such as ``white`` or ``#ff8800``, a picture's file, ``blur`` for the
-            photo itself out of focus, or ``none``.
+        background: what it is laid on: a colour such as ``white``, ``#ff8800`` or ``255,136,0``, a picture's file,
+            ``blur`` for the photo itself out of focus, or ``none``.
         feather: fade the edge over so many pixels more.
         grow: move the edge outwards by so many pixels.
         shrink: move the edge inwards by so many pixels.
@@ -62,7 +63,7 @@ class CutoutOptions:
         check_whole_number("shrink", self.shrink, 0, MOST_PIXELS)
         if self.grow and self.shrink:
             raise ConfigError("grow, shrink: move the edge in opposite directions; give one of them")
-        check_background(self.background)
+        object.__setattr__(self, "background", check_background(self.background))
         if self.only_mask and self.background != "none":
             raise ConfigError("only_mask, background: a mask has no background; leave one of them out")
 
@@ -134,8 +135,25 @@ def make_cutout(
     remarks: Sequence[str] = (),
 ) -> Cutout:
     """Join masks, subtract others, and cut out what is left; see :meth:`mobilesam.Model.cutout`."""
-    image = embedding.image
-    mask, logits = join(kept, subtracted, image.shape[:2], fill=not options.holes)
+    mask, logits = join(kept, subtracted, embedding.original_size, fill=not options.holes)
+    told = [*remarks, *(remark for one in (*kept, *subtracted) for remark in one.remarks)]
+    return _cut_out(embedding.image, mask, logits, (*kept, *subtracted), options, told)
+
+
+def cut_out_mask(embedding: Embedding, mask: Mask, options: CutoutOptions) -> Cutout:
+    """Cut out what a mask (H, W) covers as it is, such as one that was corrected by hand; its holes stay."""
+    return _cut_out(embedding.image, mask, None, (), options, ())
+
+
+def _cut_out(
+    image: Image,
+    mask: Mask,
+    logits: Logits | None,
+    results: tuple[Segmentation, ...],
+    options: CutoutOptions,
+    remarks: Sequence[str],
+) -> Cutout:
+    """Make the edge of a mask soft, with the logits (h, w) that tell where it may lie, if they are known."""
     matte = load_matte() if options.matte else None
     if options.grow or options.shrink:
         mask = moved(mask, options.grow - options.shrink)
@@ -144,19 +162,11 @@ def make_cutout(
         mask, logits = ~mask, None if logits is None else -logits
     edge = soften(image, mask, logits, matte=matte)
     alpha = feathered(edge.alpha, options.feather) if options.feather else edge.alpha
-    results = (*kept, *subtracted)
-    told = [remark for one in results for remark in one.remarks]
+    told = list(remarks)
     if not mask.any():
         told.append("nothing is left to cut out; point at the object, or draw a box around it")
-    return Cutout(
-        clean_colours(image, edge),
-        alpha,
-        edge,
-        results,
-        options,
-        image,
-        tuple(dict.fromkeys([*remarks, *told])),
-    )
+    colours = clean_colours(image, edge)
+    return Cutout(colours, alpha, edge, results, options, image, tuple(dict.fromkeys(told)))
 
 
 def join(
@@ -239,24 +249,22 @@ def moved(mask: Mask, pixels: int) -> Mask:
         max(0, y0 - pixels) : min(height, y1 + pixels), max(0, x0 - pixels) : min(width, x1 + pixels)
     ]
     grown = mask.copy()
-    part = mask[window]
-    wide = part
-    out = part.copy()
-    for down in range(min(pixels, len(part) - 1) + 1):
-        across = int(np.sqrt(pixels**2 - down**2))
-        wide = _spread_across(part, across)
-        out[down:] |= wide[: len(wide) - down]
-        out[: len(out) - down] |= wide[down:]
-    grown[window] = out
+    part = grown[window]
+    rows_away = _rows_away(part, pixels)
+    for across in range(min(pixels, part.shape[1] - 1) + 1):
+        near = rows_away <= int(np.sqrt(pixels**2 - across**2))
+        part[:, across:] |= near[:, : near.shape[1] - across]
+        part[:, : near.shape[1] - across] |= near[:, across:]
     return grown
 
 
-def _spread_across(mask: Mask, pixels: int) -> Mask:
-    sums = np.zeros((mask.shape[0], mask.shape[1] + 1), np.int32)
-    np.cumsum(mask, axis=1, out=sums[:, 1:])
-    place = np.arange(mask.shape[1])
-    high, low = np.minimum(place + pixels + 1, mask.shape[1]), np.maximum(place - pixels, 0)
-    return sums[:, high] > sums[:, low]
+def _rows_away(mask: Mask, most: int) -> np.ndarray:
+    """Return how many rows (H, W) each pixel is from the mask in its own column; ``most + 1`` for all beyond."""
+    away = np.where(mask, 0, most + 1).astype(np.uint8 if most < 254 else np.uint16)
+    for rows in (away, away[::-1]):
+        for last, row in pairwise(rows):
+            np.minimum(row, last + 1, out=row)
+    return away
 
 
 def feathered(alpha: np.ndarray, pixels: float) -> np.ndarray:

@@ -200,22 +200,25 @@ def _read_mask(text: str | None, ring: np.ndarray, size: Size, place: str) -> Rl
 def write(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
     """Yield a file for each photo, in ``labelme/``; it names the photo in ``images/`` beside that folder."""
     for photo in dataset.photos:
-        shapes = [
-            shape
-            for group, one in enumerate(photo.objects, start=1)
-            for shape in _object_to_shapes(one, group)
-        ]
         up = "../" * (1 + photo.file_name.count("/"))
-        document: dict[str, Any] = {
-            "version": VERSION,
-            "flags": {},
-            "shapes": shapes,
-            "imagePath": f"{up}images/{photo.file_name}",
-            "imageData": None,
-            "imageHeight": photo.size[0],
-            "imageWidth": photo.size[1],
-        } | ({"split": photo.split} if photo.split else {})
+        document = photo_to_document(photo, f"{up}images/{photo.file_name}")
         yield f"{FOLDER}/{photo.stem}.json", (json.dumps(document, indent=1) + "\n").encode()
+
+
+def photo_to_document(photo: LabelledPhoto, image_path: str) -> dict[str, Any]:
+    """Return what a photo's file holds; ``image_path`` leads from it to the photo."""
+    shapes = [
+        shape for group, one in enumerate(photo.objects, start=1) for shape in _object_to_shapes(one, group)
+    ]
+    return {
+        "version": VERSION,
+        "flags": {},
+        "shapes": shapes,
+        "imagePath": image_path,
+        "imageData": None,
+        "imageHeight": photo.size[0],
+        "imageWidth": photo.size[1],
+    } | ({"split": photo.split} if photo.split else {})
 
 
 def _object_to_shapes(one: LabelledObject, group: int) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ MAX_POINTS_PER_SIDE = 256
 MAX_CROP_LAYERS = 6  # 5,461 crops
 MAX_POINTS = 1_000_000  # at milliseconds each, more than an hour
 MAX_BOXES = 10_000
+LEAST_TILE = 64
 HYBRID_BOXES = 0.625  # of the hybrid's prompts: the rest is for what no box holds
 SAMPLERS = {
     "objects": "a detector's boxes, one mask each (MobileSAMv2)",
@@ -59,6 +60,9 @@ class EverythingOptions:
         crop_n_points_downscale_factor: by how much the grid thins out from layer to layer, from 1.
         min_mask_region_area: fills holes and drops islands below so many pixels.
         seconds: stops after so long for each image, with the masks found by then.
+        tile: searches the image in squares of so many pixels, each as if it were an image, and joins what they cut;
+            for images that are much larger than what they show. From 64.
+        overlap: pixels that neighbouring tiles share at least; less than half a tile. A quarter of it without it.
 
     Raises:
         PromptError: for a number outside its range.
@@ -84,6 +88,8 @@ class EverythingOptions:
     crop_n_points_downscale_factor: int = 1
     min_mask_region_area: int = 0
     seconds: float | None = None
+    tile: int | None = None
+    overlap: int | None = None
 
     @classmethod
     def paper(cls, **changes: Any) -> EverythingOptions:
@@ -128,6 +134,7 @@ class EverythingOptions:
         check_whole_number("min_mask_region_area", self.min_mask_region_area, 0)
         if self.seconds is not None:
             check_number("seconds", self.seconds, 0.0, above=True)
+        self._check_tiles()
         if self.sampler != "grid" and (self.crop_n_layers or self.point_grids is not None):
             raise ConfigError("crop_n_layers, point_grids: are for the grid; give sampler='grid' as well")
         crops = [4**layer for layer in range(self.crop_n_layers + 1)]
@@ -137,6 +144,19 @@ class EverythingOptions:
                 f"points_per_side, crop_n_layers: ask for {points:,} points in {sum(crops):,} crops; at most "
                 f"{MAX_POINTS:,} are allowed; lower one, or raise crop_n_points_downscale_factor"
             )
+
+    def _check_tiles(self) -> None:
+        if self.tile is not None:
+            check_whole_number("tile", self.tile, LEAST_TILE)
+            check_whole_number("overlap", self.tile_overlap, 0, (self.tile - 1) // 2)
+        elif self.overlap is not None:
+            raise ConfigError("overlap: is what tiles share; give tile as well")
+
+    @property
+    def tile_overlap(self) -> int:
+        """Pixels that neighbouring tiles share at least."""
+        assert self.tile is not None
+        return self.tile // 4 if self.overlap is None else self.overlap
 
     def _check_thresholds(self) -> None:
         """Check what masks are kept or dropped by."""
@@ -211,6 +231,10 @@ class Clock:
     def limited(self) -> bool:
         """Whether there is a limit."""
         return self.end is not None
+
+    def left(self) -> float | None:
+        """The seconds that are left, a little more than none; None where there is no limit."""
+        return None if self.end is None else max(1e-3, self.end - time.monotonic())
 
     def spent(self) -> bool:
         """Whether the time is over."""

@@ -3,7 +3,8 @@
 Where to ask is the sampler's choice: a grid of points (SAM's appendix B,
 :mod:`mobilesam.segment.everything.grid`), a detector's boxes (MobileSAMv2), or boxes and then points where
 none was found (:mod:`mobilesam.segment.everything.objects`). Which masks stay is
-:mod:`mobilesam.segment.everything.masks`.
+:mod:`mobilesam.segment.everything.masks`. Images that are much larger than what a model sees are searched
+in tiles (:mod:`mobilesam.segment.everything.tiles`).
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from dataclasses import replace
 from mobilesam.core.arrays import Image
 from mobilesam.core.errors import PromptWarning
 from mobilesam.core.grids import generate_crop_boxes
-from mobilesam.core.types import FoundMask
+from mobilesam.core.types import Embedding, FoundMask
 from mobilesam.detectors.base import Detector
 from mobilesam.segment.everything.grid import clean_all, search_crop, suppress_between_crops
 from mobilesam.segment.everything.masks import Batch, clean, suppress
 from mobilesam.segment.everything.objects import Found, search_gaps, search_objects
 from mobilesam.segment.everything.options import HYBRID_BOXES, Clock, EverythingOptions
+from mobilesam.segment.everything.tiles import Seams, pixels_of, tile_boxes
 from mobilesam.segment.predictor import Predictor
 from mobilesam.segment.results import Everything
 
@@ -68,11 +70,65 @@ def stream_everything(
         PromptWarning: if no mask passes thresholds that are stricter than the model's own.
     """
     remark = options.remark_on_nothing(predictor.thresholds, predictor.name)
+    return told_if_none(search(predictor, image, options, detector, progress), remark)
+
+
+def search(
+    predictor: Predictor,
+    image: Image | Embedding,
+    options: EverythingOptions,
+    detector: Detector | None,
+    progress: Progress,
+) -> Iterable[FoundMask]:
+    """Yield the masks of an image, or of its embedding where that is made already, without remarks."""
     options = options.settled(predictor.thresholds)
+    if options.tile is None:
+        return _search(predictor, image, options, detector, progress)
+    pixels = image.image if isinstance(image, Embedding) else image
+    return search_tiles(predictor, pixels, options, detector, progress)
+
+
+def _search(
+    predictor: Predictor,
+    image: Image | Embedding,
+    options: EverythingOptions,
+    detector: Detector | None,
+    progress: Progress,
+) -> Iterable[FoundMask]:
+    """Search what a model sees at once."""
     if options.sampler == "grid":
-        return told_if_none(search_grid(predictor, image, options, progress), remark)
+        pixels = image.image if isinstance(image, Embedding) else image
+        return search_grid(predictor, pixels, options, progress)
     assert detector is not None  # the face has chosen one
-    return told_if_none(stream_objects(predictor, image, options, detector, progress), remark)
+    return stream_objects(predictor, image, options, detector, progress)
+
+
+def search_tiles(
+    predictor: Predictor,
+    image: Image,
+    options: EverythingOptions,
+    detector: Detector | None,
+    progress: Progress,
+) -> Iterator[FoundMask]:
+    """Search an image tile by tile; each thing comes once all tiles are searched."""
+    assert options.tile is not None
+    size = image.shape[0], image.shape[1]
+    tiles = tile_boxes(size, options.tile, options.tile_overlap)
+    seams, clock, done = Seams(tiles, size), Clock(options.seconds), 0
+    for number, tile in enumerate(tiles):
+        if clock.spent():
+            break
+        inside = replace(options, tile=None, overlap=None, seconds=clock.left())
+        asked = 0
+
+        def tell(now: int, total: int) -> None:
+            nonlocal asked
+            asked = now
+            progress(done + now, done + total * (len(tiles) - number))  # noqa: B023  called in this round alone
+
+        seams.add(number, _search(predictor, pixels_of(image, tile), inside, detector, tell))
+        done += asked
+    yield from seams.joined()
 
 
 def told_if_none(masks: Iterable[FoundMask], remark: str) -> Iterator[FoundMask]:
@@ -111,7 +167,11 @@ def search_grid(
 
 
 def stream_objects(
-    predictor: Predictor, image: Image, options: EverythingOptions, detector: Detector, progress: Progress
+    predictor: Predictor,
+    image: Image | Embedding,
+    options: EverythingOptions,
+    detector: Detector,
+    progress: Progress,
 ) -> Iterator[FoundMask]:
     """Search an image by a detector's boxes and, for the hybrid, by points where no mask lies yet."""
     hybrid = options.sampler == "hybrid"
@@ -120,7 +180,7 @@ def stream_objects(
         options = replace(options, max_boxes=min(options.max_boxes, boxes))
     total = options.max_prompts if hybrid else options.max_boxes
     clock = Clock(options.seconds)
-    embedding = predictor.embed(image)
+    embedding = image if isinstance(image, Embedding) else predictor.embed(image)
     found = Found(options.mask_nms_thresh)
     done = 0
 

@@ -1,0 +1,193 @@
+"""Lanes of work: one after the other in a thread, with so many places to wait, and none for those who have left."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from concurrent.futures import CancelledError, Future
+from typing import Any, TypeVar
+
+from mobilesam.server.refusals import Refusal, busy, gone_away
+
+T = TypeVar("T")
+USUAL = 0.2  # of the mean time of a job that its latest one counts
+FIRST_GUESS = 1.0  # seconds of a job, before one was measured
+END = object()
+Gone = Callable[[], Awaitable[None]]  # waits until a client has hung up
+
+
+class Stop(threading.Event):
+    """Is set when nobody waits for the work any more."""
+
+
+class Stopped(Exception):
+    """Ends work for which nobody waits any more."""
+
+
+class Job:
+    """Work that is to be done, and what became of it."""
+
+    def __init__(self, work: Callable[[Stop], Any]) -> None:
+        self.work = work
+        self.stop = Stop()
+        self.future: Future = Future()
+
+    def do(self) -> None:
+        """Do it, unless nobody waits for it any more."""
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            self.future.set_result(self.work(self.stop))
+        except BaseException as error:
+            self.future.set_exception(error)
+
+    def drop(self) -> None:
+        """Let it not begin, or end as soon as it can."""
+        self.stop.set()
+        self.future.cancel()
+
+
+class Lane:
+    """One thread that does jobs in their order.
+
+    Args:
+        name: what messages call it.
+        places: jobs that may wait beside the one that runs.
+        seconds: after which a job is given up, counted from when it came.
+    """
+
+    def __init__(self, name: str, places: int, seconds: float) -> None:
+        self.name, self.places, self.seconds = name, places, seconds
+        self.usual = FIRST_GUESS
+        self.closed = False
+        self._jobs: set[Job] = set()
+        self._lock = threading.Lock()
+        self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        # A daemon, so that a job that cannot be stopped does not keep the process from ending.
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def taken(self) -> int:
+        """Jobs that wait or run."""
+        return len(self._jobs)
+
+    @property
+    def full(self) -> bool:
+        """Whether a further job would be refused."""
+        return self.taken > self.places
+
+    async def run(self, work: Callable[[Stop], T], gone: Gone) -> T:
+        """Do a job and return what it returns.
+
+        Args:
+            work: is called in the lane's thread.
+            gone: waits until the client has hung up.
+
+        Raises:
+            Refusal: if there is no place, if the client is gone, or after the lane's seconds.
+        """
+        job = self._enter(work)
+        await self._watch(asyncio.wrap_future(job.future), job, gone)
+        result: T = _result(job)
+        return result
+
+    def begin(self, work: Callable[[Stop], Any]) -> None:
+        """Do a job that nobody waits for.
+
+        Raises:
+            Refusal: if there is no place.
+        """
+        self._enter(work)
+
+    async def stream(self, work: Callable[[Stop], Iterator[T]], gone: Gone) -> AsyncGenerator[T, None]:
+        """Do a job that yields, and yield the same; whoever stops listening ends it.
+
+        Raises:
+            Refusal: as :meth:`run` does.
+        """
+        loop = asyncio.get_running_loop()
+        found: asyncio.Queue[Any] = asyncio.Queue()
+
+        def go_through(stop: Stop) -> None:
+            for one in work(stop):
+                if stop.is_set():
+                    return
+                loop.call_soon_threadsafe(found.put_nowait, one)
+
+        job = self._enter(go_through)
+        done = asyncio.wrap_future(job.future)
+        done.add_done_callback(lambda _: found.put_nowait(END))
+        watching = asyncio.ensure_future(self._watch(done, job, gone))
+        try:
+            while (one := await found.get()) is not END:
+                yield one
+            await watching
+            _result(job)
+        finally:
+            job.drop()
+            watching.cancel()
+
+    def close(self, seconds: float = 0.0) -> bool:
+        """Take no more jobs and drop those that wait; return whether the one that ran has ended after so long."""
+        with self._lock:
+            self.closed = True
+            jobs = list(self._jobs)
+        for job in jobs:
+            job.drop()
+        self._waiting.put(None)
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _enter(self, work: Callable[[Stop], Any]) -> Job:
+        job = Job(work)
+        with self._lock:
+            if self.closed:
+                raise Refusal(503, "B", "the server is stopping", {"Retry-After": "5"})
+            if self.full:
+                raise busy(self.name, self.usual * self.taken)
+            self._jobs.add(job)
+        job.future.add_done_callback(lambda _: self._leave(job))
+        self._waiting.put(job)
+        return job
+
+    def _leave(self, job: Job) -> None:
+        with self._lock:
+            self._jobs.discard(job)
+
+    def _work(self) -> None:
+        while (job := self._waiting.get()) is not None:
+            start = time.monotonic()
+            job.do()
+            if not job.future.cancelled():
+                self.usual += USUAL * (time.monotonic() - start - self.usual)
+            del job
+
+    async def _watch(self, done: asyncio.Future, job: Job, gone: Gone) -> None:
+        """Wait until a job is done, the client has gone or the time is over."""
+        left = asyncio.ensure_future(gone())
+        try:
+            await asyncio.wait({done, left}, timeout=self.seconds, return_when=asyncio.FIRST_COMPLETED)
+            if done.done():
+                if not done.cancelled():
+                    done.exception()  # else it is told as one that nobody looked at
+                return
+            if left.done():
+                raise gone_away()
+            raise Refusal(504, "T", f"it took longer than {self.seconds:g} s, the limit")
+        finally:
+            left.cancel()
+            if not done.done():
+                job.drop()
+                done.cancel()
+
+
+def _result(job: Job) -> Any:
+    """Return what a job that is done has returned."""
+    try:
+        return job.future.result()
+    except (CancelledError, Stopped) as error:
+        raise Refusal(503, "B", "the server is stopping", {"Retry-After": "5"}) from error
