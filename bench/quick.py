@@ -20,7 +20,7 @@ from tests.conftest import SHARED
 from tests.guard import CARD, quality_of
 
 import mobilesam
-from mobilesam.benchmark.measure import BenchmarkOptions, Candidate, measure_all
+from mobilesam.benchmark.measure import BenchmarkOptions, Candidate, measure_each
 from mobilesam.core.machine import machine
 from mobilesam.formats.image import image_to_png
 
@@ -35,7 +35,7 @@ def measure() -> dict:
         photo = Path(folder) / "coffee.png"
         photo.write_bytes(image_to_png(data.coffee()))
         names = ("pocket", "mobile_sam")
-        rows = measure_all([Candidate(name, name) for name in names], photo, OPTIONS, PHASES)
+        rows = list(measure_each([Candidate(name, name) for name in names], photo, OPTIONS, PHASES))
     found = {
         "machine": machine(),
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,

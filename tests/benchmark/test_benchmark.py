@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from mobilesam.benchmark.macs import CountingRuntime, node_macs
-from mobilesam.benchmark.measure import BenchmarkOptions, Candidate, Timing, measure_all
+from mobilesam.benchmark.measure import BenchmarkOptions, Candidate, Timing, measure_each
 from mobilesam.benchmark.peers import PROTOCOL_VARIABLE, make_environment, read_peers
 from mobilesam.benchmark.process import Worker, WorkerFailed
 from mobilesam.benchmark.protocol import PHASES
@@ -125,7 +125,7 @@ def test_random_weights_have_a_networks_shapes_and_say_what_they_are(
 def test_a_system_is_measured_in_turns_with_the_reference(photo: Path, peers: Path, tmp_path: Path) -> None:
     candidates = [Candidate("pocket", "pocket"), Candidate("pocket", "pocket again"), peer("fine", peers), peer("broken", peers), peer("dead", peers)]  # fmt: skip
     phases = [name for name in PHASES if name not in ("everything", "decoder, 64 prompts")]
-    own, again, other, broken, dead = measure_all(candidates, photo, SHORT, phases)
+    own, again, other, broken, dead = measure_each(candidates, photo, SHORT, phases)
     assert own.facts["parameters"] == again.facts["parameters"] == 5_112_688
     assert set(own.phases) == set(phases) - {"one pass"}
     assert set(again.ratios) == set(own.phases)
@@ -161,7 +161,7 @@ def test_a_system_that_takes_too_long_is_given_up(photo: Path, peers: Path) -> N
 
 def test_a_reference_that_fails_ends_the_benchmark(photo: Path, peers: Path) -> None:
     with pytest.raises(ConfigError, match="it is the reference of all"):
-        measure_all([peer("broken", peers)], photo, SHORT, ["one pass"])
+        list(measure_each([peer("broken", peers)], photo, SHORT, ["one pass"]))
 
 
 def test_figures_of_runs() -> None:

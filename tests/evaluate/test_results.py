@@ -16,11 +16,12 @@ from mobilesam.core.intervals import mean_of_groups
 from mobilesam.evaluate import journal
 from mobilesam.evaluate.compare import compare, most_different
 from mobilesam.evaluate.identity import as_dict, describe_data, describe_model
-from mobilesam.evaluate.journal import Journal, Part, read_part, score_photos
+from mobilesam.evaluate.journal import Journal, Part, Score, read_part, score_photos
 from mobilesam.evaluate.prompted import PromptedOptions, photo_rows
 from mobilesam.evaluate.record import Answer, PhotoRecord
 from mobilesam.evaluate.results import Results, read_results
 from mobilesam.evaluate.sets import read_countable
+from mobilesam.formats.coco import SetPhoto
 from mobilesam.segment.model import Model
 from tests.photos import write_set
 
@@ -50,6 +51,8 @@ def test_a_second_run_gives_the_same_bytes_and_says_what_it_belongs_to(folder: P
     ious = [v for one in content["photos"] for v in one["rows"]["box, single"]["values"]["iou"]]
     assert content["rows"]["box, single"]["iou"]["mean"] == pytest.approx(np.mean(ious), abs=1e-6)
     assert content["rows"]["box, single"]["iou"]["n"] == 8
+    by_part = content["rows"]["box, single"]["by_part"]
+    assert sum(one["n"] for one in by_part.values()) == 8
     assert "| box, single | 8 |" in (tmp_path / "a/discs/results.md").read_text()
     with Image.open(tmp_path / "a/discs/results.png") as picture:
         assert picture.width > 400
@@ -66,10 +69,13 @@ def test_a_run_goes_on_where_it_was_stopped(
         b"".join(lines[:3]) + lines[3][: len(lines[3]) // 2]
     )  # killed while it wrote the third photo
     asked: list[str] = []
-    plain = journal.replace
-    monkeypatch.setattr(
-        journal, "replace", lambda record, photo: (asked.append(photo), plain(record, photo=photo))[1]
-    )
+    plain = journal._scored
+
+    def noted(score: Score, photo: SetPhoto, name: str) -> PhotoRecord:
+        asked.append(name)
+        return plain(score, photo, name)
+
+    monkeypatch.setattr(journal, "_scored", noted)
     assert evaluate(folder, tmp_path / "cut") == 0
     assert asked == ["2.jpg", "3.jpg"]
     for name in FILES:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,19 +71,22 @@ class Timing:
     Attributes:
         seconds: of each run that counts.
         processor_seconds: of each, over all cores.
+        joules: of each, where the system tells; all that runs on the processors counts.
         warm_up: seconds of the first run.
         spent: seconds of all runs but the first.
     """
 
     seconds: list[float] = field(default_factory=list)
     processor_seconds: list[float] = field(default_factory=list)
+    joules: list[float] = field(default_factory=list)
     warm_up: float = 0.0
     spent: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Median, 90th percentile and spread, in milliseconds."""
         times = 1000 * np.array(self.seconds)
-        return {
+        energy = {"joules": round(float(np.median(self.joules)), 4)} if self.joules else {}
+        return energy | {
             "n": len(times),
             "median_ms": round(float(np.median(times)), 3),
             "p90_ms": round(float(np.quantile(times, 0.9)), 3),
@@ -132,14 +135,14 @@ class Row:
         }
 
 
-def measure_all(
+def measure_each(
     candidates: Sequence[Candidate],
     photo: Path,
     options: BenchmarkOptions,
     phases: Sequence[str] = tuple(PHASES),
     tell: Tell = lambda text: None,
-) -> list[Row]:
-    """Measure systems, the first of which is the reference of all.
+) -> Iterator[Row]:
+    """Measure systems, the first of which is the reference of all, and yield the row of each when it is done.
 
     Args:
         candidates: at least one.
@@ -148,10 +151,13 @@ def measure_all(
         phases: of ``PHASES``.
         tell: called with what is done next.
 
-    Returns:
+    Yields:
         A row for each; one that failed says why.
+
+    Raises:
+        ConfigError: if the reference fails.
     """
-    reference, rows = candidates[0], []
+    reference = candidates[0]
     for candidate in candidates:
         tell(candidate.label)
         together = [candidate] if candidate is reference else [reference, candidate]
@@ -159,12 +165,11 @@ def measure_all(
             *_, row = _in_turns(together, photo, options, phases)
         except (WorkerFailed, DeadlineError, OSError) as error:
             row = Row(candidate.label, problem=str(error))
-        rows.append(row)
         if row.problem and candidate is reference:
             raise ConfigError(
                 f"{candidate.label}: cannot be measured ({row.problem}); it is the reference of all"
             )
-    return rows
+        yield row
 
 
 def _in_turns(
@@ -223,3 +228,4 @@ def _run_phase(phase: str, own: Sequence[tuple[Worker, Row]], options: Benchmark
             if turn >= options.warm_up or timing.spent >= options.seconds:
                 timing.seconds.append(run["seconds"])
                 timing.processor_seconds.append(run["processor_seconds"])
+                timing.joules += [run["joules"]] if "joules" in run else []

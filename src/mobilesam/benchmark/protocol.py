@@ -10,7 +10,7 @@ asked                                                                  answered
 ``{"do": "end"}``                                                      nothing; the process ends
 =====================================================================  ====================================================
 
-What goes wrong is answered as ``{"error": TEXT}``. Facts are ``parameters``, ``bytes_a_parameter``, ``file_bytes``,
+``joules`` is left out where the system does not tell. What goes wrong is answered as ``{"error": TEXT}``. Facts are ``parameters``, ``bytes_a_parameter``, ``file_bytes``,
 ``weights`` (``published`` or ``random``) and ``versions``; what a system does not know is left out.
 Phases are those of ``PHASES`` that a system has. Workers of peers are scripts of their own that speak the same.
 """
@@ -54,6 +54,9 @@ class Loaded:
     count: Callable[[], dict[str, int]] = dict
 
 
+POWERCAP = Path("/sys/class/powercap")  # Linux; often for root alone
+
+
 def serve(load: Callable[[dict[str, Any]], Loaded]) -> None:
     """Answer the questions on standard input until there are no more."""
     answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
@@ -82,10 +85,23 @@ def serve(load: Callable[[dict[str, Any]], Loaded]) -> None:
 
 def timed(action: Callable[[], object]) -> dict[str, float]:
     """Run something; return its seconds, and those of all processor cores."""
-    processor, start = time.process_time(), time.perf_counter()
+    energy, processor, start = joules(), time.process_time(), time.perf_counter()
     action()
     seconds = time.perf_counter() - start
-    return {"seconds": seconds, "processor_seconds": time.process_time() - processor}
+    answer = {"seconds": seconds, "processor_seconds": time.process_time() - processor}
+    after = joules()
+    if energy is not None and after is not None and after >= energy:  # the counter starts over now and then
+        answer["joules"] = after - energy
+    return answer
+
+
+def joules() -> float | None:
+    """Return the energy that the processors have counted, of all that runs on them; None where it cannot be read."""
+    try:
+        counters = [(one / "energy_uj").read_text() for one in sorted(POWERCAP.glob("intel-rapl:[0-9]"))]
+    except OSError:
+        return None
+    return sum(int(text) for text in counters) / 1e6 if counters else None
 
 
 def peak_bytes() -> int | None:

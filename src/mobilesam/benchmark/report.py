@@ -128,6 +128,7 @@ class Benchmark:
 
     def _times(self) -> list[str]:
         phases = [name for name in PHASES if any(name in row.phases for row in self.measured)]
+        joules = any(timing.joules for row in self.measured for timing in row.phases.values())
         rows = []
         for row in self.measured:
             for name in phases:
@@ -140,8 +141,11 @@ class Benchmark:
                         else ""
                     )
                     cells = [f"{t['median_ms']:,.1f}{mark}{spread}", f"{t['processor_ms']:,.1f}", str(t["n"])]
+                    if joules:
+                        cells.append(f"{t['joules']:.2f}" if "joules" in t else "-")
                     rows.append([row.label, name, *cells])
-        return _table(("system", "phase", "ms", "processor, ms", "runs"), rows)
+        head = ("system", "phase", "ms", "processor, ms", "runs", *(("joules",) if joules else ()))
+        return _table(head, rows)
 
     def _ratios(self) -> list[str]:
         phases = [name for name in PHASES if any(name in row.ratios for row in self.measured)]

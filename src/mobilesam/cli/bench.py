@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
-from mobilesam.benchmark.measure import BenchmarkOptions, Candidate, Row, measure_all
+from mobilesam.benchmark.measure import BenchmarkOptions, Candidate, Row, measure_each
 from mobilesam.benchmark.peers import make_environment, read_peers
 from mobilesam.benchmark.protocol import PHASES
-from mobilesam.benchmark.report import Benchmark
+from mobilesam.benchmark.report import FILES, Benchmark
 from mobilesam.benchmark.systems import OURS
 from mobilesam.cli.fields import option_field, options_from
 from mobilesam.core.errors import ConfigError
@@ -124,21 +124,20 @@ def bench(photo: Path, options: BenchOptions, how: MeasureOptions) -> None:
         found, failed = _peers(options, home)
         candidates += found
     busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    rows = measure_all(candidates, photo.resolve(), how.options(), phases, _tell)
-    benchmark = Benchmark(
-        [*rows, *failed],
-        how.options(),
-        f"{photo.name}, {width} x {height}",
-        busy,
-        options.beside_other_work,
-    )
+    measured: list[Row] = []
+    shown = f"{photo.name}, {width} x {height}"
+    for row in measure_each(candidates, photo.resolve(), how.options(), phases, _tell):
+        measured.append(row)
+        benchmark = Benchmark([*measured, *failed], how.options(), shown, busy, options.beside_other_work)
+        if options.out is not None:  # after each row, so that a stop loses one at most
+            benchmark.write(Path(options.out), overwrite=options.overwrite or len(measured) > 1)
     if options.json:
         click.echo(json.dumps(benchmark.to_dict()))
     else:
         click.echo(benchmark.to_markdown())
     if options.out is not None:
-        for path in benchmark.write(Path(options.out), overwrite=options.overwrite):
-            click.echo(f"{printable(path)}: written", err=True)
+        for name in FILES:
+            click.echo(f"{printable(Path(options.out) / name)}: written", err=True)
 
 
 def _peers(options: BenchOptions, home: Path) -> tuple[list[Candidate], list[Row]]:

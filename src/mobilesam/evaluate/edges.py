@@ -8,7 +8,6 @@ person has it. (SAM and FastSAM take gradients of the masks' probabilities; here
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -97,23 +96,22 @@ def border_of(mask: Mask) -> Mask:
 
 
 def thinned(edges: Mask) -> Mask:
-    """Return edges (H, W) one pixel wide (Zhang and Suen 1984)."""
+    """Return edges (H, W) one pixel wide (Guo and Hall 1989), as BSDS500's own evaluation thins them."""
     out = np.pad(edges, 1)
     while True:
         before = int(out.sum())
         for first in (True, False):
-            around = _neighbours(out)
-            count = sum(one.astype(np.int8) for one in around)
-            ring = [*around, around[0]]
-            turns = sum((~a & b).astype(np.int8) for a, b in pairwise(ring))
-            north, east, south, west = around[0], around[2], around[4], around[6]
-            opened = (
-                (~(north & east & south) & ~(east & south & west))
-                if first
-                else (~(north & east & west) & ~(north & south & west))
+            n, ne, e, se, s, sw, w, nw = _neighbours(out)
+            crossings = sum(
+                (~a & (b | c)).astype(np.int8) for a, b, c in ((n, ne, e), (e, se, s), (s, sw, w), (w, nw, n))
             )
-            inner = out[1:-1, 1:-1]
-            inner &= ~((count >= 2) & (count <= 6) & (turns == 1) & opened)
+            pairs = [
+                sum((a | b).astype(np.int8) for a, b in some)
+                for some in (((nw, n), (ne, e), (se, s), (sw, w)), ((n, ne), (e, se), (s, sw), (w, nw)))
+            ]
+            count = np.minimum(*pairs)
+            kept = ((n | ne | ~se) & e) if first else ((s | sw | ~nw) & w)
+            out[1:-1, 1:-1] &= ~((crossings == 1) & (count >= 2) & (count <= 3) & ~kept)
         if int(out.sum()) == before:
             return out[1:-1, 1:-1].copy()
 

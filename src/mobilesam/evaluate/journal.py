@@ -171,7 +171,7 @@ def score_photos(
     if journal is None:
         records = []
         for done, (name, photo) in enumerate(zip(names, photos, strict=True), start=1):
-            records.append(record_from_line(replace(score(photo), photo=name).to_line()))
+            records.append(record_from_line(_scored(score, photo, name).to_line()))
             progress(done, len(photos))
         return records
     there, whole = journal.begin()
@@ -183,10 +183,14 @@ def score_photos(
         for done, i in enumerate(own, start=1):
             if names[i] not in there:
                 start = perf_counter()
-                line = replace(score(photos[i]), photo=names[i]).to_line()
+                line = _scored(score, photos[i], names[i]).to_line()
                 seconds = round(perf_counter() - start, 4)
                 ledger.append(line)
                 watch.append((json.dumps({"photo": names[i], "seconds": seconds}) + "\n").encode())
             progress(done, len(own))
     done_ones = journal.records()
     return [done_ones[name] for name in names if name in done_ones]
+
+
+def _scored(score: Score, photo: SetPhoto, name: str) -> PhotoRecord:
+    return replace(score(photo), photo=name, pixels=photo.width * photo.height)

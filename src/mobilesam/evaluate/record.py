@@ -40,16 +40,18 @@ class PhotoRecord:
         rows: answers by row.
         facts: what is known of the photo as a whole, as JSON has it.
         photo: its name below the set.
+        pixels: that it has.
     """
 
     rows: Mapping[str, tuple[Answer, ...]]
     facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
     photo: str = ""
+    pixels: int = 0
 
     def to_line(self) -> bytes:
         """One line of JSON."""
         rows = {row: [_to_dict(one) for one in answers] for row, answers in self.rows.items()}
-        content: dict[str, Any] = {"photo": self.photo, "rows": rows}
+        content: dict[str, Any] = {"photo": self.photo, "pixels": self.pixels, "rows": rows}
         if self.facts:
             content["facts"] = self.facts
         return (json.dumps(content, separators=(",", ":")) + "\n").encode()
@@ -63,7 +65,7 @@ def record_from_line(line: str | bytes) -> PhotoRecord:
     """
     content = json.loads(line)
     rows = {row: tuple(_from_dict(one) for one in answers) for row, answers in content["rows"].items()}
-    return PhotoRecord(rows, content.get("facts", {}), content["photo"])
+    return PhotoRecord(rows, content.get("facts", {}), content["photo"], content["pixels"])
 
 
 def _to_dict(one: Answer) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.intervals import Mean, mean_of_groups
 from mobilesam.core.metrics import OBJECT_SIZES, calibration_error
@@ -24,6 +26,11 @@ FORM = "mobilesam evaluation 1"
 RESULTS, TABLE, PICTURE = "results.json", "results.md", "results.png"
 MAX_RESULTS_BYTES = 2**30
 SIZES = ("small", "medium", "large")
+PARTS = {  # of the photo that an object covers, from and below
+    "below 1 %": (0.0, 0.01),
+    "1 to 10 %": (0.01, 0.1),
+    "from 10 %": (0.1, np.inf),
+}
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,21 @@ class Results:
         """Return a measure's mean over a row's objects of one size."""
         return mean_of_groups([values_of(record.rows.get(row, ()), measure, size) for record in self.records])
 
+    def mean_of_part(self, row: str, part: str) -> Mean:
+        """Return the main measure's mean over a row's objects that cover such a part of their photo."""
+        least, below = PARTS[part]
+        return mean_of_groups(
+            [
+                [
+                    value
+                    for one in record.rows.get(row, ())
+                    if least <= one.area / max(1, record.pixels) < below
+                    and (value := one.values.get(self.main)) is not None
+                ]
+                for record in self.records
+            ]
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The results as JSON has them, without what they belong to on the machine."""
         return {
@@ -79,6 +101,7 @@ class Results:
     def _row(self, row: str) -> dict[str, Any]:
         found: dict[str, Any] = {key: _short(self.mean(row, key)) for key in self.measures(row)}
         found["by_size"] = {size: _short(self.mean(row, self.main, size)) for size in SIZES}
+        found["by_part"] = {part: _short(self.mean_of_part(row, part)) for part in PARTS}
         if {"predicted", "iou"} <= set(found):
             found["calibration_error"] = round(self.calibration(row), DIGITS)
         return found | {key: round(value, DIGITS) for key, value in self.figures.get(row, {}).items()}
@@ -138,7 +161,14 @@ class Results:
             "",
         ]
         sized = [[row, *(_cell(self.mean(row, self.main, size)) for size in SIZES)] for row in self.rows]
-        return "\n".join([*lines, *_table(["row", *SIZES], sized)]) + "\n"
+        lines += [
+            *_table(["row", *SIZES], sized),
+            "",
+            f"{self.main} by the part of its photo that an object covers:",
+            "",
+        ]
+        parts = [[row, *(_cell(self.mean_of_part(row, part)) for part in PARTS)] for row in self.rows]
+        return "\n".join([*lines, *_table(["row", *PARTS], parts)]) + "\n"
 
     def draw(self) -> bytes:
         """Return a PNG: a bar for each row's main measure, with its interval."""
@@ -191,6 +221,7 @@ def read_results(path: str | Path) -> Results:
                     for row, cells in one["rows"].items()
                 },
                 photo=one["photo"],
+                pixels=one["pixels"],
             )
             for one in content["photos"]
         ]
@@ -216,7 +247,7 @@ def _photo_to_dict(record: PhotoRecord) -> dict[str, Any]:
             "areas": [one.area for one in answers],
             "values": {key: [one.values.get(key) for one in answers] for key in keys},
         }
-    return {"photo": record.photo, "rows": rows}
+    return {"photo": record.photo, "pixels": record.pixels, "rows": rows}
 
 
 def _short(mean: Mean) -> dict[str, float | int]:

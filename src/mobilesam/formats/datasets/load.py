@@ -105,7 +105,7 @@ FORMATS = {
     ),
     "sa1b": Format("SA-1B's JSON, without categories", sa1b.recognise, sa1b.read, sa1b.write),
     "pairs": Format(
-        "a photo and a picture of its mask: GrabCut, Berkeley, DAVIS, HQSeg", pairs.recognise, pairs.read
+        "a photo and a picture of its mask: GrabCut, Berkeley, DAVIS, SBD, HQSeg", pairs.recognise, pairs.read
     ),
     "geojson": Format("GeoJSON in pixels", write=geojson.write),
 }

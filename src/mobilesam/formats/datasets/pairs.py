@@ -1,6 +1,6 @@
 """Photos with a picture of masks each, in the layouts in which sets for interactive segmentation are shipped.
 
-GrabCut, Berkeley, DAVIS (by site, and as frames), HQSeg and its like. A mask that is a palette's picture has an object for each
+GrabCut, Berkeley, DAVIS (by site, and as frames), SBD, HQSeg and its like. A mask that is a palette's picture has an object for each
 number; any other is one object where it is brighter than half. In GrabCut's, 128 is the border that nobody decided on.
 """
 
@@ -13,16 +13,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mobilesam.core.errors import ConfigError, MobileSamError
+from mobilesam.core.errors import ConfigError, MobileSamError, missing_extra
 from mobilesam.core.rle import Rle, mask_to_rle
 from mobilesam.formats.coco import UNNAMED
-from mobilesam.formats.datasets.files import photos_below
+from mobilesam.formats.datasets.files import files_below, photos_below
 from mobilesam.formats.datasets.model import Dataset, LabelledObject, LabelledPhoto, box_of, make_dataset
-from mobilesam.formats.image import MAX_PIXELS, read_image
+from mobilesam.formats.image import MAX_PIXELS, read_image, suffix_is_image
 from mobilesam.formats.image_bytes import shown
 from mobilesam.formats.image_folder import resolved
 
 BORDER, VOID = 128, 255  # GrabCut's undecided border; what a palette's picture leaves undecided
+MATLAB = ".mat"
 SEPARATOR = "#"  # Berkeley has a photo's second mask as NAME#2
 
 
@@ -49,6 +50,8 @@ LAYOUTS = (
     Layout("DAVIS", "JPEGImages/Full-Resolution", "Annotations/Full-Resolution"),
     Layout("DAVIS, frames", "img", "gt"),
     Layout("HQSeg", "im", "gt"),
+    Layout("SBD", "img", "inst"),
+    Layout("SBD", "dataset/img", "dataset/inst"),
     Layout("Berkeley", "images", "masks"),
 )
 
@@ -73,7 +76,9 @@ def read(path: Path, *, follow_symlinks: bool = False) -> Dataset:
     root = path / layout.photos
     photos = photos_below(root, follow_symlinks=follow_symlinks)
     masks: dict[str, list[Path]] = {}
-    for name, file in photos_below(path / layout.masks, follow_symlinks=follow_symlinks).items():
+    folder = path / layout.masks
+    for file in files_below(folder, _may_be_mask, follow_symlinks=follow_symlinks):
+        name = file.relative_to(folder).with_suffix("").as_posix()
         masks.setdefault(name.partition(SEPARATOR)[0], []).append(file)
     read_ones = [
         _read_photo(file.relative_to(root).as_posix(), file, masks[name], layout)
@@ -89,6 +94,10 @@ def read(path: Path, *, follow_symlinks: bool = False) -> Dataset:
     if any(one.ignored is not None for one in read_ones):
         remarks.append("undecided pixels count in no score, and no other format holds them")
     return make_dataset(read_ones, [UNNAMED], root=resolved(root), remarks=remarks)
+
+
+def _may_be_mask(path: Path) -> bool:
+    return suffix_is_image(path) or path.suffix.lower() == MATLAB
 
 
 def _read_photo(name: str, file: Path, masks: list[Path], layout: Layout) -> LabelledPhoto:
@@ -127,6 +136,8 @@ def _read_values(path: Path) -> tuple[np.ndarray, bool]:
     Raises:
         ConfigError: if it cannot be read.
     """
+    if path.suffix.lower() == MATLAB:
+        return _read_matlab(path), True
     try:
         with Image.open(path) as picture:
             if picture.width * picture.height > MAX_PIXELS:
@@ -139,3 +150,20 @@ def _read_values(path: Path) -> tuple[np.ndarray, bool]:
         raise ConfigError(
             f"{shown(str(path))}: cannot be read as a mask; give a picture such as PNG"
         ) from error
+
+
+def _read_matlab(path: Path) -> np.ndarray:
+    """Return the numbers (H, W) of SBD's objects.
+
+    Raises:
+        ConfigError: if the file has none.
+        MissingExtraError: if SciPy is not installed.
+    """
+    try:
+        from scipy.io import loadmat
+    except ModuleNotFoundError as error:
+        raise missing_extra("SBD's masks", "evaluate") from error
+    try:
+        return np.asarray(loadmat(str(path))["GTinst"]["Segmentation"][0, 0], np.uint8)
+    except Exception as error:  # SciPy's own errors have no common kind
+        raise ConfigError(f"{shown(str(path))}: is no file of SBD's objects") from error
