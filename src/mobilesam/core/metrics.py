@@ -139,6 +139,15 @@ class RecallCounts:
     def __add__(self, other: RecallCounts) -> RecallCounts:
         return RecallCounts(self.found + other.found, self.objects + other.objects)
 
+    def to_dict(self) -> dict[str, list]:
+        """The counts as JSON has them."""
+        return {"found": self.found.tolist(), "objects": self.objects.tolist()}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, list]) -> RecallCounts:
+        """The counts that :meth:`to_dict` gave."""
+        return cls(np.array(content["found"], np.int64), np.array(content["objects"], np.int64))
+
     def average_recall(self) -> dict[str, dict[int, float]]:
         """Return AR by size of object and limit: the share found, averaged over the thresholds.
 
@@ -172,9 +181,30 @@ def count_found(ious: np.ndarray, areas: np.ndarray) -> RecallCounts:
     # Objects of other sizes are left out from the start: COCO's evaluation lets a mask take
     # one of those only where it could take none of the size asked for.
     free = (areas >= bounds[:, :1]) & (areas <= bounds[:, 1:])  # (sizes, M)
-    objects = free.sum(1)
+    found = _taken_by(ious, free)[..., None] < np.array(RECALL_LIMITS)  # (sizes, thresholds, M, limits)
+    return RecallCounts(found.sum(2, dtype=np.int64), free.sum(1))
+
+
+def recall_of_objects(ious: np.ndarray) -> np.ndarray:
+    """Return for each object and limit the share of the thresholds at which it is found, (M, limits).
+
+    The mean over the objects of a set is its average recall over objects of every size.
+
+    Args:
+        ious: (N, M) as :func:`count_found` takes it.
+
+    Example:
+        >>> recall_of_objects(np.array([[0.72, 0.1], [0.82, 0.0]]))[:, 0].tolist()
+        [0.7, 0.0]
+    """
+    ranks = _taken_by(ious, np.ones((1, ious.shape[1]), bool))[0]
+    return (ranks[..., None] < np.array(RECALL_LIMITS)).mean(0)
+
+
+def _taken_by(ious: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """Return the rank of what takes each object that is free (sizes, M) at each threshold; one beyond all where nothing does."""
     free = np.repeat(free[:, None], len(RECALL_THRESHOLDS), axis=1)  # (sizes, thresholds, M)
-    found = np.zeros((*free.shape[:2], len(RECALL_LIMITS)), np.int64)
+    ranks = np.full(free.shape, max(RECALL_LIMITS), np.int64)
     good = ious[: max(RECALL_LIMITS)].max(1, initial=0) >= RECALL_THRESHOLDS[0]
     for rank in np.flatnonzero(good):
         takes = free & (ious[rank] >= RECALL_THRESHOLDS[:, None])
@@ -182,8 +212,8 @@ def count_found(ious: np.ndarray, areas: np.ndarray) -> RecallCounts:
         worth = np.where(takes, ious[rank], 0)[size, threshold]
         best = worth.shape[1] - 1 - worth[:, ::-1].argmax(1)
         free[size, threshold, best] = False
-        found[size, threshold] += rank < np.array(RECALL_LIMITS)
-    return RecallCounts(found, objects)
+        ranks[size, threshold, best] = rank
+    return ranks
 
 
 def max_f_measure(likely: np.ndarray, truth: Mask) -> float:
