@@ -12,6 +12,7 @@ from mobilesam.core.prompts import LOW_RES_PER_GRID
 from mobilesam.core.types import Embedding
 
 TEMPERATURE = 0.07  # of similarities, -1..1, by which a likeness becomes likely
+STRANGE = 0.5  # similarity of things that have nothing to do with each other, at most
 AROUND = 0.6  # of an object's box, to each side, that is remembered as its surroundings
 LEAST_AROUND = 3.0  # cells of surroundings at least
 MOST_CELLS = 500  # that are remembered of a frame; of a larger object every second or third
@@ -136,7 +137,7 @@ def weigh_cells(
     queries = features.values[window]
     flat, centres = queries.reshape(-1, queries.shape[-1]), features.centres(window)
     like = np.max([_greatest(flat, centres, *one, near) for one in expected], axis=0)
-    unlike = _greatest(flat, centres, *surroundings, far)
+    unlike = np.maximum(_greatest(flat, centres, *surroundings, far), STRANGE)
     return (1 / (1 + np.exp(-(like - unlike) / TEMPERATURE))).reshape(queries.shape[:2])
 
 

@@ -43,6 +43,9 @@ STEADY = 0.8  # IoU with the moved mask from which half of it is enough
 SIZES = (0.75, 1.35)  # of the expected area, that are remembered
 SURE = 0.75  # of the first predicted IoU
 GONE = 0.25  # visible part below which it is lost, unless the mask goes on as it was
+SUDDEN = 0.3  # of what agreed until now: with less it is another scene
+USUALLY_AGREED = 0.8
+LEAST_USUAL = 0.5  # share that is usual, at least
 SPECK = 0.08  # of the expected area, below which it is lost
 FOUND_AGAIN = 0.45  # visible part from which it is
 AGREEING_AGAIN = 0.25  # part of the matches from which a place is looked at
@@ -166,6 +169,7 @@ class Follower:
         self.to_key, self.pose = Move.by(np.zeros(2)), Move.by(np.zeros(2))
         self.middle, self.velocity = box_middle(hull), np.zeros(2)
         self.predicted = float(found.best.predicted_iou)
+        self.agreed = USUALLY_AGREED
         self.usual: float | None = None  # share; known from the second frame on
         self._look_around(features, coverage, hull)
         return Sighting(found, 1.0)
@@ -182,8 +186,9 @@ class Follower:
         if look is None:
             return self._lose(LEFT)
         self.last = look
-        if look.gone:
-            return self._lose(HIDDEN)
+        if look.gone or look.pose.agreeing < SUDDEN * self.agreed:
+            return self._lose(HIDDEN if look.gone else UNLIKE)
+        self.agreed = 0.7 * self.agreed + 0.3 * look.pose.agreeing
         moved = box_middle(look.hull)
         self.velocity = INERTIA * self.velocity + (1 - INERTIA) * (moved - self.middle)
         return self._accept(features, look)
@@ -220,7 +225,7 @@ class Follower:
         votes[window] = self._votes(features, window, pose, NEAR, FAR)
         inside = whole > 0.5
         share = float(votes[inside].mean()) if inside.any() else 0.0
-        usual = max(share if self.usual is None else self.usual, 0.1)
+        usual = max(share, LEAST_USUAL) if self.usual is None else self.usual
         visible, votes = min(1.0, share / usual), np.minimum(votes / usual, 1)
         guesses = self._guess(embedding, features, shown, moved, whole, votes, visible)
         best = max(guesses, key=lambda guess: guess.score)
@@ -270,7 +275,7 @@ class Follower:
         hull = look.hull
         self.missing, self.why, self.middle = 0, "", box_middle(hull)
         if self.usual is None:
-            self.usual = look.share
+            self.usual = max(look.share, LEAST_USUAL)
         self._look_around(features, best.coverage, hull)
         if self._trusts(look):
             self.usual = 0.8 * self.usual + 0.2 * look.share
