@@ -24,6 +24,7 @@ from mobilesam.evaluate.kinds import KINDS
 from mobilesam.evaluate.prompted import PromptedScores, score_nested, score_prompted
 from mobilesam.evaluate.sets import SMALLEST_OBJECT
 from mobilesam.evaluate.subject import score_subject
+from mobilesam.evaluate.video import PROMPTS, score_videos
 from mobilesam.segment.everything.options import SAMPLERS, EverythingOptions
 from mobilesam.storage.atomic import refuse_existing
 
@@ -102,7 +103,47 @@ def evaluate() -> None:
     mobilesam evaluate clicks data/eval/coco_val
     mobilesam evaluate everything data/eval/coco_val
     mobilesam evaluate subject data/eval/msrc_cow
+    mobilesam evaluate video DAVIS
     """
+
+
+@evaluate.command()
+@click.argument("sets", nargs=-1, required=True, metavar="SET...", type=click.Path(path_type=Path))
+@click.option(
+    "--prompt",
+    default=PROMPTS[0],
+    show_default=True,
+    metavar="NAME",
+    help=f"What is given of an object's first mask: {', '.join(PROMPTS)}.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON, of every object.")
+@options_from(ModelOptions, "model")
+def video(sets: tuple[Path, ...], prompt: str, as_json: bool, model: ModelOptions) -> None:
+    """Follow the objects of annotated videos, and score the masks.
+
+    SET is a folder in DAVIS' layout: JPEGImages/NAME/00000.jpg and Annotations/NAME/00000.png. J is the mean IoU, F
+    the F-measure of the outline, missed the part of frames on which an object that is seen was said to be lost.
+
+    \b
+    mobilesam evaluate video DAVIS --prompt mask
+    """
+    loaded = load_model(model)
+    scores = [_with_bar(folder, partial(score_videos, loaded, folder, prompt=prompt)) for folder in sets]
+    if as_json:
+        _print_json(
+            loaded.name,
+            [
+                {"name": s.name, "videos": s.videos, "prompt": prompt, "j": s.j, "f": s.f, "jf": s.jf}
+                | {"missed": s.missed, "objects": [dataclasses.asdict(one) for one in s.objects]}
+                for s in scores
+            ],
+        )
+        return
+    click.echo(f"{'set':<20}{'videos':>8}{'objects':>9}{'J':>8}{'F':>8}{'J&F':>8}{'missed':>9}")
+    for s in scores:
+        click.echo(
+            f"{s.name:<20}{s.videos:>8}{len(s.objects):>9}{s.j:>8.3f}{s.f:>8.3f}{s.jf:>8.3f}{s.missed:>9.1%}"
+        )
 
 
 @evaluate.command()

@@ -71,12 +71,14 @@ class Memory:
         places: (n, 2) of the cells, in pixels of their frame.
         labels: (n,) how much of each cell is the object, 0..1.
         box: (4,) of the object.
+        step: every so many cells of a row and a column are remembered.
     """
 
     features: np.ndarray
     places: np.ndarray
     labels: np.ndarray
     box: np.ndarray
+    step: int = 1
 
     @classmethod
     def of(cls, features: FeatureMap, coverage: np.ndarray, box: np.ndarray) -> Memory:
@@ -93,7 +95,7 @@ class Memory:
         step = max(1, int(np.ceil(np.sqrt(count / (2.2 * MOST_CELLS)))))
         values = features.values[window][::step, ::step].reshape(-1, features.values.shape[-1])
         labels = coverage[window][::step, ::step].ravel()
-        return cls(values, features.centres(window, step), labels, np.asarray(box, np.float64))
+        return cls(values, features.centres(window, step), labels, np.asarray(box, np.float64), step)
 
     @property
     def inside(self) -> np.ndarray:
@@ -149,6 +151,15 @@ def _greatest(
         return np.full(len(queries), -1.0, np.float32)
     similar = queries @ known.T
     if np.isfinite(near):
-        apart = ((centres[:, None] - places[None]) ** 2).sum(-1)
-        similar = np.where(apart <= near**2, similar, np.float32(-1))
+        similar[squared_distances(centres, places) > near**2] = -1
     return similar.max(1)
+
+
+def squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the squared distances (N, M) between points (N, 2) and (M, 2), in float32."""
+    x = one[:, :1].astype(np.float32) - other[:, 0].astype(np.float32)
+    y = one[:, 1:].astype(np.float32) - other[:, 1].astype(np.float32)
+    x *= x
+    y *= y
+    x += y
+    return x
