@@ -33,6 +33,7 @@ INERTIA = 0.6  # of the speed that is kept
 
 # Which mask it is.
 SOFTNESS = 4.0  # greatest logit of a moved mask: it proposes, and does not insist
+CLEAR = 0.82  # score from which no other mask is asked for
 HALF_SEEN = 0.8  # visible part below which masks of what is seen are asked for, too
 DRAW = 0.2  # how far a hull is drawn to that of a mask that is trusted
 WHOLE = 0.92  # of the expected area, from which the hull is
@@ -282,18 +283,25 @@ class Follower:
     ) -> list[Guess]:
         """Draw masks: of the box, of box and moved mask, and of the part that is seen."""
         soft = np.clip(moved, -SOFTNESS, SOFTNESS)
-        prompts = [ValidPrompt(*NO_POINTS, box, None), ValidPrompt(*NO_POINTS, box, soft[None])]
-        expected = 0.5 * (whole + votes)
-        if visible < HALF_SEEN:
-            expected = whole * votes
-            seen = (whole > 0.4) & (votes > 0.5)
-            if np.count_nonzero(seen) > 1:
-                part = np.array(mask_to_box(seen)) * np.tile(features.cell, 2)
-                part = np.minimum(part, np.tile(embedding.original_size[::-1], 2))
-                only = _only_where(soft, seen)
-                prompts += [ValidPrompt(*NO_POINTS, part, None), ValidPrompt(*NO_POINTS, part, only[None])]
-        found = self.predictor.segment(embedding, prompts, multimask=False)
-        return [_weigh(one, features, expected) for one in found]
+        usual = ValidPrompt(*NO_POINTS, box, soft[None])
+        if visible >= HALF_SEEN:
+            expected = 0.5 * (whole + votes)
+            first = _weigh(self._draw(embedding, [usual])[0], features, expected)
+            if first.score >= CLEAR:
+                return [first]
+            found = self._draw(embedding, [ValidPrompt(*NO_POINTS, box, None)])
+            return [first, *(_weigh(one, features, expected) for one in found)]
+        prompts = [ValidPrompt(*NO_POINTS, box, None), usual]
+        seen = (whole > 0.4) & (votes > 0.5)
+        if np.count_nonzero(seen) > 1:
+            part = np.array(mask_to_box(seen)) * np.tile(features.cell, 2)
+            part = np.minimum(part, np.tile(embedding.original_size[::-1], 2))
+            only = _only_where(soft, seen)
+            prompts += [ValidPrompt(*NO_POINTS, part, None), ValidPrompt(*NO_POINTS, part, only[None])]
+        return [_weigh(one, features, whole * votes) for one in self._draw(embedding, prompts)]
+
+    def _draw(self, embedding: Embedding, prompts: list[ValidPrompt]) -> tuple[Segmentation, ...]:
+        return self.predictor.segment(embedding, prompts, multimask=False)
 
     def _accept(self, features: FeatureMap, look: Look) -> Sighting:
         """Take a look as the object, and remember it if it is trusted."""
