@@ -11,7 +11,7 @@ SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 NOT_FOR_LOWEST := not (hugging_face or vit_b or efficientvit or samplers_go_with_every_encoder or records_of_a_network or crops \
 	or several_images or limit_of_time)
 
-.PHONY: demo test test-lowest test-long fuzz check graphs dist clean
+.PHONY: demo test test-lowest test-long fuzz check graphs page page-check dist clean
 
 demo: .venv/.demo
 	$(BIN)/mobilesam demo --out demo-out
@@ -45,6 +45,18 @@ graphs: .venv/.dev
 	for network in $$($(BIN)/python -c "from mobilesam.networks.build import *; print(*NETWORKS, *DETECTORS)"); do \
 		$(BIN)/mobilesam export onnx --graphs-only --overwrite --model $$network --out src/mobilesam/graphs || exit 1; \
 	done
+
+# After a change in web/: the page that the package carries. It needs Node.
+page: web/node_modules/.ready
+	cd web && npm run --silent build
+
+# The page's types and linter; the tests of a browser take what runs the model there from node_modules.
+page-check: web/node_modules/.ready
+	cd web && npm run --silent check
+
+web/node_modules/.ready: web/package-lock.json
+	cd web && npm ci --no-audit --no-fund --silent
+	touch $@
 
 # A release's files in dist/, checked and used; see docs/releasing.md.
 dist:

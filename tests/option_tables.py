@@ -13,19 +13,30 @@ from mobilesam.cli.convert import ConvertOptions
 from mobilesam.cli.cutout import FileOptions, WantedOptions
 from mobilesam.cli.everything import DetectorOptions
 from mobilesam.cli.fields import Described, described
+from mobilesam.cli.map import MapOptions
 from mobilesam.cli.options import ModelOptions
 from mobilesam.cli.results import ResultOptions
 from mobilesam.cli.segment import PromptOptions
-from mobilesam.cli.train import RunOptions
+from mobilesam.cli.track import FollowOptions
 from mobilesam.segment.cutout import CutoutOptions
 from mobilesam.segment.everything.options import EverythingOptions
 from mobilesam.server.options import ServeOptions
+from mobilesam.train.finetune import FinetuneOptions
+from mobilesam.train.options import RunOptions
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "reference" / "command-line.md"
 CLASSES = (
-    *(PromptOptions, ResultOptions, ModelOptions, DetectorOptions, EverythingOptions, RunOptions),
-    *(WantedOptions, CutoutOptions, FileOptions),
-    *(LabelOptions, SetOptions, ConvertOptions, ServeOptions),
+    *(
+        PromptOptions,
+        ResultOptions,
+        ModelOptions,
+        DetectorOptions,
+        EverythingOptions,
+        RunOptions,
+        FinetuneOptions,
+    ),
+    *(WantedOptions, CutoutOptions, FileOptions, FollowOptions),
+    *(LabelOptions, SetOptions, ConvertOptions, MapOptions, ServeOptions),
 )
 TABLE = re.compile(r"<!-- options of (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 

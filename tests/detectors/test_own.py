@@ -24,6 +24,7 @@ from mobilesam.networks.checkpoints import load_tensors
 from mobilesam.train.boxes import score_held_out, train_boxes
 from mobilesam.train.data import BoxSamples, split_sets
 from mobilesam.train.finish import finish
+from mobilesam.train.options import RunOptions
 from mobilesam.train.recipe import Recipe, SourceSet, Stage, read_recipe
 from mobilesam.train.start import start_detector
 from mobilesam.weights import entry_of, read_detector, shipped_metadata
@@ -93,7 +94,7 @@ def test_samples_have_boxes_and_no_masks(data: Path) -> None:
 def test_learning_happens_and_leaves_weights_that_are_used(data: Path, tmp_path: Path, pocket: Model) -> None:
     losses: list[float] = []
     newest = train_boxes(
-        RECIPE, data, tmp_path, workers=0, report_every=10, report=lambda p: losses.append(p.loss)
+        RECIPE, data, tmp_path, RunOptions(workers=0, report_every=10), lambda p: losses.append(p.loss)
     )
     assert losses[-1] < 0.7 * losses[0]
     weights, plot = finish(RECIPE, newest, tmp_path)
@@ -112,11 +113,12 @@ def test_learning_happens_and_leaves_weights_that_are_used(data: Path, tmp_path:
 
 def test_a_stopped_run_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
     recipe = dataclasses.replace(RECIPE, stages=(dataclasses.replace(STAGE, steps=4),))
-    whole = train_boxes(recipe, data, tmp_path / "whole", workers=0, report_every=2)
+    options = RunOptions(workers=0, report_every=2)
+    whole = train_boxes(recipe, data, tmp_path / "whole", options)
     for steps in (1, 2):
-        newest = train_boxes(recipe, data, tmp_path / "broken", workers=0, report_every=2, stop_after=0)
+        newest = train_boxes(recipe, data, tmp_path / "broken", dataclasses.replace(options, minutes=0.0))
         assert newest.name == f"step-{steps:08d}.safetensors"
-    broken = train_boxes(recipe, data, tmp_path / "broken", workers=0, report_every=2)
+    broken = train_boxes(recipe, data, tmp_path / "broken", options)
     a, b = load_file(whole), load_file(broken)
     assert a.keys() == b.keys()
     for name in a:

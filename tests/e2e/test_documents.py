@@ -18,9 +18,12 @@ import mobilesam
 from mobilesam.cli.main import run
 from mobilesam.weights import ALIASES, entry_of, weights_path
 from mobilesam.weights.folders import HOME_VARIABLE, TEXT_MODEL
+from tests.moving import moving_face
 from tests.onnx_detectors import constant_detector, layout_outputs
 from tests.owl_networks import TinyOwl
 from tests.photos import cat, jpeg
+from tests.rasters import write_raster
+from tests.videos import write_video
 
 EXAMPLES = (
     "tutorial/first-steps.md",
@@ -28,6 +31,8 @@ EXAMPLES = (
     "how-to/everything.md",
     "how-to/cutout.md",
     "how-to/detectors.md",
+    "how-to/video.md",
+    "how-to/map.md",
 )
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -38,9 +43,16 @@ FOR_USERS = [
     *(ROOT / "docs/reference" / f"{name}.md" for name in ("prompts", "weights", "json", "python", "onnx")),
     ROOT / "docs/reference/command-line.md",
 ]
-WITHOUT_EFFECT_HERE = ("mobilesam train", "mobilesam evaluate", "mobilesam export", "mobilesam demo")
+WITHOUT_EFFECT_HERE = (
+    "mobilesam finetune",
+    "mobilesam train",
+    "mobilesam evaluate",
+    "mobilesam export",
+    "mobilesam demo",
+)
 GOES_ON = ("mobilesam serve", "mobilesam ui")
 NEEDS_NETWORK = ("mobilesam weights pull", "mobilesam weights import")
+NEEDS_TRAINING = ("--model own",)  # tests/train runs these
 NEEDS_DOWNLOAD = ("--model mobile_sam", "--model sam_vit", "--model slimsam")
 
 
@@ -61,7 +73,7 @@ def documented() -> list[tuple[str, str]]:
         pair
         for pair in dict.fromkeys(found)
         if not pair[1].startswith(WITHOUT_EFFECT_HERE + NEEDS_NETWORK + GOES_ON)
-        and not any(model in pair[1] for model in NEEDS_DOWNLOAD)
+        and not any(model in pair[1] for model in NEEDS_DOWNLOAD + NEEDS_TRAINING)
     ]
 
 
@@ -94,6 +106,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owls: dict[str, TinyOw
     (tmp_path / "shots").mkdir()
     for name in ("photo.jpg", "shots/a.jpg"):
         (tmp_path / name).write_bytes(jpeg(cat()))
+    write_video(tmp_path / "clip.mp4", moving_face(5)[0])
+    write_raster(tmp_path / "field.tif", np.asarray(cat()))
     shape, outputs, kind = layout_outputs("yolox", np.array([90.0, 20, 330, 290]))
     constant_detector(tmp_path / "yolox_nano.onnx", shape, outputs, kind)
     return tmp_path

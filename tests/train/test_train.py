@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -28,8 +30,10 @@ from mobilesam.train.checkpoint import read_metadata
 from mobilesam.train.data import Samples, draw_crop, flip_padded, reduce_mask, split_sets
 from mobilesam.train.loop import mixed_precision, set_rates, update_average
 from mobilesam.train.losses import mask_ious, mask_losses, prompt_loss
-from mobilesam.train.masks import score_held_out
+from mobilesam.train.masks import score_held_out, train_masks
+from mobilesam.train.options import RunOptions
 from mobilesam.train.prompts import corrective_click, draw_box, draw_coarse_mask, draw_prompt, tight_box
+from mobilesam.train.ranks import Ranks
 from mobilesam.train.recipe import Recipe, SourceSet, Stage, read_recipe
 from mobilesam.train.start import start_network
 from mobilesam.weights.reading import FORMAT_SINCE, NEEDS_KEY
@@ -560,26 +564,15 @@ def test_a_killed_run_goes_on_bit_for_bit(data: Path) -> None:
 
 @pytest.mark.long
 def test_learning_happens(data: Path) -> None:
-    from mobilesam.train.masks import train_masks
-
     stage = Stage(image_size=64, steps=60, images=4, objects=2, learning_rate=1e-3, warm_up=5)
     recipe = Recipe(network="pocket", sets=(SourceSet("set"),), stages=(stage,), held_out=0.0)
     losses: list[float] = []
-    train_masks(
-        recipe,
-        data,
-        data / "run",
-        workers=0,
-        report_every=10,
-        save_every=1000,
-        report=lambda p: losses.append(p.loss),
-    )
+    options = RunOptions(workers=0, report_every=10, save_every=1000)
+    train_masks(recipe, data, data / "run", options, lambda p: losses.append(p.loss))
     assert losses[-1] < 0.7 * losses[0]
 
 
 def test_a_stage_trains_what_it_says(data: Path) -> None:
-    from mobilesam.train.masks import train_masks
-
     parts = {
         "scores": ("mask_decoder.iou_prediction_head.", "mask_decoder.evidence."),
         "boxes": ("proposal_head.",),
@@ -597,7 +590,7 @@ def test_a_stage_trains_what_it_says(data: Path) -> None:
             held_out=0.0,
         )
         out = data / "-".join(changes)
-        train_masks(recipe, data, out, workers=0, save_every=1)
+        train_masks(recipe, data, out, RunOptions(workers=0, save_every=1))
         after = load_file(newest(out))
         torch.manual_seed(recipe.seed)
         for name, value in build_network("pocket").state_dict().items():
@@ -609,8 +602,6 @@ def test_a_stage_trains_what_it_says(data: Path) -> None:
 
 
 def test_a_stage_starts_from_the_average_of_the_one_before(data: Path) -> None:
-    from mobilesam.train.masks import train_masks
-
     one = Stage(image_size=64, steps=4, images=2, objects=2, learning_rate=1e-3, warm_up=1)
     recipe = Recipe(
         network="pocket",
@@ -618,7 +609,7 @@ def test_a_stage_starts_from_the_average_of_the_one_before(data: Path) -> None:
         stages=(one, dataclasses.replace(one, masks=False, boxes=0.1)),
         held_out=0.0,
     )
-    train_masks(recipe, data, data / "run", workers=0, save_every=4)
+    train_masks(recipe, data, data / "run", RunOptions(workers=0, save_every=4))
     first, second = (load_file(data / "run" / f"step-0000000{step}.safetensors") for step in (4, 8))
     name = "mask_decoder.pointwise.weight"
     assert (first[f"weights/{name}"] != first[f"average/{name}"]).any()
@@ -687,17 +678,16 @@ def test_the_more_certain_mask_is_the_better_one_at_first() -> None:
 
 
 def test_the_published_architecture_trains_too(data: Path) -> None:
-    from mobilesam.train.masks import train_masks
-
     stage = Stage(image_size=64, steps=2, images=2, objects=2)
     recipe = Recipe(network="vit_t", sets=(SourceSet("set"),), stages=(stage,), held_out=0.0)
     losses: list[float] = []
-    train_masks(recipe, data, data / "run", workers=0, report_every=1, report=lambda p: losses.append(p.loss))
+    options = RunOptions(workers=0, report_every=1)
+    train_masks(recipe, data, data / "run", options, lambda p: losses.append(p.loss))
     assert len(losses) == 2
     assert np.isfinite(losses).all()
     with pytest.raises(ConfigError, match="vit_t has none"):
         (data / "t.npz").write_bytes(b"")
-        train_masks(dataclasses.replace(recipe, trunk="t.npz"), data, data / "other", workers=0)
+        train_masks(dataclasses.replace(recipe, trunk="t.npz"), data, data / "other", options)
 
 
 def test_a_diverging_run_stops_with_its_code(data: Path, monkeypatch, capsys) -> None:
@@ -708,8 +698,63 @@ def test_a_diverging_run_stops_with_its_code(data: Path, monkeypatch, capsys) ->
     assert recipe.steps == 12
     code = run(["train", "masks", "recipe.toml", "--out", "run", "--workers", "0", "--device", "cpu"])
     assert code == 9
-    assert "error[D]" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "error[D]" in told and re.search(r"loss is (nan|inf) on '\d\.jpg'", told)
     assert newest(data / "run").name == "step-00000000.safetensors"
+
+
+def test_changed_photos_are_refused_and_can_be_forced(data: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(data)
+    command = ["train", "masks", "recipe.toml", "--out", "run", "--workers", "0", "--device", "cpu"]
+    assert run([*command, "--minutes", "0"]) == 0
+    labels = data / "set" / "instances.json"
+    content = json.loads(labels.read_text())
+    labels.write_text(json.dumps(content | {"annotations": content["annotations"][1:]}))
+    assert run([*command, "--minutes", "0"]) == 2
+    assert "photos or masks have changed since" in (told := capsys.readouterr().err) and "--force" in told
+    assert run([*command, "--minutes", "0", "--force"]) == 0
+    (data / "recipe.toml").write_text(RECIPE.format(steps=13))
+    assert run([*command, "--minutes", "0"]) == 2
+    assert "belongs to another recipe" in capsys.readouterr().err
+    assert run([*command, "--minutes", "0", "--force"]) == 0
+    assert newest(data / "run").name == "step-00000003.safetensors"
+    assert "step 3 of 13" in capsys.readouterr().out
+
+
+def torchrun(data: Path, out: str, ranks: int) -> None:
+    """Train with so many processes on this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
+    processes = [
+        train(data, out, "--report-every", "1", env={**os.environ, **places, "RANK": str(rank)})
+        for rank in range(ranks)
+    ]
+    for process in processes:
+        _, error = process.communicate(timeout=300)
+        assert process.returncode == 0, error.decode()
+
+
+def test_two_ranks_take_the_steps_of_one(data: Path) -> None:
+    """Two processes that torchrun's variables join, each with half of every batch."""
+    recipe = RECIPE.replace("seed = 3", "seed = 3\ncorrect = 0.0").replace("held_out = 0.3", "held_out = 0.0")
+    (data / "recipe.toml").write_text(recipe.format(steps=3))
+    torchrun(data, "ranks2", 2)
+    options = RunOptions(workers=0, threads=1, report_every=1, save_every=4, device="cpu")
+    train_masks(read_recipe(data / "recipe.toml"), data, data / "ranks1", options)
+    one, two = (
+        [json.loads(line)["loss"] for line in (data / f"ranks{n}" / "log.jsonl").read_text().splitlines()]
+        for n in (1, 2)
+    )
+    assert len(one) == len(two) == 3
+    np.testing.assert_allclose(one, two, rtol=0, atol=1e-6)
+    a, b = (load_file(newest(data / f"ranks{n}")) for n in (1, 2))
+    for name in a:
+        if name.startswith("average/"):
+            np.testing.assert_allclose(a[name], b[name], rtol=0, atol=1e-5, err_msg=name)
+    with pytest.raises(ConfigError, match="images: is 3; must be a multiple of the 2 ranks"):
+        Ranks(0, 2).part(3, "images")
 
 
 @pytest.mark.long

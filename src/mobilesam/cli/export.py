@@ -23,6 +23,7 @@ def export() -> None:
     \b
     mobilesam export onnx --model pocket --out onnx
     mobilesam export verify --model pocket --out onnx
+    mobilesam export page --out site
     mobilesam export cvat --out mobilesam-cvat
     """
 
@@ -113,6 +114,42 @@ def onnx(
             paths = export_for(program, network, weights, out, name=model, overwrite=overwrite)
     for path in paths:
         click.echo(f"{printable(path)}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+@export.command()
+@click.option(
+    "--out",
+    default="site",
+    show_default=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder for the files.",
+)
+@click.option("--checkpoint", metavar="FILE", help="Other weights of pocket.")
+@click.option(
+    "--runtime",
+    metavar="FILE|DIR",
+    type=click.Path(path_type=Path),
+    help="onnxruntime-web, as npm's archive or a folder of its files; fetched from npm without it.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+def page(out: Path, checkpoint: str | None, runtime: Path | None, overwrite: bool) -> None:
+    """Write the page with pocket in it, as a folder to host anywhere.
+
+    Photos stay on the visitor's device. After the first visit it works without a network.
+
+    \b
+    mobilesam export page --out site
+    python -m http.server --directory site --bind 127.0.0.1 8000
+    """
+    try:
+        from mobilesam.export.page import NETWORK, export_page
+    except ModuleNotFoundError as error:
+        raise missing_extra("export page", "page") from error
+    site = export_page(read_weights(entry_of(NETWORK), checkpoint), out, runtime=runtime, overwrite=overwrite)
+    first = sum(site.files[name] for name in site.first_visit)
+    click.echo(f"{printable(out)}: {len(site.files)} files, {sum(site.files.values()) / 1e6:.1f} MB")
+    click.echo(f"a first visit fetches {first / 1e6:.1f} MB; version {site.version}")
 
 
 @export.command()

@@ -18,6 +18,8 @@ An option is called after its field. Its help is what the class's docstring says
 ...     click.echo(size)
 >>> show(["--width", "4"], standalone_mode=False)
 Size(width=4)
+
+A class of a lower storey may put ``metavar`` and ``shown_default`` into its fields' metadata.
 """
 
 from __future__ import annotations
@@ -120,7 +122,7 @@ def described(cls: type) -> list[Described]:
 
 
 def _describe(one: Field, kind: type | None, about: str) -> Described:
-    extra = one.metadata.get(CLICK, Extra())
+    extra = one.metadata.get(CLICK) or _plain_extra(one)
     flags = extra.flags or (f"--{one.name.replace('_', '-')}",)
     settings = dict(extra.settings)
     if kind is bool:
@@ -131,6 +133,12 @@ def _describe(one: Field, kind: type | None, about: str) -> Described:
         metavar = str(settings.get("metavar") or settings["type"].name)
         settings["metavar"] = metavar
     return Described(one.name, flags, about, extra.shown_default or _shown(one.default), metavar, settings)
+
+
+def _plain_extra(one: Field) -> Extra:
+    """Return what a field of a class that knows nothing of click may say of its option."""
+    settings = {"metavar": one.metadata["metavar"]} if "metavar" in one.metadata else {}
+    return Extra(shown_default=one.metadata.get("shown_default", ""), settings=settings)
 
 
 def attribute_texts(cls: type) -> dict[str, str]:

@@ -19,6 +19,7 @@ from mobilesam.weights import (
     weights_path,
 )
 from mobilesam.weights.graph_index import GraphIndex, graph_index, has_graphs
+from mobilesam.weights.own import own_names
 
 MEBI = 2**20
 COMPONENTS = ("image_encoder", "prompt_encoder", "mask_decoder")
@@ -40,6 +41,8 @@ def info(name: str | None) -> None:
             default = ["the default"] if DEFAULT_MODEL in aliases else []
             also = f" (also: {', '.join(aliases + default)})" if aliases else ""
             click.echo(f"{entry.name}{also}: {entry.about}; {state_of(entry)}")
+        for own in own_names():
+            click.echo(f"{own}: {entry_of(own).about}; there")
         return
     entry = entry_of(name)
     click.echo(f"{entry.name}: {entry.about}")
@@ -48,7 +51,8 @@ def info(name: str | None) -> None:
         click.echo(f"  to get them: {how_to_get(entry)}")
     for url in entry.urls:
         click.echo(f"  published at: {url}")
-    click.echo(f"  {entry.checksum}")
+    if not entry.own:
+        click.echo(f"  {entry.checksum}")
     click.echo(f"  terms: {entry.licence}")
     network = entry.network or entry.detector
     if has_graphs(network):

@@ -113,7 +113,7 @@ def text_model_field() -> Any:
 def load_model(options: ModelOptions, *, quiet: bool = False, threads: int | None = None) -> Model:
     """Load the model asked for; where none is asked for, say which one it is and how to get the other."""
     loaded = load(
-        DEFAULT_MODEL if options.model is None else options.model,
+        options.model,
         checkpoint=options.checkpoint,
         runtime=options.runtime,
         device=options.device,

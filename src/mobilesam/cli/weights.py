@@ -18,6 +18,7 @@ from mobilesam.weights import (
     store,
     weights_path,
 )
+from mobilesam.weights.own import own_names
 
 
 @click.group()
@@ -38,7 +39,7 @@ def list_weights() -> None:
     \b
     mobilesam weights list
     """
-    for entry in ENTRIES.values():
+    for entry in (*ENTRIES.values(), *map(entry_of, own_names())):
         size = f"{'~' if entry.rounded else ''}{size_of(entry) / 1e6:,.0f} MB"
         click.echo(f"{entry.name:<22} {size:>9}  {state_of(entry):<14} {entry.licence.partition(';')[0]}")
     for name, reason in NOT_OFFERED.items():

@@ -345,6 +345,20 @@ def _walk(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(flat[of], long, short), np.where(flat[of], short, long)
 
 
+def rle_to_window(rle: Rle, box: tuple[int, int, int, int]) -> np.ndarray:
+    """Decode the part (h, w) of a mask that a box (x0, y0, x1, y1) shows, without making all of it."""
+    x0, y0, x1, y1 = box
+    height = rle.size[0]
+    low, high = x0 * height, x1 * height
+    edges = np.cumsum(rle.counts, dtype=np.int64)
+    starts, ends = (part.clip(low, high) - low for part in (edges[:-1:2], edges[1::2]))
+    change = np.zeros(high - low + 1, np.int8)
+    np.add.at(change, starts, 1)
+    np.add.at(change, ends, -1)
+    columns = np.cumsum(change[:-1], dtype=np.int8).reshape(x1 - x0, height)
+    return columns[:, y0:y1].T.astype(bool)
+
+
 def rle_union(rles: Sequence[Rle]) -> Rle:
     """Return what any of several masks of one size covers, without decoding them."""
     edges = [np.cumsum(rle.counts) for rle in rles]

@@ -81,13 +81,13 @@ def draw_sheet(scores: Sequence[ObjectScore], title: str) -> Image:
     )
 
 
-def draw_tiles(rows: Sequence[Iterable[tuple[Image, str]]], title: str) -> Image:
-    """Return a sheet of pictures in rows of up to ``COLUMNS``, each with a caption.
+def draw_tiles(rows: Sequence[Iterable[tuple[Image, str]]], title: str, columns: int = COLUMNS) -> Image:
+    """Return a sheet of pictures in rows of up to ``columns``, each with a caption.
 
     The pictures are asked for one at a time, so that large ones need not be kept.
     """
     height = TILE + CAPTION
-    sheet = PillowImage.new("RGB", (COLUMNS * TILE, CAPTION + len(rows) * height), (24, 24, 24))
+    sheet = PillowImage.new("RGB", (columns * TILE, CAPTION + len(rows) * height), (24, 24, 24))
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(12)
     draw.text((4, 2), title, fill=(255, 255, 255), font=font)

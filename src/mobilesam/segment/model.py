@@ -38,11 +38,17 @@ from mobilesam.segment.results import Everything, Segmentation, TextMatches
 from mobilesam.segment.session import Session
 from mobilesam.segment.subject import find_subject
 from mobilesam.segment.text import TextOptions, segment_text
-from mobilesam.weights import DEFAULT_MODEL, entry_of
+from mobilesam.segment.track.frames import open_frames
+from mobilesam.segment.track.prompts import TrackPrompt, read_plans
+from mobilesam.segment.track.results import TrackedFrame
+from mobilesam.segment.track.stream import Progress as FramesProgress
+from mobilesam.segment.track.stream import TrackOptions, track
+from mobilesam.segment.track.stream import no_progress as no_frames_progress
+from mobilesam.weights import DEFAULT_MODEL, entry_of, entry_of_network, network_of_file
 
 
 def load(
-    name: str = DEFAULT_MODEL,
+    name: str | None = None,
     *,
     checkpoint: str | Path | None = None,
     decoder: str | Path | None = None,
@@ -55,7 +61,9 @@ def load(
 
     Args:
         name: ``pocket``, which the package carries, or a published one such as ``mobile_sam``,
-            whose file has to be there; ``mobilesam weights pull mobile_sam`` fetches it.
+            whose file has to be there; ``mobilesam weights pull mobile_sam`` fetches it; or one of your own
+            (``mobilesam finetune --name``). ``pocket`` where it is not given, or the model whose network
+            ``checkpoint`` has.
         checkpoint: another file of the same network, ``.pt`` or ``.safetensors``.
         decoder: MobileSAMv2's decoder instead of the model's own, ``prompt_guided_decoder`` or a file.
         runtime: ``onnx`` (the default) or ``torch``.
@@ -77,7 +85,10 @@ def load(
     for argument, path in (("checkpoint", checkpoint), ("decoder", decoder)):
         if path is not None and not isinstance(path, str | os.PathLike):
             raise ConfigError(f"{argument}: is {shortened(path)}; must be the path of a file, or None")
-    entry = entry_of(name)
+    if name is None and checkpoint is not None:
+        entry = entry_of_network(network_of_file(checkpoint))
+    else:
+        entry = entry_of(DEFAULT_MODEL if name is None else name)
     chosen = load_runtime(
         entry,
         checkpoint=checkpoint,
@@ -414,7 +425,7 @@ class Model:
 
         Args:
             image: as :meth:`embed` takes it. With ``tile`` an array (H, W, 3) uint8 is read tile by tile from where
-                it lies, such as a ``numpy.memmap``, and ``max_pixels`` is no limit.
+                it lies, such as a ``numpy.memmap`` or a ``Raster``, and ``max_pixels`` is no limit.
             options: how the image is searched.
             detector: what finds boxes: the name of a model with a head for objects, or the model itself;
                 ``detector_nano``; a detector's file; a :class:`mobilesam.Detector` of your own; by default
@@ -523,6 +534,55 @@ class Model:
             warnings.warn(remark, PromptWarning, stacklevel=2)
         return found
 
+    def track(
+        self,
+        frames: Any,
+        prompts: Prompt | TrackPrompt | dict[str, Any] | Iterable[Prompt | TrackPrompt | dict[str, Any]],
+        *,
+        options: TrackOptions | None = None,
+        max_pixels: int = MAX_PIXELS,
+        progress: FramesProgress = no_frames_progress,
+    ) -> Iterator[TrackedFrame]:
+        """Follow objects through a video: yield each frame with their masks, while the next is read.
+
+        Args:
+            frames: the path of a video; of a folder of pictures, in the order of their names; a list of images, each
+                as :meth:`embed` takes it; or an iterator of images, such as a camera's.
+            prompts: what is followed. A plain prompt is an object of its own on the first frame. A
+                :class:`TrackPrompt`, or a dict with ``frame`` and ``object`` beside a prompt's keys, says on which
+                frame (from 1) and which object (from 1); later prompts of an object correct it. Points
+                alone correct the mask that is there, a box or a mask begins anew.
+            options: in which direction, and how long what is lost is looked for.
+            max_pixels: greatest height times width of a frame.
+            progress: called with how many frames are done, and of how many, or None where that is not known.
+
+        Yields:
+            The frames in order. A lost object has an empty mask and a ``question``; it is
+            looked for on the following frames, and its state is ``followed`` again where it is found.
+
+        Raises:
+            PromptError: names the prompt that is wrong and what is allowed.
+            ConfigError: for frames that are none, or that cannot be gone through as often as ``options`` ask.
+            ImageError, LimitError: for a frame that cannot be read or is too large.
+            MissingExtraError: for a video, if ``mobilesam[video]`` is not installed.
+
+        Warns:
+            PromptWarning: for what is valid but may not be meant.
+            ImageWarning: for a video with fewer frames than it says.
+
+        Example:
+            >>> import numpy as np, mobilesam
+            >>> frames = [np.full((60, 80, 3), 200, np.uint8) for _ in range(3)]
+            >>> for i, frame in enumerate(frames):
+            ...     frame[20:45, 10 + 4 * i : 35 + 4 * i] = (180, 30, 30)
+            >>> model = mobilesam.load("pocket")
+            >>> [frame[1].state for frame in model.track(frames, mobilesam.Prompt(box=[10, 20, 35, 45]))]
+            ['prompted', 'followed', 'followed']
+        """
+        plans = read_plans(prompts)
+        source = open_frames(frames, max_pixels=max_pixels)
+        return track(self.predictor, source, plans, options or TrackOptions(), progress)
+
     def _detector(
         self, detector: str | Path | Detector | Model | None, options: EverythingOptions | None
     ) -> Detector | None:
@@ -554,10 +614,13 @@ def _read(image: ArrayLike, name: str | None, max_pixels: int) -> tuple[Image, R
 
 
 def _read_to_search(image: ArrayLike, options: EverythingOptions, max_pixels: int) -> Image:
-    """Return an image; for tiles, an array (H, W, 3) uint8 stays where it lies, such as in a mapped file."""
-    plain = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,)
-    if options.tile is not None and plain:
-        check_size(image.shape[0], image.shape[1], "image", MAX_AREA)
+    """Return an image; for tiles, an array (H, W, 3) uint8 stays where it lies, such as in a mapped file.
+
+    Whatever has the shape, the type and the slices of such an array is one: of h5py, of zarr, a raster.
+    """
+    shape: tuple[int, ...] = getattr(image, "shape", ())
+    if options.tile is not None and getattr(image, "dtype", None) == np.uint8 and shape[2:] == (3,):
+        check_size(shape[0], shape[1], "image", MAX_AREA)
         return image
     rgb, _ = _read(image, None, max_pixels)
     return rgb

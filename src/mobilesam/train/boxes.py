@@ -7,7 +7,6 @@ A step draws photos (:class:`~mobilesam.train.data.BoxSamples`) and takes the lo
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,15 +15,22 @@ from mobilesam.core.errors import ConfigError
 from mobilesam.networks.build import build_detector
 from mobilesam.networks.detector import ObjectDetector
 from mobilesam.train.data import BoxSamples, Drawn
-from mobilesam.train.loop import Task, channels_last, mixed_precision, train
+from mobilesam.train.loop import Report, Task, channels_last, mixed_precision, no_report, train
 from mobilesam.train.objectness import head_loss, proposal_recalls
+from mobilesam.train.options import RunOptions
 from mobilesam.train.recipe import Recipe, Stage
 from mobilesam.train.start import start_detector
 
 HELD_OUT_STEPS = 24  # batches that are scored
 
 
-def train_boxes(recipe: Recipe, data: Path, out: Path, **options: Any) -> Path:
+def train_boxes(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    options: RunOptions | None = None,
+    report: Report = no_report,
+) -> Path:
     """Train a detector by ``recipe``, or go on; see :func:`mobilesam.train.loop.train`.
 
     Raises:
@@ -35,7 +41,7 @@ def train_boxes(recipe: Recipe, data: Path, out: Path, **options: Any) -> Path:
             raise ConfigError(
                 f"stage {number}: a detector has boxes and no masks; write masks = false and boxes = 1.0"
             )
-    return train(BOXES, recipe, data, out, **options)
+    return train(BOXES, recipe, data, out, options, report)
 
 
 def step_loss(
@@ -64,7 +70,7 @@ def score_held_out(
 BOXES = Task(
     samples=BoxSamples,
     start=start_detector,
-    build=build_detector,
+    build=lambda recipe: build_detector(recipe.network),
     trained=lambda network, stage: [p for p in network.parameters() if p.requires_grad],
     step_loss=step_loss,
     score=score_held_out,

@@ -28,6 +28,7 @@ from mobilesam.core.views import LARGEST, WHOLE
 from mobilesam.formats.coco import Instance, SetPhoto, read_photo
 from mobilesam.formats.datasets.photos import read_photos
 from mobilesam.train.prompts import draw_coarse_mask, draw_prompt
+from mobilesam.train.ranks import Ranks
 from mobilesam.train.recipe import Recipe, Stage
 from mobilesam.weights.graph_index import network_specs
 
@@ -92,8 +93,23 @@ def has_large_object(photo: SetPhoto, smallest: float) -> bool:
     return any(instance.segmentation.area >= least for instance in photo.instances)
 
 
+def fingerprint_photos(photos: list[Drawn]) -> str:
+    """Return a short hash of photos' names, sizes and masks, in any order: a run goes on with the same alone."""
+    lines = []
+    for drawn in photos:
+        photo = drawn.photo
+        whole = hashlib.sha256(f"{photo.width}x{photo.height} {photo.path.stat().st_size}".encode())
+        for instance in photo.instances:
+            whole.update(np.ascontiguousarray(instance.segmentation.counts).tobytes())
+        lines.append(f"{photo.path.name} {whole.hexdigest()}\n")
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()[:16]
+
+
 class Samples(Dataset):
     """Samples by number; see the module's text.
+
+    Attributes:
+        ranks: of several processes, which takes which part of each batch.
 
     Args:
         photos: what is drawn from.
@@ -117,8 +133,10 @@ class Samples(Dataset):
         self.first_step = first_step
         spec = network_specs()[recipe.network]
         self.views = spec.views if stage.image_size == spec.image_size else None
+        self.ranks = Ranks()
         self._pixels: dict[Path, np.ndarray] = {}
         self._kept = 0
+        self._names: list[str] = []  # of the photos of the batch that was made last
 
     @property
     def low_res(self) -> int:
@@ -129,14 +147,21 @@ class Samples(Dataset):
         return self.stage.steps
 
     def __getitem__(self, step: int) -> dict[str, torch.Tensor]:
-        """Return the whole batch of a step."""
+        """Return the batch of a step, or this rank's part of it."""
+        self._names = []
         rng = np.random.default_rng([self.recipe.seed, self.first_step + step])
         slots = int(rng.choice(list(SLOTS), p=list(SLOTS.values())))
         windows = self.views is not None and rng.random() < self.stage.windows
         samples = [self._sample(slots, rng, windows=windows) for _ in range(self.stage.images)]
+        samples = samples[self.ranks.part(len(samples), "images")]
         return {
             key: torch.from_numpy(np.concatenate([sample[key] for sample in samples])) for key in samples[0]
         }
+
+    def photos_of(self, step: int) -> list[str]:
+        """Return the names of the photos of a step's batch, which is made once more for that."""
+        self[step]
+        return sorted(set(self._names))
 
     def _sample(self, slots: int, rng: np.random.Generator, *, windows: bool) -> dict[str, np.ndarray]:
         size, n = self.stage.image_size, self.stage.objects
@@ -307,6 +332,7 @@ class Samples(Dataset):
         return self.photos[rng.choice(len(self.photos), p=self.chances)]
 
     def _read(self, photo: SetPhoto) -> np.ndarray:
+        self._names.append(photo.path.name)
         if photo.path in self._pixels:
             return self._pixels[photo.path]
         image = read_photo(photo)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from safetensors.numpy import load, save
+from safetensors.numpy import save
+from safetensors.torch import load as load_tensors
 
 from mobilesam.storage.atomic import write_bytes
+from mobilesam.train.adapt import plain_weights
 from mobilesam.train.checkpoint import fingerprint, read_metadata
 from mobilesam.train.recipe import Recipe
 from mobilesam.weights.reading import FORMAT_SINCE, NEEDS_KEY
@@ -36,7 +38,8 @@ def finish(recipe: Recipe, checkpoint: Path, out: Path) -> list[Path]:
 def average_to_weights(checkpoint: bytes, recipe: Recipe, log: list[dict]) -> bytes:
     """Return a checkpoint's averaged weights as float16 safetensors that say where they are from."""
     prefix = "average/"
-    tensors = {name[len(prefix) :]: t for name, t in load(checkpoint).items() if name.startswith(prefix)}
+    averaged = {n[len(prefix) :]: t for n, t in load_tensors(checkpoint).items() if n.startswith(prefix)}
+    tensors = {name: t.numpy() for name, t in plain_weights(recipe, averaged).items()}
     tensors = {name: t.astype(np.float16) if t.dtype == np.float32 else t for name, t in tensors.items()}
     starts = (recipe.start, recipe.trunk, recipe.detector)
     step = int(read_metadata(checkpoint)["step"])

@@ -2,7 +2,8 @@
 
 A step takes a batch, the loss that its task gives it, and moves the weights. What is kept is a
 running average of them, from which the next stage starts. A run is stopped at any moment and goes on bit for bit: the state is in
-:mod:`~mobilesam.train.checkpoint`, the batches depend on their number alone.
+:mod:`~mobilesam.train.checkpoint`, the batches depend on their number alone. Several processes may share the batches
+(:mod:`~mobilesam.train.ranks`).
 """
 
 from __future__ import annotations
@@ -15,19 +16,25 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mobilesam.core.errors import TrainingDiverged
+from mobilesam.core.text import shortened
 from mobilesam.networks.checkpoints import weights_channels_last
+from mobilesam.runtimes.torch import choose_device, limit_threads
 from mobilesam.storage.atomic import write_bytes
-from mobilesam.train.checkpoint import load_state, save_state
-from mobilesam.train.data import Samples, batches, split_sets
-from mobilesam.train.recipe import Recipe, Stage
+from mobilesam.train.checkpoint import Identity, State, fingerprint, load_state, save_state
+from mobilesam.train.data import Samples, batches, fingerprint_photos, split_sets
+from mobilesam.train.options import RunOptions
+from mobilesam.train.ranks import Ranks, alike, joined_ranks
+from mobilesam.train.recipe import Stage
 
 TAUGHT = {"trunk": "trunk", "detector": "detector", "features": "detector"}  # module -> the recipe's key
+NAMED = 8  # photos of a batch that a message names
 
 
 @dataclass(frozen=True)
@@ -37,15 +44,15 @@ class Task:
     Attributes:
         samples: makes the batches.
         start: from the recipe and the data folder to the network with its starting weights.
-        build: from a network's name to such a network, untrained.
+        build: from a recipe to such a network, untrained.
         trained: from the network and a stage to the parameters that the stage trains.
         step_loss: from the network, a batch, the recipe, the stage, the step and the device to the loss.
         score: from a network, the recipe, the stage, the held-out photos and the device to scores by name.
     """
 
     samples: type[Samples]
-    start: Callable[[Recipe, Path], nn.Module]
-    build: Callable[[str], nn.Module]
+    start: Callable[[Any, Path], nn.Module]
+    build: Callable[[Any], nn.Module]
     trained: Callable[..., list[nn.Parameter]]
     step_loss: Callable[..., Tensor]
     score: Callable[..., dict[str, float]]
@@ -70,6 +77,13 @@ class Progress:
     scores: dict[str, float] | None = None
 
 
+Report = Callable[[Progress], None]
+
+
+def no_report(progress: Progress) -> None:
+    """Tell nobody."""
+
+
 @contextlib.contextmanager
 def denormals_flushed() -> Iterator[None]:
     """Take the smallest numbers for 0, which is many times faster on a processor, and only in here."""
@@ -83,92 +97,160 @@ def denormals_flushed() -> Iterator[None]:
 @denormals_flushed()
 def train(
     task: Task,
-    recipe: Recipe,
+    recipe: Any,
     data: Path,
     out: Path,
-    *,
-    device: str = "cpu",
-    workers: int = 1,
-    report_every: int = 50,
-    save_every: int = 500,
-    stop_after: float = math.inf,
-    follow_symlinks: bool = False,
-    report: Callable[[Progress], None] = lambda progress: None,
+    options: RunOptions | None = None,
+    report: Report = no_report,
 ) -> Path:
     """Train ``recipe`` to its end, or go on from the newest checkpoint in ``out``.
 
     Args:
         task: what is trained.
-        recipe: settings.
+        recipe: settings: a :class:`~mobilesam.train.recipe.Recipe`, or what has its fields that this reads.
         data: folder that the recipe's sets lie in.
         out: folder for checkpoints, ``log.jsonl`` and ``loss.png``.
-        device: ``cpu`` or ``cuda``.
-        workers: processes that make samples.
-        report_every: steps between two reports.
-        save_every: steps between two checkpoints.
-        stop_after: seconds after which the run saves its state and ends early.
-        follow_symlinks: read photos that links show of the world outside their set.
-        report: called with each :class:`Progress`.
+        options: how it runs.
+        report: called with each :class:`Progress`, by the first of several ranks.
 
     Returns:
         The newest checkpoint.
 
     Raises:
-        ConfigError: if the sets are missing or ``out`` belongs to another recipe.
-        TrainingDiverged: if the loss is not finite; the last checkpoint stays.
+        ConfigError: if the sets are missing, or ``out`` belongs to another recipe or other data.
+        TrainingDiverged: if the loss is not finite; names the batch, and the last checkpoint stays.
     """
-    torch.manual_seed(recipe.seed)
-    photos, held_out = split_sets(recipe, data, follow_symlinks=follow_symlinks)
-    network = weights_channels_last(task.start(recipe, data).to(device))
-    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    optimizer = make_optimizer(network, recipe)
-    step, losses = load_state(out, recipe, network, average, optimizer)
-    cut_log(out / "log.jsonl", step)
-    started, first = time.monotonic(), step
-    newest = save_state(out, step, losses, recipe, network, average, optimizer)
+    options = options or RunOptions()
+    if options.threads:
+        limit_threads(options.threads)
+    device = choose_device(options.device).type
+    with joined_ranks(device) as ranks:
+        run = Run(task, recipe, out, options, device, ranks, report if ranks.first else no_report)
+        return run.to_end(data)
 
-    while step < recipe.steps:
-        stage, done = recipe.stage_at(step)
+
+class Run:
+    """One run of :func:`train`; the arguments are its own."""
+
+    def __init__(
+        self,
+        task: Task,
+        recipe: Any,
+        out: Path,
+        options: RunOptions,
+        device: str,
+        ranks: Ranks,
+        report: Report,
+    ) -> None:
+        self.task, self.recipe, self.out, self.options = task, recipe, out, options
+        self.device, self.ranks, self.report = device, ranks, report
+        self.started = time.monotonic()
+
+    def to_end(self, data: Path) -> Path:
+        """Go on from where the folder stands; return the newest checkpoint."""
+        recipe = self.recipe
+        torch.manual_seed(recipe.seed)
+        self.photos, self.held_out = split_sets(recipe, data, follow_symlinks=self.options.follow_symlinks)
+        self.identity = Identity(fingerprint(recipe), fingerprint_photos([*self.photos, *self.held_out]))
+        network = weights_channels_last(self.task.start(recipe, data).to(self.device))
+        alike(network.state_dict(), self.ranks)
+        average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        self.state = state = State(network, average, make_optimizer(network, recipe))
+        load_state(self.out, state, self.identity, force=self.options.force)
+        self.first_step = state.step
+        if self.ranks.first:
+            cut_log(self.out / "log.jsonl", state.step)
+        self.save()
+        while state.step < recipe.steps and not self.stage():
+            pass
+        return self.newest
+
+    def stage(self) -> bool:
+        """Train the rest of the stage that the state is in; return whether the time is up."""
+        state, recipe, options = self.state, self.recipe, self.options
+        stage, done = recipe.stage_at(state.step)
         if done == 0:
-            network.load_state_dict(average)
-        samples = task.samples(photos, recipe, stage, step - done)
-        for batch in batches(samples, done, workers):
-            set_rates(optimizer, stage, step - samples.first_step)
-            loss = take_step(task, network, optimizer, batch, recipe, stage, step, device)
-            if not math.isfinite(loss):
-                raise TrainingDiverged(
-                    f"step {step}: the loss is {loss}; take a lower learning_rate, the state of {newest} stays"
-                )
-            update_average(average, network, recipe.ema_decay, stage, step - samples.first_step)
-            losses.append(loss)
-            step += 1
-            late = time.monotonic() - started > stop_after
-            ends = late or step == recipe.steps
-            saves = ends or step % save_every == 0
-            if ends or step % report_every == 0:
-                scores = None
-                if saves and held_out:
-                    averaged = with_weights(task, recipe, average, device)
-                    scores = task.score(averaged, recipe, stage, held_out, device)
-                left = (time.monotonic() - started) / (step - first) * (recipe.steps - step)
-                progress = Progress(step, recipe.steps, float(np.mean(losses)), left, scores)
-                append_log(out / "log.jsonl", progress, stage)
-                report(progress)
-                losses = []
+            state.network.load_state_dict(state.average)
+        samples = self.task.samples(self.photos, recipe, stage, state.step - done)
+        samples.ranks = self.ranks
+        for batch in batches(samples, done, options.workers):
+            done = state.step - samples.first_step
+            set_rates(state.optimizer, stage, done)
+            loss, late = self.step(batch, samples, stage)
+            update_average(state.average, state.network, recipe.ema_decay, stage, done)
+            state.losses.append(loss)
+            state.step += 1
+            ends = late or state.step == recipe.steps
+            saves = ends or state.step % options.save_every == 0
+            if ends or state.step % options.report_every == 0:
+                self.tell(stage, scored=saves)
             if saves:  # after the log, whose lines beyond the newest state are cut when a run goes on
-                newest = save_state(out, step, losses, recipe, network, average, optimizer)
+                self.save()
             if late:
-                return newest
-    return newest
+                return True
+        return False
+
+    def step(self, batch: dict[str, Tensor], samples: Samples, stage: Stage) -> tuple[float, bool]:
+        """Train on one batch; return its loss, and whether the time is up.
+
+        Batch normalisation keeps its statistics, unless a task has them learn.
+        """
+        state, network = self.state, self.state.network
+        batch = {key: value.to(self.device) for key, value in batch.items()}
+        loss = self.task.step_loss(network, batch, self.recipe, stage, state.step, self.device)
+        trained = self.task.trained(network, stage)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward(inputs=trained)
+        late = time.monotonic() - self.started > self.options.minutes * 60
+        value, late = self.ranks.agree(trained, loss.item(), late)
+        if not math.isfinite(value):
+            raise self.diverged(value, samples)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), self.recipe.clip_norm)
+        state.optimizer.step()
+        return value, late
+
+    def diverged(self, loss: float, samples: Samples) -> TrainingDiverged:
+        """Return the error for a loss that is no number, with the batch that had it."""
+        step = self.state.step
+        names = samples.photos_of(step - samples.first_step)
+        told = ", ".join(shortened(name) for name in names[:NAMED])
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        return TrainingDiverged(
+            f"step {step}: the loss is {loss} on {told}{more}; take a lower learning_rate or look at these "
+            f"photos, the state of {self.newest} stays"
+        )
+
+    def tell(self, stage: Stage, *, scored: bool) -> None:
+        """Write a line of the log and report it, with the held-out scores if they are to be taken."""
+        state, recipe = self.state, self.recipe
+        if self.ranks.first:
+            scores = None
+            if scored and self.held_out:
+                averaged = with_weights(self.task, recipe, state.average, self.device)
+                scores = self.task.score(averaged, recipe, stage, self.held_out, self.device)
+            passed = time.monotonic() - self.started
+            left = passed / (state.step - self.first_step) * (recipe.steps - state.step)
+            progress = Progress(state.step, recipe.steps, float(np.mean(state.losses)), left, scores)
+            append_log(self.out / "log.jsonl", progress, stage)
+            self.report(progress)
+        state.losses = []
+
+    def save(self) -> None:
+        """Put the state on disk; the other ranks wait for it."""
+        if self.ranks.first:
+            self.newest = save_state(self.out, self.state, self.identity)
+        self.ranks.wait()
+        if not self.ranks.first:
+            self.newest = max(self.out.glob("step-*.safetensors"))
 
 
-def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+def make_optimizer(network: nn.Module, recipe: Any) -> torch.optim.AdamW:
     """AdamW with the trunks at their own rate, and no decay on gains, biases and tokens."""
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
-        taught = any(getattr(recipe, key) and f".{part}." in f".{name}" for part, key in TAUGHT.items())
+        taught = any(getattr(recipe, key, "") and f".{part}." in f".{name}" for part, key in TAUGHT.items())
         rate = recipe.trunk_rate if taught else 1.0
         decay = recipe.weight_decay if parameter.ndim > 1 and "embed" not in name else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
@@ -190,29 +272,9 @@ def set_rates(optimizer: torch.optim.Optimizer, stage: Stage, done: int) -> None
         group["lr"] = rate * group["scale"]
 
 
-def take_step(
-    task: Task,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batch: dict[str, Tensor],
-    recipe: Recipe,
-    stage: Stage,
-    step: int,
-    device: str,
-) -> float:
-    """Train on one batch and return its loss. Batch normalisation keeps its statistics."""
-    batch = {key: value.to(device) for key, value in batch.items()}
-    loss = task.step_loss(network, batch, recipe, stage, step, device)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward(inputs=task.trained(network, stage))
-    torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
-    optimizer.step()
-    return loss.item()
-
-
-def with_weights(task: Task, recipe: Recipe, weights: dict[str, Tensor], device: str) -> nn.Module:
+def with_weights(task: Task, recipe: Any, weights: dict[str, Tensor], device: str) -> nn.Module:
     """Return another network of the recipe's kind, with these weights."""
-    network = task.build(recipe.network).to(device)
+    network = task.build(recipe).to(device)
     network.load_state_dict(weights)
     return weights_channels_last(network)
 

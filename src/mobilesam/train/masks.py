@@ -11,22 +11,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.views import WHOLE, Views
-from mobilesam.networks.build import build_network
 from mobilesam.networks.sam import Sam
+from mobilesam.train.adapt import build_adapted, learns, start_adapted
 from mobilesam.train.data import Drawn, Samples
-from mobilesam.train.loop import Task, channels_last, mixed_precision, train
+from mobilesam.train.loop import Report, Task, channels_last, mixed_precision, no_report, train
 from mobilesam.train.losses import mask_ious, prompt_loss, score_loss
 from mobilesam.train.objectness import head_loss, proposal_recalls
+from mobilesam.train.options import RunOptions
 from mobilesam.train.prompts import corrective_click
 from mobilesam.train.recipe import Recipe, Stage
-from mobilesam.train.start import start_network
 
 ALL_MASKS = (0, 1, 2, 3)
 MOST_CLICKS = 4  # corrections of a step's prompts before it trains
@@ -35,9 +34,15 @@ SCORE_PARTS = ("mask_decoder.iou_prediction_head.", "mask_decoder.evidence.")
 OBJECT_PARTS = ("proposal_head.",)
 
 
-def train_masks(recipe: Recipe, data: Path, out: Path, **options: Any) -> Path:
+def train_masks(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    options: RunOptions | None = None,
+    report: Report = no_report,
+) -> Path:
     """Train a promptable network by ``recipe``, or go on; see :func:`mobilesam.train.loop.train`."""
-    return train(MASKS, recipe, data, out, **options)
+    return train(MASKS, recipe, data, out, options, report)
 
 
 def step_loss(
@@ -45,7 +50,7 @@ def step_loss(
 ) -> Tensor:
     """Return the loss of a step's batch."""
     generator = torch.Generator(device).manual_seed((recipe.seed << 32) + step)
-    with mixed_precision(device), torch.set_grad_enabled(stage.masks):
+    with mixed_precision(device), torch.set_grad_enabled(stage.masks and learns(network.image_encoder)):
         embedding = network.encode(channels_last(batch["pixels"]))
     loss = torch.zeros((), device=device)
     if stage.masks or stage.scores:
@@ -173,7 +178,12 @@ def side_shown(network: Sam, embedding: dict[str, Tensor]) -> int:
 
 @torch.no_grad()
 def score_held_out(
-    network: Sam, recipe: Recipe, stage: Stage, held_out: list[Drawn], device: str
+    network: Sam,
+    recipe: Recipe,
+    stage: Stage,
+    held_out: list[Drawn],
+    device: str,
+    batches: int = HELD_OUT_STEPS,
 ) -> dict[str, float]:
     """Score a network on the held-out photos as they are, the same prompts every time.
 
@@ -186,7 +196,7 @@ def score_held_out(
     samples = Samples(held_out, recipe, plain, recipe.steps)
     found: dict[str, list[Tensor]] = {"box": [], "point_choice": [], "point_best": []}
     recalls: list[Tensor] = []
-    for number in range(HELD_OUT_STEPS * 4):
+    for number in range(batches * 4):
         batch = samples[number]
         if batch["point_labels"].shape[1] != 2:
             continue
@@ -205,7 +215,7 @@ def score_held_out(
         found["point_best"].append(ious[point, 1:].amax(1))
         choice = quality[point, 1:].argmax(1)
         found["point_choice"].append(ious[point, 1:].gather(1, choice[:, None])[:, 0])
-        if len(found["box"]) == HELD_OUT_STEPS:
+        if len(found["box"]) == batches:
             break
     found |= {"box_recall": recalls} if recalls else {}
     return {key: float(torch.cat(values).mean()) for key, values in found.items()}
@@ -213,8 +223,8 @@ def score_held_out(
 
 MASKS = Task(
     samples=Samples,
-    start=start_network,
-    build=build_network,
+    start=start_adapted,
+    build=build_adapted,
     trained=trained,
     step_loss=step_loss,
     score=score_held_out,

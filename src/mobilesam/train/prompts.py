@@ -103,7 +103,7 @@ def draw_coarse_mask(target: np.ndarray, rng: np.random.Generator) -> np.ndarray
     s = target.shape[0]
     far = int(s * COARSE_SHIFT)
     moved = shift(target, rng.integers(-far, far + 1, 2), order=0)
-    soft = gaussian_filter(moved, rng.uniform(0.5, s / 40))
+    soft = gaussian_filter(moved, rng.uniform(0.5, max(0.5, s / 40)))
     if rng.random() < 0.5:
         return np.where(soft > 0.5, MASK_LOGIT, -MASK_LOGIT).astype(np.float32)
     return ((soft - 0.5) * 2 * MASK_LOGIT).astype(np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ CELL = 32  # pixels of the input's side to one cell of the coarsest maps
 PART = Real(0, 1)
 CHANCE = PART
 WEIGHT = Real(0, 1e6)
+TUNED = ("all", "decoder", "lora")
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,9 @@ class Recipe:
             before it trains; once more with the same chance after each.
         smallest_object: least part of the input that an object must cover.
         clip_norm: largest norm of the gradient.
+        tuned: what learns: ``all`` of the network, its mask ``decoder`` alone, or ``lora``: additions of low rank to
+            its matrices, which are added to them at the end.
+        lora_rank: of these additions.
     """
 
     network: Annotated[str, OneOf(tuple(network_specs()))]
@@ -135,6 +141,8 @@ class Recipe:
     correct: Annotated[float, CHANCE] = 0.4
     smallest_object: Annotated[float, PART] = 0.0012
     clip_norm: Annotated[float, Real(0, 1e6, above=True)] = 1.0
+    tuned: Annotated[str, OneOf(TUNED)] = "all"
+    lora_rank: Annotated[int, Whole(1, 256)] = 8
 
     @property
     def steps(self) -> int:
@@ -171,6 +179,37 @@ def read_recipe(path: str | Path) -> Recipe:
     for number, stage in enumerate(stages):
         _check_stage(stage, content["network"], f"{name}: stages[{number}]")
     return _build(Recipe, {**content, "sets": sets, "stages": stages})
+
+
+def recipe_to_toml(recipe: Any, comment: str = "") -> str:
+    """Return a recipe as the text that :func:`read_recipe` reads, without what is as by default.
+
+    Args:
+        recipe: a dataclass of plain values, and of tuples of such dataclasses.
+        comment: lines that stand before it.
+    """
+    lines = [f"# {line}" for line in comment.splitlines()]
+    lines += _table_lines(recipe)
+    for name in ("sets", "stages"):
+        for entry in getattr(recipe, name):
+            lines += ["", f"[[{name}]]", *_table_lines(entry)]
+    return "\n".join(lines) + "\n"
+
+
+def _table_lines(entry: Any) -> list[str]:
+    return [
+        f"{one.name} = {_toml_value(getattr(entry, one.name))}"
+        for one in dataclasses.fields(entry)
+        if one.name not in ("sets", "stages") and getattr(entry, one.name) != one.default
+    ]
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, float):
+        return repr(value)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _check_stage(stage: Stage, network: str, place: str) -> None:

@@ -18,6 +18,7 @@ from mobilesam.networks.detector import ObjectDetector
 from mobilesam.networks.sam import Sam
 from mobilesam.train.recipe import Recipe
 from mobilesam.weights import ALIASES, ENTRIES, entry_of, read_detector, read_tensors, read_weights
+from mobilesam.weights.own import own_names
 
 # What stays as published: edges look the same everywhere, and on the finest maps a
 # gradient costs most.
@@ -161,7 +162,7 @@ def load_published(part: nn.Module, state: dict[str, Tensor], told: str) -> None
 
 def read_start(start: str, data: Path) -> dict[str, np.ndarray]:
     """Read the weights of a model, by name, or of a file in the data folder."""
-    if start in ENTRIES or start in ALIASES:
+    if start in (*ENTRIES, *ALIASES, *own_names()):
         entry = entry_of(start)
         return read_detector(entry) if entry.detector else read_weights(entry)
     return read_tensors(data / start)

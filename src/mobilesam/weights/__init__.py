@@ -10,7 +10,10 @@ from mobilesam.weights.folders import how_to_get_text_model as how_to_get_text_m
 from mobilesam.weights.folders import text_model_folder as text_model_folder
 from mobilesam.weights.folders import weights_home as weights_home
 from mobilesam.weights.folders import weights_path as weights_path
+from mobilesam.weights.own import entry_of as entry_of
+from mobilesam.weights.own import entry_of_network as entry_of_network
 from mobilesam.weights.reading import check_tensors as check_tensors
+from mobilesam.weights.reading import network_of_file as network_of_file
 from mobilesam.weights.reading import read_detector as read_detector
 from mobilesam.weights.reading import read_tensors as read_tensors
 from mobilesam.weights.reading import read_weights as read_weights
@@ -20,4 +23,3 @@ from mobilesam.weights.registry import DEFAULT_MODEL as DEFAULT_MODEL
 from mobilesam.weights.registry import ENTRIES as ENTRIES
 from mobilesam.weights.registry import NOT_OFFERED as NOT_OFFERED
 from mobilesam.weights.registry import WeightsEntry as WeightsEntry
-from mobilesam.weights.registry import entry_of as entry_of

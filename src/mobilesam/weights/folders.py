@@ -29,12 +29,19 @@ def weights_home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobilesam"
 
 
+def own_folder() -> Path:
+    """Return where weights lie that the user gave a name."""
+    return weights_home() / "own"
+
+
 def cached_path(entry: WeightsEntry) -> Path:
     """Return where an entry's file lies in the cache, or would lie.
 
     The folder's name is the start of the published sum, so that two versions of one name,
     wanted by two versions of this package, lie side by side.
     """
+    if entry.own:
+        return own_folder() / entry.file
     return weights_home() / (entry.sha256 or entry.git_blob)[:FOLDER_DIGITS] / entry.file
 
 

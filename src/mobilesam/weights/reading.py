@@ -124,6 +124,42 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
         return _tensors(path, file)
 
 
+def network_of_file(path: str | Path) -> str:
+    """Return the network whose weights a file holds: what it says of itself, or by its tensors' names and shapes.
+
+    Raises:
+        WeightsError: if the file is missing, damaged or of no network that is known.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        with open_weights(path, "give the path of a .pt or .safetensors file") as file:
+            shapes = _safetensors_shapes(path, file)
+    else:
+        shapes = {name: tensor.shape for name, tensor in read_tensors(path).items()}
+    found = recognise_network({name[len(shared_prefix(shapes)) :]: shape for name, shape in shapes.items()})
+    if not found:
+        raise WeightsError(
+            f"{path}: holds weights of no network that is known; mobilesam info lists the models"
+        )
+    return found
+
+
+def _safetensors_shapes(path: Path, file: IO[bytes]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of an open file's tensors, by its header alone."""
+    try:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        header = int.from_bytes(file.read(8), "little")
+        if header > min(size - 8, MAX_HEADER):
+            raise ValueError
+        described = json.loads(file.read(header))
+        return {
+            name: tuple(map(int, one["shape"])) for name, one in described.items() if name != "__metadata__"
+        }
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"{path}: damaged, or not a safetensors file") from error
+
+
 def open_weights(path: Path, advice: str, most: int = MAX_BYTES) -> IO[bytes]:
     """Open a file of weights; folders, pipes and devices are refused without waiting for them.
 

@@ -30,6 +30,7 @@ class WeightsEntry:
         rounded: whether only a rounded size was published; the sum decides alone then.
         thresholds: for the masks of everything in an image.
         detector: name in ``networks.build.DETECTORS`` of what finds objects for models; empty for others.
+        own: whether these are weights that the user gave a name; nobody published them.
     """
 
     name: str
@@ -44,6 +45,7 @@ class WeightsEntry:
     rounded: bool = False
     thresholds: MaskThresholds = SAM_THRESHOLDS
     detector: str = ""
+    own: bool = False
 
     def __post_init__(self) -> None:
         if (
@@ -57,7 +59,7 @@ class WeightsEntry:
     @property
     def shipped(self) -> bool:
         """Whether the package carries the file."""
-        return not self.urls
+        return not self.urls and not self.own
 
     @property
     def largest(self) -> int:

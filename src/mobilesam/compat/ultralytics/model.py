@@ -313,21 +313,15 @@ class SAM:
                 "docs/how-to/train.md, or run: mobilesam train masks RECIPE --data DIR --out DIR"
             )
         try:
-            from mobilesam.runtimes.torch import choose_device
             from mobilesam.train.finish import finish
             from mobilesam.train.masks import train_masks
+            from mobilesam.train.options import RunOptions
             from mobilesam.train.recipe import read_recipe
         except ModuleNotFoundError as error:
             raise missing_extra("train", "train") from error
         settings = read_recipe(recipe)
-        newest = train_masks(
-            settings,
-            Path(data),
-            Path(out),
-            device=choose_device(device_name(device)).type,
-            workers=workers,
-            stop_after=minutes * 60,
-        )
+        run = RunOptions(device=device_name(device), workers=workers, minutes=minutes)
+        newest = train_masks(settings, Path(data), Path(out), run)
         weights, _ = finish(settings, newest, Path(out))
         return weights
 

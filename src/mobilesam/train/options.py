@@ -1,0 +1,45 @@
+"""How a training runs: what does not change its weights. The command line's options are made of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from mobilesam.core.ranges import check_number, check_whole_number
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a training runs.
+
+    Attributes:
+        follow_symlinks: also read photos that links in a set take from other folders.
+        device: ``cpu`` or ``cuda``; cuda if there.
+        threads: processor threads.
+        workers: processes that make samples.
+        minutes: save and stop after so long; the same command again goes on.
+        report_every: steps between two lines of the log.
+        save_every: steps between two checkpoints and held-out scores.
+        force: go on although the recipe or the data has changed since the checkpoint.
+
+    Raises:
+        PromptError: for a number outside its range.
+    """
+
+    follow_symlinks: bool = False
+    device: str | None = None
+    threads: int | None = None
+    workers: int = 1
+    minutes: float = field(default=math.inf, metadata={"shown_default": "no limit"})
+    report_every: int = field(default=50, metadata={"metavar": "STEPS"})
+    save_every: int = field(default=500, metadata={"metavar": "STEPS"})
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.threads is not None:
+            check_whole_number("threads", self.threads, 1)
+        check_whole_number("workers", self.workers, 0)
+        if self.minutes != math.inf:
+            check_number("minutes", self.minutes, 0.0)
+        check_whole_number("report_every", self.report_every, 1)
+        check_whole_number("save_every", self.save_every, 1)
