@@ -35,7 +35,9 @@ def embedding(model: mobilesam.Model, photo: Path) -> Any:
 
 @pytest.fixture
 def opened(device: Visit, photo: Path) -> Visit:
-    device.page.evaluate("() => { mobilesam.app.dirty = mobilesam.app.unsaved = false; mobilesam.tool('point'); }")
+    device.page.evaluate(
+        "() => { mobilesam.app.dirty = mobilesam.app.unsaved = false; mobilesam.tool('point'); }"
+    )
     device.open(photo)
     device.objects(0)
     return device
