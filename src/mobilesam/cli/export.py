@@ -11,7 +11,6 @@ from mobilesam.core.errors import ConfigError, WeightsError, missing_extra
 from mobilesam.core.text import printable
 from mobilesam.export.programs import LAYOUTS
 from mobilesam.weights import DEFAULT_MODEL, entry_of, read_detector, read_weights
-from mobilesam.weights.graph_index import detector_names
 
 
 @click.group()
@@ -76,13 +75,14 @@ def onnx(
 
         if graphs_only:
             from mobilesam.export.graphs import write_graphs
+            from mobilesam.networks.build import DETECTORS, NETWORKS
     except ModuleNotFoundError as error:
         raise missing_extra("export onnx", "export") from error
     if model is None and checkpoint is None:
         tell_default()
     model = model or DEFAULT_MODEL
     if graphs_only:
-        name = model if model in detector_names() else entry_of(model).network
+        name = model if model in (*NETWORKS, *DETECTORS) else entry_of(model).network
         paths = write_graphs(name, out, overwrite=overwrite)
     else:
         entry = entry_of(model)
