@@ -17,6 +17,7 @@ from mobilesam.cli.map import MapOptions
 from mobilesam.cli.options import ModelOptions
 from mobilesam.cli.results import ResultOptions
 from mobilesam.cli.segment import PromptOptions
+from mobilesam.cli.track import FollowOptions
 from mobilesam.segment.cutout import CutoutOptions
 from mobilesam.segment.everything.options import EverythingOptions
 from mobilesam.server.options import ServeOptions
@@ -36,7 +37,7 @@ CLASSES = (
         FinetuneOptions,
         StoreOptions,
     ),
-    *(WantedOptions, CutoutOptions, FileOptions),
+    *(WantedOptions, CutoutOptions, FileOptions, FollowOptions),
     *(LabelOptions, SetOptions, ConvertOptions, MapOptions, ServeOptions),
 )
 TABLE = re.compile(r"<!-- options of (\w+) -->\n.*?<!-- end -->", re.DOTALL)

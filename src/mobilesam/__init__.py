@@ -41,6 +41,10 @@ _WHERE = {
     "Detector": "mobilesam.detectors.base",
     "TextOptions": "mobilesam.segment.text",
     "TextMatches": "mobilesam.segment.results",
+    "TrackPrompt": "mobilesam.segment.track.prompts",
+    "TrackOptions": "mobilesam.segment.track.stream",
+    "TrackedFrame": "mobilesam.segment.track.results",
+    "TrackedObject": "mobilesam.segment.track.results",
     "read_image": "mobilesam.formats.image",
     "SamPredictor": "mobilesam.compat.segment_anything",
     "SamAutomaticMaskGenerator": "mobilesam.compat.segment_anything",
@@ -105,6 +109,10 @@ if TYPE_CHECKING:
     from mobilesam.segment.results import TextMatches as TextMatches
     from mobilesam.segment.session import Session as Session
     from mobilesam.segment.text import TextOptions as TextOptions
+    from mobilesam.segment.track.prompts import TrackPrompt as TrackPrompt
+    from mobilesam.segment.track.results import TrackedFrame as TrackedFrame
+    from mobilesam.segment.track.results import TrackedObject as TrackedObject
+    from mobilesam.segment.track.stream import TrackOptions as TrackOptions
     from mobilesam.train.finetune import Finetuned as Finetuned
     from mobilesam.train.finetune import FinetuneOptions as FinetuneOptions
     from mobilesam.train.finetune import finetune as finetune

@@ -18,10 +18,12 @@ import mobilesam
 from mobilesam.cli.main import run
 from mobilesam.weights import ALIASES, entry_of, weights_path
 from mobilesam.weights.folders import HOME_VARIABLE, TEXT_MODEL
+from tests.moving import moving_face
 from tests.onnx_detectors import constant_detector, layout_outputs
 from tests.owl_networks import TinyOwl
 from tests.photos import cat, jpeg
 from tests.rasters import write_raster
+from tests.videos import write_video
 
 EXAMPLES = (
     "tutorial/first-steps.md",
@@ -29,6 +31,7 @@ EXAMPLES = (
     "how-to/everything.md",
     "how-to/cutout.md",
     "how-to/detectors.md",
+    "how-to/video.md",
     "how-to/map.md",
 )
 ROOT = Path(__file__).parents[2]
@@ -103,6 +106,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owls: dict[str, TinyOw
     (tmp_path / "shots").mkdir()
     for name in ("photo.jpg", "shots/a.jpg"):
         (tmp_path / name).write_bytes(jpeg(cat()))
+    write_video(tmp_path / "clip.mp4", moving_face(5)[0])
     write_raster(tmp_path / "field.tif", np.asarray(cat()))
     shape, outputs, kind = layout_outputs("yolox", np.array([90.0, 20, 330, 290]))
     constant_detector(tmp_path / "yolox_nano.onnx", shape, outputs, kind)

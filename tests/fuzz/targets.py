@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from PIL import Image as PillowImage
 
 MAX_PIXELS = 1_000_000  # small enough that a size which only the header has is no work
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -113,6 +114,58 @@ def read_onnx(data: bytes) -> None:
     open_onnx_file(as_file(data, "a.onnx"), threads=1)
 
 
+def read_labels(name: str) -> Callable[[bytes], object]:
+    """Return a reader of a set whose one file of labels is the input; in a record, right checksums are made."""
+
+    def read(data: bytes) -> None:
+        from mobilesam.formats.datasets.load import read_dataset
+
+        read_dataset(as_labels(data, name), format=name)
+
+    return read
+
+
+def as_labels(data: bytes, name: str) -> Path:
+    """Lay an input where a format's labels of ``a.png`` stand."""
+    set_folder = folder() / name
+    if not set_folder.exists():
+        for below in ("images", *(Path(file).parent for file in LABEL_FILES.values())):
+            (set_folder / below).mkdir(parents=True, exist_ok=True)
+        PillowImage.new("RGB", (9, 8)).save(set_folder / "images" / "a.png")
+        (set_folder / "data.yaml").write_text("path: .\ntrain: images\nnames: [c]\n")
+    if name == "record":
+        data = b"".join(map(framed, data.decode("utf-8", "replace").splitlines()))
+    path = set_folder / LABEL_FILES[name]
+    path.write_bytes(data)
+    return set_folder if name in ("record", "yolo") else path
+
+
+LABEL_FILES = {
+    "cvat": "annotations.xml",
+    "labelme": "labelme/a.json",
+    "record": "record.jsonl",
+    "sa1b": "sa1b/a.json",
+    "voc": "Annotations/a.xml",
+    "yolo": "labels/a.txt",
+}
+
+
+def framed(body: str) -> bytes:
+    """Return a line of a record with the right checksum, so that no input is lost for want of it."""
+    from mobilesam.formats.datasets.record import _checksum
+
+    return f'{{"checksum":"{_checksum(body)}","line":{body}}}\n'.encode()
+
+
+def read_session(data: bytes) -> None:
+    from mobilesam.core.errors import PromptError
+    from mobilesam.formats.json_text import read_json
+    from mobilesam.segment.session import check_session
+
+    text = data.decode("utf-8", "replace")
+    check_session(read_json(text, "a.json", lambda message, code: PromptError(message)), "a.json")
+
+
 def picture_seeds() -> list[bytes]:
     from tests.hostile.image_files import SMALL, TINY_HEIC
     from tests.hostile.image_parts import bmp, encoded, picture
@@ -191,6 +244,67 @@ def coco_seeds() -> list[bytes]:
     return made
 
 
+def label_seeds(name: str) -> Callable[[], list[bytes]]:
+    """Return what makes a format's file of a small set, as we write it."""
+
+    def seeds() -> list[bytes]:
+        from mobilesam.core.rle import mask_to_rle
+        from mobilesam.formats.datasets.load import write_dataset
+        from mobilesam.formats.datasets.model import LabelledObject, LabelledPhoto, make_dataset
+        from mobilesam.formats.datasets.record import Head, head_to_line, photo_to_line
+
+        mask = np.zeros((8, 9), bool)
+        mask[2:5, 3:7] = True
+        objects = (
+            LabelledObject("c", (3.0, 2.0, 7.0, 5.0), mask_to_rle(mask), score=0.5, id=1),
+            LabelledObject("c", (1.0, 1.0, 8.0, 7.0), id=2),
+        )
+        dataset = make_dataset([LabelledPhoto("a.png", (8, 9), objects)])
+        if name == "cvat":
+            return [CVAT]
+        if name == "record":
+            lines = [head_to_line(Head(dataset.categories, {})), *map(photo_to_line, dataset.photos)]
+            return [b"".join(line[line.index(b'"line":') + 7 : -2] + b"\n" for line in lines)]
+        out = Path(tempfile.mkdtemp(dir=folder()))
+        return [
+            p.read_bytes()
+            for p in write_dataset(dataset, out, [name])
+            if p.name == Path(LABEL_FILES[name]).name
+        ]
+
+    return seeds
+
+
+CVAT = b"""<?xml version="1.0" encoding="utf-8"?><annotations><version>1.1</version><meta><task><labels><label>
+<name>c</name></label></labels></task></meta><image id="0" name="a.png" width="9" height="8">
+<box label="c" xtl="1" ytl="1" xbr="8" ybr="7"/><polygon label="c" points="1,1;8,1;8,7"/>
+<mask label="c" rle="2, 3, 4" left="1" top="1" width="3" height="3"/></image></annotations>"""
+
+
+def session_seeds() -> list[bytes]:
+    history = [
+        {"point": [21.0, 14.0], "label": 1},
+        {"box": [1, 2, 30, 40]},
+        {"stroke": [[1, 1], [5, 9]], "width": 4, "label": 0},
+        {"mask": {"size": [4, 4], "counts": [3, 4, 9]}},
+        {"choose": 2},
+        {"clear": True},
+    ]
+    return [
+        json.dumps(
+            {
+                "version": 1,
+                "model": "pocket-7",
+                "image": "0" * 64,
+                "size": [40, 50],
+                "actions": history,
+                "position": n,
+            }
+        ).encode()
+        for n in (0, 6)
+    ]
+
+
 def rle_seeds() -> list[bytes]:
     return [bytes([4, 4]) + b"349", bytes([200, 100]) + b"0PQc0000`oNPPP1", bytes([0, 0])]
 
@@ -229,6 +343,35 @@ def onnx_seeds() -> list[bytes]:
     ]
 
 
+LABEL_WORDS = {
+    ".xml": (
+        "<object>",
+        "</bndbox>",
+        "<!DOCTYPE a [",
+        "&a;",
+        'points="',
+        'rle="',
+        "NaN",
+        "1e999",
+        "-1",
+        "<!--",
+    ),
+    ".json": (
+        '"points"',
+        '"shapes"',
+        '"counts"',
+        '"size"',
+        "NaN",
+        "1e999",
+        "null",
+        "-1",
+        "[]",
+        "{}",
+        '"../b"',
+    ),
+    ".jsonl": ('"mask"', '"box"', '"facts"', "NaN", "1e999", "null", "-1", "[]", "{}", '"../b"'),
+    ".txt": ("0 0.5", "nan", "inf", "1e999", "-1", "0x1"),
+}
 TARGETS = {
     "images": Target(read_picture, picture_seeds),
     "masks": Target(read_mask, picture_seeds),
@@ -270,6 +413,11 @@ TARGETS = {
             '"../b"',
         ),
     ),
+    **{
+        name: Target(read_labels(name), label_seeds(name), LABEL_WORDS[ending])
+        for name, ending in {one: Path(file).suffix for one, file in LABEL_FILES.items()}.items()
+    },
+    "sessions": Target(read_session, session_seeds, LABEL_WORDS[".json"]),
     "rle": Target(read_rle, rle_seeds),
     "recipes": Target(
         read_recipe,

@@ -10,6 +10,8 @@ from mobilesam.cli.options import tell_default
 from mobilesam.core.errors import ConfigError, WeightsError, missing_extra
 from mobilesam.core.text import printable
 from mobilesam.export.programs import LAYOUTS
+from mobilesam.server.integrations.cvat import function_files
+from mobilesam.storage.atomic import write_bytes
 from mobilesam.weights import DEFAULT_MODEL, entry_of, read_detector, read_weights
 
 
@@ -21,7 +23,25 @@ def export() -> None:
     mobilesam export onnx --model pocket --out onnx
     mobilesam export verify --model pocket --out onnx
     mobilesam export page --out site
+    mobilesam export cvat --out mobilesam-cvat
     """
+
+
+@export.command()
+@click.option(
+    "--out",
+    default="mobilesam-cvat",
+    show_default=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder for the files.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+def cvat(out: Path, overwrite: bool) -> None:
+    """Write the folder of a function that CVAT calls as an interactor; nuctl deploys it."""
+    for name, text in function_files().items():
+        write_bytes(out / name, text.encode(), overwrite=overwrite)
+    click.echo(f"{printable(out)}: nuctl deploy --project-name cvat --path {printable(out)}")
 
 
 @export.command()

@@ -40,6 +40,7 @@ class LazyGroup(click.Group):
         "segment",
         "cutout",
         "everything",
+        "track",
         "map",
         "serve",
         "ui",
@@ -92,6 +93,7 @@ def cli(debug: bool) -> None:
     mobilesam segment photo.jpg --box 120,40,380,300
     mobilesam segment photo.jpg --ruler
     mobilesam everything photo.jpg
+    mobilesam track video.mp4 --box 120,40,380,300
     mobilesam demo
 
     Exit codes: 0 done; 2 arguments or prompts; 3 image; 4 weights; 5 some images failed;

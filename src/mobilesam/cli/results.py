@@ -24,13 +24,23 @@ from mobilesam.core.text import printable
 from mobilesam.formats.image import MAX_PIXELS, SUFFIXES
 from mobilesam.formats.image_bytes import shown
 from mobilesam.formats.image_folder import resolved
+from mobilesam.formats.video import SUFFIXES as VIDEO_SUFFIXES
 from mobilesam.segment.predictor import Predictor
 
 PARTIAL_EXIT = 5
 LIKE_AN_ENDING = re.compile(
     r"\.(?=[a-z0-9]*[a-z])[a-z0-9]{2,5}", re.IGNORECASE
 )  # "cut.pgn", not "run.1" or "v1.5"
-FILE_SUFFIXES = (*SUFFIXES, ".json", ".npz", ".npy", ".svg", ".txt", ".pdf")  # nobody calls a folder so
+FILE_SUFFIXES = (
+    *SUFFIXES,
+    *VIDEO_SUFFIXES,
+    ".json",
+    ".npz",
+    ".npy",
+    ".svg",
+    ".txt",
+    ".pdf",
+)  # nobody calls a folder so
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,34 @@ def draw_numbered(image: Image, masks: Sequence[Rle]) -> Image:
     return np.asarray(picture)
 
 
+def draw_labelled(
+    image: Image, masks: Sequence[Mask], captions: Sequence[str], colours: Sequence[int]
+) -> Image:
+    """Return the image with each mask tinted, outlined and named inside of it.
+
+    Args:
+        image: (H, W, 3).
+        masks: (H, W) each, none of them empty.
+        captions: of the masks.
+        colours: number of each mask's colour, so that an object keeps its own from frame to frame.
+    """
+    chosen = [COLOURS[number % len(COLOURS)] for number in colours]
+    picture = PillowImage.fromarray(draw_overlay(image, masks, colours=chosen or COLOURS))
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(max(11, max(image.shape[:2]) // 40))
+    for mask, caption in zip(masks, captions, strict=True):
+        draw.text(
+            label_place(mask),
+            short(caption),
+            fill="white",
+            stroke_fill="black",
+            stroke_width=2,
+            font=font,
+            anchor="mm",
+        )
+    return np.asarray(picture)
+
+
 def label_place(mask: Mask) -> tuple[int, int]:
     """Return an (x, y) well inside a mask, found on a thinned-out copy of it."""
     x0, y0, x1, y1 = mask_to_box(mask)

@@ -22,7 +22,7 @@ OTHER_PICTURES = (
     *(".svgz", ".tga", ".xcf"),
 )
 RAW_REASON = "a camera's raw file; develop it to JPEG or TIFF"
-VIDEO_REASON = "a video; give it by itself"
+VIDEO_REASON = "a video; follow objects in it with mobilesam track"
 PICTURE_REASON = "of a kind that is not read; convert it to JPEG or PNG"
 NAMELESS_REASON = "not named as a photo; give it an ending such as .jpg, or name the file itself"
 NAMES_IN_A_LINE = 3
@@ -115,7 +115,7 @@ def look_through(
 
 
 def why_skipped(path: Path) -> str:
-    """Return what a file's name says that it is, and what to do: ``a video; give it by itself``."""
+    """Return what a file's name says that it is, and what to do: ``a video; follow objects in it with mobilesam track``."""
     ending = path.suffix.lower()
     if ending in CAMERA_RAW:
         return RAW_REASON

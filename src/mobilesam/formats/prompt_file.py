@@ -83,6 +83,10 @@ PROMPTS = Record(
     },
     later={"oneOf": [{"required": ["objects"]}, {"required": ["texts"]}]},
 )
+TRACKED = Record({**OBJECT.fields, "frame": Whole(1), "object": Whole(1)}, later=OBJECT.later)
+TRACKS = Record(
+    {"version": OneOf((VERSION,)), "objects": Array(TRACKED, 1, MAX_PROMPTS)}, required=("objects",)
+)
 CUTOUT = Record({"objects": Array(OBJECT, 0, MAX_PROMPTS), "subtract": Array(OBJECT, 0, MAX_PROMPTS)})
 CUTOUTS = Record(
     {"version": OneOf((VERSION,)), **CUTOUT.fields, "photos": Table(CUTOUT)},
@@ -186,6 +190,33 @@ def read_cutouts(path: str | Path, *, follow_symlinks: bool = False) -> CutoutFi
         prompts_of(content, f"{name}: "),
         {photo: prompts_of(record, f"{name}: photos[{photo!r}].") for photo, record in photos.items()},
     )
+
+
+def read_track_prompts(path: str | Path, *, follow_symlinks: bool = False) -> list[dict[str, Any]]:
+    """Read a prompt file of ``mobilesam track``; its numbers are checked later, against each frame.
+
+    Args:
+        path: the file, ``{"version": 1, "objects": [{"box": [...], "frame": 1, "object": 1}, ...]}``.
+        follow_symlinks: read masks that links in its folder show of the world outside it.
+
+    Returns:
+        Prompts as dicts, with ``frame`` and ``object`` where the file says them.
+
+    Raises:
+        PromptError: if the file is missing, is not such JSON, or has unknown fields.
+        LimitError: if it is too large or has too many objects.
+    """
+    path = Path(path)
+    name = shown(str(path))
+    content = read_json_file(path, name, max_bytes=MAX_FILE_BYTES, fail=_fail)
+    check(content, TRACKS, name, _malformed)
+    masks = _MaskFiles(path.parent, follow_symlinks=follow_symlinks)
+    prompts = []
+    for i, record in enumerate(content["objects"]):
+        prompt = _object_to_prompt(record, f"{name}: objects[{i}]", masks)
+        placed = {key: record[key] for key in ("frame", "object") if key in record}
+        prompts.append(vars(prompt) | placed)
+    return prompts
 
 
 def content_to_prompts(content: Any, *, name: str, folder: Path, follow_symlinks: bool) -> PromptFile:

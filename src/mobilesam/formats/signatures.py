@@ -19,8 +19,8 @@ CHARACTERS = bytes(range(32, 127)) + b"\t\r\n"
 
 # What people give by mistake, by its first bytes in lower case, and what to say of it.
 VIDEO = (
-    "a video; save a frame as a photo (ffmpeg -i VIDEO -frames:v 1 frame.png), "
-    "or give it to mobilesam.compat.ultralytics, see docs/how-to/ultralytics.md"
+    "a video; follow objects in it with mobilesam track VIDEO --box X0,Y0,X1,Y1, see docs/how-to/video.md, "
+    "or save a frame as a photo (ffmpeg -i VIDEO -frames:v 1 frame.png)"
 )
 BASE64 = "base64 text, not an image; decode it first"
 OTHERS = (

@@ -1,4 +1,4 @@
-"""The frames of a video file, one at a time, by PyAV."""
+"""The frames of a video file, one at a time and with their times, by PyAV."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,6 +34,38 @@ CONTAINERS = "mov,avi,matroska,mpeg,mpegts,asf,flv,ogg"
 REFUSED_SIZE = re.compile(r"Picture size (\d+)x(\d+) exceeds specified max pixel count")
 # While a file is opened no decoder is, which would make room for frames of any size before anybody could look at it.
 OPEN_OPTIONS = {"format_whitelist": CONTAINERS, "codec_whitelist": "none"}
+
+
+@dataclass(frozen=True, eq=False)
+class VideoFrame:
+    """One frame of a video.
+
+    Attributes:
+        number: from 1.
+        time: seconds since the first frame; None where the file does not say.
+        image: upright RGB (H, W, 3) uint8.
+        alpha: (H, W) uint8 where the file has opacity, otherwise None.
+    """
+
+    number: int
+    time: Fraction | None
+    image: Image = field(repr=False)
+    alpha: np.ndarray | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What a video file says of itself.
+
+    Attributes:
+        rate: frames a second on the average; None where it does not say.
+        announced: frames that it should have; 0 where it does not say.
+        sound: whether there is sound.
+    """
+
+    rate: Fraction | None
+    announced: int
+    sound: bool
 
 
 def suffix_is_video(path: str | os.PathLike) -> bool:
@@ -61,18 +95,51 @@ def read_frames(
     Warns:
         ImageWarning: at the end, if there are fewer frames than the file says.
     """
-    name = shown(name or os.fsdecode(path))
     if isinstance(stride, bool) or not isinstance(stride, int) or stride < 1:
         raise ConfigError(f"stride: is {shown_value(stride)}; give a whole number of 1 or more")
+    for frame in read_video(path, stride=stride, max_pixels=max_pixels, name=name):
+        yield frame.number, frame.image
+
+
+def read_video(
+    path: str | os.PathLike, *, stride: int = 1, max_pixels: int = MAX_PIXELS, name: str | None = None
+) -> Iterator[VideoFrame]:
+    """Yield the frames of a video file with their times; arguments and errors are those of :func:`read_frames`."""
     max_pixels = whole_number(max_pixels, "max_pixels")
+    with _opened(path, name, max_pixels) as (container, stream, called):
+        done, first = 0, None
+        for frame in _decoded(container, stream, called, max_pixels):
+            if done % stride == 0:
+                check_size(frame, called, max_pixels)
+                time = time_of(frame)
+                first = time if first is None else first
+                image, alpha = frame_to_arrays(frame)
+                yield VideoFrame(
+                    done + 1, None if time is None or first is None else time - first, image, alpha
+                )
+            done += 1
+        _check_whole(done, stream.frames, called)
+
+
+def read_video_facts(path: str | os.PathLike, *, name: str | None = None) -> VideoFacts:
+    """Return what a video file says of itself; errors are those of :func:`read_frames`."""
+    with _opened(path, name, MAX_PIXELS) as (container, stream, _):
+        rate = stream.average_rate or stream.guessed_rate
+        return VideoFacts(Fraction(rate) if rate else None, stream.frames, bool(container.streams.audio))
+
+
+@contextmanager
+def _opened(path: str | os.PathLike, name: str | None, max_pixels: int) -> Iterator[tuple[Any, Any, str]]:
+    """Open a video file; the container, the stream of its pictures, and what messages call it."""
+    name = shown(name or os.fsdecode(path))
     try:
         import av
     except ModuleNotFoundError as error:
         raise missing_extra(name, "video") from error
-    with open_file(path, name=name) as file, _told_as_ours(name):
+    with open_file(path, name=name) as file, told_as_ours(name):
         # Titles are not used, and many files have them in another encoding than they say.
         with av.open(
-            _Source(file), "r", container_options=OPEN_OPTIONS, metadata_errors="replace"
+            FileSource(file), "r", container_options=OPEN_OPTIONS, metadata_errors="replace"
         ) as container:
             if not container.streams.video:
                 raise ImageError(f"{name}: has no pictures; give a video or an image file")
@@ -81,15 +148,9 @@ def read_frames(
                 raise ImageError(
                     f"{name}: is coded in a way that is not known, or damaged; convert it to MP4 (H.264)"
                 )
-            _check_size(stream.codec_context, name, max_pixels)
+            check_size(stream.codec_context, name, max_pixels)
             stream.codec_context.options = {"max_pixels": str(max_pixels)}
-            done = 0
-            for frame in _decoded(container, stream, name, max_pixels):
-                if done % stride == 0:
-                    _check_size(frame, name, max_pixels)
-                    yield done + 1, _frame_to_image(frame)
-                done += 1
-            _check_whole(done, stream.frames, name)
+            yield container, stream, name
 
 
 def _decoded(container: Any, stream: Any, name: str, max_pixels: int) -> Iterator[Any]:
@@ -123,7 +184,7 @@ def _refused(packet: Any, name: str, max_pixels: int) -> LimitError:
     )
 
 
-class _Source:
+class FileSource:
     """A file as PyAV reads it; a place before its beginning, where damage may lead, is refused in silence.
 
     PyAV would print the exception that a file raises there.
@@ -141,13 +202,23 @@ class _Source:
             return -1
 
 
-def _frame_to_image(frame: Any) -> Image:
-    """Return a frame as it is meant to be looked at; its rotation counts degrees counter-clockwise."""
-    upright = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-    return np.ascontiguousarray(upright)
+def frame_to_arrays(frame: Any) -> tuple[Image, np.ndarray | None]:
+    """Return a frame as it is meant to be looked at, and its opacity; its rotation counts degrees counter-clockwise."""
+    turns = round(frame.rotation / 90)
+    transparent = any(part.is_alpha for part in frame.format.components)
+    array = frame.to_ndarray(format="rgba" if transparent else "rgb24")
+    upright = np.ascontiguousarray(np.rot90(array, turns))
+    if not transparent:
+        return upright, None
+    return np.ascontiguousarray(upright[..., :3]), np.ascontiguousarray(upright[..., 3])
 
 
-def _check_size(frame: Any, name: str, max_pixels: int) -> None:
+def time_of(frame: Any) -> Fraction | None:
+    """Return a frame's time in seconds as its file counts them; None where it does not say."""
+    return None if frame.pts is None else Fraction(frame.pts * frame.time_base)
+
+
+def check_size(frame: Any, name: str, max_pixels: int) -> None:
     """Check the size of a frame, or that which a stream says its frames have."""
     if frame.height * frame.width > max_pixels:
         raise too_many_pixels(name, (frame.height, frame.width), max_pixels)
@@ -163,8 +234,13 @@ def _check_whole(done: int, announced: int, name: str) -> None:
 
 
 @contextmanager
-def _told_as_ours(name: str) -> Iterator[None]:
-    """Turn what FFmpeg and PyAV raise into our error; of a damaged file that may be anything."""
+def told_as_ours(name: str, what: str = "") -> Iterator[None]:
+    """Turn what FFmpeg and PyAV raise into our error; of a damaged file that may be anything.
+
+    Args:
+        name: of what is read.
+        what: is wrong and helps; by default that it is damaged.
+    """
     import av
 
     try:
@@ -172,13 +248,15 @@ def _told_as_ours(name: str) -> Iterator[None]:
     except (MobileSamError, Warning):
         raise
     except av.FFmpegError as error:
-        raise _no_video(name, error.strerror or error) from error
+        raise _no_video(name, error.strerror or error, what) from error
     except MemoryError as error:
         raise LimitError(f"{name}: too large for this machine's memory; make it smaller") from error
     except Exception as error:
-        raise _no_video(name, error) from error
+        raise _no_video(name, error, what) from error
 
 
-def _no_video(name: str, reason: object) -> ImageError:
+def _no_video(name: str, reason: object, what: str) -> ImageError:
     reason = printable(str(reason).strip()[:120] or type(reason).__name__)
+    if what:
+        return ImageError(f"{name}: {what} ({reason})")
     return ImageError(f"{name}: is damaged, or no video of a known form ({reason}); copy or convert it again")

@@ -38,6 +38,12 @@ from mobilesam.segment.results import Everything, Segmentation, TextMatches
 from mobilesam.segment.session import Session
 from mobilesam.segment.subject import find_subject
 from mobilesam.segment.text import TextOptions, segment_text
+from mobilesam.segment.track.frames import open_frames
+from mobilesam.segment.track.prompts import TrackPrompt, read_plans
+from mobilesam.segment.track.results import TrackedFrame
+from mobilesam.segment.track.stream import Progress as FramesProgress
+from mobilesam.segment.track.stream import TrackOptions, track
+from mobilesam.segment.track.stream import no_progress as no_frames_progress
 from mobilesam.weights import DEFAULT_MODEL, entry_of, entry_of_network, network_of_file
 
 
@@ -527,6 +533,55 @@ class Model:
         for remark in found.remarks:
             warnings.warn(remark, PromptWarning, stacklevel=2)
         return found
+
+    def track(
+        self,
+        frames: Any,
+        prompts: Prompt | TrackPrompt | dict[str, Any] | Iterable[Prompt | TrackPrompt | dict[str, Any]],
+        *,
+        options: TrackOptions | None = None,
+        max_pixels: int = MAX_PIXELS,
+        progress: FramesProgress = no_frames_progress,
+    ) -> Iterator[TrackedFrame]:
+        """Follow objects through a video: yield each frame with their masks, while the next is read.
+
+        Args:
+            frames: the path of a video; of a folder of pictures, in the order of their names; a list of images, each
+                as :meth:`embed` takes it; or an iterator of images, such as a camera's.
+            prompts: what is followed. A plain prompt is an object of its own on the first frame. A
+                :class:`TrackPrompt`, or a dict with ``frame`` and ``object`` beside a prompt's keys, says on which
+                frame (from 1) and which object (from 1); later prompts of an object correct it. Points
+                alone correct the mask that is there, a box or a mask begins anew.
+            options: in which direction, and how long what is lost is looked for.
+            max_pixels: greatest height times width of a frame.
+            progress: called with how many frames are done, and of how many, or None where that is not known.
+
+        Yields:
+            The frames in order. A lost object has an empty mask and a ``question``; it is
+            looked for on the following frames, and its state is ``followed`` again where it is found.
+
+        Raises:
+            PromptError: names the prompt that is wrong and what is allowed.
+            ConfigError: for frames that are none, or that cannot be gone through as often as ``options`` ask.
+            ImageError, LimitError: for a frame that cannot be read or is too large.
+            MissingExtraError: for a video, if ``mobilesam[video]`` is not installed.
+
+        Warns:
+            PromptWarning: for what is valid but may not be meant.
+            ImageWarning: for a video with fewer frames than it says.
+
+        Example:
+            >>> import numpy as np, mobilesam
+            >>> frames = [np.full((60, 80, 3), 200, np.uint8) for _ in range(3)]
+            >>> for i, frame in enumerate(frames):
+            ...     frame[20:45, 10 + 4 * i : 35 + 4 * i] = (180, 30, 30)
+            >>> model = mobilesam.load("pocket")
+            >>> [frame[1].state for frame in model.track(frames, mobilesam.Prompt(box=[10, 20, 35, 45]))]
+            ['prompted', 'followed', 'followed']
+        """
+        plans = read_plans(prompts)
+        source = open_frames(frames, max_pixels=max_pixels)
+        return track(self.predictor, source, plans, options or TrackOptions(), progress)
 
     def _detector(
         self, detector: str | Path | Detector | Model | None, options: EverythingOptions | None

@@ -24,13 +24,13 @@ from mobilesam.core.errors import ConfigError, LimitError, PromptError
 from mobilesam.core.postprocess import enlarge_logits
 from mobilesam.core.prompts import names_with
 from mobilesam.core.rle import Rle, rle_to_mask
-from mobilesam.core.types import FoundMask, Prompt
-from mobilesam.draw.ground import BLUR, NONE, is_colour
+from mobilesam.core.types import Prompt
+from mobilesam.draw.ground import BLUR, NONE, TRANSPARENT, is_colour
 from mobilesam.formats.image import image_to_png
 from mobilesam.formats.picture_file import encode_picture
 from mobilesam.segment.cutout import CutoutOptions, cut_out_mask, make_cutout
 from mobilesam.segment.everything.options import EverythingOptions
-from mobilesam.segment.everything.search import search_grid, stream_objects
+from mobilesam.segment.everything.search import search
 from mobilesam.segment.results import Segmentation, results_to_coco
 from mobilesam.segment.session import Session, State
 from mobilesam.segment.subject import find_subject
@@ -172,13 +172,8 @@ def everything_lines(
 
     count = Count(tell)
     predictor = service.predictor
-    settled = options.settled(predictor.thresholds)
-    if settled.sampler == "grid":
-        masks: Iterator[FoundMask] = iter(search_grid(predictor, stored.embedding.image, settled, count))
-    else:
-        masks = stream_objects(predictor, stored.embedding, settled, service.detector, count)
     kept = []
-    for mask in masks:
+    for mask in search(predictor, stored.embedding, options, service.detector, count):
         kept.append(mask)
         yield from map(document_to_bytes, lines)
         lines.clear()
@@ -200,7 +195,7 @@ def cutout_options(body: dict[str, Any]) -> CutoutOptions:
     """
     given = {key: value for key, value in body.get("options", {}).items() if value is not None}
     background = given.get("background", NONE)
-    if background not in (NONE, BLUR) and not is_colour(background):
+    if background not in (NONE, TRANSPARENT, BLUR) and not is_colour(background):
         raise ConfigError("options.background: must be a colour such as white or #ff8800, blur, or none")
     return CutoutOptions(**given)
 

@@ -15,12 +15,14 @@ from starlette.routing import Mount, Route
 from mobilesam.server import images, photo_routes, status
 from mobilesam.server.door import METHODS, Door
 from mobilesam.server.endpoints import Endpoint
+from mobilesam.server.integrations import label_studio, osam, rembg
 from mobilesam.server.openapi import make_document
 from mobilesam.server.page import Page
 from mobilesam.server.refusals import Refusal
 from mobilesam.server.service import Service
 
-ENDPOINTS = (*images.ENDPOINTS, *photo_routes.ENDPOINTS, *status.ENDPOINTS)
+OWN = (*images.ENDPOINTS, *photo_routes.ENDPOINTS, *status.ENDPOINTS)
+ENDPOINTS = (*OWN, *rembg.ENDPOINTS, *osam.ENDPOINTS, *label_studio.ENDPOINTS)
 DOCUMENT = make_document(ENDPOINTS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 import ipaddress
 import json
@@ -28,6 +29,7 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 MAX_TARGET = 2048  # bytes of an address
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32 * 2**10
+NOT_THE_PAGE = ("/v1/", "/api/", "/metrics", "/openapi", "/setup", "/predict")
 OPEN = ("/health", "/ready")  # for whoever watches the server, without a token
 SECURITY = {
     "X-Content-Type-Options": "nosniff",
@@ -145,13 +147,23 @@ def check_request(scope: Scope, service: Service) -> None:
         raise Refusal(421, "A", "host: is not this server's; pass --allow-host for a further name")
     _check_origin(scope, headers, hosts[0])
     if service.token is not None and _needs_token(scope):
-        given = headers.get("authorization", "")
-        kind, _, token = given.partition(" ")
-        right = hmac.compare_digest(token.strip().encode(), service.token.encode())
-        if kind.lower() not in ("bearer", "token") or not right:
+        if not hmac.compare_digest(token_in(headers).encode(), service.token.encode()):
             raise Refusal(
                 401, "A", "authorization: needs Bearer and the server's token", {"WWW-Authenticate": "Bearer"}
             )
+
+
+def token_in(headers: Headers) -> str:
+    """Return the token that a request brings; a client that knows passwords only sends it as one (``Basic``)."""
+    kind, _, given = headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return given.strip()
+    if kind.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(given, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def is_own_host(value: str, options: ServeOptions) -> bool:
@@ -188,7 +200,5 @@ def _check_origin(scope: Scope, headers: Headers, host: str) -> None:
 def _needs_token(scope: Scope) -> bool:
     """Whether a request is more than one for the page's own files or the server's health."""
     path = scope["path"]
-    page = scope["method"] in ("GET", "HEAD") and not path.startswith(
-        ("/v1/", "/api/", "/metrics", "/openapi")
-    )
+    page = scope["method"] in ("GET", "HEAD") and not path.startswith(NOT_THE_PAGE)
     return path not in OPEN and not page

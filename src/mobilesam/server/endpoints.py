@@ -33,6 +33,7 @@ class Endpoint:
         bodies: further media types of the request.
         answers: by media type, the shape of the answer, or None where it is not JSON.
         query: by name, the shape of what may be asked behind the question mark.
+        any_query: whether anything may be; the handler checks it.
         status: of success.
         errors: statuses of refusals, beside those that any request may get.
     """
@@ -45,6 +46,7 @@ class Endpoint:
     bodies: tuple[str, ...] = ()
     answers: Mapping[str, Shape | None] = field(default_factory=dict)
     query: Mapping[str, Shape] = field(default_factory=dict)
+    any_query: bool = False
     status: int = 200
     errors: tuple[int, ...] = ()
 
@@ -54,7 +56,7 @@ class Endpoint:
         async def answer(request: Request) -> Response:
             request.scope[ROUTE] = self.path
             for name in request.query_params:
-                if name not in self.query:
+                if name not in self.query and not self.any_query:
                     known = ", ".join(self.query) or "none"
                     raise PromptError(
                         f"{name[:40]}: unknown; this address knows {known} behind the ?", code="U"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from pathlib import Path
 
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.ranges import check_number, check_whole_number
+from mobilesam.core.text import printable
 from mobilesam.formats.image import MAX_PIXELS
 
 MEGA = 2**20
@@ -31,6 +33,7 @@ class ServeOptions:
         prompt_queue: requests that may wait for the decoder.
         max_objects: prompts in one request.
         seconds: after which a request is given up.
+        label_studio_media: folder where Label Studio keeps its files; its tasks name images there.
     """
 
     host: str = "127.0.0.1"
@@ -44,6 +47,7 @@ class ServeOptions:
     prompt_queue: int = 64
     max_objects: int = 256
     seconds: float = 60.0
+    label_studio_media: Path | None = None
 
     def __post_init__(self) -> None:
         check_whole_number("port", self.port, 0, MAX_PORT)
@@ -51,6 +55,8 @@ class ServeOptions:
             check_whole_number(name, getattr(self, name), 1)
         for name in ("keep_minutes", "seconds"):
             check_number(name, getattr(self, name), 0.0, above=True)
+        if self.label_studio_media is not None and not self.label_studio_media.is_dir():
+            raise ConfigError(f"label_studio_media: {printable(self.label_studio_media)} is no folder")
         if not self.host.strip():
             raise ConfigError("host: is empty; give an address such as 127.0.0.1")
 

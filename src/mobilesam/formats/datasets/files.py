@@ -86,8 +86,15 @@ def read_xml(path: Path, *, max_bytes: int = MAX_SMALL_BYTES) -> ElementTree.Ele
         ConfigError: if it is no such XML, with line and column.
         LimitError: if it is too large.
     """
-    name = shown(str(path))
-    data = read_bytes(path, max_bytes=max_bytes)
+    return parse_xml(read_bytes(path, max_bytes=max_bytes), shown(str(path)))
+
+
+def parse_xml(data: bytes, name: str) -> ElementTree.Element:
+    """Read XML as :func:`read_xml` does; ``name`` is what messages call it.
+
+    Raises:
+        ConfigError: if it is no such XML.
+    """
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data:
         raise ConfigError(f"{name}: is not XML in UTF-8; save it in UTF-8")
     if DECLARATIONS.search(data):

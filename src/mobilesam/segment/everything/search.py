@@ -70,22 +70,35 @@ def stream_everything(
         PromptWarning: if no mask passes thresholds that are stricter than the model's own.
     """
     remark = options.remark_on_nothing(predictor.thresholds, predictor.name)
+    return told_if_none(search(predictor, image, options, detector, progress), remark)
+
+
+def search(
+    predictor: Predictor,
+    image: Image | Embedding,
+    options: EverythingOptions,
+    detector: Detector | None,
+    progress: Progress,
+) -> Iterable[FoundMask]:
+    """Yield the masks of an image, or of its embedding where that is made already, without remarks."""
     options = options.settled(predictor.thresholds)
-    if options.tile is not None:
-        return told_if_none(search_tiles(predictor, image, options, detector, progress), remark)
-    return told_if_none(_search(predictor, image, options, detector, progress), remark)
+    if options.tile is None:
+        return _search(predictor, image, options, detector, progress)
+    pixels = image.image if isinstance(image, Embedding) else image
+    return search_tiles(predictor, pixels, options, detector, progress)
 
 
 def _search(
     predictor: Predictor,
-    image: Image,
+    image: Image | Embedding,
     options: EverythingOptions,
     detector: Detector | None,
     progress: Progress,
 ) -> Iterable[FoundMask]:
     """Search what a model sees at once."""
     if options.sampler == "grid":
-        return search_grid(predictor, image, options, progress)
+        pixels = image.image if isinstance(image, Embedding) else image
+        return search_grid(predictor, pixels, options, progress)
     assert detector is not None  # the face has chosen one
     return stream_objects(predictor, image, options, detector, progress)
 

@@ -1,0 +1,153 @@
+"""What an encoder says of the places of a frame, what is remembered of an object, and where both agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mobilesam.core.arrays import Logits
+from mobilesam.core.prompts import LOW_RES_PER_GRID
+from mobilesam.core.types import Embedding
+
+TEMPERATURE = 0.07  # of similarities, -1..1, by which a likeness becomes likely
+AROUND = 0.6  # of an object's box, to each side, that is remembered as its surroundings
+LEAST_AROUND = 3.0  # cells of surroundings at least
+MOST_CELLS = 500  # that are remembered of a frame; of a larger object every second or third
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMap:
+    """A frame's features, one vector of length 1 for each cell.
+
+    Attributes:
+        values: (h, w, C).
+        cell: (width, height) of a cell, in pixels of the frame.
+    """
+
+    values: np.ndarray
+    cell: np.ndarray
+
+    @classmethod
+    def of(cls, embedding: Embedding) -> FeatureMap:
+        """Take them from an embedding; what all cells share is taken away, so that the rest tells places apart."""
+        array = embedding.image_embedding[0]
+        height, width = embedding.frame.grid_size(max(array.shape[1:]))
+        shown = array[:, :height, :width].transpose(1, 2, 0).astype(np.float32)
+        shown = shown - shown.mean((0, 1))
+        shown /= np.maximum(np.linalg.norm(shown, axis=-1, keepdims=True), 1e-6)
+        frame = embedding.frame
+        side = frame.side / max(array.shape[1:])  # of a cell, in the square
+        cell = side * np.array(frame.original_size[::-1]) / np.array(frame.input_size[::-1])
+        return cls(shown, cell)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return self.values.shape[0], self.values.shape[1]
+
+    def window(self, box: np.ndarray, margin: float = 0.0) -> tuple[slice, slice]:
+        """Return rows and columns of the cells that a box (4,) in pixels touches, widened by so many cells."""
+        rows, columns = self.size
+        low, high = np.floor(box[:2] / self.cell - margin), np.ceil(box[2:] / self.cell + margin)
+        x0, y0 = np.clip(low, 0, [columns - 1, rows - 1]).astype(int)
+        x1, y1 = np.clip(high, [x0 + 1, y0 + 1], [columns, rows]).astype(int)
+        return slice(y0, y1), slice(x0, x1)
+
+    def centres(self, window: tuple[slice, slice], step: int = 1) -> np.ndarray:
+        """Return the (n, 2) x and y of a window's cells, in pixels."""
+        y, x = np.mgrid[window[0].start : window[0].stop : step, window[1].start : window[1].stop : step]
+        return (np.stack([x.ravel(), y.ravel()], 1) + 0.5) * self.cell
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """An object and its surroundings as one frame showed them.
+
+    Attributes:
+        features: (n, C) of cells.
+        places: (n, 2) of the cells, in pixels of their frame.
+        labels: (n,) how much of each cell is the object, 0..1.
+        box: (4,) of the object.
+    """
+
+    features: np.ndarray
+    places: np.ndarray
+    labels: np.ndarray
+    box: np.ndarray
+
+    @classmethod
+    def of(cls, features: FeatureMap, coverage: np.ndarray, box: np.ndarray) -> Memory:
+        """Remember a frame.
+
+        Args:
+            features: of the frame.
+            coverage: (h, w) how much of each cell is the object.
+            box: (4,) of the object.
+        """
+        extent = (box[2:] - box[:2]) / features.cell
+        window = features.window(box, max(LEAST_AROUND, AROUND * float(extent.max())))
+        count = (window[0].stop - window[0].start) * (window[1].stop - window[1].start)
+        step = max(1, int(np.ceil(np.sqrt(count / (2.2 * MOST_CELLS)))))
+        values = features.values[window][::step, ::step].reshape(-1, features.values.shape[-1])
+        labels = coverage[window][::step, ::step].ravel()
+        return cls(values, features.centres(window, step), labels, np.asarray(box, np.float64))
+
+    @property
+    def inside(self) -> np.ndarray:
+        """(n,) which cells are the object's."""
+        inner = self.labels > 0.6
+        return inner if inner.any() else self.labels >= self.labels.max()
+
+
+def coverage_of(logits: Logits, size: tuple[int, int]) -> np.ndarray:
+    """Return how much of each cell a low-resolution mask covers, (rows, columns) of 0..1.
+
+    Args:
+        logits: (h, w) of the model's whole input.
+        size: (rows, columns) of the cells that show some of the frame.
+    """
+    each = LOW_RES_PER_GRID
+    rows, columns = size
+    part = (logits[: rows * each, : columns * each] > 0).astype(np.float32)
+    return part.reshape(rows, each, columns, each).mean((1, 3))
+
+
+def weigh_cells(
+    features: FeatureMap,
+    window: tuple[slice, slice],
+    expected: Sequence[tuple[np.ndarray, np.ndarray]],
+    surroundings: tuple[np.ndarray, np.ndarray],
+    *,
+    near: float,
+    far: float,
+) -> np.ndarray:
+    """Return how likely each cell of a window is an object, (h, w) of 0..1: is it more like it, or like the ground?
+
+    Args:
+        features: of the frame.
+        window: of cells.
+        expected: features (n, C) of an object's cells, and the places (n, 2) where they are expected.
+        surroundings: features (m, C) and places (m, 2) of cells that are not the object's.
+        near: pixels in which an expected cell counts; everywhere where it is infinite.
+        far: pixels in which a cell of the surroundings counts.
+    """
+    queries = features.values[window]
+    flat, centres = queries.reshape(-1, queries.shape[-1]), features.centres(window)
+    like = np.max([_greatest(flat, centres, *one, near) for one in expected], axis=0)
+    unlike = _greatest(flat, centres, *surroundings, far)
+    return (1 / (1 + np.exp(-(like - unlike) / TEMPERATURE))).reshape(queries.shape[:2])
+
+
+def _greatest(
+    queries: np.ndarray, centres: np.ndarray, known: np.ndarray, places: np.ndarray, near: float
+) -> np.ndarray:
+    """Return each query's greatest similarity with known cells within so many pixels; -1 where there is none."""
+    if not len(known):
+        return np.full(len(queries), -1.0, np.float32)
+    similar = queries @ known.T
+    if np.isfinite(near):
+        apart = ((centres[:, None] - places[None]) ** 2).sum(-1)
+        similar = np.where(apart <= near**2, similar, np.float32(-1))
+    return similar.max(1)

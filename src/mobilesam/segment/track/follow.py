@@ -1,0 +1,368 @@
+"""One object from frame to frame: where it went, which of a few masks is it, and whether it is still there.
+
+The way through a frame is :meth:`Follower.step`. What is known of the object is where its cells were when it was last
+seen whole (``key``) and when it was pointed at (``anchor``). Its cells are found again one by one, and a similarity of
+the plane is fitted to where they went. That moves its hull, which gives a box, and its mask. The decoder draws masks
+from both, and the one that fits best what was moved and what the cells look like is taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mobilesam.core.arrays import Logits
+from mobilesam.core.boxes import mask_to_box
+from mobilesam.core.prompts import LOW_RES_PER_GRID, ValidPrompt
+from mobilesam.core.types import Embedding
+from mobilesam.segment.predictor import Predictor
+from mobilesam.segment.results import Segmentation
+from mobilesam.segment.track.features import FeatureMap, Memory, coverage_of, weigh_cells
+from mobilesam.segment.track.motion import Move, find_move
+from mobilesam.segment.track.shape import box_of, hull_of, peaks, support_points
+
+# Where it is looked for.
+REACH, LEAST_REACH = 0.5, 6.0  # of its longer side, at least so many cells
+REFINING = 4.0  # cells, around where an earlier view should lie
+NEAR, FAR = 2.6, 8.0  # cells: how far off a cell of the object, or of the ground, may be to speak for a place
+BESIDE = 0.1  # of a cell that is object, below which the cell is ground
+MARGIN = 0.35  # of the longer side, that is looked at around the object
+INERTIA = 0.6  # of the speed that is kept
+
+# Which mask it is.
+SOFTNESS = 4.0  # greatest logit of a moved mask: it proposes, and does not insist
+HALF_SEEN = 0.8  # visible part below which masks of what is seen are asked for, too
+DRAW = 0.2  # how far a hull is drawn to that of a mask that is trusted
+SMALLEST_SIDE = 2.0  # pixels of a box
+
+# Whether it is there.
+AGREEING = 0.45  # part of the matches from which a move is believed
+TRUSTED = 0.75  # visible part from which a mask is remembered
+STEADY = 0.8  # IoU with the moved mask from which half of it is enough
+SIZES = (0.75, 1.35)  # of the expected area, that are remembered
+SURE = 0.75  # of the first predicted IoU
+GONE = 0.25  # visible part below which it is lost, unless the mask goes on as it was
+SPECK = 0.08  # of the expected area, below which it is lost
+FOUND_AGAIN = 0.45  # visible part from which it is
+AGREEING_AGAIN = 0.25  # part of the matches from which a place is looked at
+SEARCHED = 2  # places that are looked at
+NO_POINTS = np.zeros((0, 2)), np.zeros(0, np.int64)
+LEFT, HIDDEN, UNLIKE = "it has left the picture", "it is hidden", "nothing here looks like it"
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """What is seen of an object on a frame.
+
+    Attributes:
+        found: its mask; None where it is lost.
+        visible: how much of it seems to be seen, 0..1.
+        why: it is lost.
+    """
+
+    found: Segmentation | None
+    visible: float = 0.0
+    why: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """An object as one frame showed it.
+
+    Attributes:
+        memory: its cells and those around.
+        logits: (h, w) of its mask.
+        hull: (32, 2) around it, in pixels.
+        cells: that it covers.
+    """
+
+    memory: Memory
+    logits: Logits
+    hull: np.ndarray
+    cells: float
+
+    @classmethod
+    def of(cls, features: FeatureMap, found: Segmentation, coverage: np.ndarray, hull: np.ndarray) -> View:
+        """Take a frame's."""
+        memory = Memory.of(features, coverage, box_of(hull))
+        return cls(memory, found.low_res_masks[found.choice], hull, float(coverage.sum()))
+
+
+@dataclass(frozen=True, eq=False)
+class Guess:
+    """A mask that may be the object.
+
+    Attributes:
+        found: what the model says.
+        coverage: (h, w) of the cells.
+        score: how well it fits what is known, 0..1.
+    """
+
+    found: Segmentation
+    coverage: np.ndarray
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What a frame shows where an object is expected.
+
+    Attributes:
+        pose: from the key view to this frame.
+        hull: (32, 2) of the object as it was moved.
+        share: how likely its cells are it, on the average.
+        visible: the same, of what is usual.
+        best: mask.
+        guesses: all masks.
+        ratio: of the mask's area to that expected.
+        steady: IoU of the mask with the moved one.
+    """
+
+    pose: Move
+    hull: np.ndarray
+    share: float
+    visible: float
+    best: Guess
+    guesses: list[Guess] = field(repr=False)
+    ratio: float
+    steady: float
+
+    @property
+    def gone(self) -> bool:
+        """Whether this is not the object."""
+        unlike = self.visible < GONE and (self.steady < 0.6 or self.pose.agreeing < 0.3)
+        return unlike or self.ratio < SPECK or not self.best.found.mask.any()
+
+
+class Follower:
+    """Follows one object, from :meth:`start` on.
+
+    Args:
+        predictor: draws the masks.
+
+    Attributes:
+        missing: frames since it was seen.
+        last: what the last frame showed, or None where nothing was looked at.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+        self.missing = 0
+        self.last: Look | None = None
+        self.why = ""
+
+    def start(self, embedding: Embedding, found: Segmentation) -> Sighting:
+        """Begin with a mask that was asked for."""
+        features = FeatureMap.of(embedding)
+        if not found.mask.any():
+            self.missing, self.why = 1, "the prompt gives an empty mask"
+            self.empty = True
+            return self.given_up()
+        self.empty = False
+        coverage = coverage_of(found.low_res_masks[found.choice], features.size)
+        hull = hull_of(found.mask)
+        self.anchor = self.key = View.of(features, found, coverage, hull)
+        self.to_key, self.pose = Move.by(np.zeros(2)), Move.by(np.zeros(2))
+        self.middle, self.velocity = box_middle(hull), np.zeros(2)
+        self.predicted = float(found.best.predicted_iou)
+        self.usual: float | None = None  # share; known from the second frame on
+        self._look_around(features, coverage, hull)
+        return Sighting(found, 1.0)
+
+    def step(self, embedding: Embedding) -> Sighting:
+        """Follow it to the next frame."""
+        if self.empty:
+            return self.given_up()
+        features = FeatureMap.of(embedding)
+        self.last = None
+        if self.missing:
+            return self._search(embedding, features)
+        look = self._look(embedding, features, self._place(features))
+        if look is None:
+            return self._lose(LEFT)
+        self.last = look
+        if look.gone:
+            return self._lose(HIDDEN)
+        moved = box_middle(look.hull)
+        self.velocity = INERTIA * self.velocity + (1 - INERTIA) * (moved - self.middle)
+        return self._accept(features, look)
+
+    def given_up(self) -> Sighting:
+        """What is said of a lost object that is not looked for."""
+        self.missing += 1
+        return Sighting(None, why=self.why)
+
+    def _place(self, features: FeatureMap) -> Move:
+        """Return where the object went: from the key view, or where that does not agree from the anchor."""
+        cell = float(features.cell.max())
+        expected = Move.by(self.velocity).after(self.pose)
+        extent = box_of(self.pose.points(self.key.hull))
+        reach = max(LEAST_REACH * cell, REACH * float((extent[2:] - extent[:2]).max()))
+        pose = find_move(self.key.memory, features, expected, reach=reach)
+        if pose.agreeing < AGREEING and self.anchor is not self.key:
+            other = find_move(self.anchor.memory, features, expected.after(self.to_key), reach=reach)
+            if other.agreeing > pose.agreeing + 0.1:
+                return other.after(self.to_key.inverse())
+        return pose
+
+    def _look(self, embedding: Embedding, features: FeatureMap, pose: Move) -> Look | None:
+        """Look at a frame where the object is expected; nothing if that is outside of it."""
+        hull = support_points(pose.points(self.key.hull))
+        box = box_of(hull)
+        shown = np.clip(box, 0, np.tile(embedding.original_size[::-1], 2))
+        if (shown[2:] - shown[:2] < SMALLEST_SIDE).any():
+            return None
+        moved = pose.logits(self.key.logits, embedding.frame)
+        whole = coverage_of(moved, features.size)
+        window = features.window(shown, MARGIN * float(((box[2:] - box[:2]) / features.cell).max()) + 2)
+        votes = np.zeros(features.size, np.float32)
+        votes[window] = self._votes(features, window, pose, NEAR, FAR)
+        inside = whole > 0.5
+        share = float(votes[inside].mean()) if inside.any() else 0.0
+        usual = max(share if self.usual is None else self.usual, 0.1)
+        visible, votes = min(1.0, share / usual), np.minimum(votes / usual, 1)
+        guesses = self._guess(embedding, features, shown, moved, whole, votes, visible)
+        best = max(guesses, key=lambda guess: guess.score)
+        expected = max(self.key.cells * pose.growth**2, 1.0)
+        ratio = float(best.coverage.sum()) / expected
+        return Look(pose, hull, share, visible, best, guesses, ratio, soft_iou(best.coverage, whole))
+
+    def _votes(
+        self, features: FeatureMap, window: tuple[slice, slice], pose: Move, near: float, far: float
+    ) -> np.ndarray:
+        """Return how likely each cell of a window is the object, as both views say."""
+        views = [(self.key.memory, pose)]
+        if self.anchor is not self.key:
+            views.append((self.anchor.memory, pose.after(self.to_key)))
+        expected = [(one.features[one.inside], way.points(one.places[one.inside])) for one, way in views]
+        cell = float(features.cell.max())
+        return weigh_cells(features, window, expected, self.around, near=near * cell, far=far * cell)
+
+    def _guess(
+        self,
+        embedding: Embedding,
+        features: FeatureMap,
+        box: np.ndarray,
+        moved: Logits,
+        whole: np.ndarray,
+        votes: np.ndarray,
+        visible: float,
+    ) -> list[Guess]:
+        """Draw masks: of the box, of box and moved mask, and of the part that is seen."""
+        soft = np.clip(moved, -SOFTNESS, SOFTNESS)
+        prompts = [ValidPrompt(*NO_POINTS, box, None), ValidPrompt(*NO_POINTS, box, soft[None])]
+        expected = 0.5 * (whole + votes)
+        if visible < HALF_SEEN:
+            expected = whole * votes
+            seen = (whole > 0.4) & (votes > 0.5)
+            if np.count_nonzero(seen) > 1:
+                part = np.array(mask_to_box(seen)) * np.tile(features.cell, 2)
+                part = np.minimum(part, np.tile(embedding.original_size[::-1], 2))
+                only = _only_where(soft, seen)
+                prompts += [ValidPrompt(*NO_POINTS, part, None), ValidPrompt(*NO_POINTS, part, only[None])]
+        found = self.predictor.segment(embedding, prompts, multimask=False)
+        return [_weigh(one, features, expected) for one in found]
+
+    def _accept(self, features: FeatureMap, look: Look) -> Sighting:
+        """Take a look as the object, and remember it if it is trusted."""
+        best = look.best
+        hull = look.hull
+        self.missing, self.why, self.middle = 0, "", box_middle(hull)
+        if self.usual is None:
+            self.usual = look.share
+        self._look_around(features, best.coverage, hull)
+        if self._trusts(look):
+            self.usual = 0.8 * self.usual + 0.2 * look.share
+            hull = (1 - DRAW) * hull + DRAW * hull_of(best.found.mask)
+            to_key = look.pose.after(self.to_key)
+            reach = REFINING * float(features.cell.max())
+            refined = find_move(self.anchor.memory, features, to_key, reach=reach)
+            self.to_key = refined if refined.agreeing > AGREEING else to_key
+            self.key = View.of(features, best.found, best.coverage, hull)
+            self.pose = Move.by(np.zeros(2))
+        else:
+            self.pose = look.pose
+        return Sighting(best.found, look.visible)
+
+    def _trusts(self, look: Look) -> bool:
+        """Whether a mask is good enough to go on from."""
+        steady = look.visible > 0.5 and look.steady > STEADY and look.pose.agreeing > 0.5
+        sized = SIZES[0] < look.ratio < SIZES[1]
+        sure = float(look.best.found.best.predicted_iou) > SURE * self.predicted
+        return (look.visible > TRUSTED or steady) and sized and sure
+
+    def _look_around(self, features: FeatureMap, coverage: np.ndarray, hull: np.ndarray) -> None:
+        """Remember what is beside the object now."""
+        around = Memory.of(features, coverage, box_of(hull))
+        ground = around.labels < BESIDE
+        self.around = around.features[ground], around.places[ground]
+
+    def _lose(self, why: str) -> Sighting:
+        self.missing, self.why = 1, why
+        return Sighting(None, why=why)
+
+    def _search(self, embedding: Embedding, features: FeatureMap) -> Sighting:
+        """Look for a lost object in the whole frame."""
+        self.missing += 1
+        everywhere = slice(0, features.size[0]), slice(0, features.size[1])
+        votes = self._votes(features, everywhere, self.pose, np.inf, np.inf)
+        box = box_of(self.pose.points(self.key.hull))
+        sides = box[2:] - box[:2]
+        columns, rows = np.maximum(1, np.round(sides / features.cell)).astype(int)
+        reach = 0.6 * float(sides.max())
+        guesses = [Move.by(self.velocity).after(self.pose)]
+        for place in peaks(votes, int(rows), int(columns)):
+            to = np.array(place) * features.cell - (box[:2] + box[2:]) / 2
+            guesses.append(Move(self.pose.turn, self.pose.shift + to))
+        moves = [self._settle(features, guess, reach) for guess in guesses]
+        for move in sorted(moves, key=lambda move: -move.agreeing)[:SEARCHED]:
+            if move.agreeing < AGREEING_AGAIN:
+                break
+            look = self._look(embedding, features, move)
+            if look is not None and self._is_it(look):
+                self.last, self.velocity = look, np.zeros(2)
+                return self._accept(features, look)
+        return Sighting(None, why=self.why or UNLIKE)
+
+    def _settle(self, features: FeatureMap, guess: Move, reach: float) -> Move:
+        """Return how the key view, or the anchor, lies where the object may be: the one that agrees more."""
+        move = find_move(self.key.memory, features, guess, reach=reach)
+        if self.anchor is self.key:
+            return move
+        other = find_move(self.anchor.memory, features, guess.after(self.to_key), reach=reach)
+        return move if move.agreeing >= other.agreeing else other.after(self.to_key.inverse())
+
+    def _is_it(self, look: Look) -> bool:
+        """Whether a look is the object that was lost."""
+        if look.gone or look.visible < FOUND_AGAIN:
+            return False
+        if look.pose.agreeing >= AGREEING:
+            return True
+        sure = float(look.best.found.best.predicted_iou) > SURE * self.predicted
+        return look.visible > 0.7 and look.steady > 0.6 and SIZES[0] < look.ratio < SIZES[1] and sure
+
+
+def box_middle(hull: np.ndarray) -> np.ndarray:
+    """Return the (2,) middle of a hull's box."""
+    return (hull.min(0) + hull.max(0)) / 2
+
+
+def soft_iou(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the IoU of two arrays of parts of cells, 0..1."""
+    return float(np.minimum(one, other).sum() / max(float(np.maximum(one, other).sum()), 1e-6))
+
+
+def _weigh(found: Segmentation, features: FeatureMap, expected: np.ndarray) -> Guess:
+    coverage = coverage_of(found.low_res_masks[found.choice], features.size)
+    predicted = float(np.clip(found.predicted_iou[found.choice], 0, 1))
+    return Guess(found, coverage, soft_iou(coverage, expected) * (0.5 + 0.5 * predicted))
+
+
+def _only_where(logits: Logits, cells: np.ndarray) -> Logits:
+    """Return low-resolution logits with everything but some cells (h, w) as background."""
+    out = np.full(logits.shape, -SOFTNESS, np.float32)
+    kept = cells.repeat(LOW_RES_PER_GRID, 0).repeat(LOW_RES_PER_GRID, 1)
+    rows, columns = kept.shape
+    out[:rows, :columns] = np.where(kept, logits[:rows, :columns], -SOFTNESS)
+    return out

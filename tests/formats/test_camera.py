@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from mobilesam.core.errors import ConfigError, ImageError, LimitError
+from mobilesam.formats.camera import LatestFrames, _device, open_camera
+from mobilesam.formats.video import VideoFrame
+
+DEVICE = "lavfi:testsrc=size=64x48:rate=25:duration=0.4"
+
+
+def test_frames_of_a_device() -> None:
+    frames = list(open_camera(DEVICE))
+    assert [frame.number for frame in frames] == list(range(1, 11))
+    assert frames[0].image.shape == (48, 64, 3) and frames[9].time == Fraction(9, 25)
+
+
+def test_what_comes_while_nobody_asks_is_dropped() -> None:
+    """A file-backed device gives all of its frames at once; the one that is handed out is the last."""
+    with LatestFrames(open_camera(DEVICE)) as latest:
+        latest._thread.join(10)
+        frame = next(latest)
+        assert frame.number == 1 and frame.time == Fraction(9, 25)
+        assert latest.dropped == 9
+        assert list(latest) == []
+
+
+def test_a_frame_is_handed_out_as_soon_as_it_is_there() -> None:
+    go = threading.Event()
+
+    def camera() -> Iterator[VideoFrame]:
+        yield VideoFrame(1, None, np.zeros((4, 4, 3), np.uint8))
+        go.wait(10)
+        yield VideoFrame(2, None, np.ones((4, 4, 3), np.uint8))
+
+    with LatestFrames(camera()) as latest:
+        assert next(latest).image.max() == 0
+        threading.Timer(0.1, go.set).start()
+        start = time.monotonic()
+        assert next(latest).image.max() == 1
+        assert time.monotonic() - start < 5
+
+
+def test_what_the_camera_raises_is_raised() -> None:
+    with LatestFrames(open_camera("lavfi:no_such_source")) as latest:
+        with pytest.raises(ImageError, match="camera lavfi:no_such_source: cannot be opened"):
+            next(latest)
+    with LatestFrames(open_camera(DEVICE, max_pixels=100)) as latest, pytest.raises(LimitError):
+        next(latest)
+
+
+def test_a_camera_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mobilesam.formats.camera.PATIENCE", 0.2)
+    stop = threading.Event()
+
+    def camera() -> Iterator[VideoFrame]:
+        stop.wait(10)
+        yield from ()
+
+    with LatestFrames(camera()) as latest:
+        with pytest.raises(ImageError, match="no picture came"):
+            next(latest)
+        stop.set()
+
+
+@pytest.mark.parametrize("device", ["", "a", ":a", "v4l2:", "1234"])
+def test_devices_that_are_none(device: str) -> None:
+    with pytest.raises(ConfigError, match="give a number such as 0"):
+        open_camera(device)
+
+
+@pytest.mark.parametrize(
+    ("platform", "expected"),
+    [("linux", ("v4l2", "/dev/video0")), ("darwin", ("avfoundation", "0"))],
+)
+def test_a_number_is_a_camera_of_the_system(
+    platform: str, expected: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", platform)
+    assert _device("0") == expected
+
+
+def test_windows_has_names_of_cameras_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    with pytest.raises(ConfigError, match="dshow:video=HD Camera"):
+        open_camera("0")
