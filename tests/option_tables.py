@@ -33,6 +33,7 @@ from mobilesam.segment.everything.options import EverythingOptions
 from mobilesam.server.options import ServeOptions
 from mobilesam.train.finetune import FinetuneOptions
 from mobilesam.train.options import RunOptions
+from mobilesam.train.store_options import StoreOptions
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "reference" / "command-line.md"
 CLASSES = (
@@ -44,6 +45,7 @@ CLASSES = (
         EverythingOptions,
         RunOptions,
         FinetuneOptions,
+        StoreOptions,
     ),
     *(WantedOptions, CutoutOptions, FileOptions, FollowOptions),
     *(LabelOptions, SetOptions, ConvertOptions, MapOptions, ServeOptions),

@@ -10,6 +10,7 @@ from mobilesam.formats.datasets.coco import FILE as SET
 from mobilesam.formats.prompt_file import CUTOUTS, PROMPTS
 from mobilesam.formats.result_shapes import EVERYTHING, RESULTS
 from mobilesam.segment.session import SESSION
+from mobilesam.train.distill_recipe import DISTILL_RECIPE
 from mobilesam.train.recipe import RECIPE
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
@@ -21,6 +22,7 @@ SCHEMAS: dict[str, tuple[str, Shape]] = {
     "session": ("MobileSAM session, version 1", SESSION),
     "set": ("A set for evaluation and training: COCO instances", SET),
     "recipe": ("MobileSAM recipe, which is TOML", RECIPE),
+    "distill": ("MobileSAM recipe of a distillation, which is TOML", DISTILL_RECIPE),
 }
 
 

@@ -62,6 +62,7 @@ _WHERE = {
     "OptionWarning": "mobilesam.core.errors",
     "PromptWarning": "mobilesam.core.errors",
     "SetWarning": "mobilesam.core.errors",
+    "TrainingWarning": "mobilesam.core.errors",
     "WeightsWarning": "mobilesam.core.errors",
 }
 
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
     from mobilesam.core.errors import PromptError as PromptError
     from mobilesam.core.errors import PromptWarning as PromptWarning
     from mobilesam.core.errors import SetWarning as SetWarning
+    from mobilesam.core.errors import TrainingWarning as TrainingWarning
     from mobilesam.core.errors import WeightsError as WeightsError
     from mobilesam.core.errors import WeightsWarning as WeightsWarning
     from mobilesam.core.polygons import Polygon as Polygon

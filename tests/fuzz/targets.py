@@ -310,7 +310,10 @@ def rle_seeds() -> list[bytes]:
 
 
 def recipe_seeds() -> list[bytes]:
-    return [path.read_bytes() for path in sorted(RECIPES.glob("*.toml"))]
+    recipes = [path.read_bytes() for path in sorted(RECIPES.glob("*.toml"))]
+    return [
+        recipe for recipe in recipes if b"\nmode = " not in recipe
+    ]  # those of distillations have another form
 
 
 def checkpoint_seeds() -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -19,14 +20,20 @@ import mobilesam
 from mobilesam import ConfigError, Prompt, load
 from mobilesam.cli.main import run
 from mobilesam.formats.datasets.load import read_dataset, write_dataset
+from mobilesam.formats.datasets.photos import read_photos
 from mobilesam.networks.build import build_network
 from mobilesam.train import plan
 from mobilesam.train.adapt import adapt, build_adapted, merge, plain_weights
+from mobilesam.train.data import Samples, split_sets
 from mobilesam.train.finetune import FinetuneOptions, finetune
+from mobilesam.train.loop import make_optimizer, set_rates
+from mobilesam.train.losses import mask_ious
+from mobilesam.train.masks import for_prompts, mask_loss
 from mobilesam.train.recipe import Recipe, SourceSet, Stage, read_recipe, recipe_to_toml
 from mobilesam.weights.folders import HOME_VARIABLE
 from mobilesam.weights.graph_index import network_specs
 from tests.photos import cat, jpeg, write_set
+from tests.seeded_networks import network_with
 
 
 @pytest.fixture
@@ -173,3 +180,44 @@ def test_additions_of_low_rank_end_in_the_weights() -> None:
     untouched = adapt(build_network("pocket"), recipe)
     before = build_network("pocket").state_dict().keys()
     assert merge(untouched).state_dict().keys() == before
+
+
+@pytest.mark.long
+def test_the_decoder_alone_does_not_collapse(tmp_path: Path) -> None:
+    """SAM's decoder on TinyViT, both with seeded weights: it passes through empty masks, and comes out again.
+
+    The encoder's weights and statistics are not touched, so that nothing drifts below the decoder.
+    """
+    network = network_with("vit_t", 0)
+    spec = network_specs()["vit_t"]
+    base = Recipe(network="vit_t", sets=(SourceSet("set"),), stages=(), tuned="decoder")
+    photos = read_photos(write_set(tmp_path / "set"))
+    recipe = plan.make_recipe(base.sets[0], plan.facts_of(photos, spec, hold_out=False), spec, base, images=2)
+    stage = dataclasses.replace(recipe.stages[0], image_size=128, steps=99, objects=3, whole=1.0)
+    recipe = dataclasses.replace(recipe, stages=(stage,), correct=0.0)
+    before = {name: value.clone() for name, value in adapt(network, recipe).state_dict().items()}
+    samples = Samples(split_sets(recipe, tmp_path)[0], recipe, stage, 0)
+    batches = [b for b in (samples[i] for i in range(9)) if b["point_labels"].shape[1] == 2][:2]
+    with torch.no_grad():
+        embeddings = [network.encode(batch["pixels"]) for batch in batches]
+    optimizer = make_optimizer(network, recipe)
+    for step in range(64):
+        batch, embedding = batches[step % 2], embeddings[step % 2]
+        set_rates(optimizer, dataclasses.replace(stage, last_rate=1.0), step)
+        loss = mask_loss(network, embedding, batch, recipe, stage, torch.Generator().manual_seed(0), "cpu")
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
+        optimizer.step()
+    ious = []
+    for batch, embedding in zip(batches, embeddings, strict=True):
+        with torch.no_grad():
+            repeated = for_prompts(network, embedding, len(batch["targets"]))
+            logits, _ = network.decode_view(
+                repeated, batch["point_coords"], batch["point_labels"], mask_tokens=(0,)
+            )
+        ious.append(mask_ious(logits, batch["targets"]).mean().item())
+    assert min(ious) > 0.2
+    for name, value in network.state_dict().items():
+        moved = not torch.equal(value, before[name])
+        assert not moved or name.startswith("mask_decoder."), name

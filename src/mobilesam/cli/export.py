@@ -15,7 +15,6 @@ from mobilesam.export.programs import LAYOUTS
 from mobilesam.server.integrations.cvat import function_files
 from mobilesam.storage.atomic import write_bytes
 from mobilesam.weights import DEFAULT_MODEL, entry_of, read_detector, read_weights
-from mobilesam.weights.graph_index import detector_names
 
 
 @click.group()
@@ -136,13 +135,14 @@ def onnx(options: ExportOptions) -> None:
 
         if options.graphs_only:
             from mobilesam.export.graphs import write_graphs
+            from mobilesam.networks.build import DETECTORS, NETWORKS
     except ModuleNotFoundError as error:
         raise missing_extra("export onnx", "export") from error
     if options.model is None and options.checkpoint is None:
         tell_default()
     model, out = options.model or DEFAULT_MODEL, Path(options.out)
     if options.graphs_only:
-        name = model if model in detector_names() else entry_of(model).network
+        name = model if model in (*NETWORKS, *DETECTORS) else entry_of(model).network
         paths = write_graphs(name, out, overwrite=options.overwrite)
     else:
         entry = entry_of(model)

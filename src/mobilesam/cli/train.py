@@ -11,7 +11,9 @@ import click
 
 from mobilesam.cli.fields import options_from
 from mobilesam.core.errors import missing_extra
+from mobilesam.core.text import printable
 from mobilesam.train.options import RunOptions
+from mobilesam.train.store_options import StoreOptions
 
 if TYPE_CHECKING:
     from mobilesam.train.loop import Progress
@@ -24,6 +26,7 @@ def train() -> None:
     \b
     mobilesam train masks recipes/pocket.toml --data data --out runs/pocket
     mobilesam train boxes recipes/detector-nano.toml --data data --out runs/detector
+    mobilesam train distill recipes/distill-smoke.toml --data data --out runs/smoke
     """
 
 
@@ -74,6 +77,53 @@ def boxes(recipe: Path, data: Path, out: Path, options: RunOptions) -> None:
     mobilesam everything photo.jpg --detector runs/detector/weights.safetensors
     """
     run_to_end("boxes", recipe, data, out, options)
+
+
+@train.command()
+@click.argument("photos", metavar="DATA", type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, metavar="STORE", type=click.Path(path_type=Path), help="Folder of the store."
+)
+@options_from(StoreOptions, "options")
+def teacher(photos: Path, out: Path, options: StoreOptions) -> None:
+    """Write a teacher's embeddings of photos, once and for all, for train distill.
+
+    DATA is a folder of photos, or a set in any format that mobilesam convert reads. The same command again goes on
+    after a stop, and with photos that are new.
+
+    \b
+    mobilesam train teacher photos --model pocket --image-size 256 --out stores/pocket-256
+    """
+    try:
+        from mobilesam.train.teacher import make_store
+    except ModuleNotFoundError as error:
+        raise missing_extra("train", "train") from error
+    make_store(photos, out, options, click.echo)
+    click.echo(f"written: {printable(out)}")
+
+
+@train.command()
+@run_options
+def distill(recipe: Path, data: Path, out: Path, options: RunOptions) -> None:
+    """Train a student network to do what a teacher does, by a RECIPE in TOML.
+
+    It is stopped and goes on as train masks does; OUT then holds weights.safetensors, for --checkpoint.
+
+    \b
+    mobilesam train distill recipes/distill-smoke.toml --data data --out runs/smoke
+    mobilesam segment photo.jpg --point 50%,50% --checkpoint runs/smoke/weights.safetensors
+    """
+    try:
+        from mobilesam.train.distill import DISTILL, train_distill
+        from mobilesam.train.distill_recipe import read_distill_recipe
+        from mobilesam.train.finish import finish
+    except ModuleNotFoundError as error:
+        raise missing_extra("train", "train") from error
+    settings = read_distill_recipe(recipe)
+    newest = train_distill(settings, data, out, options, tell_progress)
+    if is_first_rank():
+        for path in finish(settings, newest, out, DISTILL.plain):
+            click.echo(f"written: {path}")
 
 
 def run_to_end(what: str, recipe: Path, data: Path, out: Path, options: RunOptions) -> None:

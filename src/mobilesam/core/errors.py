@@ -143,6 +143,10 @@ class SetWarning(UserWarning):
     """A set that is read, but not all of it."""
 
 
+class TrainingWarning(UserWarning):
+    """A training that goes on, and may not learn what it is meant to."""
+
+
 class WeightsWarning(UserWarning):
     """Weights that are used, from a place or of a kind that others may have had a hand in."""
 

@@ -338,17 +338,19 @@ def _share_constants(model: onnx.ModelProto) -> None:
 def _halve_gelu_last(model: onnx.ModelProto) -> None:
     """Write x * (0.5 * (1 + erf)) as (x * (1 + erf)) * 0.5, a form that ONNX Runtime fuses to one GELU."""
     maker = {name: node for node in model.graph.node for name in node.output}
+    constants = {tensor.name for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type != "Mul":
             continue
-        for x, scaled in (node.input, reversed(node.input)):
+        for x, scaled in (tuple(node.input), tuple(node.input)[::-1]):
             inner = maker.get(scaled)
             if inner is None or inner.op_type != "Mul":
                 continue
-            half, raised = inner.input
-            if raised in maker and _is_one_plus_erf(maker[raised], maker):
+            half, raised = inner.input if inner.input[0] in constants else reversed(inner.input)
+            if half in constants and raised in maker and _is_one_plus_erf(maker[raised], maker):
                 inner.input[:] = [x, raised]
                 node.input[:] = [scaled, half]
+                break
 
 
 def _is_one_plus_erf(node: onnx.NodeProto, maker: Mapping[str, onnx.NodeProto]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from mobilesam.core.errors import ConfigError
-from mobilesam.networks import detector, efficientvit, image_encoder_vit, pocket, tiny_vit
+from mobilesam.networks import detector, efficientvit, image_encoder_vit, pocket, pocket_nano, tiny_vit
 from mobilesam.networks.detector import ObjectDetector
 from mobilesam.networks.mask_decoder import MaskDecoder
 from mobilesam.networks.pocket_decoder import PocketDecoder, PromptMaps
@@ -15,7 +15,7 @@ from mobilesam.networks.prompt_encoder import PromptEncoder
 from mobilesam.networks.sam import Decoder, Sam
 from mobilesam.networks.two_way_transformer import TwoWayTransformer
 
-FILES = (pocket, tiny_vit, image_encoder_vit, efficientvit)
+FILES = (pocket, pocket_nano, tiny_vit, image_encoder_vit, efficientvit)
 NETWORKS = {config.spec.name: config for file in FILES for config in file.NETWORKS}
 DETECTORS = {config.spec.name: config for config in detector.DETECTORS}
 

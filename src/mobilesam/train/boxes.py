@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from mobilesam.core.errors import ConfigError
-from mobilesam.networks.build import build_detector
 from mobilesam.networks.detector import ObjectDetector
-from mobilesam.train.data import BoxSamples, Drawn
+from mobilesam.train.data import BoxSamples, Drawn, split_sets
 from mobilesam.train.loop import Report, Task, channels_last, mixed_precision, no_report, train
 from mobilesam.train.objectness import head_loss, proposal_recalls
 from mobilesam.train.options import RunOptions
@@ -69,8 +68,9 @@ def score_held_out(
 
 BOXES = Task(
     samples=BoxSamples,
+    split=split_sets,
+    plain=lambda recipe, weights: weights,
     start=start_detector,
-    build=lambda recipe: build_detector(recipe.network),
     trained=lambda network, stage: [p for p in network.parameters() if p.requires_grad],
     step_loss=step_loss,
     score=score_held_out,

@@ -3,45 +3,69 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from safetensors.numpy import save
 from safetensors.torch import load as load_tensors
+from torch import Tensor
 
 from mobilesam.storage.atomic import write_bytes
 from mobilesam.train.adapt import plain_weights
 from mobilesam.train.checkpoint import fingerprint, read_metadata
-from mobilesam.train.recipe import Recipe
 from mobilesam.weights.reading import FORMAT_SINCE, NEEDS_KEY
 
+Tensors = dict[str, Tensor]
+STARTS = (
+    "start",
+    "teacher",
+    "store",
+    "trunk",
+    "detector",
+)  # fields of recipes that name what a run starts from
 # What the log has where held-out photos were scored, and what the picture calls it.
 SCORES = {
     "box": "box",
     "point_choice": "point, own choice",
     "point_best": "point, best of 3",
     "box_recall": "recall of 100 boxes",
+    "point": "point",
+    "teacher_box": "box, the teacher's mask",
+    "teacher_point": "point, the teacher's mask",
 }
 
 
-def finish(recipe: Recipe, checkpoint: Path, out: Path) -> list[Path]:
-    """Write ``weights.safetensors`` and ``loss.png`` from a checkpoint and the log; return their paths."""
+def finish(
+    recipe: Any, checkpoint: Path, out: Path, plain: Callable[[Any, Tensors], Tensors] = plain_weights
+) -> list[Path]:
+    """Write ``weights.safetensors`` and ``loss.png`` from a checkpoint and the log; return their paths.
+
+    Args:
+        recipe: of the run.
+        checkpoint: its newest.
+        out: its folder.
+        plain: from the recipe and the weights that were trained to those that are used.
+    """
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     weights, plot = out / "weights.safetensors", out / "loss.png"
-    write_bytes(weights, average_to_weights(checkpoint.read_bytes(), recipe, log))
+    write_bytes(weights, average_to_weights(checkpoint.read_bytes(), recipe, log, plain))
     write_bytes(plot, plot_log(log))
     return [weights, plot]
 
 
-def average_to_weights(checkpoint: bytes, recipe: Recipe, log: list[dict]) -> bytes:
+def average_to_weights(
+    checkpoint: bytes, recipe: Any, log: list[dict], plain: Callable[[Any, Tensors], Tensors]
+) -> bytes:
     """Return a checkpoint's averaged weights as float16 safetensors that say where they are from."""
     prefix = "average/"
     averaged = {n[len(prefix) :]: t for n, t in load_tensors(checkpoint).items() if n.startswith(prefix)}
-    tensors = {name: t.numpy() for name, t in plain_weights(recipe, averaged).items()}
+    tensors = {name: t.numpy() for name, t in plain(recipe, averaged).items()}
     tensors = {name: t.astype(np.float16) if t.dtype == np.float32 else t for name, t in tensors.items()}
-    starts = (recipe.start, recipe.trunk, recipe.detector)
+    starts = [getattr(recipe, key, "") for key in STARTS]
     step = int(read_metadata(checkpoint)["step"])
     scores = [line for line in scored_lines(log) if line["step"] <= step]
     metadata = {

@@ -9,6 +9,7 @@ running average of them, from which the next stage starts. A run is stopped at a
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import math
 import time
@@ -28,7 +29,7 @@ from mobilesam.networks.checkpoints import weights_channels_last
 from mobilesam.runtimes.torch import choose_device, limit_threads
 from mobilesam.storage.atomic import write_bytes
 from mobilesam.train.checkpoint import Identity, State, fingerprint, load_state, save_state
-from mobilesam.train.data import Samples, batches, fingerprint_photos, split_sets
+from mobilesam.train.data import Drawn, Samples, batches, fingerprint_photos
 from mobilesam.train.options import RunOptions
 from mobilesam.train.ranks import Ranks, alike, joined_ranks
 from mobilesam.train.recipe import Stage
@@ -43,16 +44,18 @@ class Task:
 
     Attributes:
         samples: makes the batches.
+        split: from the recipe and the data folder to the photos that are trained on, and those held out.
+        plain: from the recipe and the weights that were trained to those that are used.
         start: from the recipe and the data folder to the network with its starting weights.
-        build: from a recipe to such a network, untrained.
         trained: from the network and a stage to the parameters that the stage trains.
         step_loss: from the network, a batch, the recipe, the stage, the step and the device to the loss.
         score: from a network, the recipe, the stage, the held-out photos and the device to scores by name.
     """
 
-    samples: type[Samples]
+    samples: Callable[..., Any]
+    split: Callable[..., tuple[list[Drawn], list[Drawn]]]
+    plain: Callable[[Any, dict[str, Tensor]], dict[str, Tensor]]
     start: Callable[[Any, Path], nn.Module]
-    build: Callable[[Any], nn.Module]
     trained: Callable[..., list[nn.Parameter]]
     step_loss: Callable[..., Tensor]
     score: Callable[..., dict[str, float]]
@@ -150,7 +153,9 @@ class Run:
         """Go on from where the folder stands; return the newest checkpoint."""
         recipe = self.recipe
         torch.manual_seed(recipe.seed)
-        self.photos, self.held_out = split_sets(recipe, data, follow_symlinks=self.options.follow_symlinks)
+        self.photos, self.held_out = self.task.split(
+            recipe, data, follow_symlinks=self.options.follow_symlinks
+        )
         self.identity = Identity(fingerprint(recipe), fingerprint_photos([*self.photos, *self.held_out]))
         network = weights_channels_last(self.task.start(recipe, data).to(self.device))
         alike(network.state_dict(), self.ranks)
@@ -226,7 +231,7 @@ class Run:
         if self.ranks.first:
             scores = None
             if scored and self.held_out:
-                averaged = with_weights(self.task, recipe, state.average, self.device)
+                averaged = with_weights(state.network, state.average)
                 scores = self.task.score(averaged, recipe, stage, self.held_out, self.device)
             passed = time.monotonic() - self.started
             left = passed / (state.step - self.first_step) * (recipe.steps - state.step)
@@ -272,11 +277,11 @@ def set_rates(optimizer: torch.optim.Optimizer, stage: Stage, done: int) -> None
         group["lr"] = rate * group["scale"]
 
 
-def with_weights(task: Task, recipe: Any, weights: dict[str, Tensor], device: str) -> nn.Module:
-    """Return another network of the recipe's kind, with these weights."""
-    network = task.build(recipe).to(device)
-    network.load_state_dict(weights)
-    return weights_channels_last(network)
+def with_weights(network: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
+    """Return a copy of a network with these weights."""
+    other = copy.deepcopy(network)
+    other.load_state_dict(weights)
+    return weights_channels_last(other)
 
 
 def channels_last(pixels: Tensor) -> Tensor:

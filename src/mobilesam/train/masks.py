@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.views import WHOLE, Views
 from mobilesam.networks.sam import Sam
-from mobilesam.train.adapt import build_adapted, learns, start_adapted
-from mobilesam.train.data import Drawn, Samples
+from mobilesam.train.adapt import learns, plain_weights, start_adapted
+from mobilesam.train.data import Drawn, Samples, split_sets
 from mobilesam.train.loop import Report, Task, channels_last, mixed_precision, no_report, train
 from mobilesam.train.losses import mask_ious, prompt_loss, score_loss
 from mobilesam.train.objectness import head_loss, proposal_recalls
@@ -223,8 +223,9 @@ def score_held_out(
 
 MASKS = Task(
     samples=Samples,
+    split=split_sets,
+    plain=plain_weights,
     start=start_adapted,
-    build=build_adapted,
     trained=trained,
     step_loss=step_loss,
     score=score_held_out,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol, TypeVar
 
 from mobilesam.core.errors import ConfigError, LimitError
 from mobilesam.core.schema import Array, Flag, OneOf, Real, Record, Text, Whole, check, shape_of
@@ -22,6 +23,17 @@ CELL = 32  # pixels of the input's side to one cell of the coarsest maps
 PART = Real(0, 1)
 CHANCE = PART
 WEIGHT = Real(0, 1e6)
+
+
+class HasSteps(Protocol):
+    """A stage of a run."""
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps."""
+
+
+AnyStage = TypeVar("AnyStage", bound=HasSteps)
 TUNED = ("all", "decoder", "lora")
 
 
@@ -151,11 +163,16 @@ class Recipe:
 
     def stage_at(self, step: int) -> tuple[Stage, int]:
         """Return the stage that ``step`` belongs to, and the step's number inside it."""
-        for stage in self.stages:
-            if step < stage.steps:
-                return stage, step
-            step -= stage.steps
-        raise IndexError(step)
+        return stage_at(self.stages, step)
+
+
+def stage_at(stages: Sequence[AnyStage], step: int) -> tuple[AnyStage, int]:
+    """Return the one of several stages that ``step`` belongs to, and the step's number inside it."""
+    for stage in stages:
+        if step < stage.steps:
+            return stage, step
+        step -= stage.steps
+    raise IndexError(step)
 
 
 RECIPE: Record = shape_of(
@@ -172,13 +189,13 @@ def read_recipe(path: str | Path) -> Recipe:
     """
     path = Path(path)
     name = shown(str(path))
-    content = _read_toml(path, name)
+    content = read_toml(path, name)
     check(content, RECIPE, name)
-    sets = tuple(_build(SourceSet, entry) for entry in content["sets"])
-    stages = tuple(_build(Stage, entry) for entry in content["stages"])
+    sets = tuple(build_from(SourceSet, entry) for entry in content["sets"])
+    stages = tuple(build_from(Stage, entry) for entry in content["stages"])
     for number, stage in enumerate(stages):
         _check_stage(stage, content["network"], f"{name}: stages[{number}]")
-    return _build(Recipe, {**content, "sets": sets, "stages": stages})
+    return build_from(Recipe, {**content, "sets": sets, "stages": stages})
 
 
 def recipe_to_toml(recipe: Any, comment: str = "") -> str:
@@ -216,20 +233,25 @@ def _check_stage(stage: Stage, network: str, place: str) -> None:
     """Refuse what no single field of a stage tells."""
     if not (stage.masks or stage.scores or stage.boxes):
         raise ConfigError(f"{place}: trains nothing; give it masks, scores or boxes")
+    check_size(stage.image_size, network, place)
+
+
+def check_size(image_size: int, network: str, place: str) -> None:
+    """Refuse a side of an input that a network does not take."""
     spec = network_specs()[network]
-    if spec.fixed_size and stage.image_size != spec.image_size:
+    if spec.fixed_size and image_size != spec.image_size:
         raise ConfigError(
-            f"{place}.image_size: is {stage.image_size}; {network} has a place for each cell, "
+            f"{place}.image_size: is {image_size}; {network} has a place for each cell, "
             f"so it must be {spec.image_size}"
         )
-    if stage.image_size % CELL:
-        lower = stage.image_size // CELL * CELL
+    if image_size % CELL:
+        lower = image_size // CELL * CELL
         raise ConfigError(
-            f"{place}.image_size: is {stage.image_size}; must be a multiple of {CELL} such as {lower + CELL}"
+            f"{place}.image_size: is {image_size}; must be a multiple of {CELL} such as {lower + CELL}"
         )
 
 
-def _read_toml(path: Path, name: str) -> dict[str, Any]:
+def read_toml(path: Path, name: str) -> dict[str, Any]:
     """Read TOML as strangers write it: what Python's reader dies of is refused."""
     try:
         with path.open("rb") as file:
@@ -256,5 +278,6 @@ def _read_toml(path: Path, name: str) -> dict[str, Any]:
         raise ConfigError(f"{name}: not a TOML file ({shortened(str(error), 200)[1:-1]})") from error
 
 
-def _build(kind: type, entry: dict[str, Any]) -> Any:
+def build_from(kind: type, entry: dict[str, Any]) -> Any:
+    """Return a dataclass of a table's values; lists become tuples."""
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from mobilesam.core.errors import ConfigError, WeightsError
+from mobilesam.core.errors import ConfigError
 from mobilesam.core.text import shortened
 from mobilesam.storage.atomic import write_bytes
 from mobilesam.weights import registry
 from mobilesam.weights.folders import own_folder
+from mobilesam.weights.graph_index import network_specs
 from mobilesam.weights.reading import network_of_file, open_weights
 from mobilesam.weights.registry import ALIASES, ENTRIES, NOT_OFFERED, WeightsEntry
 
@@ -84,12 +85,18 @@ def own_entry(name: str, path: Path) -> WeightsEntry:
 
 
 def entry_of_network(network: str) -> WeightsEntry:
-    """Return the first entry of a network.
-
-    Raises:
-        WeightsError: if no model has it.
-    """
+    """Return the first entry of a network, or one without weights for a network that is only trained."""
     for entry in ENTRIES.values():
         if entry.network == network:
             return entry
-    raise WeightsError(f"network {shortened(network)}: no model has it; mobilesam info lists them")
+    decoder = network_specs()[network].decoder
+    like = next(e for e in ENTRIES.values() if e.network and network_specs()[e.network].decoder == decoder)
+    return WeightsEntry(
+        name=network,
+        network=network,
+        file=f"{network}{ENDING}",
+        licence="your own",
+        about=f"the network {network}, of which there are no published weights",
+        thresholds=like.thresholds,
+        own=True,
+    )

@@ -131,12 +131,14 @@ def network_of_file(path: str | Path) -> str:
         WeightsError: if the file is missing, damaged or of no network that is known.
     """
     path = Path(path)
+    found = ""
     if path.suffix == ".safetensors":
         with open_weights(path, "give the path of a .pt or .safetensors file") as file:
             shapes = _safetensors_shapes(path, file)
-    else:
-        shapes = {name: tensor.shape for name, tensor in read_tensors(path).items()}
-    found = recognise_network({name[len(shared_prefix(shapes)) :]: shape for name, shape in shapes.items()})
+        start = len(shared_prefix(shapes))
+        found = recognise_network({name[start:]: shape for name, shape in shapes.items()})
+    if not found:  # a PyTorch file, or other names
+        found = recognise_network({name: tensor.shape for name, tensor in read_tensors(path).items()})
     if not found:
         raise WeightsError(
             f"{path}: holds weights of no network that is known; mobilesam info lists the models"

@@ -20,6 +20,7 @@ GFLOPS = {
     "efficientvit_sam_l1": 97.961,
     "efficientvit_sam_l2": 137.109,
     "pocket": 17.043,
+    "pocket_nano": 3.472,
 }
 
 

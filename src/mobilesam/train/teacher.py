@@ -1,0 +1,282 @@
+"""A teacher's embeddings of many photos, once and for all: ``mobilesam train teacher``.
+
+A store is a folder of :mod:`mobilesam.storage.shards` with ``store.json``, which says what they are, and
+``decoder.safetensors``: the teacher's prompt encoder and mask decoder, so that a student needs no more of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save
+from torch import Tensor
+
+from mobilesam.core.arrays import NamedArrays
+from mobilesam.core.errors import ConfigError, WeightsError
+from mobilesam.core.frame import input_size_of
+from mobilesam.core.preprocess import normalise
+from mobilesam.core.resize import resize_image
+from mobilesam.core.text import shortened
+from mobilesam.formats.coco import SetPhoto, read_photo
+from mobilesam.networks.build import build_network
+from mobilesam.networks.checkpoints import load_tensors, weights_channels_last
+from mobilesam.networks.sam import Sam
+from mobilesam.runtimes.torch import choose_device, limit_threads
+from mobilesam.storage.atomic import write_bytes
+from mobilesam.storage.shards import Shards, write_shards
+from mobilesam.train.photos import read_any_photos
+from mobilesam.train.store_options import StoreOptions
+from mobilesam.weights import entry_of, entry_of_network, network_of_file, read_weights
+from mobilesam.weights.checksum import sum_of_tensors
+
+FACTS, DECODER = "store.json", "decoder.safetensors"
+KEY_DIGITS = 24  # of the SHA-256 of a photo's file
+DECODER_PARTS = ("prompt_encoder.", "mask_decoder.")
+CHECKED = 8  # photos whose loss by rounding is measured
+SCALE = "scale"  # what ends the name of an int8 array's factors
+
+
+@dataclass(frozen=True)
+class StoreFacts:
+    """What a store holds.
+
+    Attributes:
+        teacher: name of the model.
+        network: of the teacher.
+        weights: sum of its weights.
+        image_size: side of the square input that the embeddings are of.
+        dtype: ``float16``, ``int8`` or ``float32``.
+        arrays: shape (C, h, w) of each array, by name.
+        loss: greatest relative root mean square error of each array by its dtype, over the first photos.
+    """
+
+    teacher: str
+    network: str
+    weights: str
+    image_size: int
+    dtype: str
+    arrays: dict[str, list[int]]
+    loss: dict[str, float] = field(default_factory=dict)
+
+
+Tell = Callable[[str], None]
+
+
+def make_store(data: Path, out: Path, options: StoreOptions, tell: Tell = lambda text: None) -> StoreFacts:
+    """Write the embeddings that a teacher gives a set's photos, or the rest of them.
+
+    Args:
+        data: a folder of photos, or a set in any format that is read.
+        out: folder of the store.
+        options: see :class:`StoreOptions`.
+        tell: called with each line of how it goes.
+
+    Raises:
+        ConfigError: if there are no photos, or ``out`` is another teacher's store.
+        WeightsError: if the teacher's weights are missing or damaged.
+        OutputError: if the store cannot be written.
+    """
+    if options.threads:
+        limit_threads(options.threads)
+    photos = read_any_photos(data, follow_symlinks=options.follow_symlinks)
+    teacher = Teacher.load(options.model, options.checkpoint, options.device)
+    size = options.image_size or teacher.network.spec.image_size
+    keys = {key_of(photo.path): photo for photo in photos}
+    first = teacher.arrays(photos[0], size)
+    loss = measured_loss(teacher, photos[:CHECKED], size, options.dtype)
+    facts = StoreFacts(
+        teacher.name,
+        teacher.network.spec.name,
+        teacher.sum,
+        size,
+        options.dtype,
+        {name: list(array.shape) for name, array in first.items()},
+        loss,
+    )
+    begin_store(out, facts, teacher)
+    there = Shards(out)
+    missing = {key: photo for key, photo in keys.items() if key not in there}
+    each = sum(array.nbytes for array in encode(first, options.dtype).values())
+    tell(
+        f"{len(keys)} photos, {each / 1e6:.2f} MB each as {options.dtype}: {len(keys) * each / 1e9:.2f} GB; "
+        f"{len(missing)} to do; rounding loses {max(loss.values(), default=0):.1e} of the values' size"
+    )
+    write_shards(out, _told(_embedded(teacher, missing, size, options.dtype), len(missing), tell))
+    return facts
+
+
+def _embedded(
+    teacher: Teacher, photos: dict[str, SetPhoto], size: int, dtype: str
+) -> Iterator[tuple[str, NamedArrays]]:
+    for key, photo in photos.items():
+        yield key, encode(teacher.arrays(photo, size), dtype)
+
+
+def _told(
+    things: Iterator[tuple[str, NamedArrays]], total: int, tell: Tell
+) -> Iterator[tuple[str, NamedArrays]]:
+    """Pass things on, and tell after the first and then about ten times how long the rest will take."""
+    start = time.monotonic()
+    for done, thing in enumerate(things, 1):
+        yield thing
+        if done == 1 or done % max(1, total // 10) == 0:
+            left = (time.monotonic() - start) / done * (total - done)
+            tell(f"{done} of {total} photos; about {left / 60:.1f} min left")
+
+
+class Teacher:
+    """A network whose embeddings and masks others learn.
+
+    Args:
+        network: in eval mode, on its device.
+        name: of the model.
+        weights: sum of its tensors.
+    """
+
+    def __init__(self, network: Sam, name: str, weights: str) -> None:
+        self.network, self.name, self.sum = network, name, weights
+
+    @classmethod
+    def load(cls, model: str, checkpoint: Path | None = None, device: str | None = None) -> Teacher:
+        """Load a model by name, or other weights of its network."""
+        entry = entry_of(model)
+        tensors = read_weights(entry, checkpoint)
+        network = load_tensors(build_network(entry.network), tensors, f"{checkpoint or model}, the teacher,")
+        network = weights_channels_last(network.to(choose_device(device))).requires_grad_(False)
+        return cls(network, entry.name, sum_of_tensors(tensors)[:16])
+
+    @classmethod
+    def from_file(cls, path: Path) -> Teacher:
+        """Load weights whose network is recognised, on the processor."""
+        return cls.load(entry_of_network(network_of_file(path)).name, path, "cpu")
+
+    @property
+    def read_arrays(self) -> tuple[str, ...]:
+        """Names of the arrays that its decoder reads."""
+        return arrays_read(self.network)
+
+    def arrays(self, photo: SetPhoto, size: int) -> NamedArrays:
+        """Return the arrays (C, h, w) of a photo in a square input of a side."""
+        pixels = torch.from_numpy(photo_pixels(photo, size)).to(self.network.device)
+        return {name: array[0].float().cpu().numpy() for name, array in self.tensors(pixels).items()}
+
+    @torch.no_grad()
+    def tensors(self, pixels: Tensor) -> dict[str, Tensor]:
+        """Return the arrays (B, C, h, w) of pixels (B, 3, S, S) that its decoder reads."""
+        seen = self.network.see(pixels.contiguous(memory_format=torch.channels_last))
+        return {name: seen[name] for name in self.read_arrays}
+
+    def decoder_tensors(self) -> dict[str, np.ndarray]:
+        """Return the weights of prompt encoder and mask decoder."""
+        return {
+            name: tensor.cpu().numpy()
+            for name, tensor in self.network.state_dict().items()
+            if name.startswith(DECODER_PARTS)
+        }
+
+
+def arrays_read(network: Sam) -> tuple[str, ...]:
+    """Return the names of the arrays that a network's decoder reads of an embedding."""
+    return tuple(dict.fromkeys((*network.mask_decoder.PER_PROMPT, *network.mask_decoder.PER_IMAGE)))
+
+
+def photo_pixels(photo: SetPhoto, size: int) -> np.ndarray:
+    """Return a whole photo as a network's input (1, 3, S, S), padded with zeros right or below."""
+    image = read_photo(photo)
+    return normalise(resize_image(image, input_size_of(image.shape[:2], size)), size)
+
+
+def key_of(path: Path) -> str:
+    """Return what a store calls a photo: it depends on the file's bytes alone."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:KEY_DIGITS]
+
+
+def encode(arrays: NamedArrays, dtype: str) -> NamedArrays:
+    """Return arrays (C, h, w) as a store keeps them.
+
+    int8 has a factor for each channel: the greatest of its values is 127.
+    """
+    if dtype != "int8":
+        return {name: array.astype(dtype) for name, array in arrays.items()}
+    kept: NamedArrays = {}
+    for name, array in arrays.items():
+        scale = np.maximum(np.abs(array).max((1, 2), keepdims=True), 1e-12).astype(np.float32) / 127
+        kept |= {name: np.rint(array / scale).astype(np.int8), f"{name}.{SCALE}": scale}
+    return kept
+
+
+def decode(kept: NamedArrays) -> NamedArrays:
+    """Return the arrays that :func:`encode` was given, rounded, in float32."""
+    return {
+        name: array.astype(np.float32) * kept.get(f"{name}.{SCALE}", np.float32(1))
+        for name, array in kept.items()
+        if not name.endswith(f".{SCALE}")
+    }
+
+
+def measured_loss(teacher: Teacher, photos: list[SetPhoto], size: int, dtype: str) -> dict[str, float]:
+    """Return the greatest relative error by a dtype of each array, over some photos."""
+    worst: dict[str, float] = {}
+    for photo in photos:
+        arrays = teacher.arrays(photo, size)
+        for name, rounded in decode(encode(arrays, dtype)).items():
+            exact = arrays[name]
+            error = np.sqrt(np.mean((rounded - exact) ** 2) / max(float(np.mean(exact**2)), 1e-30))
+            worst[name] = max(worst.get(name, 0.0), float(error))
+    return worst
+
+
+def begin_store(out: Path, facts: StoreFacts, teacher: Teacher) -> None:
+    """Write what a store is, unless it is there.
+
+    Raises:
+        ConfigError: if it is another one.
+    """
+    path = out / FACTS
+    if path.is_file():
+        old = read_facts(out)
+        for name in ("network", "weights", "image_size", "dtype"):
+            if getattr(old, name) != getattr(facts, name):
+                raise ConfigError(
+                    f"{out}: is a store with {name} {shortened(getattr(old, name))}, not "
+                    f"{shortened(getattr(facts, name))}; choose another folder"
+                )
+        return
+    write_bytes(out / DECODER, save(teacher.decoder_tensors()))
+    write_bytes(path, (json.dumps(asdict(facts), indent=2) + "\n").encode())
+
+
+def read_facts(store: Path) -> StoreFacts:
+    """Return what a store is.
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    path = store / FACTS
+    try:
+        return StoreFacts(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: not found; make the store with mobilesam train teacher") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{path}: damaged; make the store again in another folder") from error
+
+
+def read_store_decoder(store: Path) -> dict[str, np.ndarray]:
+    """Return the weights of the teacher's prompt encoder and mask decoder.
+
+    Raises:
+        WeightsError: if they are missing or damaged.
+    """
+    try:
+        return load_safetensors((store / DECODER).read_bytes())
+    except Exception as error:
+        raise WeightsError(f"{store / DECODER}: missing or damaged; make the store again") from error
