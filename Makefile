@@ -11,7 +11,7 @@ SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 NOT_FOR_LOWEST := not (hugging_face or vit_b or efficientvit or samplers_go_with_every_encoder or records_of_a_network or crops \
 	or several_images or limit_of_time)
 
-.PHONY: demo test test-lowest test-long fuzz check graphs page page-check dist clean
+.PHONY: demo test test-lowest test-long bench-quick fuzz check graphs page page-check dist clean
 
 demo: .venv/.demo
 	$(BIN)/mobilesam demo --out demo-out
@@ -33,6 +33,10 @@ test-long: .venv/.dev
 fuzz: .venv/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.run --seconds $(or $(SECONDS),600) $(TARGETS)
+
+# Main ratios and quality on a few photos, beside the committed ones; docs/explanation/benchmark.md says how to read them.
+bench-quick: .venv/.dev
+	PYTHONPATH=. $(BIN)/python bench/quick.py
 
 check: .venv/.dev
 	$(BIN)/ruff format --check src tests tools

@@ -20,16 +20,15 @@ import mobilesam
 from mobilesam.core.boxes import box_ious
 from mobilesam.detectors.base import Detector, select_boxes
 from mobilesam.detectors.load import detector_for
-from mobilesam.formats.coco import SetPhoto, read_instances
+from mobilesam.formats.coco import SetPhoto
+from mobilesam.formats.datasets.photos import read_photos
 
 THRESHOLDS = np.arange(0.5, 1.0, 0.05)
 MOST = (10, 100)
 SAME = 0.7  # IoU above which two boxes are one
 
 
-def recalls(
-    model: mobilesam.Model, detector: Detector, photo: SetPhoto
-) -> tuple[list[list[float]], float]:
+def recalls(model: mobilesam.Model, detector: Detector, photo: SetPhoto) -> tuple[list[list[float]], float]:
     """Return the recall of each object by the best boxes, for each of ``MOST``, and the seconds it took."""
     embedding = model.embed(photo.path)
     start = time.perf_counter()
@@ -52,7 +51,7 @@ def main() -> None:
     parser.add_argument("detectors", nargs="+")
     arguments = parser.parse_args()
     model = mobilesam.load()
-    photos = read_instances(arguments.set)
+    photos = read_photos(arguments.set)
     for name in arguments.detectors:
         detector = detector_for(model.runtime, model.name, name)
         rows, seconds = [], []

@@ -26,11 +26,11 @@ from typing import Any
 
 import numpy as np
 from everything import MEGAPIXEL, Stopwatch, photo, write_seeded_weights
-from latency import processor
 from PIL import Image
 
 import mobilesam
 from mobilesam import EverythingOptions, Model
+from mobilesam.core.machine import processor
 from mobilesam.detectors.load import detector_for
 
 PHASES = ("encoder", "finding", "decoder")

@@ -18,7 +18,8 @@ import numpy as np
 import mobilesam
 from mobilesam.core.boxes import inclusive, non_maximum_suppression
 from mobilesam.core.rle import rle_to_mask
-from mobilesam.formats.coco import SetPhoto, read_instances, read_photo
+from mobilesam.formats.coco import SetPhoto, read_photo
+from mobilesam.formats.datasets.photos import read_photos
 
 PREDICTED_IOUS = (0.2, 0.3, 0.35, 0.4, 0.5, 0.6)
 STABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5)
@@ -68,7 +69,7 @@ def main() -> None:
     parser.add_argument("--points-per-side", type=int, default=16)
     options = parser.parse_args()
     model = mobilesam.load(options.model)
-    most = sorted(read_instances(options.set), key=lambda p: len(p.instances), reverse=True)
+    most = sorted(read_photos(options.set), key=lambda p: len(p.instances), reverse=True)
     start = time.perf_counter()
     found = [search(model, photo, options.points_per_side) for photo in most[: options.photos]]
     objects = sum(one[3].shape[1] for one in found)

@@ -9,15 +9,25 @@ import re
 from pathlib import Path
 
 from mobilesam.cli.annotate import LabelOptions, SetOptions
+from mobilesam.cli.bench import BenchOptions, MeasureOptions
+from mobilesam.cli.compare import CompareOptions
 from mobilesam.cli.convert import ConvertOptions
 from mobilesam.cli.cutout import FileOptions, WantedOptions
+from mobilesam.cli.evaluate.against import TeacherOptions
+from mobilesam.cli.evaluate.detected import DetectionOptions
+from mobilesam.cli.evaluate.everything import SearchOptions
+from mobilesam.cli.evaluate.prompted import ClickQuestions, MaskQuestions
+from mobilesam.cli.evaluate.runs import EvaluationOptions, SheetOptions, SmallestOptions
+from mobilesam.cli.evaluate.videos import VideoQuestions
 from mobilesam.cli.everything import DetectorOptions
+from mobilesam.cli.export import CvatOptions, ExportOptions, PageOptions, VerifyOptions
 from mobilesam.cli.fields import Described, described
 from mobilesam.cli.map import MapOptions
 from mobilesam.cli.options import ModelOptions
 from mobilesam.cli.results import ResultOptions
 from mobilesam.cli.segment import PromptOptions
 from mobilesam.cli.track import FollowOptions
+from mobilesam.cli.weights import AverageOptions, PullOptions
 from mobilesam.segment.cutout import CutoutOptions
 from mobilesam.segment.everything.options import EverythingOptions
 from mobilesam.server.options import ServeOptions
@@ -37,6 +47,10 @@ CLASSES = (
     ),
     *(WantedOptions, CutoutOptions, FileOptions, FollowOptions),
     *(LabelOptions, SetOptions, ConvertOptions, MapOptions, ServeOptions),
+    *(MaskQuestions, ClickQuestions, TeacherOptions, VideoQuestions, DetectionOptions, SearchOptions),
+    *(EvaluationOptions, SmallestOptions, SheetOptions, CompareOptions),
+    *(BenchOptions, MeasureOptions),
+    *(ExportOptions, VerifyOptions, PageOptions, CvatOptions, PullOptions, AverageOptions),
 )
 TABLE = re.compile(r"<!-- options of (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from mobilesam.core.schema import Shape, document
-from mobilesam.formats.coco import SET
+from mobilesam.formats.datasets.coco import FILE as SET
 from mobilesam.formats.prompt_file import CUTOUTS, PROMPTS
 from mobilesam.formats.result_shapes import EVERYTHING, RESULTS
 from mobilesam.segment.session import SESSION

@@ -16,7 +16,7 @@ from mobilesam.core.boxes import mask_to_box
 from mobilesam.core.errors import PromptError
 from mobilesam.core.polygons import Polygon, mask_to_polygons, polygons_to_ring, signed_area
 from mobilesam.core.rle import rle_to_mask
-from mobilesam.formats.coco import read_instances
+from mobilesam.formats.datasets.photos import read_photos
 from tests.conftest import SHARED
 from tests.pace import within
 
@@ -268,7 +268,7 @@ def assert_real_masks_are_simple(name: str, every: int) -> None:
     folder = SHARED / "data/eval" / name
     if not folder.is_dir():
         pytest.skip(f"no such set: {folder}")
-    instances = [one for photo in read_instances(folder) for one in photo.instances]
+    instances = [one for photo in read_photos(folder) for one in photo.instances]
     assert len(instances) > 200
     for number, instance in enumerate(instances[::every]):
         mask = rle_to_mask(instance.segmentation)

@@ -16,7 +16,7 @@ from mobilesam.core.metrics import RECALL_LIMITS
 from mobilesam.core.rle import dict_to_rle, mask_to_rle, rle_to_mask
 from mobilesam.evaluate.everything import EverythingScores, mean_recall, pool, score_everything
 from mobilesam.evaluate.everything_report import draw_recall, worst_misses, write_sheets
-from mobilesam.formats.coco import read_instances
+from mobilesam.formats.datasets.photos import read_photos
 from mobilesam.segment.model import Model
 from mobilesam.weights import ALIASES
 from tests.coco_evaluation import coco_recall, our_recall
@@ -117,7 +117,7 @@ def test_progress_and_limit(pocket: Model, folder: Path) -> None:
     seen: list[tuple[int, int]] = []
     searches = {"one": COARSE, "two": COARSE}
     scores = score_everything(pocket, folder, searches, limit=1, progress=lambda *now: seen.append(now))
-    assert seen == [(1, 2), (2, 2)]
+    assert seen == [(1, 1)]
     assert scores.images == 1
     for recalls in zip(*(search.masks.values() for search in scores.searches.values()), strict=True):
         assert recalls[0] == pytest.approx(recalls[1], nan_ok=True)
@@ -153,7 +153,7 @@ def test_broken_records_are_told(folder: Path, tmp_path: Path, change: dict, mes
     (tmp_path / "images").symlink_to(folder / "images")
     (tmp_path / "instances.json").write_text(json.dumps(content))
     with pytest.raises(ConfigError, match=message):
-        read_instances(tmp_path)
+        read_photos(tmp_path)
 
 
 def test_sheets_show_what_was_missed(scores: EverythingScores, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from mobilesam.core.errors import ConfigError, SetWarning
 from mobilesam.evaluate.sets import read_countable
-from mobilesam.formats.coco import read_instances
 from mobilesam.formats.datasets.load import read_dataset, write_dataset
 from mobilesam.formats.datasets.model import LabelledPhoto, make_dataset
 from mobilesam.formats.datasets.photos import read_photos
@@ -20,7 +19,7 @@ from tests.photos import write_set
 @pytest.mark.parametrize("name", ["coco", "record", "yolo", "voc", "labelme", "sa1b", "png"])
 def test_a_set_of_any_format_is_scored_and_trained_with(name: str, tmp_path: Path) -> None:
     folder = write_set(tmp_path / "set")
-    wanted = read_instances(folder)
+    wanted = read_photos(folder)
     other = tmp_path / "other"
     other.mkdir()
     (other / "images").symlink_to(folder / "images")

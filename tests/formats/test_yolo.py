@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from mobilesam.core.errors import ConfigError, PromptError
 from mobilesam.core.metrics import mask_iou
 from mobilesam.core.rle import rle_to_mask
-from mobilesam.formats.coco import read_instances
+from mobilesam.formats.datasets.photos import read_photos
 from mobilesam.formats.yolo import mask_to_yolo_line, mask_to_yolo_ring, masks_to_yolo_lines
 from tests.conftest import SHARED
 
@@ -172,7 +172,7 @@ def test_real_masks_are_filled(name: str) -> None:
     if not folder.is_dir():
         pytest.skip(f"no such set: {folder}")
     ious = []
-    for instance in [one for photo in read_instances(folder) for one in photo.instances][::3]:
+    for instance in [one for photo in read_photos(folder) for one in photo.instances][::3]:
         mask = rle_to_mask(instance.segmentation)
         line = mask_to_yolo_line(mask)
         ious.append([mask_iou(fill(line, mask.shape, cut), mask) for cut in CUTS.values()])

@@ -81,12 +81,12 @@ def read_prompts(data: bytes) -> None:
 
 
 def read_coco(data: bytes) -> None:
-    from mobilesam.formats.coco import read_instances
+    from mobilesam.formats.datasets.photos import read_photos
 
     (folder() / "images").mkdir(exist_ok=True)
     as_file(b"", "images/a.png")
     as_file(data, "instances.json")
-    read_instances(folder())
+    read_photos(folder())
 
 
 def read_rle(data: bytes) -> None:

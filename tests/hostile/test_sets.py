@@ -19,7 +19,7 @@ from pycocotools.coco import COCO
 from mobilesam.cli.main import run
 from mobilesam.core.errors import ConfigError, LimitError, MobileSamError, SetWarning
 from mobilesam.core.rle import counts_to_string, mask_to_rle, polygons_to_rle, rle_to_mask, rle_union
-from mobilesam.formats.coco import read_instances
+from mobilesam.formats.datasets.photos import read_photos
 from mobilesam.formats.image import image_to_png
 from mobilesam.segment.model import Model
 from tests.pace import within
@@ -113,7 +113,6 @@ REFUSED = [
     ("polygon-nan", content(annotation(segmentation=[[1, 2, 3, 4, 5, float("nan")]])), 2, r"holds NaN at annotations\[0\].segmentation\[0\]\[5\]"),
     ("polygon-1e300", content(annotation(segmentation=[[1, 2, 3, 4, 5, 1e300]])), 2, r"annotations\[0\].segmentation\[0\]\[5\]: is 1e\+300"),
     ("polygon-elsewhere", content(annotation(segmentation=[[1, 2, 3, 4, 5, 1e9]])), 2, r"annotations\[0\].segmentation\[0\]: reaches more than an image beyond the image of 64 x 48"),
-    ("polygon-none", content(annotation(segmentation=[])), 2, r"annotations\[0\].segmentation: is empty"),
     ("polygon-endless", content(annotation(segmentation=[[0, 0, 120, 90] * 50_000])), 7, r"annotations\[0\].segmentation.polygon: its boundary is"),
     ("mask-text", content(annotation(segmentation="mask.png")), 2, r"annotations\[0\].segmentation: is 'mask.png'; must be an object or a list"),
     *((f"name-{i}", named(name), 2, rf"images\[0\].file_name: is .*{message}") for i, (name, message) in enumerate([
@@ -160,7 +159,7 @@ def test_refused(
     status: int,
     message: str,
 ) -> None:
-    monkeypatch.setattr("mobilesam.cli.evaluate.load_model", lambda *_: pocket)
+    monkeypatch.setattr("mobilesam.cli.evaluate.runs.load_model", lambda *_: pocket)
     folder = write(document)
     start = time.process_time()
     ended = run(["evaluate", "everything", str(folder)])
@@ -175,21 +174,21 @@ def test_refused(
 def test_links_are_followed_where_they_may(write: Callable) -> None:
     folder = write(content(images=[image(file_name=n, id=i) for i, n in enumerate(["link.png", "links/a.png"])]))  # fmt: skip
     with pytest.raises(ConfigError, match="follow_symlinks=True to read it"):
-        read_instances(folder)
-    assert len(read_instances(folder, follow_symlinks=True)) == 2
+        read_photos(folder)
+    assert len(read_photos(folder, follow_symlinks=True)) == 2
 
 
 def test_names_below_the_folder_are_read(write: Callable) -> None:
     names = ["a.png", "more/a.png", "inside.png"]
     folder = write(content(images=[image(file_name=name, id=i) for i, name in enumerate(names)]))
-    assert [p.path.relative_to(folder / "images").as_posix() for p in read_instances(folder)] == names
+    assert [p.path.relative_to(folder / "images").as_posix() for p in read_photos(folder)] == names
 
 
 def test_the_images_folder_may_be_a_link(write: Callable) -> None:
     folder = write(content(annotation()))
     (folder / "images").rename(folder.parent / "moved")
     (folder / "images").symlink_to(folder.parent / "moved")
-    assert len(read_instances(folder)) == 1
+    assert len(read_photos(folder)) == 1
 
 
 def test_polygons_are_pycocotools(write: Callable) -> None:
@@ -198,7 +197,7 @@ def test_polygons_are_pycocotools(write: Callable) -> None:
     document = content(annotation(segmentation=polygons), annotation(id=2, segmentation=hole))
     folder = write(document | {"categories": [{"id": 1, "name": "thing"}]})
     theirs = COCO(folder / "instances.json")
-    (photo,) = read_instances(folder)
+    (photo,) = read_photos(folder)
     for instance, record in zip(photo.instances, theirs.loadAnns([1, 2]), strict=True):
         np.testing.assert_array_equal(rle_to_mask(instance.segmentation), theirs.annToMask(record))
         assert instance.segmentation.to_dict()["counts"] == theirs.annToRLE(record)["counts"].decode()
@@ -233,9 +232,16 @@ def test_crowds_are_left_out_and_told(write: Callable) -> None:
     crowd = annotation(id=2, iscrowd=1, segmentation=mask_to_rle(SOME).to_dict(compressed=False))
     folder = write(content(annotation(), crowd, annotation(id=3, iscrowd=True)))
     with pytest.warns(
-        SetWarning, match=r"instances.json: annotations of crowds \(iscrowd = 1\) .*; 2 left out"
+        SetWarning, match=r"instances.json: 2 crowds mark groups, not objects; they are left out"
     ):
-        (photo,) = read_instances(folder)
+        (photo,) = read_photos(folder)
+    assert len(photo.instances) == 1
+
+
+def test_objects_without_a_mask_are_left_out_and_told(write: Callable) -> None:
+    folder = write(content(annotation(), annotation(id=2, segmentation=[])))
+    with pytest.warns(SetWarning, match="1 objects have boxes, and no masks; they are left out"):
+        (photo,) = read_photos(folder)
     assert len(photo.instances) == 1
 
 
@@ -243,22 +249,22 @@ def test_crowds_are_left_out_and_told(write: Callable) -> None:
 def test_the_command_tells_of_crowds(
     write: Callable, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, pocket: Model
 ) -> None:
-    monkeypatch.setattr("mobilesam.cli.evaluate.load_model", lambda *_: pocket)
+    monkeypatch.setattr("mobilesam.cli.evaluate.runs.load_model", lambda *_: pocket)
     polygon = annotation(segmentation=[[10, 10, 40, 10, 40, 30, 10, 30]])
     folder = write(content(polygon, annotation(id=2, iscrowd=1)))
     assert run(["evaluate", "masks", str(folder), "--kinds", "box", "--json"]) == 0
     told = capsys.readouterr()
     assert json.loads(told.out)["sets"][0]["objects"] == 1
-    assert told.err.startswith(f"warning: {folder}/instances.json: annotations of crowds")
+    assert told.err.startswith(f"warning: {folder}/instances.json: 1 crowds mark groups, not objects")
 
 
 @pytest.mark.parametrize("name", ["s" * 300, "a\0b", "gone"])
 def test_folders_that_are_none(tmp_path: Path, name: str) -> None:
     with pytest.raises(MobileSamError, match=r"instances\.json: not found"):
-        read_instances(tmp_path / name)
+        read_photos(tmp_path / name)
 
 
 def test_a_file_that_is_too_large(write: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mobilesam.formats.coco.MAX_SET_BYTES", 100)
+    monkeypatch.setattr("mobilesam.formats.datasets.coco.MAX_SET_BYTES", 100)
     with pytest.raises(LimitError, match="the limit for such a file"):
-        read_instances(write(content(annotation())))
+        read_photos(write(content(annotation())))

@@ -12,7 +12,7 @@ from skimage import data
 from mobilesam import Model, Prompt
 from mobilesam.core.metrics import mask_iou
 from mobilesam.evaluate.subject import dominant_object, score_subject
-from mobilesam.formats.coco import read_instances
+from mobilesam.formats.datasets.photos import read_photos
 
 DOMINANT = Path(__file__).parents[1] / "golden" / "dominant_objects.json"
 
@@ -62,9 +62,7 @@ def test_a_mirrored_photo_has_the_mirrored_subject(pocket: Model) -> None:
 def test_the_photos_that_count_are_those_that_were_scored(shared: Path, name: str) -> None:
     wanted = json.loads(DOMINANT.read_text()).get(name, [])
     found = [
-        one.path.name
-        for one in read_instances(shared / "data/eval" / name)
-        if dominant_object(one) is not None
+        one.path.name for one in read_photos(shared / "data/eval" / name) if dominant_object(one) is not None
     ]
     assert found == wanted
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from mobilesam.cli.fields import option_field, options_from
 from mobilesam.cli.options import tell_default
 from mobilesam.core.errors import ConfigError, WeightsError, missing_extra
 from mobilesam.core.text import printable
@@ -28,55 +30,95 @@ def export() -> None:
     """
 
 
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is exported, and where to.
+
+    Attributes:
+        model: ``pocket``, ``mobile_sam`` or another model of ``mobilesam info``.
+        checkpoint: other weights of the same network.
+        out: folder for the files.
+        graphs_only: leave the weights out; this is how the package's own graphs are made.
+        overwrite: replace files that are there.
+        program: write NAME.encoder.onnx and NAME.decoder.onnx as this program expects them instead; x-anylabeling
+            also gets NAME.yaml.
+    """
+
+    model: str | None = option_field(None, shown_default=DEFAULT_MODEL)
+    checkpoint: str | None = option_field(None, metavar="FILE")
+    out: str = option_field("onnx", metavar="DIR")
+    graphs_only: bool = False
+    overwrite: bool = False
+    program: str | None = option_field(
+        None, "--for", type=click.Choice(list(LAYOUTS)), metavar="|".join(LAYOUTS)
+    )
+
+    def __post_init__(self) -> None:
+        if self.program is not None and self.graphs_only:
+            raise ConfigError("--for: files for a program carry their weights; leave --graphs-only out")
+
+
+@dataclass(frozen=True)
+class VerifyOptions:
+    """Which files are compared with which network.
+
+    Attributes:
+        model: ``pocket``, ``mobile_sam`` or another model of ``mobilesam info``.
+        checkpoint: the weights that were exported, if not the published ones.
+        out: folder that the files lie in.
+        prompts: how many are asked.
+        seed: of picture and prompts.
+    """
+
+    model: str | None = option_field(None, shown_default=DEFAULT_MODEL)
+    checkpoint: str | None = option_field(None, metavar="FILE")
+    out: str = option_field("onnx", metavar="DIR")
+    prompts: int = option_field(200, type=click.IntRange(min=1), metavar="N")
+    seed: int = option_field(0, type=click.IntRange(min=0), metavar="N")
+
+
+@dataclass(frozen=True)
+class CvatOptions:
+    """Where the function's folder goes.
+
+    Attributes:
+        out: folder for the files.
+        overwrite: replace files that are there.
+    """
+
+    out: str = option_field("mobilesam-cvat", metavar="DIR")
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class PageOptions:
+    """What the page is made of, and where it goes.
+
+    Attributes:
+        out: folder for the files.
+        checkpoint: other weights of pocket.
+        runtime: onnxruntime-web, as npm's archive or a folder of its files; fetched from npm without it.
+        overwrite: replace files that are there.
+    """
+
+    out: str = option_field("site", metavar="DIR")
+    checkpoint: str | None = option_field(None, metavar="FILE")
+    runtime: str | None = option_field(None, metavar="FILE|DIR")
+    overwrite: bool = False
+
+
 @export.command()
-@click.option(
-    "--out",
-    default="mobilesam-cvat",
-    show_default=True,
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Folder for the files.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
-def cvat(out: Path, overwrite: bool) -> None:
+@options_from(CvatOptions, "options")
+def cvat(options: CvatOptions) -> None:
     """Write the folder of a function that CVAT calls as an interactor; nuctl deploys it."""
     for name, text in function_files().items():
-        write_bytes(out / name, text.encode(), overwrite=overwrite)
-    click.echo(f"{printable(out)}: nuctl deploy --project-name cvat --path {printable(out)}")
+        write_bytes(Path(options.out) / name, text.encode(), overwrite=options.overwrite)
+    click.echo(f"{printable(options.out)}: nuctl deploy --project-name cvat --path {printable(options.out)}")
 
 
 @export.command()
-@click.option("--model", metavar="NAME", help=f"pocket or mobile_sam.  [default: {DEFAULT_MODEL}]")
-@click.option("--checkpoint", metavar="FILE", help="Other weights of the same network.")
-@click.option(
-    "--out",
-    default="onnx",
-    show_default=True,
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Folder for the files.",
-)
-@click.option(
-    "--graphs-only",
-    is_flag=True,
-    help="Leave the weights out; this is how the package's own graphs are made.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
-@click.option(
-    "--for",
-    "program",
-    type=click.Choice(list(LAYOUTS)),
-    help="Write NAME.encoder.onnx and NAME.decoder.onnx as this program expects them instead; "
-    "x-anylabeling also gets NAME.yaml.",
-)
-def onnx(
-    model: str | None,
-    checkpoint: str | None,
-    out: Path,
-    graphs_only: bool,
-    overwrite: bool,
-    program: str | None,
-) -> None:
+@options_from(ExportOptions, "options")
+def onnx(options: ExportOptions) -> None:
     """Write ONNX files: encoder, decoder, and decoder for mask prompts.
 
     Inputs and outputs are listed in docs/reference/onnx.md; what other programs do with files that are
@@ -88,52 +130,37 @@ def onnx(
     mobilesam export onnx --model detector_nano
     mobilesam export onnx --for x-anylabeling --model mobile_sam --out onnx
     """
-    if program is not None and graphs_only:
-        raise ConfigError("--for: files for a program carry their weights; leave --graphs-only out")
     try:
         from mobilesam.export.layouts import export_for
         from mobilesam.export.onnx import export_onnx
 
-        if graphs_only:
+        if options.graphs_only:
             from mobilesam.export.graphs import write_graphs
     except ModuleNotFoundError as error:
         raise missing_extra("export onnx", "export") from error
-    if model is None and checkpoint is None:
+    if options.model is None and options.checkpoint is None:
         tell_default()
-    model = model or DEFAULT_MODEL
-    if graphs_only:
+    model, out = options.model or DEFAULT_MODEL, Path(options.out)
+    if options.graphs_only:
         name = model if model in detector_names() else entry_of(model).network
-        paths = write_graphs(name, out, overwrite=overwrite)
+        paths = write_graphs(name, out, overwrite=options.overwrite)
     else:
         entry = entry_of(model)
-        weights = read_detector(entry, checkpoint) if entry.detector else read_weights(entry, checkpoint)
-        network = entry.network or entry.detector
-        if program is None:
-            paths = export_onnx(network, weights, out, overwrite=overwrite)
+        read = read_detector if entry.detector else read_weights
+        weights, network = read(entry, options.checkpoint), entry.network or entry.detector
+        if options.program is None:
+            paths = export_onnx(network, weights, out, overwrite=options.overwrite)
         else:
-            paths = export_for(program, network, weights, out, name=model, overwrite=overwrite)
+            paths = export_for(
+                options.program, network, weights, out, name=model, overwrite=options.overwrite
+            )
     for path in paths:
         click.echo(f"{printable(path)}: {path.stat().st_size / 1e6:.1f} MB")
 
 
 @export.command()
-@click.option(
-    "--out",
-    default="site",
-    show_default=True,
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Folder for the files.",
-)
-@click.option("--checkpoint", metavar="FILE", help="Other weights of pocket.")
-@click.option(
-    "--runtime",
-    metavar="FILE|DIR",
-    type=click.Path(path_type=Path),
-    help="onnxruntime-web, as npm's archive or a folder of its files; fetched from npm without it.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
-def page(out: Path, checkpoint: str | None, runtime: Path | None, overwrite: bool) -> None:
+@options_from(PageOptions, "options")
+def page(options: PageOptions) -> None:
     """Write the page with pocket in it, as a folder to host anywhere.
 
     Photos stay on the visitor's device. After the first visit it works without a network.
@@ -146,32 +173,20 @@ def page(out: Path, checkpoint: str | None, runtime: Path | None, overwrite: boo
         from mobilesam.export.page import NETWORK, export_page
     except ModuleNotFoundError as error:
         raise missing_extra("export page", "page") from error
-    site = export_page(read_weights(entry_of(NETWORK), checkpoint), out, runtime=runtime, overwrite=overwrite)
+    site = export_page(
+        read_weights(entry_of(NETWORK), options.checkpoint),
+        Path(options.out),
+        runtime=None if options.runtime is None else Path(options.runtime),
+        overwrite=options.overwrite,
+    )
     first = sum(site.files[name] for name in site.first_visit)
-    click.echo(f"{printable(out)}: {len(site.files)} files, {sum(site.files.values()) / 1e6:.1f} MB")
+    click.echo(f"{printable(options.out)}: {len(site.files)} files, {sum(site.files.values()) / 1e6:.1f} MB")
     click.echo(f"a first visit fetches {first / 1e6:.1f} MB; version {site.version}")
 
 
 @export.command()
-@click.option("--model", metavar="NAME", help=f"pocket or mobile_sam.  [default: {DEFAULT_MODEL}]")
-@click.option(
-    "--checkpoint", metavar="FILE", help="The weights that were exported, if not the published ones."
-)
-@click.option(
-    "--out",
-    default="onnx",
-    show_default=True,
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Folder that the files lie in.",
-)
-@click.option(
-    "--prompts", default=200, show_default=True, type=click.IntRange(min=1), help="How many are asked."
-)
-@click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of picture and prompts."
-)
-def verify(model: str | None, checkpoint: str | None, out: Path, prompts: int, seed: int) -> int:
+@options_from(VerifyOptions, "options")
+def verify(options: VerifyOptions) -> int:
     """Compare exported ONNX files with the network in PyTorch on random prompts.
 
     \b
@@ -181,10 +196,11 @@ def verify(model: str | None, checkpoint: str | None, out: Path, prompts: int, s
         from mobilesam.export.verify import MAX_DIFFERENCE, MIN_IOU, verify_onnx
     except ModuleNotFoundError as error:
         raise missing_extra("export verify", "export") from error
-    if model is None and checkpoint is None:
+    if options.model is None and options.checkpoint is None:
         tell_default()
-    entry = entry_of(model or DEFAULT_MODEL)
-    parity = verify_onnx(entry.network, read_weights(entry, checkpoint), out, prompts=prompts, seed=seed)
+    entry, out = entry_of(options.model or DEFAULT_MODEL), Path(options.out)
+    weights = read_weights(entry, options.checkpoint)
+    parity = verify_onnx(entry.network, weights, out, prompts=options.prompts, seed=options.seed)
     click.echo(f"prompts: {parity.prompts}")
     click.echo(
         f"largest difference of low-resolution logits: {parity.difference:.2g} (allowed {MAX_DIFFERENCE:g})"

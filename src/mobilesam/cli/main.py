@@ -52,6 +52,8 @@ class LazyGroup(click.Group):
         "finetune",
         "train",
         "evaluate",
+        "compare",
+        "bench",
         "export",
     )
 

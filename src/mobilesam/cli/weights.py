@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from mobilesam.cli.fields import option_field, options_from
 from mobilesam.cli.progress import TransferProgress
 from mobilesam.core.errors import ConfigError, WeightsError
 from mobilesam.core.text import printable
@@ -32,6 +34,47 @@ def weights() -> None:
     """
 
 
+@dataclass(frozen=True)
+class PullOptions:
+    """How weights are fetched.
+
+    Attributes:
+        timeout: give an address up after so many seconds without a byte.
+    """
+
+    timeout: float = option_field(
+        store.TIMEOUT, type=click.FloatRange(min=0, min_open=True), metavar="SECONDS"
+    )
+
+
+@dataclass(frozen=True)
+class AverageOptions:
+    """How much of which weights, and where to.
+
+    Attributes:
+        out: file to write.
+        parts: how much of each.
+        overwrite: replace a file that is there.
+    """
+
+    out: str = option_field("", metavar="FILE", required=True)
+    parts: str | None = option_field(None, metavar="A,B,...", shown_default="all the same")
+    overwrite: bool = False
+
+    def shares(self) -> list[float]:
+        """Return the parts as numbers; none where all are the same.
+
+        Raises:
+            ConfigError: for what are no numbers.
+        """
+        try:
+            return [float(part) for part in self.parts.split(",")] if self.parts is not None else []
+        except ValueError:
+            raise ConfigError(
+                f"parts: {self.parts!r}; give numbers with commas between them, such as 1,3"
+            ) from None
+
+
 @weights.command("list")
 def list_weights() -> None:
     """List the published weights: name, size, whether they are here, terms.
@@ -48,15 +91,8 @@ def list_weights() -> None:
 
 @weights.command()
 @click.argument("name")
-@click.option(
-    "--timeout",
-    default=store.TIMEOUT,
-    show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="Give an address up after so long without a byte.",
-)
-def pull(name: str, timeout: float) -> None:
+@options_from(PullOptions, "options")
+def pull(name: str, options: PullOptions) -> None:
     """Fetch weights into the cache and check them; a transfer that was cut goes on.
 
     \b
@@ -64,7 +100,7 @@ def pull(name: str, timeout: float) -> None:
     """
     entry = entry_of(name)
     with TransferProgress(entry.name) as progress:
-        path = store.pull(entry, timeout=timeout, report=progress.report, remark=progress.tell)
+        path = store.pull(entry, timeout=options.timeout, report=progress.report, remark=progress.tell)
     click.echo(printable(path))
 
 
@@ -128,10 +164,8 @@ def remove(name: str) -> None:
 
 @weights.command()
 @click.argument("sources", nargs=-1, metavar="WEIGHTS...")
-@click.option("--out", required=True, metavar="FILE", type=click.Path(path_type=Path), help="File to write.")
-@click.option("--parts", metavar="A,B,...", help="How much of each; all the same without.")
-@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
-def average(sources: tuple[str, ...], out: Path, parts: str | None, overwrite: bool) -> None:
+@options_from(AverageOptions, "options")
+def average(sources: tuple[str, ...], options: AverageOptions) -> None:
     """Average WEIGHTS of one network, models by name or files, into one file.
 
     Weights that were trained further, averaged with those they started from, keep more of what these could do.
@@ -140,11 +174,7 @@ def average(sources: tuple[str, ...], out: Path, parts: str | None, overwrite: b
     mobilesam weights average pocket runs/own/weights.safetensors --parts 1,3 --out both.safetensors
     mobilesam segment photo.jpg --point 50%,50% --checkpoint both.safetensors
     """
-    try:
-        shares = [float(part) for part in parts.split(",")] if parts is not None else []
-    except ValueError:
-        raise ConfigError(f"parts: {parts!r}; give numbers with commas between them, such as 1,3") from None
-    path = average_weights(sources, out, parts=shares, overwrite=overwrite)
+    path = average_weights(sources, Path(options.out), parts=options.shares(), overwrite=options.overwrite)
     click.echo(f"written: {printable(path)}")
 
 

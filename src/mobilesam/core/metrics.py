@@ -13,6 +13,7 @@ from mobilesam.core.regions import distance_to_edge
 from mobilesam.core.rle import Rle, rle_intersections
 
 BOUNDARY_WIDTH = 0.02  # of the picture's diagonal, as published
+CONTOUR_WIDTH = 0.008  # the same, of the tolerance of outlines in videos
 CALIBRATION_BINS = 10
 
 F_BETA_SQUARED = 0.3  # salient objects are scored with precision weighted more
@@ -48,6 +49,36 @@ def boundary_iou(mask: Mask, truth: Mask, *, width: float = BOUNDARY_WIDTH) -> f
     pixels = max(1.0, round(width * float(np.hypot(*mask.shape))))
     borders = [one & (distance_to_edge(one) <= pixels) for one in (mask, truth)]
     return mask_iou(*borders)
+
+
+def boundary_f(mask: Mask, truth: Mask, *, width: float = CONTOUR_WIDTH) -> float:
+    """Return the F-measure of two masks' outlines, as DAVIS has it (Perazzi et al. 2016).
+
+    A pixel of one outline is right where the other passes within a tolerance. 1 for two empty masks, 0 for one.
+
+    Args:
+        mask: (H, W).
+        truth: (H, W).
+        width: tolerance, as a part of the picture's diagonal; at least one pixel.
+    """
+    outlines = _outline(mask), _outline(truth)
+    if not outlines[0].any() and not outlines[1].any():
+        return 1.0
+    if not outlines[0].any() or not outlines[1].any():
+        return 0.0
+    pixels = max(1, int(np.ceil(width * float(np.hypot(*mask.shape)))))
+    near = [distance_to_edge(np.pad(~one, pixels + 1, constant_values=True)) for one in outlines]
+    inside = [one[pixels + 1 : -pixels - 1, pixels + 1 : -pixels - 1] <= pixels for one in near]
+    precision = np.count_nonzero(outlines[0] & inside[1]) / np.count_nonzero(outlines[0])
+    recall = np.count_nonzero(outlines[1] & inside[0]) / np.count_nonzero(outlines[1])
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _outline(mask: Mask) -> Mask:
+    """Return the pixels (H, W) whose right, lower or lower right neighbour is on the other side."""
+    padded = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
+    here = padded[:-1, :-1]
+    return (here != padded[:-1, 1:]) | (here != padded[1:, :-1]) | (here != padded[1:, 1:])
 
 
 def number_of_clicks(ious: Sequence[float], target: float) -> int:
@@ -139,6 +170,15 @@ class RecallCounts:
     def __add__(self, other: RecallCounts) -> RecallCounts:
         return RecallCounts(self.found + other.found, self.objects + other.objects)
 
+    def to_dict(self) -> dict[str, list]:
+        """The counts as JSON has them."""
+        return {"found": self.found.tolist(), "objects": self.objects.tolist()}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, list]) -> RecallCounts:
+        """The counts that :meth:`to_dict` gave."""
+        return cls(np.array(content["found"], np.int64), np.array(content["objects"], np.int64))
+
     def average_recall(self) -> dict[str, dict[int, float]]:
         """Return AR by size of object and limit: the share found, averaged over the thresholds.
 
@@ -172,9 +212,30 @@ def count_found(ious: np.ndarray, areas: np.ndarray) -> RecallCounts:
     # Objects of other sizes are left out from the start: COCO's evaluation lets a mask take
     # one of those only where it could take none of the size asked for.
     free = (areas >= bounds[:, :1]) & (areas <= bounds[:, 1:])  # (sizes, M)
-    objects = free.sum(1)
+    found = _taken_by(ious, free)[..., None] < np.array(RECALL_LIMITS)  # (sizes, thresholds, M, limits)
+    return RecallCounts(found.sum(2, dtype=np.int64), free.sum(1))
+
+
+def recall_of_objects(ious: np.ndarray) -> np.ndarray:
+    """Return for each object and limit the share of the thresholds at which it is found, (M, limits).
+
+    The mean over the objects of a set is its average recall over objects of every size.
+
+    Args:
+        ious: (N, M) as :func:`count_found` takes it.
+
+    Example:
+        >>> recall_of_objects(np.array([[0.72, 0.1], [0.82, 0.0]]))[:, 0].tolist()
+        [0.7, 0.0]
+    """
+    ranks = _taken_by(ious, np.ones((1, ious.shape[1]), bool))[0]
+    return (ranks[..., None] < np.array(RECALL_LIMITS)).mean(0)
+
+
+def _taken_by(ious: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """Return the rank of what takes each object that is free (sizes, M) at each threshold; one beyond all where nothing does."""
     free = np.repeat(free[:, None], len(RECALL_THRESHOLDS), axis=1)  # (sizes, thresholds, M)
-    found = np.zeros((*free.shape[:2], len(RECALL_LIMITS)), np.int64)
+    ranks = np.full(free.shape, max(RECALL_LIMITS), np.int64)
     good = ious[: max(RECALL_LIMITS)].max(1, initial=0) >= RECALL_THRESHOLDS[0]
     for rank in np.flatnonzero(good):
         takes = free & (ious[rank] >= RECALL_THRESHOLDS[:, None])
@@ -182,8 +243,8 @@ def count_found(ious: np.ndarray, areas: np.ndarray) -> RecallCounts:
         worth = np.where(takes, ious[rank], 0)[size, threshold]
         best = worth.shape[1] - 1 - worth[:, ::-1].argmax(1)
         free[size, threshold, best] = False
-        found[size, threshold] += rank < np.array(RECALL_LIMITS)
-    return RecallCounts(found, objects)
+        ranks[size, threshold, best] = rank
+    return ranks
 
 
 def max_f_measure(likely: np.ndarray, truth: Mask) -> float:

@@ -20,7 +20,17 @@ import numpy as np
 
 from mobilesam.core.boxes import xywh_to_xyxy
 from mobilesam.core.errors import ConfigError
-from mobilesam.core.metrics import OBJECT_SIZES, RecallCounts, boxes_ious, count_found, mask_ious
+from mobilesam.core.metrics import (
+    OBJECT_SIZES,
+    RECALL_LIMITS,
+    RecallCounts,
+    boxes_ious,
+    count_found,
+    mask_ious,
+    recall_of_objects,
+)
+from mobilesam.evaluate.journal import score_photos
+from mobilesam.evaluate.record import Answer, PhotoRecord
 from mobilesam.evaluate.sets import Progress
 from mobilesam.formats.coco import SetPhoto, read_photo
 from mobilesam.formats.datasets.photos import read_photos
@@ -40,6 +50,7 @@ class PhotoScore:
         masks: objects found by mask.
         boxes: objects found by box.
         ious: for each object, of the mask that is nearest to it.
+        recalls: (M, limits) of each object by mask, then (M, limits) by box.
         found: how many masks the search gave.
         prompts: how many were asked for them.
         seconds: it took.
@@ -49,9 +60,22 @@ class PhotoScore:
     masks: RecallCounts
     boxes: RecallCounts
     ious: tuple[float, ...]
+    recalls: tuple[np.ndarray, np.ndarray] = field(repr=False)
     found: int
     prompts: int
     seconds: float
+
+    def answers(self) -> tuple[Answer, ...]:
+        """What results keep of it: recall and the nearest mask of each object."""
+        found = []
+        for i, (truth, iou) in enumerate(zip(self.photo.instances, self.ious, strict=True)):
+            values: dict[str, float | None] = {
+                f"{what}AR@{limit}": float(recalls[i, k])
+                for what, recalls in zip(("", "box "), self.recalls, strict=True)
+                for k, limit in enumerate(RECALL_LIMITS)
+            }
+            found.append(Answer(values | {"nearest": iou}, truth.area))
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -113,32 +137,102 @@ def score_everything(
         detector: what finds boxes, see :meth:`mobilesam.Model.everything`.
         limit: only so many photos, the first ones.
         follow_symlinks: read photos that links show of the world outside the set.
-        progress: called after each search of a photo with how many are done, and of how many.
+        progress: called after each photo with how many are done, and of how many.
 
     Raises:
         ConfigError: if the set cannot be read or has no object, for a limit below 1, and for no searches.
     """
     if not searches:
         raise ConfigError("searches: is empty; give at least one, such as {'grid': EverythingOptions()}")
+    photos = read_with_objects(folder, limit, follow_symlinks=follow_symlinks)
+    score = SearchScorer(model, searches, detector)
+    records = score_photos(score, photos, progress=progress)
+    return everything_scores(folder.name, photos, records, score)
+
+
+def read_with_objects(folder: Path, limit: int | None, *, follow_symlinks: bool = False) -> list[SetPhoto]:
+    """Read the photos of a set that have an object, at most so many.
+
+    Raises:
+        ConfigError: if there is none, or for a limit below 1.
+    """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit: is {limit}; must be 1 or more")
     read = read_photos(folder, follow_symlinks=follow_symlinks)
     photos = [p for p in read if p.instances][:limit]
     if not photos:
         raise ConfigError(f"{folder}: no photo has an object; recall needs human masks")
-    each: dict[str, list[PhotoScore]] = {name: [] for name in searches}
-    done = 0
-    for photo in photos:
-        for name, options in searches.items():
-            each[name].append(score_photo(model, photo, options, detector))
-            done += 1
-            progress(done, len(photos) * len(searches))
+    return photos
+
+
+@dataclass
+class SearchScorer:
+    """Scores photos, called with each; what time it took is kept beside, because no two runs have the same.
+
+    Attributes:
+        model: what is scored.
+        searches: what is compared, by name.
+        detector: what finds boxes.
+        seconds: of each photo, by search.
+    """
+
+    model: Model
+    searches: Mapping[str, EverythingOptions]
+    detector: str | Path | Detector | None = None
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+    def __call__(self, photo: SetPhoto) -> PhotoRecord:
+        """Search a photo in every way."""
+        rows, facts = {}, {}
+        for name, options in self.searches.items():
+            score = score_photo(self.model, photo, options, self.detector)
+            self.seconds.setdefault(name, []).append(score.seconds)
+            rows[name] = score.answers()
+            facts[name] = {
+                "masks": score.masks.to_dict(),
+                "boxes": score.boxes.to_dict(),
+                "found": score.found,
+                "prompts": score.prompts,
+            }
+        return PhotoRecord(rows, facts)
+
+
+def everything_scores(
+    name: str, photos: Sequence[SetPhoto], records: Sequence[PhotoRecord], scorer: SearchScorer
+) -> EverythingScores:
+    """Return a set's scores from the records of its photos, which are those of all photos."""
+    each: dict[str, list[PhotoScore]] = {}
+    for search in scorer.searches:
+        mean = float(np.mean(scorer.seconds.get(search, [np.nan])))
+        each[search] = [
+            _from_record(record, search, photo, mean) for photo, record in zip(photos, records, strict=True)
+        ]
     objects = pool([score.masks for score in each[next(iter(each))]]).objects
     return EverythingScores(
-        folder.name,
+        name,
         len(photos),
         dict(zip(OBJECT_SIZES, objects.tolist(), strict=True)),
         {name: summarise(scores) for name, scores in each.items()},
+    )
+
+
+def _from_record(record: PhotoRecord, search: str, photo: SetPhoto, seconds: float) -> PhotoScore:
+    facts, answers = record.facts[search], record.rows[search]
+    recalls = tuple(
+        np.array(
+            [[one.values[f"{what}AR@{limit}"] for limit in RECALL_LIMITS] for one in answers], np.float64
+        )
+        for what in ("", "box ")
+    )
+    return PhotoScore(
+        photo,
+        masks=RecallCounts.from_dict(facts["masks"]),
+        boxes=RecallCounts.from_dict(facts["boxes"]),
+        ious=tuple(float(one.values["nearest"] or 0.0) for one in answers),
+        recalls=(recalls[0], recalls[1]),
+        found=facts["found"],
+        prompts=facts["prompts"],
+        seconds=seconds,
     )
 
 
@@ -162,11 +256,13 @@ def score_photo(
     ious = mask_ious([mask.rle for mask in found], [truth.segmentation for truth in truths])
     boxes = np.array([mask.box for mask in found], np.float64).reshape(-1, 4)
     true_boxes = np.array([xywh_to_xyxy(truth.bbox) for truth in truths], np.float64)
+    box_ious = boxes_ious(boxes, true_boxes)
     return PhotoScore(
         photo,
         masks=count_found(ious, areas),
-        boxes=count_found(boxes_ious(boxes, true_boxes), areas),
+        boxes=count_found(box_ious, areas),
         ious=tuple(ious.max(0, initial=0).tolist()),
+        recalls=(recall_of_objects(ious), recall_of_objects(box_ious)),
         found=len(found),
         prompts=prompts[-1],
         seconds=seconds,

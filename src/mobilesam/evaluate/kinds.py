@@ -11,6 +11,7 @@ from mobilesam.core.arrays import Mask
 from mobilesam.core.boxes import mask_to_box
 from mobilesam.core.regions import central_pixel, distance_to_edge
 from mobilesam.core.types import Prompt
+from mobilesam.evaluate.choices import BEST, MODEL, SINGLE, centroid_pixel
 
 JITTER = 0.1  # greatest move of a loose box's side, in the box's own width or height
 BESIDE = 0.1  # how far outside a background point may lie, in the root of the object's area
@@ -27,11 +28,18 @@ class PromptKind:
         name: as in ``--kinds`` and in JSON.
         text: what it is.
         make: from a mask (H, W) and a source of chance to the prompt.
+        ambiguous: whether it is a single point, for which a model gives three masks.
     """
 
     name: str
     text: str
     make: Callable[[Mask, Random], Prompt]
+    ambiguous: bool = False
+
+    def row(self, mask_choice: str) -> str:
+        """Return what the kind's row is called with a choice of the mask: ``point, best-score``."""
+        own = BEST if self.ambiguous else SINGLE
+        return f"{self.name}, {own if mask_choice == MODEL else mask_choice}"
 
 
 def box(truth: Mask, random: Random) -> Prompt:
@@ -41,16 +49,26 @@ def box(truth: Mask, random: Random) -> Prompt:
 
 def loose_box(truth: Mask, random: Random) -> Prompt:
     """The box as a hand draws it: each side off by up to ``JITTER``."""
+    return Prompt(box=moved_box(truth, JITTER, random))
+
+
+def moved_box(truth: Mask, jitter: float, random: Random) -> np.ndarray:
+    """Return the box (4,) of a mask (H, W) with each side off by up to a part of the box's own size."""
     x0, y0, x1, y1 = mask_to_box(truth)
-    size = np.array([x1 - x0, y1 - y0, x1 - x0, y1 - y0])
-    moved = np.array([x0, y0, x1, y1]) + random.uniform(-JITTER, JITTER, 4) * size
+    sides = np.array([x1 - x0, y1 - y0, x1 - x0, y1 - y0])
     height, width = truth.shape
-    return Prompt(box=np.clip(moved, 0, [width, height, width, height]))
+    moved = np.array([x0, y0, x1, y1]) + random.uniform(-jitter, jitter, 4) * sides
+    return np.clip(moved, 0, [width, height, width, height])
 
 
 def central_point(truth: Mask, random: Random) -> Prompt:
     """The pixel farthest from the object's edge."""
     return Prompt(points=[central_pixel(truth)])
+
+
+def centroid(truth: Mask, random: Random) -> Prompt:
+    """The object's pixel nearest to its centre of mass."""
+    return Prompt(points=[centroid_pixel(truth)])
 
 
 def any_point(truth: Mask, random: Random) -> Prompt:
@@ -93,14 +111,18 @@ KINDS = {
     for kind in (
         PromptKind("box", "the object's box", box),
         PromptKind("loose-box", "the box, each side off by up to a tenth", loose_box),
-        PromptKind("point", "the point farthest from the edge", central_point),
-        PromptKind("any-point", "a point anywhere in the object", any_point),
+        PromptKind("point", "the point farthest from the edge", central_point, ambiguous=True),
+        PromptKind("any-point", "a point anywhere in the object", any_point, ambiguous=True),
         PromptKind("points", "three points anywhere in the object", three_points),
         PromptKind("background", "the central point and two beside the object", point_and_background),
         PromptKind("box-and-point", "the box and the central point", box_and_point),
         PromptKind("mask", f"a mask of {COARSE} coarse cells along the longer side", coarse_mask),
+        PromptKind("centroid", "the pixel nearest to the centre of mass", centroid, ambiguous=True),
     )
 }
+USUAL_KINDS = tuple(
+    name for name in KINDS if name != "centroid"
+)  # the point farthest from the edge is much the same
 
 
 def _draw(where: Mask, n: int, random: Random) -> list[tuple[int, int]]:

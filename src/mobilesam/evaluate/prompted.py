@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +20,15 @@ from mobilesam.core.arrays import Mask
 from mobilesam.core.metrics import boundary_iou, calibration_error, mask_iou
 from mobilesam.core.prompts import ValidPrompt
 from mobilesam.core.rle import Rle, mask_to_rle, rle_to_mask
-from mobilesam.evaluate.kinds import KINDS
-from mobilesam.evaluate.sets import SMALLEST_OBJECT, Progress, countable, read_countable
+from mobilesam.evaluate.choices import MODEL, check_mask_choice, chosen, multimask_of
+from mobilesam.evaluate.journal import score_photos
+from mobilesam.evaluate.kinds import KINDS, USUAL_KINDS
+from mobilesam.evaluate.record import Answer, PhotoRecord
+from mobilesam.evaluate.sets import SMALLEST_OBJECT, Progress, countable, decided, read_countable
 from mobilesam.formats.coco import SetPhoto, read_photo
 from mobilesam.segment.model import Model
+
+MEASURES = ("iou", "boundary", "best", "largest", "stablest", "predicted")
 
 
 @dataclass(frozen=True)
@@ -96,11 +102,38 @@ class PromptedScores:
     each: dict[str, list[ObjectScore]] = field(repr=False)
 
 
+@dataclass(frozen=True)
+class PromptedOptions:
+    """What is asked and which mask counts.
+
+    Attributes:
+        kinds: kinds of prompt, of ``KINDS``.
+        mask_choice: see :data:`mobilesam.evaluate.choices.MASK_CHOICES`.
+        smallest: least part of the photo that an object must cover.
+    """
+
+    kinds: tuple[str, ...] = USUAL_KINDS
+    mask_choice: str = MODEL
+    smallest: float = SMALLEST_OBJECT
+
+    def __post_init__(self) -> None:
+        check_mask_choice(self.mask_choice)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options as the protocol of results."""
+        return {
+            "kinds": ",".join(self.kinds),
+            "mask choice": self.mask_choice,
+            "smallest object": self.smallest,
+        }
+
+
 def score_prompted(
     model: Model,
     folder: Path,
     *,
-    kinds: Sequence[str] = tuple(KINDS),
+    kinds: Sequence[str] = USUAL_KINDS,
+    mask_choice: str = MODEL,
     smallest: float = SMALLEST_OBJECT,
     follow_symlinks: bool = False,
     progress: Progress = lambda done, total: None,
@@ -111,6 +144,7 @@ def score_prompted(
         model: what is scored.
         folder: of the set, in any format that :func:`mobilesam.formats.datasets.load.read_dataset` reads.
         kinds: names of the kinds of prompt, of ``KINDS``.
+        mask_choice: which mask counts, of ``MASK_CHOICES``.
         smallest: least part of the photo that an object must cover.
         follow_symlinks: read photos that links show of the world outside the set.
         progress: called after each photo with how many are done, and of how many.
@@ -118,52 +152,104 @@ def score_prompted(
     Raises:
         ConfigError: if the set cannot be read or has no object that counts.
     """
+    options = PromptedOptions(tuple(kinds), mask_choice, smallest)
     photos = read_countable(folder, smallest, follow_symlinks=follow_symlinks)
-    each: dict[str, list[ObjectScore]] = {kind: [] for kind in kinds}
-    for done, photo in enumerate(photos, start=1):
-        for kind, scores in score_photo(model, photo, kinds=kinds, smallest=smallest).items():
-            each[kind] += scores
-        progress(done, len(photos))
+    records = score_photos(lambda photo: photo_rows(model, photo, options), photos, progress=progress)
+    return scores_of(folder.name, photos, records, options)
+
+
+def photo_rows(model: Model, photo: SetPhoto, options: PromptedOptions) -> PhotoRecord:
+    """Return a photo's answers by row, as results keep them."""
+    found = score_photo(
+        model, photo, kinds=options.kinds, mask_choice=options.mask_choice, smallest=options.smallest
+    )
+    return PhotoRecord(
+        {
+            KINDS[kind].row(options.mask_choice): tuple(_to_answer(one) for one in scores)
+            for kind, scores in found.items()
+        }
+    )
+
+
+def scores_of(
+    name: str, photos: Sequence[SetPhoto], records: Sequence[PhotoRecord], options: PromptedOptions
+) -> PromptedScores:
+    """Return a set's scores from the records of its photos."""
+    each: dict[str, list[ObjectScore]] = {kind: [] for kind in options.kinds}
+    for photo, record in zip(photos, records, strict=True):
+        runs = countable(photo, options.smallest)
+        for kind in options.kinds:
+            answers = record.rows[KINDS[kind].row(options.mask_choice)]
+            each[kind] += [
+                _from_answer(answer, photo, rle) for answer, rle in zip(answers, runs, strict=True)
+            ]
     return PromptedScores(
-        folder.name,
+        name,
         len(photos),
-        len(each[kinds[0]]),
+        len(each[options.kinds[0]]),
         calibration=_calibration([score for scores in each.values() for score in scores]),
         kinds={kind: summarise(scores) for kind, scores in each.items()},
         each=each,
     )
 
 
+def _to_answer(score: ObjectScore) -> Answer:
+    prompt = score.prompt
+    asked: dict[str, Any] = {}
+    if len(prompt.points):
+        asked |= {"points": np.round(prompt.points, 2).tolist(), "labels": np.asarray(prompt.labels).tolist()}
+    if prompt.box is not None:
+        asked["box"] = np.round(prompt.box, 2).tolist()
+    values = {name: getattr(score, name) for name in MEASURES}
+    return Answer(values, score.truth.area, score.mask, asked)
+
+
+def _from_answer(answer: Answer, photo: SetPhoto, truth: Rle) -> ObjectScore:
+    asked = answer.prompt or {}
+    assert answer.mask is not None
+    prompt = ValidPrompt(
+        np.array(asked.get("points", []), np.float64).reshape(-1, 2),
+        np.array(asked.get("labels", []), np.int64),
+        np.array(asked["box"], np.float64) if "box" in asked else None,
+        None,
+    )
+    values = {name: float(answer.values[name] or 0.0) for name in MEASURES}
+    return ObjectScore(**values, photo=photo, truth=truth, mask=answer.mask, prompt=prompt)
+
+
 def score_photo(
     model: Model,
     photo: SetPhoto,
     *,
-    kinds: Sequence[str] = tuple(KINDS),
+    kinds: Sequence[str] = USUAL_KINDS,
+    mask_choice: str = MODEL,
     smallest: float = SMALLEST_OBJECT,
 ) -> dict[str, list[ObjectScore]]:
     """Score each object of a photo that counts, by kind of prompt."""
     embedding = model.embed(read_photo(photo))
     runs = countable(photo, smallest)
     truths = [rle_to_mask(rle) for rle in runs]
+    counts = decided(photo)
     found: dict[str, list[ObjectScore]] = {}
     for kind in kinds:
         chances = (chance(photo, kind, i) for i in range(len(truths)))
         prompts = [KINDS[kind].make(truth, random) for truth, random in zip(truths, chances, strict=True)]
-        results = model.segment(embedding, prompts)
+        results = model.segment(embedding, prompts, multimask=multimask_of(mask_choice))
         found[kind] = []
         for rle, truth, result in zip(runs, truths, results, strict=True):
-            ious = [mask_iou(one.mask, truth) for one in result]
+            ious = [mask_iou(one.mask & counts, truth & counts) for one in result]
+            number = chosen(result, ious, mask_choice)
             found[kind].append(
                 ObjectScore(
-                    iou=ious[result.choice],
+                    iou=ious[number],
                     best=max(ious),
                     largest=ious[int(np.argmax([one.area for one in result]))],
                     stablest=ious[int(result.stability_score.argmax())],
-                    boundary=boundary_iou(result.mask, truth),
-                    predicted=result.best.predicted_iou,
+                    boundary=boundary_iou(result[number].mask & counts, truth & counts),
+                    predicted=result[number].predicted_iou,
                     photo=photo,
                     truth=rle,
-                    mask=mask_to_rle(result.mask),
+                    mask=mask_to_rle(result[number].mask),
                     prompt=result.prompt,
                 )
             )
@@ -214,12 +300,16 @@ def score_nested(
     model: Model,
     folder: Path,
     *,
+    limit: int | None = None,
     smallest: float = SMALLEST_OBJECT,
     follow_symlinks: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> NestedScores:
-    """Score one point where an object of the set lies inside another; see :func:`score_prompted`."""
-    photos = read_countable(folder, smallest, follow_symlinks=follow_symlinks)
+    """Score one point where an object of the set lies inside another; see :func:`score_prompted`.
+
+    With a ``limit`` only the first so many photos that count are asked.
+    """
+    photos = read_countable(folder, smallest, follow_symlinks=follow_symlinks)[:limit]
     found: list[tuple[float, float, bool]] = []
     for done, photo in enumerate(photos, start=1):
         truths = [rle_to_mask(rle) for rle in countable(photo, smallest)]

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
+from mobilesam.core.arrays import Mask
 from mobilesam.core.errors import ConfigError, Remedy
-from mobilesam.core.rle import Rle
+from mobilesam.core.rle import Rle, rle_to_mask
 from mobilesam.formats.coco import SetPhoto
 from mobilesam.formats.datasets.photos import read_photos
 
@@ -40,3 +43,10 @@ def countable(photo: SetPhoto, smallest: float) -> list[Rle]:
     """Return the runs of the objects that are large enough."""
     least = smallest * photo.width * photo.height
     return [i.segmentation for i in photo.instances if i.segmentation.area >= max(least, 1)]
+
+
+def decided(photo: SetPhoto) -> Mask:
+    """Return the pixels (H, W) of a photo that count: all but those that nobody decided on."""
+    if photo.ignored is None:
+        return np.ones((photo.height, photo.width), bool)
+    return ~rle_to_mask(photo.ignored)

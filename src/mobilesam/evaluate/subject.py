@@ -18,6 +18,8 @@ from mobilesam.core.errors import ConfigError
 from mobilesam.core.metrics import mask_iou, max_f_measure, structure_measure
 from mobilesam.core.rle import Rle, rle_to_mask
 from mobilesam.core.types import Embedding, Prompt
+from mobilesam.evaluate.journal import score_photos
+from mobilesam.evaluate.record import Answer, PhotoRecord
 from mobilesam.evaluate.sets import Progress
 from mobilesam.formats.coco import SetPhoto, read_photo
 from mobilesam.formats.datasets.photos import read_photos
@@ -29,6 +31,10 @@ MOST_BORDER = 0.25  # of the photo's border pixels, that it may hold: more is gr
 MOST_BESIDE = 0.25  # of its area, that another object may have outside of it
 
 WAYS = ("subject", "ground", "box")
+MEASURES = ("iou", "mae", "max_f", "s", "predicted")
+SUBJECT_PROTOCOL = {
+    "photos": f"with one object of {LEAST_PART:.0%} to {GREATEST_PART:.0%} that holds at most {MOST_BORDER:.0%} of the border"
+}
 
 
 @dataclass(frozen=True)
@@ -89,25 +95,53 @@ def score_subject(
     Raises:
         ConfigError: if the set cannot be read or no photo has a dominant object.
     """
+    photos = read_dominant(folder, limit, follow_symlinks=follow_symlinks)
+    records = score_photos(lambda photo: subject_rows(model, photo), photos, progress=progress)
+    return subject_scores(folder.name, photos, records)
+
+
+def read_dominant(folder: Path, limit: int | None, *, follow_symlinks: bool = False) -> list[SetPhoto]:
+    """Read the photos of a set that have a dominant object, at most so many.
+
+    Raises:
+        ConfigError: if there is none.
+    """
     read = read_photos(folder, follow_symlinks=follow_symlinks)
-    pairs = [(one, truth) for one in read if (truth := dominant_object(one)) is not None][:limit]
-    if not pairs:
+    photos = [one for one in read if dominant_object(one) is not None][:limit]
+    if not photos:
         raise ConfigError(
             f"{folder}: no photo has one dominant object (docs/how-to/evaluate.md says what that is); choose another set"
         )
+    return photos
+
+
+def subject_rows(model: Model, photo: SetPhoto) -> PhotoRecord:
+    """Score a photo that has a dominant object; return the answers by way of asking."""
+    truth = dominant_object(photo)
+    assert truth is not None
+    return PhotoRecord(
+        {
+            way: (Answer({name: getattr(score, name) for name in MEASURES}, int(truth.sum())),)
+            for way, score in score_photo(model, photo, truth).items()
+        }
+    )
+
+
+def subject_scores(name: str, photos: Sequence[SetPhoto], records: Sequence[PhotoRecord]) -> SubjectScores:
+    """Return a set's scores from the records of its photos."""
     each: dict[str, list[SubjectScore]] = {way: [] for way in WAYS}
-    for done, (photo, truth) in enumerate(pairs, start=1):
-        for way, score in score_photo(model, photo, truth).items():
-            each[way].append(score)
-        progress(done, len(pairs))
+    for photo, record in zip(photos, records, strict=True):
+        for way in WAYS:
+            values = {key: float(value or 0.0) for key, value in record.rows[way][0].values.items()}
+            each[way].append(SubjectScore(**values, photo=photo))
     ways = {
         way: {
-            name: float(np.mean([getattr(one, name) for one in scores]))
-            for name in ("iou", "mae", "max_f", "s")
+            measure: float(np.mean([getattr(one, measure) for one in scores]))
+            for measure in ("iou", "mae", "max_f", "s")
         }
         for way, scores in each.items()
     }
-    return SubjectScores(folder.name, len(pairs), ways, each)
+    return SubjectScores(name, len(photos), ways, each)
 
 
 def dominant_object(photo: SetPhoto) -> Mask | None:

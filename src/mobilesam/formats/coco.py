@@ -1,10 +1,9 @@
-"""COCO instance files, read and written: photos with one record per object."""
+"""COCO's records: what one says of an image and of an object, read and written. Files are read in ``datasets.coco``."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,14 +11,11 @@ import numpy as np
 
 from mobilesam.core.arrays import Image, Size
 from mobilesam.core.boxes import xyxy_to_xywh
-from mobilesam.core.errors import ConfigError, LimitError, SetWarning
+from mobilesam.core.errors import ConfigError, LimitError
 from mobilesam.core.rle import Rle, dict_to_rle, polygons_to_rle
-from mobilesam.core.schema import Array, Either, Flag, OneOf, OrNull, Real, Record, Text, Whole, check
-from mobilesam.core.text import shortened
-from mobilesam.formats.file_names import file_below, is_file
+from mobilesam.core.schema import Array, Either, OrNull, Record, Text, Whole
 from mobilesam.formats.image import MAX_PIXELS, read_image
 from mobilesam.formats.image_bytes import shown
-from mobilesam.formats.json_text import read_json_file
 
 MAX_SET_BYTES = 2 * 2**30  # COCO's largest is 0.5 GB
 CORNERS = 3  # of a polygon, at least
@@ -43,25 +39,6 @@ SET_RUNS = Record(
         "counts": Either({str: Text(), list: Array(Whole(0, MAX_PIXELS))}),
     },
     required=("size", "counts"),
-    open=True,
-)
-SET_ANNOTATION = Record(
-    {
-        "id": Whole(),
-        "image_id": Whole(),
-        "category_id": WORDS,
-        "original_category": WORDS,
-        "segmentation": Either({dict: SET_RUNS, list: Array(Array(Real(), 2 * CORNERS), 1)}),
-        "bbox": Array(Real(), 4, 4),
-        "area": Real(0),
-        "iscrowd": Either({int: OneOf((0, 1)), bool: Flag()}),
-    },
-    required=("image_id", "segmentation", "bbox"),
-    open=True,
-)
-SET = Record(
-    {"images": Array(SET_IMAGE), "annotations": Array(SET_ANNOTATION)},
-    required=("images", "annotations"),
     open=True,
 )
 
@@ -89,6 +66,7 @@ class SetPhoto:
         height: of its masks.
         instances: its objects.
         source: where the set has it from, or empty.
+        ignored: pixels that nobody decided on, such as the border of GrabCut's masks; None without any.
     """
 
     path: Path
@@ -96,105 +74,7 @@ class SetPhoto:
     height: int
     instances: tuple[Instance, ...] = field(default=())
     source: str = ""
-
-
-def read_instances(folder: str | Path, *, follow_symlinks: bool = False) -> list[SetPhoto]:
-    """Read ``folder/instances.json`` whose images lie in ``folder/images``.
-
-    Masks may be run-length codes, or polygons, which are rasterised as COCO does.
-
-    Args:
-        folder: of the set.
-        follow_symlinks: read photos that links in ``images`` show of the world outside it.
-
-    Raises:
-        ConfigError: if the file is missing, is no COCO instance file, names photos
-            that are not there or lie elsewhere, or has masks of another size than theirs.
-        LimitError: if the file or one of its images is too large.
-
-    Warns:
-        SetWarning: for annotations of crowds, which are left out.
-    """
-    folder = Path(folder)
-    path = folder / "instances.json"
-    name = shown(str(path))
-    if not is_file(path):
-        raise ConfigError(f"{name}: not found; a set is a folder with instances.json and images/")
-    content = read_json_file(
-        path, name, max_bytes=MAX_SET_BYTES, fail=lambda message, code: ConfigError(message)
-    )
-    check(content, SET, f"{name}: not a COCO instance file")
-    photos = _read_photos(content["images"], name, folder / "images", follow_symlinks)
-    by_image = _read_annotations(content["annotations"], name, photos)
-    missing = [photo.path for photo in photos.values() if not is_file(photo.path)]
-    if missing:
-        first = shown(str(missing[0]))
-        raise ConfigError(f"{name}: {len(missing)} of its photos are missing, the first is {first}")
-    return [replace(photo, instances=tuple(by_image[number])) for number, photo in photos.items()]
-
-
-def _read_photos(
-    records: list[dict[str, Any]], name: str, images: Path, follow_symlinks: bool
-) -> dict[int, SetPhoto]:
-    """Return the photos by their ids, yet without objects; each file has one id."""
-    photos: dict[int, SetPhoto] = {}
-    ids: dict[Path, int] = {}
-    for i, record in enumerate(records):
-        place, number = f"{name}: images[{i}]", record["id"]
-        if number in photos:
-            raise ConfigError(f"{place}.id: {number} stands twice; each image has an id of its own")
-        pixels = record["width"] * record["height"]
-        if pixels > MAX_PIXELS:
-            raise LimitError(f"{place}: has {pixels:,} pixels; at most {MAX_PIXELS:,} are allowed")
-        path = file_below(
-            images,
-            record["file_name"],
-            follow_symlinks=follow_symlinks,
-            place=f"{place}.file_name",
-            fail=ConfigError,
-        )
-        if path in ids:
-            raise ConfigError(
-                f"{place}.file_name: {shortened(record['file_name'])} is the file of image {ids[path]} too; "
-                "give a file one id, and its objects that one"
-            )
-        ids[path] = number
-        source = record.get("source")
-        photos[number] = SetPhoto(
-            path, record["width"], record["height"], source="" if source is None else str(source)
-        )
-    return photos
-
-
-def _read_annotations(
-    records: list[dict[str, Any]], name: str, photos: dict[int, SetPhoto]
-) -> dict[int, list[Instance]]:
-    """Return the objects of each photo by its id, without crowds."""
-    by_image: dict[int, list[Instance]] = {number: [] for number in photos}
-    seen: set[int] = set()
-    crowds = 0
-    for i, record in enumerate(records):
-        place = f"{name}: annotations[{i}]"
-        number = record.get("id")
-        if number in seen:
-            raise ConfigError(f"{place}.id: {number} stands twice; each annotation has an id of its own")
-        if number is not None:
-            seen.add(number)
-        photo = photos.get(record["image_id"])
-        if photo is None:
-            raise ConfigError(f"{place}.image_id: is {record['image_id']}, of which there is no image")
-        instance = record_to_instance(record, photo, place)
-        if record.get("iscrowd"):
-            crowds += 1
-        else:
-            by_image[record["image_id"]].append(instance)
-    if crowds:
-        warnings.warn(
-            f"{name}: annotations of crowds (iscrowd = 1) mark groups, not objects; {crowds} left out",
-            SetWarning,
-            stacklevel=3,
-        )
-    return by_image
+    ignored: Rle | None = None
 
 
 def record_to_instance(record: dict[str, Any], photo: SetPhoto, place: str) -> Instance:

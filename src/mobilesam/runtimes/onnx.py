@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,6 @@ class OnnxGraphs:
             return self._sessions[part]
 
     def _start(self, part: str) -> ort.InferenceSession:
-        """Join a graph with its tensors; ONNX Runtime then optimises the two together."""
         options = ort.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
         # A plan of the memory for one batch would be kept beside those for batches of other sizes, for no speed.
@@ -132,6 +132,18 @@ class OnnxGraphs:
         # A session's threads would go on spinning after a run, on the cores that the next one needs.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.intra_op_num_threads = self._threads
+        return self.start(part, options)
+
+    def start(self, part: str, options: ort.SessionOptions) -> ort.InferenceSession:
+        """Join a graph with its tensors; ONNX Runtime then optimises the two together.
+
+        Args:
+            part: name of the graph.
+            options: of the session; the tensors are added to them.
+
+        Raises:
+            ConfigError: if the device cannot be used.
+        """
         names = list(self._index.parts[part])
         values = [ort.OrtValue.ortvalue_from_numpy(self._weights[name]) for name in names]
         options.add_external_initializers(names, values)
@@ -140,6 +152,17 @@ class OnnxGraphs:
         if session.get_providers()[0] != PROVIDERS[self.device]:  # it falls back without a word
             raise ConfigError(f"device {self.device!r}: ONNX Runtime cannot use it here; check its driver")
         return session
+
+
+def profiling_options(prefix: Path, threads: int) -> ort.SessionOptions:
+    """Return options of a session that runs a graph node by node and tells of each in a file that begins so."""
+    options = ort.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.enable_profiling = True
+    options.profile_file_prefix = str(prefix)
+    options.intra_op_num_threads = threads
+    return options
 
 
 def _after_fork() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -9,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from mobilesam.core.boxes import xywh_to_xyxy, xyxy_to_xywh
-from mobilesam.core.errors import ConfigError
+from mobilesam.core.errors import ConfigError, LimitError
 from mobilesam.core.schema import Array, Either, Flag, OneOf, OrNull, Real, Record, Text, Whole, check
+from mobilesam.core.text import shortened
 from mobilesam.formats.coco import (
+    CORNERS,
     MAX_SET_BYTES,
     SET_IMAGE,
     SET_RUNS,
     UNNAMED,
+    WORDS,
     SetPhoto,
     record_to_instance,
 )
@@ -30,7 +34,8 @@ from mobilesam.formats.datasets.model import (
     make_dataset,
 )
 from mobilesam.formats.datasets.shapes import fitting_polygons, rings_of
-from mobilesam.formats.file_names import file_below
+from mobilesam.formats.file_names import file_below, is_file
+from mobilesam.formats.image import MAX_PIXELS
 from mobilesam.formats.image_bytes import shown
 from mobilesam.formats.json_text import read_json_file
 
@@ -43,9 +48,9 @@ ANNOTATION = Record(
     {
         "id": Whole(),
         "image_id": Whole(),
-        "category_id": Whole(),
-        "original_category": OrNull(Either({str: Text(), int: Whole()})),
-        "segmentation": Either({dict: SET_RUNS, list: Array(Array(Real()))}),
+        "category_id": WORDS,
+        "original_category": WORDS,
+        "segmentation": OrNull(Either({dict: SET_RUNS, list: Array(Array(Real(), 2 * CORNERS))})),
         "bbox": Array(Real(), 4, 4),
         "area": Real(0),
         "score": Real(),
@@ -107,16 +112,14 @@ def read(path: Path, *, follow_symlinks: bool = False) -> Dataset:
     photos: list[LabelledPhoto] = []
     categories: dict[str, Category] = {}
     for file, split in files:
-        part, own = _read_file(file, split, follow_symlinks)
-        roots = _root_of(file, part)
+        part, own, root = _read_file(file, split, follow_symlinks)
         if len(files) > 1:
-            part = [replace(one, file_name=_below(base, roots, one.file_name)) for one in part]
+            part = [replace(one, file_name=_below(base, root, one.file_name)) for one in part]
         photos += part
         for one in own:
             categories.setdefault(one.name, one)
-    root = base if len(files) > 1 else roots
     in_order: list[Category] = sorted(categories.values(), key=lambda one: one.id)
-    return make_dataset(photos, in_order, root=root)
+    return make_dataset(photos, in_order, root=base if len(files) > 1 else root)
 
 
 def _below(base: Path, root: Path, name: str) -> str:
@@ -126,8 +129,8 @@ def _below(base: Path, root: Path, name: str) -> str:
         return name
 
 
-def _root_of(file: Path, photos: Sequence[LabelledPhoto]) -> Path:
-    """Return the folder that the photos lie in: beside the file, in ``images`` there, or as COCO's own sets have it."""
+def _root_of(file: Path, names: Sequence[str]) -> Path:
+    """Return the folder that the photos lie in: ``images`` beside the file, its own, or as COCO's own sets have it."""
     beside, split = file.parent, file.stem.removeprefix("instances_")
     candidates = [
         beside / "images",
@@ -137,36 +140,37 @@ def _root_of(file: Path, photos: Sequence[LabelledPhoto]) -> Path:
         beside.parent / "images" / split,
         beside.parent,
     ]
-    for folder in candidates:
-        if photos and (folder / photos[0].file_name).is_file():
-            return folder
+    for folder in candidates[: None if file.name != NAME else 2]:
+        with contextlib.suppress(ConfigError):
+            if names and is_file(
+                file_below(folder, names[0], follow_symlinks=True, place="", fail=ConfigError)
+            ):
+                return folder
     return candidates[0]
 
 
-def _read_file(path: Path, split: str, follow_symlinks: bool) -> tuple[list[LabelledPhoto], list[Category]]:
+def _read_file(
+    path: Path, split: str, follow_symlinks: bool
+) -> tuple[list[LabelledPhoto], list[Category], Path]:
+    """Return a file's photos and categories, and the folder that the photos lie in."""
     name = shown(str(path))
     content = read_json_file(
         path, name, max_bytes=MAX_SET_BYTES, fail=lambda message, code: ConfigError(message)
     )
     check(content, FILE, f"{name}: not a COCO instance file")
-    photos: dict[int, SetPhoto] = {}
-    images: dict[int, dict[str, Any]] = {}
-    names: set[str] = set()
-    for i, record in enumerate(content["images"]):
-        place = f"{name}: images[{i}]"
-        file_name, number = record["file_name"], record["id"]
-        where = {"follow_symlinks": follow_symlinks, "place": f"{place}.file_name", "fail": ConfigError}
-        file_below(path.parent, file_name, **where)  # type: ignore[arg-type]
-        if number in images or file_name in names:
-            raise ConfigError(f"{place}: id {number} or its file_name stands twice; each has its own")
-        names.add(file_name)
-        images[number] = record
-        photos[number] = SetPhoto(Path(file_name), record["width"], record["height"])
+    root = _root_of(path, [record["file_name"] for record in content["images"]])
+    photos = _read_photos(content["images"], name, root, follow_symlinks)
     categories = _read_categories(content.get("categories", []), content["annotations"], name)
     by_number = {one["id"]: str(one["name"]).strip() for one in content.get("categories", [])}
-    objects: dict[int, list[LabelledObject]] = {number: [] for number in images}
+    objects: dict[int, list[LabelledObject]] = {number: [] for number in photos}
+    seen: set[int] = set()
     for i, record in enumerate(content["annotations"]):
         place = f"{name}: annotations[{i}]"
+        number = record.get("id")
+        if number in seen:
+            raise ConfigError(f"{place}.id: {number} stands twice; each annotation has an id of its own")
+        if number is not None:
+            seen.add(number)
         photo = photos.get(record["image_id"])
         if photo is None:
             raise ConfigError(f"{place}.image_id: is {record['image_id']}, of which there is no image")
@@ -175,15 +179,45 @@ def _read_file(path: Path, split: str, follow_symlinks: bool) -> tuple[list[Labe
         LabelledPhoto(
             record["file_name"],
             (record["height"], record["width"]),
-            tuple(objects[number]),
-            number,
+            tuple(objects[record["id"]]),
+            record["id"],
             split=split or _known_split(record.get("split")),
             sha256=str(record.get("sha256") or ""),
             source="" if record.get("source") is None else str(record["source"]),
         )
-        for number, record in images.items()
+        for record in content["images"]
     ]
-    return labelled, list(categories.values())
+    return labelled, list(categories.values()), root
+
+
+def _read_photos(
+    records: list[dict[str, Any]], name: str, root: Path, follow_symlinks: bool
+) -> dict[int, SetPhoto]:
+    """Return the photos by their ids, yet without objects; each file has one id."""
+    photos: dict[int, SetPhoto] = {}
+    ids: dict[Path, int] = {}
+    for i, record in enumerate(records):
+        place, number = f"{name}: images[{i}]", record["id"]
+        if number in photos:
+            raise ConfigError(f"{place}.id: {number} stands twice; each image has an id of its own")
+        pixels = record["width"] * record["height"]
+        if pixels > MAX_PIXELS:
+            raise LimitError(f"{place}: has {pixels:,} pixels; at most {MAX_PIXELS:,} are allowed")
+        path = file_below(
+            root,
+            record["file_name"],
+            follow_symlinks=follow_symlinks,
+            place=f"{place}.file_name",
+            fail=ConfigError,
+        )
+        if path in ids:
+            raise ConfigError(
+                f"{place}.file_name: {shortened(record['file_name'])} is the file of image {ids[path]} too; "
+                "give a file one id, and its objects that one"
+            )
+        ids[path] = number
+        photos[number] = SetPhoto(path, record["width"], record["height"])
+    return photos
 
 
 def _read_categories(

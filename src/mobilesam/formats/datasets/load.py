@@ -12,7 +12,7 @@ from typing import Protocol
 
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.text import printable
-from mobilesam.formats.datasets import coco, cvat, geojson, labelme, png, record, sa1b, voc, yolo
+from mobilesam.formats.datasets import coco, cvat, geojson, labelme, pairs, png, record, sa1b, voc, yolo
 from mobilesam.formats.datasets.model import Dataset
 from mobilesam.formats.file_names import file_below, is_there
 from mobilesam.formats.image_bytes import shown
@@ -104,6 +104,9 @@ FORMATS = {
         parts="polygons of one group",
     ),
     "sa1b": Format("SA-1B's JSON, without categories", sa1b.recognise, sa1b.read, sa1b.write),
+    "pairs": Format(
+        "a photo and a picture of its mask: GrabCut, Berkeley, DAVIS, SBD, HQSeg", pairs.recognise, pairs.read
+    ),
     "geojson": Format("GeoJSON in pixels", write=geojson.write),
 }
 READABLE = tuple(name for name, one in FORMATS.items() if one.read)

@@ -86,6 +86,7 @@ class LabelledPhoto:
         look: sixteen hexadecimal digits that photos which look alike share but for a few bits; empty where
             nobody looked.
         remarks: what was told of it when it was labelled.
+        ignored: pixels that nobody decided on, which count in no score; None without any.
     """
 
     file_name: str
@@ -98,6 +99,7 @@ class LabelledPhoto:
     source: str = ""
     look: str = ""
     remarks: tuple[str, ...] = ()
+    ignored: Rle | None = field(default=None, repr=False)
 
     @property
     def stem(self) -> str:

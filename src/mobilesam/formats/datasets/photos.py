@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mobilesam.core.boxes import xyxy_to_xywh
 from mobilesam.core.errors import ConfigError, SetWarning
-from mobilesam.formats.coco import Instance, SetPhoto, read_instances
+from mobilesam.formats.coco import Instance, SetPhoto
 from mobilesam.formats.datasets.coco import NAME
 from mobilesam.formats.datasets.load import READABLE, read_dataset, recognise
 from mobilesam.formats.datasets.model import Dataset, LabelledObject
@@ -30,22 +30,21 @@ def read_photos(path: str | Path, *, follow_symlinks: bool = False) -> list[SetP
         SetWarning: for crowds and for objects without a mask, which are left out.
     """
     path = Path(path)
-    if is_file(path / NAME):
-        return read_instances(path, follow_symlinks=follow_symlinks)
+    own = path / NAME
     try:
-        name = recognise(path)
+        name = "coco" if is_file(own) else recognise(path)
     except ConfigError as error:
         raise ConfigError(
             f"{shown(str(path / NAME))}: not found; a set is a folder with {NAME} and images/, "
             f"or one of another format: {', '.join(READABLE)}"
         ) from error
     dataset = read_dataset(path, format=name, follow_symlinks=follow_symlinks)
-    return dataset_to_photos(dataset, shown(str(path)))
+    return dataset_to_photos(dataset, shown(str(own if is_file(own) else path)))
 
 
 def dataset_to_photos(dataset: Dataset, name: str) -> list[SetPhoto]:
     """Turn a set into photos; see :func:`read_photos`."""
-    missing = [photo for photo in dataset.photos if not dataset.path(photo).is_file()]
+    missing = [photo for photo in dataset.photos if not is_file(dataset.path(photo))]
     if missing:
         first = shown(str(dataset.path(missing[0])))
         raise ConfigError(f"{name}: {len(missing)} of its photos are missing, the first is {first}")
@@ -63,6 +62,7 @@ def dataset_to_photos(dataset: Dataset, name: str) -> list[SetPhoto]:
             photo.size[0],
             tuple(instance for one in photo.objects if (instance := _to_instance(one)) is not None),
             photo.source,
+            photo.ignored,
         )
         for photo in dataset.photos
     ]

@@ -1,0 +1,1 @@
+"""How long things take and how large they are, the same way for every system."""

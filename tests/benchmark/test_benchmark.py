@@ -1,0 +1,267 @@
+"""Size and speed are measured, not guessed; what cannot be measured says why. Nothing here depends on how fast the machine is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from mobilesam.benchmark.macs import CountingRuntime, node_macs
+from mobilesam.benchmark.measure import BenchmarkOptions, Candidate, Timing, measure_each
+from mobilesam.benchmark.peers import PROTOCOL_VARIABLE, make_environment, read_peers
+from mobilesam.benchmark.process import Worker, WorkerFailed
+from mobilesam.benchmark.protocol import PHASES
+from mobilesam.benchmark.published import published_tables
+from mobilesam.benchmark.report import Benchmark
+from mobilesam.benchmark.systems import OURS, RANDOM, open_system, random_weights
+from mobilesam.cli.main import run
+from mobilesam.core.errors import ConfigError, DeadlineError
+from mobilesam.core.types import MULTIMASK, DecoderInputs
+from mobilesam.networks.build import build_network
+from mobilesam.networks.tiny_vit import WindowAttention
+from mobilesam.weights import entry_of
+from mobilesam.weights.graph_index import graph_index
+from tests.photos import cat
+
+ROOT = Path(__file__).parents[2]
+SHORT = BenchmarkOptions(runs=2, warm_up=1, seconds=0.5, answer=120)
+POINT = DecoderInputs(np.array([[[200, 200], [0, 0]]], np.float32), np.array([[1, -1]], np.float32))
+
+# A peer that speaks the protocol by its file alone, as those of bench/peers do.
+PEER = """
+import importlib.util, os, sys, time
+spec = importlib.util.spec_from_file_location("protocol", os.environ["MOBILESAM_BENCH_PROTOCOL"])
+told = importlib.util.module_from_spec(spec); sys.modules["protocol"] = told; spec.loader.exec_module(told)
+def load(asked):
+    print("loading", asked["system"])  # a library's chatter is no answer
+    if asked["system"] == "broken":
+        raise RuntimeError("no such network")
+    if asked["system"] == "dead":
+        sys.exit("out of luck")
+    if asked["system"] == "late":
+        time.sleep(60)
+    size = told.image_at(asked["photo"]).size
+    return told.Loaded({"parameters": 7, "weights": "random"}, {"one pass": lambda: lambda: sum(range(size // 100))})
+told.serve(load)
+"""
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photos") / "cat.png"
+    Image.fromarray(cat()[:120, :160]).save(path)
+    return path
+
+
+@pytest.fixture
+def peers(tmp_path: Path) -> Path:
+    folder = tmp_path / "peers"
+    folder.mkdir()
+    (folder / "peer.py").write_text(PEER)
+    (folder / "own.toml").write_text(
+        'packages = ["numpy"]\nlicence = "MIT"\nworker = "peer.py"\n[systems]\nfine = "a peer"\nbroken = "a broken one"\n'
+    )
+    return folder
+
+
+def peer(name: str, folder: Path) -> Candidate:
+    protocol = ROOT / "src/mobilesam/benchmark/protocol.py"
+    return Candidate(
+        name, name, (sys.executable, str(folder / "peer.py")), {PROTOCOL_VARIABLE: str(protocol)}
+    )
+
+
+def test_multiplications_are_those_of_the_networks_layers() -> None:
+    """Counted from the graphs' run, and from PyTorch's layers as they are called: the same convolutions and products."""
+    network = build_network("vit_t").eval()
+    counted = 0
+
+    def count(module: nn.Module, given: tuple, output: torch.Tensor) -> None:
+        nonlocal counted
+        if isinstance(module, nn.Linear):
+            counted += node_macs("MatMul", [given[0].shape], output.shape)
+        elif isinstance(module, nn.Conv2d):
+            counted += node_macs("Conv", [[], module.weight.shape], output.shape)
+        elif isinstance(module, WindowAttention):  # two products that have no layer
+            windows, pixels_of_one, channels = given[0].shape
+            counted += 2 * windows * pixels_of_one**2 * channels
+
+    for module in network.modules():
+        module.register_forward_hook(count)
+    pixels = np.zeros((1, 3, 1024, 1024), np.float32)
+    with torch.inference_mode():
+        network.encode(torch.from_numpy(pixels))
+    weights = random_weights("vit_t")
+    runtime = CountingRuntime("vit_t", weights, threads=1)
+    arrays = runtime.encode(pixels)
+    runtime.calls = [(part, feed) for part, feed in runtime.calls if part == "encoder"]
+    assert runtime.macs() == counted
+    assert 38e9 < counted < 42e9  # published counts of this network: 39 to 42 thousand million
+    runtime.decode(arrays, POINT, MULTIMASK)
+    assert 0 < runtime.macs() < 1e9
+
+
+def test_random_weights_have_a_networks_shapes_and_say_what_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOBILESAM_HOME", str(tmp_path))
+    system = open_system("mobile_sam")
+    assert system.kind == RANDOM
+    assert system.parameters == 10_130_092
+    assert {name: one.shape for name, one in system.weights.items()} == graph_index("vit_t").tensors
+    assert open_system("pocket").kind == "published"
+    for name in OURS:
+        assert entry_of(name).network
+    with pytest.raises(ConfigError, match="is no promptable model"):
+        open_system("detector_nano")
+
+
+def test_a_system_is_measured_in_turns_with_the_reference(photo: Path, peers: Path, tmp_path: Path) -> None:
+    candidates = [Candidate("pocket", "pocket"), Candidate("pocket", "pocket again"), peer("fine", peers), peer("broken", peers), peer("dead", peers)]  # fmt: skip
+    phases = [name for name in PHASES if name not in ("everything", "decoder, 64 prompts")]
+    own, again, other, broken, dead = measure_each(candidates, photo, SHORT, phases)
+    assert own.facts["parameters"] == again.facts["parameters"] == 5_112_688
+    assert set(own.phases) == set(phases) - {"one pass"}
+    assert set(again.ratios) == set(own.phases)
+    assert all(0 < ratio for ratio in again.ratios.values())
+    assert own.facts["macs"]["encoder"] > own.facts["macs"]["decoder"] > 0
+    assert own.peak_bytes and own.peak_bytes > 50e6
+    assert own.cold_start > 0 < own.first_call
+    assert other.phases["one pass"].to_dict()["n"] >= 1
+    assert broken.problem == "RuntimeError: no such network"
+    assert dead.problem == "the process ended: out of luck"
+    benchmark = Benchmark([own, again, other, broken, dead], SHORT, "cat.png, 160 x 120", 0.5, others=True)
+    paths = benchmark.write(tmp_path / "out")
+    content = json.loads(paths[0].read_text())
+    assert content["beside_other_work"] is True
+    assert content["allocator"]
+    assert content["rows"][3] == {"label": "broken", "problem": broken.problem}
+    text = paths[1].read_text()
+    assert "**Beside other work**" in text
+    assert "- broken: RuntimeError: no such network" in text
+    assert "| YOLO11n-seg | 5.9 | 2.9 | 30.1 | 1.2 | not measured | - | - | - |" in text
+    with Image.open(paths[2]) as picture:
+        assert picture.height > 100
+
+
+def test_a_system_that_takes_too_long_is_given_up(photo: Path, peers: Path) -> None:
+    late = peer("late", peers)
+    with (
+        pytest.raises(DeadlineError, match="no answer within 2 s"),
+        Worker(late.command, threads=1, seconds=2, environment=late.environment) as worker,
+    ):
+        worker.ask(do="load", system="late", photo=str(photo), threads=1)
+
+
+def test_a_reference_that_fails_ends_the_benchmark(photo: Path, peers: Path) -> None:
+    with pytest.raises(ConfigError, match="it is the reference of all"):
+        list(measure_each([peer("broken", peers)], photo, SHORT, ["one pass"]))
+
+
+def test_figures_of_runs() -> None:
+    told = Timing([0.010, 0.020, 0.030, 0.040, 0.100], [0.01] * 5).to_dict()
+    assert told == {
+        "n": 5,
+        "median_ms": 30.0,
+        "p90_ms": 76.0,
+        "least_ms": 10.0,
+        "most_ms": 100.0,
+        "processor_ms": 10.0,
+    }
+    for wrong in ({"runs": 0}, {"threads": 0}, {"warm_up": -1}, {"seconds": 0.0}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            BenchmarkOptions(**wrong)
+
+
+def test_published_tables_have_every_system_of_theirs() -> None:
+    text = "\n".join(published_tables([]))
+    for name in (
+        "SAM-b",
+        "SAM2-b",
+        "SAM2-t",
+        "MobileSAM",
+        "FastSAM-s",
+        "YOLOv8n-seg",
+        "YOLO11n-seg",
+        "SAM ViT-H",
+    ):
+        assert f"| {name} |" in text
+
+
+def test_the_repositorys_peers_are_well_formed() -> None:
+    kinds = read_peers(ROOT / "bench" / "peers")
+    labels = [label for kind in kinds for label in kind.systems.values()]
+    assert len(labels) == len(set(labels)) == 8
+    assert [kind.name for kind in kinds if kind.licence == "AGPL-3.0"] == ["ultralytics"]
+    text = "\n".join(published_tables([]))
+    assert text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("packages = 3", "lacks worker, licence, systems"),
+        ('packages = ["a"]\nworker = "gone.py"\nlicence = "MIT"\n[systems]\na = "b"', "gone.py is not there"),
+        (
+            'packages = ["a"]\nworker = "peer.py"\nlicence = "MIT"\n[systems]',
+            "must have a label for each name",
+        ),
+        ("[[", "is not TOML"),
+    ],
+)
+def test_files_of_peers_that_are_none(peers: Path, text: str, message: str) -> None:
+    (peers / "own.toml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_peers(peers)
+
+
+def test_an_environment_that_cannot_be_made_says_why(
+    peers: Path, tmp_path: Path, photo: Path, capsys: pytest.CaptureFixture
+) -> None:
+    file = peers / "own.toml"
+    file.write_text(file.read_text().replace('"numpy"', '"./no-such-folder-of-a-package"'))
+    (kind,) = read_peers(peers)
+    problem = make_environment(kind, tmp_path / "home")
+    assert problem.startswith("its environment could not be made: ")
+    command = [
+        "bench",
+        str(photo),
+        "--systems",
+        "pocket",
+        "--peers",
+        str(peers),
+        "--environments",
+        str(tmp_path / "home"),
+    ]
+    more = ["--phases", "pre-processing", "--runs", "1", "--no-macs", "--json"]
+    assert run(command + more) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [row["label"] for row in told["rows"]] == ["pocket", "a peer", "a broken one"]
+    assert all("could not be made" in row["problem"] for row in told["rows"][1:])
+    with (
+        pytest.raises(WorkerFailed, match="the process ended"),
+        Worker([sys.executable, "-c", ""], threads=1, seconds=9) as worker,
+    ):
+        worker.ask(do="memory")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--systems", "detector_nano", "is no promptable model"),
+        ("--systems", "nothing", "nothing"),
+        ("--phases", "warming", "--phases: 'warming' is unknown; choose of pre-processing; encoder"),
+        ("--only", "nobody", "--only: nobody is not there; choose of own"),
+    ],
+)
+def test_options_that_are_none(
+    photo: Path, peers: Path, capsys: pytest.CaptureFixture, option: str, value: str, message: str
+) -> None:
+    assert run(["bench", str(photo), "--peers", str(peers), option, value]) == 2
+    assert message in capsys.readouterr().err
