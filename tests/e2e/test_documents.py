@@ -31,6 +31,7 @@ EXAMPLES = (
     "how-to/everything.md",
     "how-to/cutout.md",
     "how-to/detectors.md",
+    "how-to/correct.md",
     "how-to/video.md",
     "how-to/map.md",
 )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,25 +26,44 @@ MOST_OBJECTS = 3  # of a photo
 
 
 @dataclass(frozen=True)
+class Trial:
+    """One damaged mask of one object.
+
+    Attributes:
+        damage: what kind.
+        anew: IoU after each click of a session that begins with nothing.
+        mended: IoU of the damaged mask, and after each click.
+    """
+
+    damage: str
+    anew: tuple[float, ...]
+    mended: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class MendingScores:
     """What mending took on the objects of a set.
 
     Attributes:
         name: of the set.
-        objects: that were mended.
-        clicks_anew: mean clicks until each of ``TARGETS`` from nothing.
-        clicks_mending: for each damage, the same from the damaged mask.
-        fewer: for each damage, the part of the objects that take fewer clicks mended than anew, to each target;
-            objects count whose damaged mask is below the target.
-        worse: mean IoU that a click took away where it did, over all clicks.
+        trials: one for each damaged mask.
     """
 
     name: str
-    objects: int
-    clicks_anew: tuple[float, ...]
-    clicks_mending: dict[str, tuple[float, ...]]
-    fewer: dict[str, tuple[float, ...]]
-    worse: float
+    trials: tuple[Trial, ...]
+
+    def clicks(self, target: float, damage: str | None = None) -> tuple[int, float, float, float]:
+        """Return of how many masks below a target, mean clicks anew, mended, and the part that took fewer mended.
+
+        Args:
+            target: the IoU.
+            damage: one kind of damage; all where None.
+        """
+        chosen = [one for one in self.trials if damage in (None, one.damage) and one.mended[0] < target]
+        anew = [number_of_clicks(one.anew, target) for one in chosen]
+        mended = [number_of_clicks(one.mended[1:], target) for one in chosen]
+        fewer = [m < a for a, m in zip(anew, mended, strict=True)]
+        return len(chosen), float(np.mean(anew)), float(np.mean(mended)), float(np.mean(fewer))
 
 
 def damages(truth: Mask, others: list[Mask], rng: np.random.Generator) -> dict[str, Mask]:
@@ -95,49 +112,23 @@ def score_mending(
     chosen = read_countable(folder, smallest)
     if photos is not None and photos < len(chosen):
         chosen = [chosen[i] for i in np.linspace(0, len(chosen) - 1, photos).astype(int)]
-    anew: list[list[int]] = []
-    mended: dict[str, list[list[int]]] = {}
-    fewer: dict[str, list[list[float]]] = {}
-    lost: list[float] = []
+    trials: list[Trial] = []
     for done, photo in enumerate(chosen, start=1):
         embedding = model.embed(read_photo(photo))
         truths = [rle_to_mask(rle) for rle in countable(photo, smallest)]
         truths = sorted(truths, key=lambda one: -int(one.sum()))[:MOST_OBJECTS]
         for number, truth in enumerate(truths):
             others = [one for one in truths if not (one & truth).any()]
-            rng = np.random.default_rng([done, number])
-            first = [
-                number_of_clicks(one, t)
-                for t in TARGETS
-                for one in [_click(model, embedding, None, truth, clicks)]
-            ]
-            anew.append(first)
-            for kind, mask in damages(truth, others, rng).items():
-                ious = _click(model, embedding, mask, truth, clicks)
-                took = [number_of_clicks(ious[1:], target) for target in TARGETS]
-                lost += [max(0.0, a - b) for a, b in pairwise(ious)]
-                mended.setdefault(kind, []).append(took)
-                counts = [
-                    float(t < f) if ious[0] < target else np.nan
-                    for t, f, target in zip(took, first, TARGETS, strict=True)
-                ]
-                fewer.setdefault(kind, []).append(counts)
+            anew = _click(model, embedding, None, truth, clicks)
+            for kind, mask in damages(truth, others, np.random.default_rng([done, number])).items():
+                trials.append(Trial(kind, anew, _click(model, embedding, mask, truth, clicks)))
         progress(done, len(chosen))
-    return MendingScores(
-        folder.name,
-        len(anew),
-        _means(anew),
-        {kind: _means(some) for kind, some in mended.items()},
-        {kind: _means(some) for kind, some in fewer.items()},
-        float(np.mean(lost)) if lost else 0.0,
-    )
+    return MendingScores(folder.name, tuple(trials))
 
 
-def _means(rows: list) -> tuple[float, ...]:
-    return tuple(float(one) for one in np.nanmean(np.array(rows, float), axis=0))
-
-
-def _click(model: Model, embedding: Embedding, mask: Mask | None, truth: Mask, clicks: int) -> list[float]:
+def _click(
+    model: Model, embedding: Embedding, mask: Mask | None, truth: Mask, clicks: int
+) -> tuple[float, ...]:
     """Return the IoU of a mask, if there is one, and after each click, until the last target is reached."""
     session: Session = model.session(embedding)
     ious: list[float] = []
@@ -153,7 +144,4 @@ def _click(model: Model, embedding: Embedding, mask: Mask | None, truth: Mask, c
         assert session.mask is not None
         now = session.mask
         ious.append(mask_iou(now, truth))
-    return ious
-
-
-Click = Callable[[Model, Embedding, Mask | None, Mask, int], list[float]]
+    return tuple(ious)

@@ -6,12 +6,15 @@ that differs only the region that was pointed at is taken over.
 
 from __future__ import annotations
 
+import numpy as np
+
 from mobilesam.core.arrays import Labels, Mask, Points
-from mobilesam.core.prompts import names_with
-from mobilesam.core.regions import regions_touching
+from mobilesam.core.prompts import LOW_RES_PER_GRID, mask_to_logits, names_with
+from mobilesam.core.regions import central_pixel, regions_touching
 from mobilesam.core.types import Embedding, Prompt
 from mobilesam.segment.predictor import Predictor
 
+UNSURE = 0.25  # of a mask's logits where it is said less surely
 NOTHING = "nothing changed: the mask already says so there; click where it is wrong"
 
 
@@ -37,8 +40,26 @@ def mend(
     wrong = places & (~mask if more else mask)
     if not wrong.any():
         return mask, (NOTHING,)
-    prompt = Prompt(points, labels, mask=mask)
-    found = predictor.segment(embedding, predictor.validate(embedding, [prompt], [names_with("")]))[0].mask
+    found = _best_answer(predictor, embedding, mask, points, labels)
     differs = (found & ~mask) if more else (mask & ~found)
     region = regions_touching(differs | wrong, wrong)
     return (mask | region) if more else (mask & ~region), ()
+
+
+def _best_answer(
+    predictor: Predictor, embedding: Embedding, mask: Mask, points: Points, labels: Labels
+) -> Mask:
+    """Return the mask (H, W) that the model believes in most, of three ways to ask for it.
+
+    They are: the mask as a prompt, which the model hardly leaves; the same said less surely; and, instead of
+    it, a point in its middle, which lets go what was never of the object.
+    """
+    side = max(embedding.image_embedding.shape[-2:]) * LOW_RES_PER_GRID
+    logits = mask_to_logits(mask, side, embedding.frame)
+    asked = [Prompt(points, labels, mask=logits), Prompt(points, labels, mask=logits * UNSURE)]
+    if mask.any():
+        middle = np.add(central_pixel(mask), 0.5)
+        asked.append(Prompt([*points, middle], [*labels, 1]))
+    valid = predictor.validate(embedding, asked, [names_with("")] * len(asked))
+    answers = predictor.segment(embedding, valid, multimask=False)
+    return max(answers, key=lambda one: one.best.predicted_iou).mask

@@ -63,7 +63,7 @@ class Lane:
         self.name, self.places, self.seconds = name, places, seconds
         self.usual = FIRST_GUESS
         self.closed = False
-        self._jobs: set[Job] = set()
+        self._jobs: dict[int, Job] = {}
         self._lock = threading.Lock()
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         # A daemon, so that a job that cannot be stopped does not keep the process from ending.
@@ -135,7 +135,7 @@ class Lane:
         """Take no more jobs and drop those that wait; return whether the one that ran has ended after so long."""
         with self._lock:
             self.closed = True
-            jobs = list(self._jobs)
+            jobs = list(self._jobs.values())
         for job in jobs:
             job.drop()
         self._waiting.put(None)
@@ -149,14 +149,15 @@ class Lane:
                 raise Refusal(503, "B", "the server is stopping", {"Retry-After": "5"})
             if self.full:
                 raise busy(self.name, self.usual * self.taken)
-            self._jobs.add(job)
-        job.future.add_done_callback(lambda _: self._leave(job))
+            self._jobs[id(job)] = job
+        number = id(job)  # the job itself would be held by its own future, and with it an image
+        job.future.add_done_callback(lambda _: self._leave(number))
         self._waiting.put(job)
         return job
 
-    def _leave(self, job: Job) -> None:
+    def _leave(self, number: int) -> None:
         with self._lock:
-            self._jobs.discard(job)
+            self._jobs.pop(number, None)
 
     def _work(self) -> None:
         while (job := self._waiting.get()) is not None:
