@@ -79,6 +79,14 @@ def peer(name: str, folder: Path) -> Candidate:
     )
 
 
+def test_multiplications_of_nodes() -> None:
+    """Against a reckoning by hand: each number of the output times what is summed for it."""
+    assert node_macs("Conv", [[1, 8, 6, 6], [16, 1, 3, 3]], [1, 16, 6, 6]) == 16 * 6 * 6 * 9  # depthwise
+    assert node_macs("MatMul", [[1, 4, 10, 5], [1, 4, 5, 7]], [1, 4, 10, 7]) == 4 * 10 * 7 * 5
+    assert node_macs("Gemm", [[6, 5], [7, 5]], [6, 7]) == 6 * 7 * 5
+
+
+@pytest.mark.long
 def test_multiplications_are_those_of_the_networks_layers() -> None:
     """Counted from the graphs' run, and from PyTorch's layers as they are called: the same convolutions and products."""
     network = build_network("vit_t").eval()
