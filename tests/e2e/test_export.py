@@ -268,6 +268,23 @@ def test_shipped_graphs_carry_no_weights_and_no_machine() -> None:
         assert b"/src/" not in data
 
 
+@pytest.mark.parametrize("part", ["vit_t-encoder", "pocket-encoder", "sam-decoder"])
+def test_shipped_graphs_have_gelu_in_the_form_that_is_fused(part: str, tmp_path: Path) -> None:
+    """A fused GELU takes a fifth off the time of MobileSAM's encoder."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    model = onnx.load(GRAPHS / f"{part}.onnx", load_external_data=False)
+    outside = [t for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
+    values = [ort.OrtValue.ortvalue_from_numpy(np.ones(tuple(t.dims), np.float32)) for t in outside]
+    options.add_external_initializers([t.name for t in outside], values)
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    run_by_ort = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+    assert any(node.op_type == "Erf" for node in model.graph.node)
+    assert "Erf" not in run_by_ort
+    assert "Gelu" in run_by_ort
+
+
 def test_a_network_too_large_for_a_file_is_told(tmp_path: Path) -> None:
     """SAM's ViT-H, its weights as views of one number, so that they take no memory."""
     shapes = graph_index("vit_h").tensors

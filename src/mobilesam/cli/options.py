@@ -91,7 +91,7 @@ class ModelOptions:
     Attributes:
         model: ``pocket``, ``mobile_sam`` or another model of ``mobilesam info``.
         checkpoint: other weights of the same network, ``.pt`` or ``.safetensors``.
-        runtime: ``onnx`` or ``torch``.
+        runtime: ``onnx``, ``openvino`` or ``torch``.
         device: ``cpu``, ``cuda``, or with torch ``mps``.
         dtype: ``float32``; with torch ``bfloat16`` or, on a GPU, ``float16``.
     """

@@ -21,12 +21,13 @@ from mobilesam.core.preprocess import PIXEL_MEAN, PIXEL_STD
 from mobilesam.core.prompts import BOX_CORNERS, LOW_RES_PER_GRID, PAD
 from mobilesam.core.spec import NetworkSpec
 from mobilesam.core.views import BEYOND, REDUCED
-from mobilesam.export.onnx import check_size, fill_weights, made_of
+from mobilesam.export.onnx import check_size, made_of
 from mobilesam.export.programs import LAYOUTS, LOW_RES, YAML, Layout
 from mobilesam.runtimes.base import Weights
 from mobilesam.storage.atomic import refuse_existing, write_bytes
 from mobilesam.weights import check_tensors
 from mobilesam.weights.graph_index import GRAPHS, GraphIndex, graph_index
+from mobilesam.weights.onnx_join import fill_weights
 
 SIDE = 1024  # of the square that programs resize images to, and ask in
 GRID = 64  # side of SAM's image embedding

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
-from onnx import TensorProto, numpy_helper
 
 from mobilesam.core.errors import LimitError
 from mobilesam.core.version import __version__
@@ -14,6 +13,7 @@ from mobilesam.storage.atomic import refuse_existing, write_bytes
 from mobilesam.weights import check_tensors
 from mobilesam.weights.checksum import sum_of_tensors
 from mobilesam.weights.graph_index import GRAPHS, graph_index
+from mobilesam.weights.onnx_join import fill_weights
 
 MAX_BYTES = 2 * 10**9  # of a file's weights: an ONNX file, as any of protobuf's, ends at 2 GiB
 # What an exported file says of itself.
@@ -67,14 +67,6 @@ def check_size(name: str, part: str, weights: Weights) -> None:
             f"{name}: its {part} has {size / 1e9:.1f} GB of weights, and an ONNX file holds 2 GB; "
             "use it in Python, where the package joins graph and weights in memory, or export a smaller network"
         )
-
-
-def fill_weights(graph: onnx.GraphProto, weights: Weights, prefix: str = "") -> None:
-    """Put weights into a graph that has none, whose names for them may begin with ``prefix``."""
-    for tensor in graph.initializer:
-        if tensor.data_location == TensorProto.EXTERNAL:
-            values = weights[tensor.name.removeprefix(prefix)]
-            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
 
 
 def made_of(name: str, weights: Weights) -> dict[str, str]:

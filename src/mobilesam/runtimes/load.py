@@ -11,7 +11,7 @@ from mobilesam.runtimes.base import Runtime
 from mobilesam.weights import WeightsEntry, read_weights, weights_path
 
 # Each with the package that it needs, which is also the name of the extra that brings it.
-RUNTIMES = {"onnx": "onnxruntime", "torch": "torch"}
+RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
 DEFAULT_RUNTIME = "onnx"
 
 
@@ -32,7 +32,7 @@ def load_runtime(
     try:
         module = import_module(f"mobilesam.runtimes.{runtime}")
     except ModuleNotFoundError as error:
-        if error.name != RUNTIMES[runtime]:
+        if error.name not in (RUNTIMES[runtime], "onnx"):
             raise
         raise missing_extra(f"runtime {runtime!r}", RUNTIMES[runtime]) from error
     return module.open_runtime(
