@@ -39,6 +39,7 @@ PEER = """
 import importlib.util, os, sys, time
 spec = importlib.util.spec_from_file_location("protocol", os.environ["MOBILESAM_BENCH_PROTOCOL"])
 told = importlib.util.module_from_spec(spec); sys.modules["protocol"] = told; spec.loader.exec_module(told)
+print("Welcome!")
 def load(asked):
     print("loading", asked["system"])  # a library's chatter is no answer
     if asked["system"] == "broken":
