@@ -18,6 +18,7 @@ from mobilesam.cli.evaluate.detected import DetectionOptions
 from mobilesam.cli.evaluate.everything import SearchOptions
 from mobilesam.cli.evaluate.prompted import ClickQuestions, MaskQuestions
 from mobilesam.cli.evaluate.runs import EvaluationOptions, SheetOptions, SmallestOptions
+from mobilesam.cli.evaluate.videos import VideoQuestions
 from mobilesam.cli.everything import DetectorOptions
 from mobilesam.cli.export import CvatOptions, ExportOptions, PageOptions, VerifyOptions
 from mobilesam.cli.fields import Described, described
@@ -46,7 +47,7 @@ CLASSES = (
     ),
     *(WantedOptions, CutoutOptions, FileOptions, FollowOptions),
     *(LabelOptions, SetOptions, ConvertOptions, MapOptions, ServeOptions),
-    *(MaskQuestions, ClickQuestions, TeacherOptions, DetectionOptions, SearchOptions),
+    *(MaskQuestions, ClickQuestions, TeacherOptions, VideoQuestions, DetectionOptions, SearchOptions),
     *(EvaluationOptions, SmallestOptions, SheetOptions, CompareOptions),
     *(BenchOptions, MeasureOptions),
     *(ExportOptions, VerifyOptions, PageOptions, CvatOptions, PullOptions, AverageOptions),

@@ -5,12 +5,13 @@ They move, turn, grow, bend a little and leave the picture's middle; a camera sh
 blur, others of the same kind cross, and something may pass in front of them. The true mask of an object is
 what can be seen of it.
 
-    python -m tests.video_clips FOLDER --clips 8     # in DAVIS' layout, to look at or to score
+    python -m tests.video_clips FOLDER --data SETS --clips 8     # in DAVIS' layout, to look at or to score
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import argparse
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from mobilesam.core.boxes import mask_to_box
 from mobilesam.core.rle import Rle, rle_to_mask
 from mobilesam.formats.coco import SetPhoto, read_photo
 from mobilesam.formats.datasets.photos import read_photos
+from mobilesam.formats.indexed_png import index_to_png
 
 SETS = ("coco_val", "msrc_cow", "ccp_fashion")
 SIZE = (288, 512)  # height, width
@@ -31,7 +33,6 @@ MARGIN = 3  # pixels that an object has to all sides of its photo: it is whole
 WHOLE = 0.55  # of its box that an object fills at least; others are strings and nets
 SEEN = 0.5  # opacity from which a pixel is the object's
 BLUR_STEPS = 3  # moments that a frame of a moving camera adds up
-HANDOVER = 12  # pixels of a true mask below which an object is not to be seen
 
 
 @dataclass(frozen=True)
@@ -340,3 +341,37 @@ def _window(rgba: np.ndarray, x: float, y: float) -> tuple[slice, slice, np.ndar
     if rows.start >= rows.stop or columns.start >= columns.stop:
         return rows, columns, None
     return rows, columns, rgba[rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0]
+
+
+def write_davis(clip: Clip, folder: Path) -> Path:
+    """Write a clip into a folder in DAVIS' layout."""
+    images, annotations = (folder / part / clip.plan.name for part in ("JPEGImages", "Annotations"))
+    for path in (images, annotations):
+        path.mkdir(parents=True, exist_ok=True)
+    for number, (frame, masks) in enumerate(zip(clip.frames, clip.masks, strict=True)):
+        PillowImage.fromarray(frame).save(images / f"{number:05d}.png")
+        ids = np.zeros(frame.shape[:2], np.uint16)
+        for id, mask in enumerate(masks, start=1):
+            ids[mask] = id
+        (annotations / f"{number:05d}.png").write_bytes(index_to_png(ids))
+    return folder
+
+
+def main() -> None:
+    """Write clips."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--clips", type=int, default=LONG_SERIES)
+    parser.add_argument("--frames", type=int, default=FRAMES)
+    parser.add_argument(
+        "--data", type=Path, required=True, help="the folder of sets with coco_val and others"
+    )
+    given = parser.parse_args()
+    maker = ClipMaker(given.data)
+    for plan in plans(given.clips):
+        write_davis(maker.make(replace(plan, frames=given.frames)), given.folder)
+        print(plan.name)
+
+
+if __name__ == "__main__":
+    main()

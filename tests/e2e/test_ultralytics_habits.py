@@ -275,11 +275,10 @@ def test_load_takes_other_weights(tmp_path: Path) -> None:
         (lambda sam: sam.predictor, r"model\.model\.embed\(image\)"),
         (lambda sam: sam.callbacks, "stream=True"),
         (lambda sam: sam.add_callback("on_predict_start", print), "stream=True"),
-        (lambda sam: sam.track("film.mp4"), r"result\.update\(boxes=\.\.\.\)"),
         (lambda sam: sam.save("a.pt"), r"the weights are .*pocket.*\.safetensors"),
         (lambda sam: sam.embed(BGR), r"arrays\['image_embedding'\]"),
     ],
-    ids=["predictor", "callbacks", "add_callback", "track", "save", "embed"],
+    ids=["predictor", "callbacks", "add_callback", "save", "embed"],
 )
 def test_what_is_not_here_says_what_to_use(sam: SAM, call: Callable[[SAM], Any], advice: str) -> None:
     with pytest.raises(ConfigError, match=advice):

@@ -170,7 +170,7 @@ def decoder_inputs() -> Iterator[tuple[tuple[int, int], Any]]:
     rng = np.random.default_rng(1)
     for size in ((300, 451), (451, 300), (600, 600)):
         frame = Frame.fit(size, 768)
-        for i in range(60):
+        for i in range(25):
             corners = np.sort(rng.random((2, 2)) * size[::-1] * rng.choice([0.1, 0.4, 1.0]), axis=0)
             corners += rng.random(2) * (np.array(size[::-1]) - corners[1])
             corners[1] = np.maximum(corners[1], corners[0] + 2)

@@ -35,7 +35,9 @@ def embedding(model: mobilesam.Model, photo: Path) -> Any:
 
 @pytest.fixture
 def opened(device: Visit, photo: Path) -> Visit:
-    device.page.evaluate("() => { mobilesam.app.dirty = false; mobilesam.tool('point'); }")
+    device.page.evaluate(
+        "() => { mobilesam.app.dirty = mobilesam.app.unsaved = false; mobilesam.tool('point'); }"
+    )
     device.open(photo)
     device.objects(0)
     return device
@@ -101,6 +103,7 @@ def test_nobody_is_kept_out(opened: Visit) -> None:
     opened.page.keyboard.press("Escape")
 
 
+@pytest.mark.long
 def test_without_a_network_after_the_first_visit(chromium: Any, site: Path) -> None:
     context = chromium.new_context()
     with hosted(site) as (url, server):

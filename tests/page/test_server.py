@@ -69,6 +69,7 @@ def test_a_folder_photo_by_photo(visit: Visit, folder: Path, tmp_path: Path) -> 
     assert visit.wrong == []
 
 
+@pytest.mark.long
 def test_the_mask_follows_the_pointer_and_everything_can_be_picked(visit: Visit) -> None:
     page = visit.page
     page.keyboard.press("n")

@@ -13,6 +13,7 @@ from mobilesam.core.regions import distance_to_edge
 from mobilesam.core.rle import Rle, rle_intersections
 
 BOUNDARY_WIDTH = 0.02  # of the picture's diagonal, as published
+CONTOUR_WIDTH = 0.008  # the same, of the tolerance of outlines in videos
 CALIBRATION_BINS = 10
 
 F_BETA_SQUARED = 0.3  # salient objects are scored with precision weighted more
@@ -48,6 +49,36 @@ def boundary_iou(mask: Mask, truth: Mask, *, width: float = BOUNDARY_WIDTH) -> f
     pixels = max(1.0, round(width * float(np.hypot(*mask.shape))))
     borders = [one & (distance_to_edge(one) <= pixels) for one in (mask, truth)]
     return mask_iou(*borders)
+
+
+def boundary_f(mask: Mask, truth: Mask, *, width: float = CONTOUR_WIDTH) -> float:
+    """Return the F-measure of two masks' outlines, as DAVIS has it (Perazzi et al. 2016).
+
+    A pixel of one outline is right where the other passes within a tolerance. 1 for two empty masks, 0 for one.
+
+    Args:
+        mask: (H, W).
+        truth: (H, W).
+        width: tolerance, as a part of the picture's diagonal; at least one pixel.
+    """
+    outlines = _outline(mask), _outline(truth)
+    if not outlines[0].any() and not outlines[1].any():
+        return 1.0
+    if not outlines[0].any() or not outlines[1].any():
+        return 0.0
+    pixels = max(1, int(np.ceil(width * float(np.hypot(*mask.shape)))))
+    near = [distance_to_edge(np.pad(~one, pixels + 1, constant_values=True)) for one in outlines]
+    inside = [one[pixels + 1 : -pixels - 1, pixels + 1 : -pixels - 1] <= pixels for one in near]
+    precision = np.count_nonzero(outlines[0] & inside[1]) / np.count_nonzero(outlines[0])
+    recall = np.count_nonzero(outlines[1] & inside[0]) / np.count_nonzero(outlines[1])
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _outline(mask: Mask) -> Mask:
+    """Return the pixels (H, W) whose right, lower or lower right neighbour is on the other side."""
+    padded = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
+    here = padded[:-1, :-1]
+    return (here != padded[:-1, 1:]) | (here != padded[1:, :-1]) | (here != padded[1:, 1:])
 
 
 def number_of_clicks(ious: Sequence[float], target: float) -> int:

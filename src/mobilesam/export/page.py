@@ -94,7 +94,8 @@ def export_page(
         raise ConfigError("export page: the page has not been built; run make page")
     index = graph_index(NETWORK)
     check_tensors(weights, index.tensors, "weights")
-    files = model_files(index, weights) | runtime_files(runtime)
+    refuse_existing(folder / "index.html", overwrite=overwrite)
+    files = runtime_files(runtime) | model_files(index, weights)
     files |= {path.name: path.read_bytes() for path in STATIC.iterdir() if path.name not in (SOURCE, "sw.js")}
     files["index.html"] = for_the_device(files["index.html"].decode()).encode()
     first_visit = tuple(sorted(name for name in files if not is_later(name)))

@@ -410,7 +410,7 @@ class _Doing:
         line = np.array(self._places(action["stroke"], "stroke"))
         width = action.get("width", USUAL_WIDTH)
         check_number(f"{self.name}.width", width, 0.0, float(max(self.embedding.original_size)))
-        band = stroke_to_mask(line, width, self.embedding.original_size)
+        band = stroke_to_mask(line, float(width), self.embedding.original_size)
         brushed = state.with_points([(x, y) for x, y in points_along(line, STROKE_POINTS).tolist()], action)
         if state.mended is not None:
             return self._mend(brushed, band)

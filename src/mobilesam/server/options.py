@@ -44,7 +44,7 @@ class ServeOptions:
     memory: int = 1000
     keep_minutes: float = 60.0
     queue: int = 16
-    prompt_queue: int = 64
+    prompt_queue: int = 16
     max_objects: int = 256
     seconds: float = 60.0
     label_studio_media: Path | None = None

@@ -13,10 +13,11 @@ from mobilesam.server import answers
 from mobilesam.server.endpoints import Endpoint
 from mobilesam.server.images import stored_response
 from mobilesam.server.photos import read_labels, write_labels
-from mobilesam.server.service import Service, file_reader
+from mobilesam.server.service import Service, file_reader, gone_from
 from mobilesam.server.shapes import IMAGE, LABELS, LABELS_ANSWER, PHOTOS
 
 UNKNOWN = "application/octet-stream"
+SCRIPTABLE = ("image/svg+xml",)  # a browser would run what is in it
 
 
 async def list_photos(service: Service, request: Request) -> Response:
@@ -29,7 +30,8 @@ async def show(service: Service, request: Request) -> Response:
     photo = service.photos.at(request.path_params["index"])
     data = await run_in_threadpool(read_file, photo.path, name=photo.name)
     kind = mimetypes.guess_type(photo.name)[0] or UNKNOWN
-    return Response(data, media_type=kind if kind.startswith("image/") else UNKNOWN)
+    shown = kind.startswith("image/") and kind not in SCRIPTABLE
+    return Response(data, media_type=kind if shown else UNKNOWN)
 
 
 async def add(service: Service, request: Request) -> Response:
@@ -50,7 +52,9 @@ async def save_labels(service: Service, request: Request) -> Response:
     """Save objects beside a photo."""
     photo = service.photos.at(request.path_params["index"])
     body = await service.bodies.read_json(request, LABELS)
-    files = await run_in_threadpool(write_labels, photo.path, body["objects"], service.options.max_pixels)
+    files = await service.encoding.run(  # outlines of many large masks take long
+        lambda stop: write_labels(photo.path, body["objects"], service.options.max_pixels), gone_from(request)
+    )
     return JSONResponse({"files": files})
 
 

@@ -19,14 +19,12 @@ export class DeviceEngine implements Engine {
   private readonly waiting = new Map<number, Waiting>();
   private worker: Worker | null = null;
   private number = 0;
-  private started: Promise<void> | null = null;
+  private started: Promise<string> | null = null;
   private readonly listeners = new Set<Progress>();
-  /** What runs the model: wasm or webgpu. */
-  backend = "";
 
   constructor(private readonly webgpu: boolean) {}
 
-  start(progress: Progress): Promise<void> {
+  start(progress: Progress): Promise<string> {
     this.listeners.add(progress);
     this.started ??= this.load().catch((error: unknown) => {
       this.started = null;
@@ -35,11 +33,12 @@ export class DeviceEngine implements Engine {
     return this.started.finally(() => this.listeners.delete(progress));
   }
 
-  private async load(): Promise<void> {
+  /** Load the model; the answer is what runs it, wasm or webgpu. */
+  private async load(): Promise<string> {
     const threads = self.crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1) : 1;
     const base = new URL(".", document.baseURI).href;
     const body = { base, webgpu: this.webgpu, threads };
-    this.backend = (await this.ask("start", body, (part) => {
+    return (await this.ask("start", body, (part) => {
       for (const listener of this.listeners) listener(...(part as [number, string]));
     })) as string;
   }

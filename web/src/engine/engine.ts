@@ -56,8 +56,8 @@ export interface Engine {
   readonly kind: "server" | "device";
   /** The photos there are beside those that the user brings; null where there is no server. */
   readonly folder: Folder | null;
-  /** Make ready what takes time; may be called more than once. */
-  start(progress: Progress): Promise<void>;
+  /** Make ready what takes time, and say what computes; may be called more than once. */
+  start(progress: Progress): Promise<string>;
   open(file: File, progress: Progress): Promise<Opened>;
   segment(image: Opened, prompt: Prompt): Promise<Answer>;
   /** The best mask of a prompt, no larger than what a screen shows: its size may be smaller than the image's. */

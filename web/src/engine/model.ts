@@ -58,7 +58,7 @@ export class Model {
     const site: Site = await (await fetched(`${base}site.json`)).json();
     const weights = await readWeights(base, site, report);
     report(0.75, "Starting the model");
-    const tries: Backend[] = webgpu && "gpu" in navigator ? ["webgpu", "wasm"] : ["wasm"];
+    const tries: Backend[] = webgpu && (await hasGraphicsCard()) ? ["webgpu", "wasm"] : ["wasm"];
     let failure: unknown = null;
     for (const backend of tries) {
       try {
@@ -244,6 +244,12 @@ export class Model {
       premultiplyAlpha: "none",
     });
   }
+}
+
+/** Whether WebGPU has something to compute on: many browsers know its names and have nothing behind them. */
+async function hasGraphicsCard(): Promise<boolean> {
+  const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<unknown> } };
+  return Boolean(await gpu?.requestAdapter().catch(() => null));
 }
 
 async function fetched(url: string): Promise<Response> {

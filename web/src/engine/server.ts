@@ -51,8 +51,9 @@ export class ServerEngine implements Engine {
     };
   }
 
-  async start(progress: Progress): Promise<void> {
+  async start(progress: Progress): Promise<string> {
     progress(1, "Ready");
+    return "server";
   }
 
   private async fetch(path: string, init: RequestInit = {}): Promise<Response> {

@@ -24,7 +24,7 @@ export type ToolName = "point" | "box" | "brush" | "lasso" | "pan";
 /** What the rest of the page shows of the app. */
 export interface View {
   changed(): void; // anything
-  say(text: string): void; // for the status line and screen readers
+  say(text: string, shown?: boolean): void; // to screen readers and, unless not shown, in the status line
   busy(part: number | null, what: string): void; // null hides it
   failed(message: string): void;
 }
@@ -45,7 +45,8 @@ export class App {
   picked: Found | null = null; // of what was found, under the pointer
   ground: string | null = null;
   cutting = false;
-  dirty = false; // whether there is something that is not saved beside the photo
+  dirty = false; // whether there is something that the photo's entry does not know
+  unsaved = false; // whether there is something that would be lost with the page
   drawing: Pick<Scene, "box" | "line"> = { box: null, line: null };
   searching: AbortController | null = null;
   private preview: Mask | null = null;
@@ -97,7 +98,7 @@ export class App {
       this.history.reset({ items: saved.map((label) => this.restored(label)), active: null });
       this.dirty = false;
       this.view.busy(null, "");
-      this.view.say(`${entry.name}, ${image.width} by ${image.height} pixels.`);
+      this.view.say(`${entry.name}, ${image.width} by ${image.height} pixels.`, false);
       this.view.changed();
     });
   }
@@ -147,7 +148,7 @@ export class App {
   }
 
   private commit(doc: Doc): void {
-    this.dirty = true;
+    this.touched();
     this.history.commit(doc);
   }
 
@@ -231,14 +232,19 @@ export class App {
     this.view.say(`${nameOf(item)} is layer ${at + by + 1} of ${items.length}.`);
   }
 
+  private touched(): void {
+    this.dirty = true;
+    this.unsaved = true;
+  }
+
   undo(): void {
     this.hover(null);
-    this.dirty = true;
+    this.touched();
     this.view.say(this.history.undo() ? "Undone." : "There is nothing to undo.");
   }
 
   redo(): void {
-    this.dirty = true;
+    this.touched();
     this.view.say(this.history.redo() ? "Done again." : "There is nothing to redo.");
   }
 
@@ -382,6 +388,7 @@ export class App {
       }
       const file = await toFile(format, this.work());
       download(file);
+      this.unsaved = false;
       this.view.say(`${file.name} is saved with the browser's downloads.`);
     });
   }
@@ -396,6 +403,7 @@ export class App {
       });
       const files = await this.photo.entry.save(labels);
       this.dirty = false;
+      if (files.length) this.unsaved = false;
       if (files.length) this.view.say(`Saved beside the photo: ${files.join(", ")}.`);
       this.view.changed();
     });

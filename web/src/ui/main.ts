@@ -68,7 +68,7 @@ class Page {
   );
   private readonly app = new App(this.engine, this.stage, {
     changed: () => this.update(),
-    say: (text) => this.say(text),
+    say: (text, shown) => this.say(text, shown),
     busy: (part, what) => this.busy(part, what),
     failed: (message) => this.failed(message),
   });
@@ -115,8 +115,12 @@ class Page {
       .start((part, what) => {
         byId("model-state").textContent = part < 1 ? `${what} … ${Math.round(part * 100)} %` : "The model is ready.";
       })
-      .then(() => {
+      .then((backend) => {
         byId("model-state").textContent = "The model is ready.";
+        byId("webgpu-state").textContent =
+          byId<HTMLInputElement>("webgpu").checked && backend !== "webgpu"
+            ? "No graphics card can be used here; the processor computes."
+            : "";
       })
       .catch((error: unknown) => this.failed(error instanceof Error ? error.message : String(error)));
   }
@@ -194,8 +198,12 @@ class Page {
       body.classList.remove("dropping");
       void this.openFiles([...(event.dataTransfer?.files ?? [])]);
     });
+    document.addEventListener("visibilitychange", () => {
+      // Nothing is lost when the page is put away: with a server, labels are saved beside the photo.
+      if (document.hidden && this.engine.folder) void this.app.saveBeside();
+    });
     addEventListener("beforeunload", (event) => {
-      if (this.app.dirty && this.app.doc.items.length) event.preventDefault();
+      if (this.app.unsaved) event.preventDefault();
     });
   }
 
@@ -210,7 +218,6 @@ class Page {
     apply();
     const webgpu = byId<HTMLInputElement>("webgpu");
     webgpu.checked = recall(WEBGPU) === "1";
-    webgpu.disabled = !("gpu" in navigator);
     webgpu.addEventListener("change", () => {
       keep(WEBGPU, webgpu.checked ? "1" : "0");
       location.reload();
@@ -276,8 +283,8 @@ class Page {
     return (touch && TOUCH_HINTS[app.tool]) || HINTS[app.tool];
   }
 
-  private say(text: string): void {
-    this.told = text;
+  private say(text: string, shown = true): void {
+    this.told = shown ? text : "";
     byId("live").textContent = text;
     this.update();
   }

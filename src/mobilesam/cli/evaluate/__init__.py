@@ -10,6 +10,7 @@ from mobilesam.cli.evaluate.everything import everything
 from mobilesam.cli.evaluate.outlines import edges
 from mobilesam.cli.evaluate.prompted import clicks, masks, robustness
 from mobilesam.cli.evaluate.subject import subject
+from mobilesam.cli.evaluate.videos import video
 
 
 @click.group()
@@ -21,9 +22,10 @@ def evaluate() -> None:
     mobilesam evaluate clicks data/eval/coco_val
     mobilesam evaluate everything data/eval/coco_val
     mobilesam evaluate subject data/eval/msrc_cow
+    mobilesam evaluate video DAVIS
     mobilesam evaluate agreement shots --teacher sam_vit_h --model mobile_sam
     """
 
 
-for command in (masks, clicks, everything, subject, agreement, detections, edges, robustness):
+for command in (masks, clicks, everything, subject, agreement, detections, edges, robustness, video):
     evaluate.add_command(command)

@@ -27,6 +27,7 @@ from mobilesam.compat.ultralytics.results import FoundObject, Results
 from mobilesam.compat.ultralytics.run_folder import RunFolder
 from mobilesam.compat.ultralytics.sources import Picture, open_source
 from mobilesam.compat.ultralytics.summary import summarise_network
+from mobilesam.compat.ultralytics.tracking import Tracking
 from mobilesam.core.arrays import ArrayLike
 from mobilesam.core.errors import ConfigError, OptionWarning, missing_extra
 from mobilesam.core.phrases import number_texts
@@ -91,6 +92,7 @@ class SAM:
         self._device = device_name(device)
         self._sizes_told: set[str] = set()
         self.overrides: dict[str, Any] = {"task": self.task, "mode": "predict"}
+        self._tracking: Tracking | None = None
         self.model = self._load()
 
     def __repr__(self) -> str:
@@ -209,10 +211,16 @@ class SAM:
     def _each(
         self, pictures: Iterator[Picture], prompts: list[Prompt] | None, options: PredictOptions
     ) -> Iterator[Results]:
-        """Segment picture after picture, and do with each result what the options ask for."""
+        """Segment picture after picture."""
+        found = ((picture, segment_picture(self.model, picture, prompts, options)) for picture in pictures)
+        return self._finished(found, options)
+
+    def _finished(
+        self, found: Iterator[tuple[Picture, Results]], options: PredictOptions
+    ) -> Iterator[Results]:
+        """Do with each result what the options ask for."""
         folder = RunFolder(options)
-        for number, picture in enumerate(pictures, start=1):
-            result = segment_picture(self.model, picture, prompts, options)
+        for number, (picture, result) in enumerate(found, start=1):
             folder.write(result, picture.stem)
             if options.show:
                 result.show(**options.drawing())
@@ -383,16 +391,59 @@ class SAM:
         """
         raise ConfigError(f"add_callback: {NO_CALLBACKS}")
 
-    def track(self, *_: Any, **__: Any) -> NoReturn:
-        """Refuse: nothing is followed from frame to frame.
+    def track(
+        self,
+        source: Any = None,
+        stream: bool = False,
+        persist: bool = False,
+        bboxes: ArrayLike = None,
+        points: ArrayLike = None,
+        labels: ArrayLike = None,
+        masks: ArrayLike = None,
+        names: str | Sequence[str] | None = None,
+        **options: Any,
+    ) -> list[Results] | Iterator[Results]:
+        """Follow objects from frame to frame; prompts are those of the first.
+
+        Args:
+            source: a video, or what ``predict`` takes, in order.
+            stream: return a generator that reads and segments one frame at a time.
+            persist: go on from the call before; then prompts are needed only in the first call, and prompts that are
+                given begin anew.
+            bboxes: as ``predict`` has them; so are points, labels, masks and names.
+            points: see above.
+            labels: see above.
+            masks: see above.
+            names: see above.
+            options: those of ``predict``. ``tracker`` has no effect, and is told.
+
+        Returns:
+            A result for each frame, with ``boxes.id``. What is lost has no box and no mask on that frame.
 
         Raises:
-            ConfigError: says what to use.
+            ConfigError: for an unknown or wrong option.
+            PromptError: without prompts, or for prompts that do not fit together, or not the frame.
+            ImageError: for a frame that cannot be read.
         """
-        raise ConfigError(
-            "track: there is no tracker here; segment each frame by boxes of one of yours, with stream=True, and put "
-            "its ids in by result.update(boxes=...) of (N, 7)"
-        )
+        tracker = options.pop("tracker", None)
+        if tracker is not None:
+            warnings.warn(
+                "tracker: has no effect; objects are followed by features", OptionWarning, stacklevel=2
+            )
+        chosen = read_options({**self.overrides, **options})
+        for name, value in (("stream", stream), ("persist", persist)):
+            if not isinstance(value, bool | np.bool_):
+                raise ConfigError(f"{name}: is {value!r}; must be True or False")
+        prompts = nested_to_prompts(bboxes, points, labels, masks, names)
+        refuse_search_options(options)
+        if chosen.device is not None:
+            self.to(chosen.device)
+        self._tell_of_size(chosen)
+        if prompts or not (persist and self._tracking is not None):
+            self._tracking = Tracking(self.model, prompts)
+        pictures = open_source(source, vid_stride=chosen.vid_stride)
+        results = self._finished(self._tracking.over(pictures, chosen), chosen)
+        return results if stream else list(results)
 
     def save(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse: a model is not changed here.

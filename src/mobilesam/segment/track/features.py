@@ -12,6 +12,7 @@ from mobilesam.core.prompts import LOW_RES_PER_GRID
 from mobilesam.core.types import Embedding
 
 TEMPERATURE = 0.07  # of similarities, -1..1, by which a likeness becomes likely
+STRANGE = 0.5  # similarity of things that have nothing to do with each other, at most
 AROUND = 0.6  # of an object's box, to each side, that is remembered as its surroundings
 LEAST_AROUND = 3.0  # cells of surroundings at least
 MOST_CELLS = 500  # that are remembered of a frame; of a larger object every second or third
@@ -70,12 +71,14 @@ class Memory:
         places: (n, 2) of the cells, in pixels of their frame.
         labels: (n,) how much of each cell is the object, 0..1.
         box: (4,) of the object.
+        step: every so many cells of a row and a column are remembered.
     """
 
     features: np.ndarray
     places: np.ndarray
     labels: np.ndarray
     box: np.ndarray
+    step: int = 1
 
     @classmethod
     def of(cls, features: FeatureMap, coverage: np.ndarray, box: np.ndarray) -> Memory:
@@ -92,7 +95,7 @@ class Memory:
         step = max(1, int(np.ceil(np.sqrt(count / (2.2 * MOST_CELLS)))))
         values = features.values[window][::step, ::step].reshape(-1, features.values.shape[-1])
         labels = coverage[window][::step, ::step].ravel()
-        return cls(values, features.centres(window, step), labels, np.asarray(box, np.float64))
+        return cls(values, features.centres(window, step), labels, np.asarray(box, np.float64), step)
 
     @property
     def inside(self) -> np.ndarray:
@@ -136,7 +139,7 @@ def weigh_cells(
     queries = features.values[window]
     flat, centres = queries.reshape(-1, queries.shape[-1]), features.centres(window)
     like = np.max([_greatest(flat, centres, *one, near) for one in expected], axis=0)
-    unlike = _greatest(flat, centres, *surroundings, far)
+    unlike = np.maximum(_greatest(flat, centres, *surroundings, far), STRANGE)
     return (1 / (1 + np.exp(-(like - unlike) / TEMPERATURE))).reshape(queries.shape[:2])
 
 
@@ -148,6 +151,15 @@ def _greatest(
         return np.full(len(queries), -1.0, np.float32)
     similar = queries @ known.T
     if np.isfinite(near):
-        apart = ((centres[:, None] - places[None]) ** 2).sum(-1)
-        similar = np.where(apart <= near**2, similar, np.float32(-1))
+        similar[squared_distances(centres, places) > near**2] = -1
     return similar.max(1)
+
+
+def squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the squared distances (N, M) between points (N, 2) and (M, 2), in float32."""
+    x = one[:, :1].astype(np.float32) - other[:, 0].astype(np.float32)
+    y = one[:, 1:].astype(np.float32) - other[:, 1].astype(np.float32)
+    x *= x
+    y *= y
+    x += y
+    return x

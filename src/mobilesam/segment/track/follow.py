@@ -18,6 +18,7 @@ from mobilesam.core.prompts import LOW_RES_PER_GRID, ValidPrompt
 from mobilesam.core.types import Embedding
 from mobilesam.segment.predictor import Predictor
 from mobilesam.segment.results import Segmentation
+from mobilesam.segment.track.colours import Colours
 from mobilesam.segment.track.features import FeatureMap, Memory, coverage_of, weigh_cells
 from mobilesam.segment.track.motion import Move, find_move
 from mobilesam.segment.track.shape import box_of, hull_of, peaks, support_points
@@ -32,20 +33,35 @@ INERTIA = 0.6  # of the speed that is kept
 
 # Which mask it is.
 SOFTNESS = 4.0  # greatest logit of a moved mask: it proposes, and does not insist
+CLEAR = 0.82  # score from which no other mask is asked for
 HALF_SEEN = 0.8  # visible part below which masks of what is seen are asked for, too
 DRAW = 0.2  # how far a hull is drawn to that of a mask that is trusted
+WHOLE = 0.92  # of the expected area, from which the hull is
 SMALLEST_SIDE = 2.0  # pixels of a box
 
 # Whether it is there.
 AGREEING = 0.45  # part of the matches from which a move is believed
 TRUSTED = 0.75  # visible part from which a mask is remembered
 STEADY = 0.8  # IoU with the moved mask from which half of it is enough
-SIZES = (0.75, 1.35)  # of the expected area, that are remembered
+SWELLING = (
+    -0.02,
+    0.1,
+)  # by how much the area may change from frame to frame: what shrinks faster is being hidden
+SIZES = (0.8, 1.35)  # of the expected area, that are remembered
 SURE = 0.75  # of the first predicted IoU
 GONE = 0.25  # visible part below which it is lost, unless the mask goes on as it was
+SUDDEN = 0.3  # of what agreed until now: with less it is another scene
+USUALLY_AGREED = 0.8
+LEAST_USUAL = 0.5  # share that is usual, at least
+ALIKE = 0.6  # colours in common with those it had
+FADING = 0.05  # how far colours are drawn to those of each mask that is trusted
+REST = 0.4  # of the expected area, below which enough has to agree on where it is
 SPECK = 0.08  # of the expected area, below which it is lost
 FOUND_AGAIN = 0.45  # visible part from which it is
-AGREEING_AGAIN = 0.25  # part of the matches from which a place is looked at
+LIKELY = 0.4  # how likely its cells are it, against all that was seen elsewhere
+THINNED = 2  # every so many cells of a row and a column are remembered of what is elsewhere
+AGREEING_AGAIN = 0.35  # part of the matches from which a place is looked at
+GROWTHS = (1.0, 0.75, 1.33)  # in which it is looked for
 SEARCHED = 2  # places that are looked at
 NO_POINTS = np.zeros((0, 2)), np.zeros(0, np.int64)
 LEFT, HIDDEN, UNLIKE = "it has left the picture", "it is hidden", "nothing here looks like it"
@@ -117,6 +133,8 @@ class Look:
         guesses: all masks.
         ratio: of the mask's area to that expected.
         steady: IoU of the mask with the moved one.
+        colours: of the mask; None where it is empty.
+        alike: how much of them it had before, 0..1.
     """
 
     pose: Move
@@ -127,12 +145,15 @@ class Look:
     guesses: list[Guess] = field(repr=False)
     ratio: float
     steady: float
+    colours: Colours | None
+    alike: float
 
     @property
     def gone(self) -> bool:
         """Whether this is not the object."""
         unlike = self.visible < GONE and (self.steady < 0.6 or self.pose.agreeing < 0.3)
-        return unlike or self.ratio < SPECK or not self.best.found.mask.any()
+        unlike |= self.ratio < REST and self.pose.agreeing < 0.35
+        return unlike or self.ratio < SPECK or self.alike < ALIKE
 
 
 class Follower:
@@ -164,8 +185,10 @@ class Follower:
         hull = hull_of(found.mask)
         self.anchor = self.key = View.of(features, found, coverage, hull)
         self.to_key, self.pose = Move.by(np.zeros(2)), Move.by(np.zeros(2))
+        self.colours = Colours.of(embedding.image, found.mask)
         self.middle, self.velocity = box_middle(hull), np.zeros(2)
         self.predicted = float(found.best.predicted_iou)
+        self.agreed, self.full = USUALLY_AGREED, self.key.cells
         self.usual: float | None = None  # share; known from the second frame on
         self._look_around(features, coverage, hull)
         return Sighting(found, 1.0)
@@ -182,8 +205,10 @@ class Follower:
         if look is None:
             return self._lose(LEFT)
         self.last = look
-        if look.gone:
-            return self._lose(HIDDEN)
+        if look.gone or look.pose.agreeing < SUDDEN * self.agreed:
+            hidden = look.gone and look.alike >= ALIKE
+            return self._lose(HIDDEN if hidden or look.visible < GONE else UNLIKE)
+        self.agreed = 0.7 * self.agreed + 0.3 * look.pose.agreeing
         moved = box_middle(look.hull)
         self.velocity = INERTIA * self.velocity + (1 - INERTIA) * (moved - self.middle)
         return self._accept(features, look)
@@ -220,24 +245,31 @@ class Follower:
         votes[window] = self._votes(features, window, pose, NEAR, FAR)
         inside = whole > 0.5
         share = float(votes[inside].mean()) if inside.any() else 0.0
-        usual = max(share if self.usual is None else self.usual, 0.1)
+        usual = max(share, LEAST_USUAL) if self.usual is None else self.usual
         visible, votes = min(1.0, share / usual), np.minimum(votes / usual, 1)
         guesses = self._guess(embedding, features, shown, moved, whole, votes, visible)
         best = max(guesses, key=lambda guess: guess.score)
-        expected = max(self.key.cells * pose.growth**2, 1.0)
-        ratio = float(best.coverage.sum()) / expected
-        return Look(pose, hull, share, visible, best, guesses, ratio, soft_iou(best.coverage, whole))
+        ratio = float(best.coverage.sum()) / max(self.full, 1.0)
+        mask = best.found.mask
+        colours = Colours.of(embedding.image, mask) if mask.any() else None
+        alike = 0.0 if colours is None else colours.alike(self.colours)
+        steady = soft_iou(best.coverage, whole)
+        return Look(pose, hull, share, visible, best, guesses, ratio, steady, colours, alike)
 
     def _votes(
         self, features: FeatureMap, window: tuple[slice, slice], pose: Move, near: float, far: float
     ) -> np.ndarray:
         """Return how likely each cell of a window is the object, as both views say."""
+        cell = float(features.cell.max())
+        expected = self._expected(pose)
+        return weigh_cells(features, window, expected, self.around, near=near * cell, far=far * cell)
+
+    def _expected(self, pose: Move) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return the object's cells and where they are expected, of each view."""
         views = [(self.key.memory, pose)]
         if self.anchor is not self.key:
             views.append((self.anchor.memory, pose.after(self.to_key)))
-        expected = [(one.features[one.inside], way.points(one.places[one.inside])) for one, way in views]
-        cell = float(features.cell.max())
-        return weigh_cells(features, window, expected, self.around, near=near * cell, far=far * cell)
+        return [(one.features[one.inside], way.points(one.places[one.inside])) for one, way in views]
 
     def _guess(
         self,
@@ -251,18 +283,25 @@ class Follower:
     ) -> list[Guess]:
         """Draw masks: of the box, of box and moved mask, and of the part that is seen."""
         soft = np.clip(moved, -SOFTNESS, SOFTNESS)
-        prompts = [ValidPrompt(*NO_POINTS, box, None), ValidPrompt(*NO_POINTS, box, soft[None])]
-        expected = 0.5 * (whole + votes)
-        if visible < HALF_SEEN:
-            expected = whole * votes
-            seen = (whole > 0.4) & (votes > 0.5)
-            if np.count_nonzero(seen) > 1:
-                part = np.array(mask_to_box(seen)) * np.tile(features.cell, 2)
-                part = np.minimum(part, np.tile(embedding.original_size[::-1], 2))
-                only = _only_where(soft, seen)
-                prompts += [ValidPrompt(*NO_POINTS, part, None), ValidPrompt(*NO_POINTS, part, only[None])]
-        found = self.predictor.segment(embedding, prompts, multimask=False)
-        return [_weigh(one, features, expected) for one in found]
+        usual = ValidPrompt(*NO_POINTS, box, soft[None])
+        if visible >= HALF_SEEN:
+            expected = 0.5 * (whole + votes)
+            first = _weigh(self._draw(embedding, [usual])[0], features, expected)
+            if first.score >= CLEAR:
+                return [first]
+            found = self._draw(embedding, [ValidPrompt(*NO_POINTS, box, None)])
+            return [first, *(_weigh(one, features, expected) for one in found)]
+        prompts = [ValidPrompt(*NO_POINTS, box, None), usual]
+        seen = (whole > 0.4) & (votes > 0.5)
+        if np.count_nonzero(seen) > 1:
+            part = np.array(mask_to_box(seen)) * np.tile(features.cell, 2)
+            part = np.minimum(part, np.tile(embedding.original_size[::-1], 2))
+            only = _only_where(soft, seen)
+            prompts += [ValidPrompt(*NO_POINTS, part, None), ValidPrompt(*NO_POINTS, part, only[None])]
+        return [_weigh(one, features, whole * votes) for one in self._draw(embedding, prompts)]
+
+    def _draw(self, embedding: Embedding, prompts: list[ValidPrompt]) -> tuple[Segmentation, ...]:
+        return self.predictor.segment(embedding, prompts, multimask=False)
 
     def _accept(self, features: FeatureMap, look: Look) -> Sighting:
         """Take a look as the object, and remember it if it is trusted."""
@@ -270,11 +309,16 @@ class Follower:
         hull = look.hull
         self.missing, self.why, self.middle = 0, "", box_middle(hull)
         if self.usual is None:
-            self.usual = look.share
+            self.usual = max(look.share, LEAST_USUAL)
         self._look_around(features, best.coverage, hull)
+        if look.pose.agreeing > AGREEING:
+            self.full *= 1 + float(np.clip(look.ratio - 1, *SWELLING))
         if self._trusts(look):
-            self.usual = 0.8 * self.usual + 0.2 * look.share
-            hull = (1 - DRAW) * hull + DRAW * hull_of(best.found.mask)
+            self.usual = max(0.8 * self.usual + 0.2 * look.share, LEAST_USUAL)
+            if look.colours is not None:
+                self.colours = self.colours.towards(look.colours, FADING)
+            drawn = DRAW if look.ratio > WHOLE else 0.0
+            hull = (1 - drawn) * hull + drawn * hull_of(best.found.mask)
             to_key = look.pose.after(self.to_key)
             reach = REFINING * float(features.cell.max())
             refined = find_move(self.anchor.memory, features, to_key, reach=reach)
@@ -283,7 +327,7 @@ class Follower:
             self.pose = Move.by(np.zeros(2))
         else:
             self.pose = look.pose
-        return Sighting(best.found, look.visible)
+        return Sighting(best.found, min(look.visible, look.ratio, 1.0))
 
     def _trusts(self, look: Look) -> bool:
         """Whether a mask is good enough to go on from."""
@@ -297,6 +341,8 @@ class Follower:
         around = Memory.of(features, coverage, box_of(hull))
         ground = around.labels < BESIDE
         self.around = around.features[ground], around.places[ground]
+        elsewhere = coverage[::THINNED, ::THINNED] < BESIDE
+        self.elsewhere = features.values[::THINNED, ::THINNED][elsewhere]
 
     def _lose(self, why: str) -> Sighting:
         self.missing, self.why = 1, why
@@ -306,7 +352,9 @@ class Follower:
         """Look for a lost object in the whole frame."""
         self.missing += 1
         everywhere = slice(0, features.size[0]), slice(0, features.size[1])
-        votes = self._votes(features, everywhere, self.pose, np.inf, np.inf)
+        strangers = self.elsewhere, np.zeros((len(self.elsewhere), 2))
+        expected = self._expected(self.pose)
+        votes = weigh_cells(features, everywhere, expected, strangers, near=np.inf, far=np.inf)
         box = box_of(self.pose.points(self.key.hull))
         sides = box[2:] - box[:2]
         columns, rows = np.maximum(1, np.round(sides / features.cell)).astype(int)
@@ -314,13 +362,14 @@ class Follower:
         guesses = [Move.by(self.velocity).after(self.pose)]
         for place in peaks(votes, int(rows), int(columns)):
             to = np.array(place) * features.cell - (box[:2] + box[2:]) / 2
-            guesses.append(Move(self.pose.turn, self.pose.shift + to))
+            at = Move(self.pose.turn, self.pose.shift + to)
+            guesses += [at.grown(growth, to + (box[:2] + box[2:]) / 2) for growth in GROWTHS]
         moves = [self._settle(features, guess, reach) for guess in guesses]
         for move in sorted(moves, key=lambda move: -move.agreeing)[:SEARCHED]:
             if move.agreeing < AGREEING_AGAIN:
                 break
             look = self._look(embedding, features, move)
-            if look is not None and self._is_it(look):
+            if look is not None and self._is_it(look, votes):
                 self.last, self.velocity = look, np.zeros(2)
                 return self._accept(features, look)
         return Sighting(None, why=self.why or UNLIKE)
@@ -333,14 +382,16 @@ class Follower:
         other = find_move(self.anchor.memory, features, guess.after(self.to_key), reach=reach)
         return move if move.agreeing >= other.agreeing else other.after(self.to_key.inverse())
 
-    def _is_it(self, look: Look) -> bool:
-        """Whether a look is the object that was lost."""
-        if look.gone or look.visible < FOUND_AGAIN:
+    def _is_it(self, look: Look, votes: np.ndarray) -> bool:
+        """Whether a look is the object that was lost, as the cells of the whole frame say, too."""
+        coverage = look.best.coverage
+        likely = float((votes * coverage).sum()) / max(float(coverage.sum()), 1e-6)
+        sure = float(look.best.found.best.predicted_iou) > SURE * self.predicted
+        if look.gone or look.visible < FOUND_AGAIN or likely < LIKELY or not sure:
             return False
         if look.pose.agreeing >= AGREEING:
             return True
-        sure = float(look.best.found.best.predicted_iou) > SURE * self.predicted
-        return look.visible > 0.7 and look.steady > 0.6 and SIZES[0] < look.ratio < SIZES[1] and sure
+        return look.visible > 0.7 and look.steady > 0.6 and SIZES[0] < look.ratio < SIZES[1]
 
 
 def box_middle(hull: np.ndarray) -> np.ndarray:

@@ -9,12 +9,17 @@ from PIL import Image as PillowImage
 
 from mobilesam.core.arrays import Logits
 from mobilesam.core.frame import Frame
-from mobilesam.segment.track.features import FeatureMap, Memory
+from mobilesam.segment.track.features import FeatureMap, Memory, squared_distances
 
 ROUNDS = 6  # of fitting with the weights of the round before
 AGREE = 1.0  # cells that a match may be off to count as agreeing
+COMES_BACK = 1.6  # cells between where a match began and where it leads back to
+DOUBTED = 0.05  # weight of matches that do not hold in the other direction
 LEAST_MATCHES = 4
-GROWTH = (0.8, 1.25)  # between two frames
+PREFERENCE = np.float32(
+    0.1
+)  # by how much less similar a cell may be at the middle of the reach than at its end
+GROWTH = (0.8, 1.25)  # beyond what is expected
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +49,10 @@ class Move:
     def after(self, first: Move) -> Move:
         """The move that does another first, then this one."""
         return Move(self.turn @ first.turn, self.turn @ first.shift + self.shift, self.agreeing)
+
+    def grown(self, growth: float, middle: np.ndarray) -> Move:
+        """The move with everything larger by a factor, seen from a place (2,) that stays."""
+        return Move(growth * self.turn, growth * (self.shift - middle) + middle, self.agreeing)
 
     def inverse(self) -> Move:
         """The move back."""
@@ -93,12 +102,24 @@ def find_move(
     values = features.values[window]
     similar = known @ values.reshape(-1, values.shape[-1]).T
     centres = features.centres(window)
-    far = ((expected[:, None] - centres[None]) ** 2).sum(-1)
-    similar = np.where(far <= reach**2, similar - 0.1 * far / reach**2, -1.0)
+    far = squared_distances(expected, centres)
+    far /= np.float32(reach**2)
+    similar -= PREFERENCE * far
+    similar[far > 1] = -1
     best = similar.argmax(1)
     score = similar[np.arange(len(best)), best]
     found = _between_cells(similar.reshape(len(best), *values.shape[:2]), best, centres, features.cell)
-    return _fit(places, found, np.clip(score, 0, None) ** 2, float(features.cell.max()), guess)
+    weight = np.clip(score, 0, None) ** 2
+    weight *= np.where(
+        _come_back(memory, places, values.reshape(-1, values.shape[-1])[best], features), 1, DOUBTED
+    )
+    return _fit(places, found, weight, float(features.cell.max()), guess)
+
+
+def _come_back(memory: Memory, places: np.ndarray, found: np.ndarray, features: FeatureMap) -> np.ndarray:
+    """Return (n,) which matches hold in the other direction, too: what is hidden matches something else only."""
+    back = memory.places[(found @ memory.features.T).argmax(1)]
+    return np.abs(back - places).max(1) <= COMES_BACK * float(features.cell.max()) * memory.step
 
 
 def _between_cells(
@@ -127,6 +148,7 @@ def _fit(places: np.ndarray, found: np.ndarray, weight: np.ndarray, cell: float,
     if len(places) < LEAST_MATCHES:
         shift = np.median(found - guess.points(places), axis=0) if len(places) else np.zeros(2)
         return Move(guess.turn, guess.shift + shift, 0.5 if len(places) else 0.0)
+    usual = guess.growth
     turn, shift = guess.turn, np.median(found - places @ guess.turn.T, axis=0)
     for number in range(ROUNDS):
         off = np.linalg.norm(places @ turn.T + shift - found, axis=1)
@@ -142,7 +164,7 @@ def _fit(places: np.ndarray, found: np.ndarray, weight: np.ndarray, cell: float,
             along = (trust * (a * b).sum(1)).sum() / spread
             across = (trust * (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])).sum() / spread
             growth = np.hypot(along, across)
-            held = np.clip(growth, *GROWTH) / max(growth, 1e-6)
+            held = np.clip(growth, usual * GROWTH[0], usual * GROWTH[1]) / max(growth, 1e-6)
             turn = held * np.array([[along, -across], [across, along]])
         shift = middle_b - turn @ middle_a
     off = np.linalg.norm(places @ turn.T + shift - found, axis=1)

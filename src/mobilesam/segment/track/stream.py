@@ -83,15 +83,11 @@ def _forward(
     progress: Progress,
 ) -> Iterator[TrackedFrame]:
     """Go through all frames; each object follows its last prompt."""
-    first = min(number for plan in plans for number in plan.prompts)
-    followed = [_Followed(predictor, plan, options) for plan in plans]
+    tracker = Tracker(predictor, plans, options)
     last = 0
-    for frame, embedding in _embedded(predictor, source.forward(), lambda number: number >= first):
+    for frame, embedding in _embedded(predictor, source.forward(), tracker.needs):
         last = frame.number
-        objects: tuple[TrackedObject, ...] = ()
-        if embedding is not None:
-            seen = [one.on(frame.number, embedding) for one in followed]
-            objects = tuple(one for one in seen if one is not None)
+        objects = () if embedding is None else tracker.see(frame.number, embedding)
         progress(frame.number, source.total)
         yield TrackedFrame(frame.number, frame.time, frame.image, objects)
     _check_reached(plans, last, source.name)
@@ -160,6 +156,29 @@ def _embedded(
                 yield here
         finally:
             coming.cancel()
+
+
+class Tracker:
+    """Follows objects through frames that are handed to it one by one.
+
+    Args:
+        predictor: that segments them.
+        plans: their prompts.
+        options: how they are followed.
+    """
+
+    def __init__(self, predictor: Predictor, plans: list[ObjectPlan], options: TrackOptions) -> None:
+        self.first = min(number for plan in plans for number in plan.prompts)
+        self._followed = [_Followed(predictor, plan, options) for plan in plans]
+
+    def needs(self, number: int) -> bool:
+        """Whether anything is looked at on a frame."""
+        return number >= self.first
+
+    def see(self, number: int, embedding: Embedding) -> tuple[TrackedObject, ...]:
+        """Return what is seen of the objects on the next frame."""
+        seen = [one.on(number, embedding) for one in self._followed]
+        return tuple(one for one in seen if one is not None)
 
 
 class _Followed:

@@ -13,6 +13,7 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mobilesam.compat.osam import CORNER_0, CORNER_1, points_to_prompt
 from mobilesam.core.errors import PromptError
 from mobilesam.core.prompts import MAX_POINTS
 from mobilesam.core.schema import Array, OneOf, OrNull, Real, Record, Text
@@ -24,7 +25,6 @@ from mobilesam.server.integrations.base64_images import base64_to_bytes, picture
 from mobilesam.server.service import Service, gone_from
 from mobilesam.server.shapes import closed
 
-CORNER_0, CORNER_1 = 2, 3
 LABELS = OneOf((0, 1, CORNER_0, CORNER_1))
 REQUEST = Record(
     {
@@ -78,16 +78,7 @@ def to_prompt(record: dict[str, Any]) -> Prompt:
     points, labels = record.get("points") or [], record.get("point_labels") or []
     if record.get("texts") and not points:
         raise PromptError("prompt.texts: this server has no text model; give points", code="U")
-    if len(points) != len(labels):
-        raise PromptError(f"prompt.point_labels: {len(labels)} for {len(points)} points; give one for each")
-    corners = [
-        [p for p, label in zip(points, labels, strict=True) if label == kind] for kind in (CORNER_0, CORNER_1)
-    ]
-    if len(corners[0]) != len(corners[1]) or len(corners[0]) > 1:
-        raise PromptError("prompt.point_labels: 2 and 3 are the corners of one box; give both, once")
-    plain = [(p, label) for p, label in zip(points, labels, strict=True) if label < CORNER_0]
-    box = [*corners[0][0], *corners[1][0]] if corners[0] else None
-    return Prompt([p for p, _ in plain] or None, [label for _, label in plain] or None, box)
+    return points_to_prompt(points, labels)
 
 
 def to_annotation(mask: SegmentedMask) -> dict[str, Any]:

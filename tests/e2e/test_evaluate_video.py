@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+import os
+import resource
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mobilesam
+from mobilesam import ConfigError, ImageError, Prompt, TrackOptions
+from mobilesam.cli.main import run
+from mobilesam.core.boxes import mask_to_box
+from mobilesam.core.metrics import boundary_f, mask_iou
+from mobilesam.evaluate.video import score_videos
+from mobilesam.formats.davis import find_videos, read_annotation
+from mobilesam.formats.indexed_png import index_to_png
+from mobilesam.segment.model import Model
+from mobilesam.segment.track.prompts import read_plans
+from mobilesam.segment.track.stream import Tracker
+from tests.conftest import SHARED
+from tests.moving import box_of_face, moving_face
+from tests.video_clips import LONG_SERIES, Clip, ClipMaker, plans
+
+EVAL = SHARED / "data" / "eval"
+LOST = 0.1  # IoU below which an object is lost on a frame
+needs_sets = pytest.mark.skipif(not EVAL.is_dir(), reason=f"no sets in {EVAL}")
+
+
+@pytest.fixture(scope="module")
+def davis(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set of one short video, with a resolution between as DAVIS has it."""
+    folder = tmp_path_factory.mktemp("davis")
+    frames, masks = moving_face(4, wall=True)
+    for part in ("JPEGImages", "Annotations"):
+        (folder / part / "480p" / "face").mkdir(parents=True)
+    for number, (frame, mask) in enumerate(zip(frames, masks, strict=True)):
+        Image.fromarray(frame).save(folder / f"JPEGImages/480p/face/{number:05d}.jpg", quality=95)
+        data = index_to_png(mask.astype(np.uint16))
+        (folder / f"Annotations/480p/face/{number:05d}.png").write_bytes(data)
+    return folder
+
+
+def test_videos_are_scored(davis: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run(["evaluate", "video", str(davis), "--json"]) == 0
+    (scores,) = json.loads(capsys.readouterr().out)["sets"]
+    assert (scores["videos"], scores["prompt"]) == (1, "box")
+    assert scores["j"] > 0.85 and scores["f"] > 0.85 and scores["jf"] == (scores["j"] + scores["f"]) / 2
+    (track,) = scores["objects"]
+    assert (track["video"], track["id"], track["missed"], track["ghosts"]) == ("face", 1, 0, 0)
+
+
+def test_a_folder_without_videos(tmp_path: Path, davis: Path) -> None:
+    with pytest.raises(ConfigError, match="has no annotated video"):
+        find_videos(tmp_path)
+    with pytest.raises(ConfigError, match="prompt: is 'text'"):
+        score_videos(mobilesam.load("pocket"), davis, prompt="text")
+
+
+def test_annotations_are_numbers(tmp_path: Path, davis: Path) -> None:
+    (video,) = find_videos(davis)
+    first = video.annotations[0]
+    assert first is not None and set(np.unique(read_annotation(first))) == {0, 1}
+    white = np.zeros((6, 8), np.uint8)
+    white[2:4] = 255
+    Image.fromarray(white).save(tmp_path / "white.png")
+    assert read_annotation(tmp_path / "white.png").sum() == 16
+    Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(tmp_path / "rgb.png")
+    (tmp_path / "text.png").write_text("no picture")
+    for name in ("rgb.png", "text.png"):
+        with pytest.raises(ImageError, match=name):
+            read_annotation(tmp_path / name)
+
+
+def test_contours_are_scored_with_a_tolerance() -> None:
+    mask, moved, far = (np.zeros((100, 100), bool) for _ in range(3))
+    mask[20:60, 20:60] = moved[21:61, 20:60] = far[50:90, 50:90] = True
+    empty = np.zeros_like(mask)
+    assert boundary_f(mask, mask) == boundary_f(mask, moved) == boundary_f(empty, empty) == 1
+    assert boundary_f(mask, far) < 0.2 and boundary_f(mask, empty) == 0
+
+
+@needs_sets
+def test_a_clip_is_the_same_each_time_and_true() -> None:
+    maker = ClipMaker(EVAL)
+    plan = replace(plans(6)[5], frames=24)
+    one, other = maker.make(plan), maker.make(plan)
+    assert all((a == b).all() for a, b in zip(one.frames, other.frames, strict=True))
+    assert all((a == b).all() for a, b in zip(one.masks, other.masks, strict=True))
+    assert one.masks[0].shape == (2, 288, 512) and one.frames[0].shape == (288, 512, 3)
+    areas = np.array([mask.sum((1, 2)) for mask in one.masks])
+    assert (areas.max(0) > 1000).all() and areas[:, 0].min() < 0.6 * areas[:, 0].max()  # a pole passes
+
+
+@pytest.mark.long
+@needs_sets
+def test_sixty_clips() -> None:
+    """Mean IoU over all frames, beside that of true boxes on each frame and of the box of the frame before."""
+    model, maker = mobilesam.load("pocket"), ClipMaker(EVAL)
+    scores = [score for plan in plans(LONG_SERIES) for score in clip_scores(model, maker.make(plan))]
+    for hidden in (False, True):
+        track, ceiling, naive = summarise([one for one in scores if one.hidden == hidden])
+        assert track > naive + 0.2
+        assert track > ceiling - (0.25 if hidden else 0.05)
+
+
+@dataclass(frozen=True)
+class ClipScore:
+    """An object of a clip: IoUs of all frames, followed, by true boxes where it is seen, and by the box before."""
+
+    hidden: bool
+    followed: list[float]
+    ceiling: list[float]
+    naive: list[float]
+
+
+def clip_scores(model: Model, clip: Clip) -> list[ClipScore]:
+    prompts = [Prompt(box=mask_to_box(mask)) for mask in clip.masks[0]]
+    tracker = Tracker(model.predictor, read_plans(prompts), TrackOptions())
+    scores = [ClipScore(clip.plan.occlusion, [], [], []) for _ in prompts]
+    boxes = [mask_to_box(mask) for mask in clip.masks[0]]
+    for number, (image, truths) in enumerate(zip(clip.frames, clip.masks, strict=True), start=1):
+        embedding = model.embed(image)
+        seen = tracker.see(number, embedding)
+        for i, (score, truth) in enumerate(zip(scores, truths, strict=True)):
+            score.followed.append(mask_iou(seen[i].mask, truth))
+            if truth.any():
+                best = model.segment(embedding, Prompt(box=mask_to_box(truth)))
+                score.ceiling.append(mask_iou(best.mask, truth))
+            found = model.segment(embedding, Prompt(box=boxes[i]))
+            score.naive.append(mask_iou(found.mask, truth))
+            boxes[i] = found.box if min(np.subtract(found.box[2:], found.box[:2])) > 1 else boxes[i]
+    return scores
+
+
+def summarise(scores: list[ClipScore]) -> tuple[float, float, float]:
+    """Print and return the means over objects: followed, by true boxes, by the box before."""
+    kinds = [[one.followed for one in scores], [one.ceiling for one in scores], [one.naive for one in scores]]
+    means = [float(np.mean([np.mean(ious) for ious in kind])) for kind in kinds]
+    lost = [float(np.mean([iou < LOST for ious in kinds[i] for iou in ious])) for i in (0, 2)]
+    print(
+        f"{'with' if scores[0].hidden else 'without'} occlusion: {len(scores)} objects, IoU {means[0]:.3f}; by true "
+        f"boxes {means[1]:.3f}; by the box before {means[2]:.3f}; lost frames {lost[0]:.1%}, {lost[1]:.1%}",
+        flush=True,
+    )
+    return means[0], means[1], means[2]
+
+
+@pytest.mark.long
+@pytest.mark.skipif(os.name != "posix", reason="memory is told by getrusage")
+def test_memory_stays_flat_over_a_thousand_frames() -> None:
+    """Frames come from a generator; what is taken after the first 200 stays within 16 MB."""
+    model = mobilesam.load("pocket")
+    frames, _ = moving_face(8)
+    there_and_back = [*frames, *frames[::-1]]
+    stream = (there_and_back[i % 16] for i in range(1000))
+    before = 0
+    for frame in model.track(stream, Prompt(box=box_of_face())):
+        if frame.number == 200:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    print(f"{grown / 1024:.1f} MB more after 1,000 frames than after 200")
+    assert grown < 16 * 1024
