@@ -50,6 +50,8 @@ WITHOUT_EFFECT_HERE = (
     "mobilesam evaluate",
     "mobilesam export",
     "mobilesam demo",
+    "mobilesam bench",
+    "mobilesam compare",
 )
 GOES_ON = ("mobilesam serve", "mobilesam ui")
 NEEDS_NETWORK = ("mobilesam weights pull", "mobilesam weights import")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -34,15 +35,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_set(tmp_path_factory.mktemp("sets") / "discs", 4)
 
 
+@pytest.fixture(scope="module")
+def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a run that nothing disturbed leaves."""
+    out = tmp_path_factory.mktemp("whole")
+    assert evaluate(folder, out) == 0
+    return out
+
+
 def evaluate(folder: Path, out: Path, *more: str) -> int:
     return run(["evaluate", "masks", str(folder), "--kinds", "box,point", "--out", str(out), *more])
 
 
-def test_a_second_run_gives_the_same_bytes_and_says_what_it_belongs_to(folder: Path, tmp_path: Path) -> None:
-    assert evaluate(folder, tmp_path / "a") == evaluate(folder, tmp_path / "b") == 0
+def test_a_second_run_gives_the_same_bytes_and_says_what_it_belongs_to(
+    folder: Path, whole: Path, tmp_path: Path
+) -> None:
+    assert evaluate(folder, tmp_path) == 0
     for name in FILES:
-        assert (tmp_path / "a/discs" / name).read_bytes() == (tmp_path / "b/discs" / name).read_bytes(), name
-    content = json.loads((tmp_path / "a/discs/results.json").read_text())
+        assert (whole / "discs" / name).read_bytes() == (tmp_path / "discs" / name).read_bytes(), name
+    content = json.loads((whole / "discs/results.json").read_text())
     assert len(content["model"]["sha256"]) == len(content["data"]["sha256"]) == 64
     assert content["data"]["photos"] == 4
     assert {"mobilesam", "python", "numpy", "onnxruntime"} <= set(content["versions"])
@@ -53,16 +64,15 @@ def test_a_second_run_gives_the_same_bytes_and_says_what_it_belongs_to(folder: P
     assert content["rows"]["box, single"]["iou"]["n"] == 8
     by_part = content["rows"]["box, single"]["by_part"]
     assert sum(one["n"] for one in by_part.values()) == 8
-    assert "| box, single | 8 |" in (tmp_path / "a/discs/results.md").read_text()
-    with Image.open(tmp_path / "a/discs/results.png") as picture:
+    assert "| box, single | 8 |" in (whole / "discs/results.md").read_text()
+    with Image.open(whole / "discs/results.png") as picture:
         assert picture.width > 400
 
 
 def test_a_run_goes_on_where_it_was_stopped(
-    folder: Path, tmp_path: Path, pocket: Model, monkeypatch: pytest.MonkeyPatch
+    folder: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert evaluate(folder, tmp_path / "whole") == 0
-    assert evaluate(folder, tmp_path / "cut") == 0
+    shutil.copytree(whole, tmp_path / "cut")
     path = tmp_path / "cut/discs/photos.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(
@@ -79,25 +89,24 @@ def test_a_run_goes_on_where_it_was_stopped(
     assert evaluate(folder, tmp_path / "cut") == 0
     assert asked == ["2.jpg", "3.jpg"]
     for name in FILES:
-        assert (tmp_path / "whole/discs" / name).read_bytes() == (tmp_path / "cut/discs" / name).read_bytes()
+        assert (whole / "discs" / name).read_bytes() == (tmp_path / "cut/discs" / name).read_bytes()
 
 
-def test_parts_meet_in_one_result(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert evaluate(folder, tmp_path / "whole") == 0
+def test_parts_meet_in_one_result(
+    folder: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     assert evaluate(folder, tmp_path / "parts", "--shard", "2/2") == 0
     assert not (tmp_path / "parts/discs/results.json").exists()
     assert "2 of 4 photos are done" in capsys.readouterr().err
     assert evaluate(folder, tmp_path / "parts", "--shard", "1/2") == 0
     for name in FILES[:3]:
-        assert (tmp_path / "whole/discs" / name).read_bytes() == (
-            tmp_path / "parts/discs" / name
-        ).read_bytes()
+        assert (whole / "discs" / name).read_bytes() == (tmp_path / "parts/discs" / name).read_bytes()
 
 
 def test_a_folder_of_another_run_is_refused(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    folder: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert evaluate(folder, tmp_path) == 0
+    shutil.copytree(whole / "discs", tmp_path / "discs")
     assert evaluate(folder, tmp_path, "--mask-choice", "oracle") == 6
     assert (
         "was begun with another protocol; choose another folder, or pass --overwrite"

@@ -87,6 +87,8 @@ class Worker:
             self._process.stdin.write(json.dumps(question) + "\n")
             self._process.stdin.flush()
             line = self._process.stdout.readline()
+            while line and not line.startswith("{"):  # what a library prints while it is imported
+                line = self._process.stdout.readline()
         except BrokenPipeError:
             line = ""
         finally:
@@ -99,7 +101,10 @@ class Worker:
             self._told.seek(0)
             words = self._told.read().decode(errors="replace").strip().splitlines()
             raise WorkerFailed(f"the process ended: {words[-1][:TOLD] if words else 'it said nothing'}")
-        answer = json.loads(line)
+        try:
+            answer = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise WorkerFailed(f"answered what is not JSON: {line[:80]!r}") from error
         if "error" in answer:
             raise WorkerFailed(answer["error"])
         return dict(answer)

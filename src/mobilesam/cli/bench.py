@@ -18,6 +18,7 @@ from mobilesam.cli.fields import option_field, options_from
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.text import printable
 from mobilesam.formats.image import read_image
+from mobilesam.storage.atomic import refuse_existing
 from mobilesam.weights import entry_of
 from mobilesam.weights.folders import weights_home
 
@@ -114,10 +115,13 @@ def bench(photo: Path, options: BenchOptions, how: MeasureOptions) -> None:
     \b
     mobilesam bench photo.jpg
     mobilesam bench photo.jpg --systems all --out bench-out
-    mobilesam bench photo.jpg --peers bench/peers --only mobilesam,yolo --out bench-out
+    mobilesam bench photo.jpg --peers bench/peers --only mobilesam,ultralytics --out bench-out
     """
     candidates, phases = options.ours(), options.chosen_phases()
     height, width = read_image(photo).shape[:2]
+    if options.out is not None:
+        for name in FILES:
+            refuse_existing(Path(options.out) / name, overwrite=options.overwrite)
     failed: list[Row] = []
     if options.peers is not None:
         home = Path(options.environments) if options.environments else weights_home() / "peers"
@@ -130,7 +134,7 @@ def bench(photo: Path, options: BenchOptions, how: MeasureOptions) -> None:
         measured.append(row)
         benchmark = Benchmark([*measured, *failed], how.options(), shown, busy, options.beside_other_work)
         if options.out is not None:  # after each row, so that a stop loses one at most
-            benchmark.write(Path(options.out), overwrite=options.overwrite or len(measured) > 1)
+            benchmark.write(Path(options.out), overwrite=True)
     if options.json:
         click.echo(json.dumps(benchmark.to_dict()))
     else:
