@@ -27,9 +27,7 @@ MOST = (10, 100)
 SAME = 0.7  # IoU above which two boxes are one
 
 
-def recalls(
-    model: mobilesam.Model, detector: Detector, photo: SetPhoto
-) -> tuple[list[list[float]], float]:
+def recalls(model: mobilesam.Model, detector: Detector, photo: SetPhoto) -> tuple[list[list[float]], float]:
     """Return the recall of each object by the best boxes, for each of ``MOST``, and the seconds it took."""
     embedding = model.embed(photo.path)
     start = time.perf_counter()
