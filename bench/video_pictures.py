@@ -1,6 +1,6 @@
 """The pictures of docs/how-to/video.md: strips of frames, made from scikit-image's photos and tracked.
 
-    python bench/video_pictures.py docs/pictures
+python bench/video_pictures.py docs/pictures
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from skimage import data
+from tests.moving import box_of_face, moving_face
 
 import mobilesam
 from mobilesam import Prompt
 from mobilesam.segment.model import Model
 from mobilesam.segment.track.results import TrackedFrame
-from tests.moving import box_of_face, moving_face
 
 CELL = 250  # pixels of a frame's width in a strip
 

@@ -44,7 +44,7 @@ AGREEING = 0.45  # part of the matches from which a move is believed
 TRUSTED = 0.75  # visible part from which a mask is remembered
 STEADY = 0.8  # IoU with the moved mask from which half of it is enough
 SWELLING = (
-    -0.02,
+    -0.05,
     0.1,
 )  # by how much the area may change from frame to frame: what shrinks faster is being hidden
 SIZES = (0.8, 1.35)  # of the expected area, that are remembered
