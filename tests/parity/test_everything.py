@@ -115,6 +115,7 @@ def test_what_is_returned_can_be_looked_at(pocket: Model) -> None:
         assert mask.mask[y : y + h, x : x + w].sum() == record["area"]
 
 
+@pytest.mark.long
 def test_a_limit_of_time_leaves_the_masks_found_so_far(pocket: Model) -> None:
     options = EverythingOptions(
         sampler="grid", points_per_side=24, pred_iou_thresh=0.3, stability_score_thresh=0.3

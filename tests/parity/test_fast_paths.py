@@ -59,7 +59,9 @@ def pair(request: pytest.FixtureRequest) -> tuple[Model, Model]:
     return Model(TorchRuntime(network), name="same"), Model(OnnxRuntime(name, weights), name="same")
 
 
-@pytest.mark.parametrize("portrait", [False, True], ids=["landscape", "portrait"])
+@pytest.mark.parametrize(
+    "portrait", [False, pytest.param(True, marks=pytest.mark.long)], ids=["landscape", "portrait"]
+)
 def test_runtimes_agree(pair: tuple[Model, Model], portrait: bool) -> None:
     image, prompts = seeded_image(200, 300, 5), PROMPTS | SMALL
     if portrait:

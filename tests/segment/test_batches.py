@@ -191,7 +191,7 @@ print(json.dumps([image_peak - kept, prompt_peak - masks]))
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's peak of memory")
-@pytest.mark.parametrize("runtime", ["onnx", "torch"])
+@pytest.mark.parametrize("runtime", ["onnx", pytest.param("torch", marks=pytest.mark.long)])
 def test_a_stated_budget_is_kept(runtime: str) -> None:
     def peaks(memory: int | None) -> tuple[int, int]:
         command = [sys.executable, "-c", PEAKS, runtime, json.dumps(memory)]

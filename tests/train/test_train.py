@@ -737,6 +737,7 @@ def torchrun(data: Path, out: str, ranks: int) -> None:
         assert process.returncode == 0, error.decode()
 
 
+@pytest.mark.long
 def test_two_ranks_take_the_steps_of_one(data: Path) -> None:
     """Two processes that torchrun's variables join, each with half of every batch."""
     recipe = RECIPE.replace("seed = 3", "seed = 3\ncorrect = 0.0").replace("held_out = 0.3", "held_out = 0.0")
