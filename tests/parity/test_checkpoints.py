@@ -216,7 +216,7 @@ def test_other_networks_weights_are_refused(vit_t_weights: dict, tmp_path, runti
 def test_choices_that_are_not_there() -> None:
     for arguments, message in [
         ({"name": "mobilesam"}, "choose pocket, mobile_sam or another"),
-        ({"runtime": "tensorrt"}, "choose one of onnx, torch"),
+        ({"runtime": "tensorrt"}, "choose one of onnx, openvino, torch"),
         ({"device": "tpu"}, "cpu, cuda"),
         ({"dtype": "float16"}, "onnx runtime has float32"),
         ({"runtime": "torch", "dtype": "int8"}, "bfloat16"),
