@@ -67,7 +67,10 @@ def test_ordinary_sizes_have_all_their_crops(layers: int) -> None:
         assert len(crops) == sum(4**layer for layer in range(layers + 1))
 
 
-@pytest.mark.parametrize(("size", "layers"), [((5, 5), 2), ((1, 1), 3), ((3, 7), 2)])
+@pytest.mark.parametrize(
+    ("size", "layers"),
+    [((1, 1), 3), *(pytest.param(size, 2, marks=pytest.mark.long) for size in ((5, 5), (3, 7)))],
+)
 def test_a_small_image_is_searched_by_crops(size: tuple[int, int], layers: int) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     options = mobilesam.EverythingOptions(

@@ -91,6 +91,7 @@ def test_samples_have_boxes_and_no_masks(data: Path) -> None:
         assert (boxes[count:] == 0).all()
 
 
+@pytest.mark.long
 def test_learning_happens_and_leaves_weights_that_are_used(data: Path, tmp_path: Path, pocket: Model) -> None:
     losses: list[float] = []
     newest = train_boxes(
@@ -111,6 +112,7 @@ def test_learning_happens_and_leaves_weights_that_are_used(data: Path, tmp_path:
         load("pocket", checkpoint=weights)
 
 
+@pytest.mark.long
 def test_a_stopped_run_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
     recipe = dataclasses.replace(RECIPE, stages=(dataclasses.replace(STAGE, steps=4),))
     options = RunOptions(workers=0, report_every=2)
@@ -169,6 +171,7 @@ def test_the_shipped_recipe_starts_as_yolox(shared: Path) -> None:
     np.testing.assert_allclose(found[0].numpy(), objectness, atol=1e-3)
 
 
+@pytest.mark.long
 def test_the_shipped_weights_find_more_than_their_start(shared: Path) -> None:
     """In the photos of the recipe's sets that are never trained on."""
     recipe = read_recipe(ROOT / "recipes" / "detector-nano.toml")

@@ -246,6 +246,6 @@ def test_an_overlay_alone_is_tidy(command: Callable, capsys: pytest.CaptureFixtu
         "recall": ["--recall", "--save", "overlay"],
         "data": [],
     }.items():
-        assert command("cat.jpg", "--max-prompts", "64", "--out", name, "--json", *arguments) == 0
+        assert command("cat.jpg", "--max-prompts", "24", "--out", name, "--json", *arguments) == 0
         counts[name] = len(json.loads(capsys.readouterr().out)["images"][0]["masks"])
     assert counts["alone"] == counts["tidy"] < counts["recall"] == counts["data"]

@@ -157,6 +157,7 @@ def test_W62_a_full_disk(tmp_path: Path) -> None:
         subprocess.run(["umount", tmp_path], check=True)
 
 
+@pytest.mark.long
 def test_W62_killed_at_every_step(tmp_path: Path) -> None:
     """Each file is put on disk and then its folder: eight moments. A name has the old file or the new one."""
     for moment in range(1, 9):
@@ -242,7 +243,8 @@ def test_W61_verify_wants_the_files(tmp_path: Path, capsys) -> None:
 
 
 # Tracing pocket takes minutes; that its graphs do what the network does is asked above, each time.
-@pytest.mark.parametrize("name", [pytest.param("pocket", marks=pytest.mark.long), "detector_nano"])
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["pocket", "detector_nano"])
 def test_shipped_graphs_are_up_to_date(name: str, tmp_path: Path) -> None:
     assert run(["export", "onnx", "--graphs-only", "--model", name, "--out", str(tmp_path)]) == 0
     for path in tmp_path.iterdir():

@@ -21,7 +21,7 @@ from mobilesam.formats.features import Feature, features_to_geopackage
 from tests.rasters import METRES, NORTH, WEST, write_raster
 
 PICTURE = np.asarray(data.coffee())
-TILE = ["--tile", "300", "--max-prompts", "24"]
+TILE = ["--tile", "300", "--max-prompts", "10"]
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pocket: Model) -> Path
 def test_outlines_lie_where_the_masks_are(here: Path, pocket: Model, capsys: pytest.CaptureFixture) -> None:
     assert run(["map", "field.tif", "-o", "field.gpkg", *TILE]) == 0
     told = capsys.readouterr().out
-    found = pocket.everything(PICTURE, EverythingOptions(tile=300, max_prompts=24))
+    found = pocket.everything(PICTURE, EverythingOptions(tile=300, max_prompts=10))
     assert told == f"field.tif: 600 x 400, {len(found)} outlines in field.gpkg\n"
     meta, _, shapes, fields = pyogrio.raw.read("field.gpkg", layer="masks")
     assert meta["crs"] == "EPSG:32633"

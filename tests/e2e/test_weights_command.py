@@ -667,6 +667,7 @@ def test_W47_a_hundred_kills(server: Server, home: Path) -> None:
     kill_and_go_on(server, home, 100)
 
 
+@pytest.mark.long
 def test_W48_eight_processes_at_once(server: Server, home: Path) -> None:
     eight_at_once(server, home, 2)
 

@@ -65,7 +65,7 @@ def test_a_small_budget_changes_nothing_but_the_memory(model: Model, images: lis
         assert_same(one, other)
 
 
-@pytest.mark.parametrize("name", ["pocket", "vit_t"])
+@pytest.mark.parametrize("name", ["pocket", pytest.param("vit_t", marks=pytest.mark.long)])
 def test_an_encoder_call_with_several_images(name: str, images: list) -> None:
     model = Model(TorchRuntime(network_with(name, 2)), name="seeded")
     assert model.runtime.batches_images

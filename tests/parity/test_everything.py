@@ -33,7 +33,11 @@ from tests.photos import cat
 from tests.seeded import seeded_image, seeded_weights
 
 
-@pytest.mark.parametrize("run", RUNS, ids=["grid", "crops and small regions"])
+@pytest.mark.parametrize(
+    "run",
+    [RUNS[0], pytest.param(RUNS[1], marks=pytest.mark.long)],
+    ids=["grid", "crops and small regions"],
+)
 def test_records_are_the_references(onnx_vit_t: Model, run: dict) -> None:
     generator = SamAutomaticMaskGenerator(onnx_vit_t, output_mode="coco_rle", **run["settings"])
     check_records(generator.generate(seeded_image(*run["image"])), run["records"])
@@ -220,7 +224,7 @@ def seeded_model(network: str) -> Model:
         pytest.param("vit_b", marks=pytest.mark.long),
         pytest.param("vit_l", marks=pytest.mark.long),
         pytest.param("vit_h", marks=pytest.mark.long),
-        "efficientvit_sam_l0",
+        pytest.param("efficientvit_sam_l0", marks=pytest.mark.long),
         pytest.param("efficientvit_sam_l2", marks=pytest.mark.long),
     ],
 )

@@ -49,9 +49,10 @@ def turned(prompt: Prompt) -> Prompt:
 
 
 PAIRS = [("vit_t", 1), ("pocket", 2), ("efficientvit_sam_l0", 4)]
+OF_PAIRS = [*PAIRS[:2], pytest.param(PAIRS[2], marks=pytest.mark.long)]  # its decoder is the first one's
 
 
-@pytest.fixture(scope="module", params=PAIRS, ids=lambda p: f"{p[0]}-seed{p[1]}")
+@pytest.fixture(scope="module", params=OF_PAIRS, ids=lambda p: f"{p[0]}-seed{p[1]}")
 def pair(request: pytest.FixtureRequest) -> tuple[Model, Model]:
     name, seed = request.param
     network = network_with(name, seed)
@@ -175,6 +176,7 @@ def test_grid_positions_do_not_depend_on_a_hidden_size(grid: tuple[int, int]) ->
         torch.testing.assert_close(encoding(grid)[:, row, column], encoding.encode(centre), atol=1e-4, rtol=0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", ["bfloat16"])
 def test_lower_precision_is_near(dtype: str) -> None:
     network = network_with("pocket", 5)

@@ -81,7 +81,8 @@ def check_cases(golden: dict, cases: list, predict: Callable) -> None:
     assert len(cases) == 7
 
 
-@pytest.mark.parametrize("runtime", ["onnx", pytest.param("torch", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("runtime", ["onnx", "torch"])
 def test_sam_vit_b(runtime: str) -> None:
     """SAM's own encoder: embedding and every case, one image, as for MobileSAM's; PyTorch by its tensors.
 
@@ -104,7 +105,7 @@ def test_sam_vit_b(runtime: str) -> None:
         check_suppression(generator, seeded_image(90, 120), 20)
 
 
-@pytest.mark.parametrize("number", list(SIZES))
+@pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.long) for n in list(SIZES)[1:])])
 def test_runtimes_agree_on_every_case(
     golden: dict, golden_cases: list, onnx_vit_t: Model, torch_vit_t: Model, number: int
 ) -> None:

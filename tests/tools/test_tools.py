@@ -105,6 +105,7 @@ def test_an_interpreter_that_is_not_there_is_told(tmp_path: Path) -> None:
         dist.new_environment(tmp_path / "env", "python9.9")
 
 
+@pytest.mark.long
 def test_what_pip_cannot_find_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
@@ -115,6 +116,7 @@ def test_what_pip_cannot_find_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
         alone.install("numpy")
 
 
+@pytest.mark.long
 def test_a_wheel_that_does_not_work_is_told(built: tuple[Path, Path], tmp_path: Path) -> None:
     """Without its dependencies the package cannot do anything."""
     alone = dist.new_environment(tmp_path / "env", dist.sys.executable)
