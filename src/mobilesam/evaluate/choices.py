@@ -48,13 +48,6 @@ def chosen(result: Segmentation, ious: Sequence[float], choice: str) -> int:
     return int(np.argmax(ious)) if choice == ORACLE else result.choice
 
 
-def choice_made(result: Segmentation, choice: str) -> str:
-    """Return the choice, where it was the model's as what it came to."""
-    if choice != MODEL:
-        return choice
-    return BEST if len(result) > 1 else SINGLE
-
-
 def centroid_pixel(truth: Mask) -> tuple[int, int]:
     """Return the object's pixel (x, y) that is nearest to its centre of mass."""
     rows, columns = np.nonzero(truth)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -134,8 +133,3 @@ def _frame(image: Any, number: int, name: str, max_pixels: int) -> VideoFrame:
     called = str(image) if isinstance(image, str | os.PathLike) else name
     rgb, _ = read_with_remarks(image, max_pixels=max_pixels, name=called)
     return VideoFrame(number, None, rgb)
-
-
-def seconds_of(time: Fraction | None) -> float | None:
-    """Return a frame's time as a number."""
-    return None if time is None else float(time)
