@@ -64,9 +64,11 @@ def load(
             whose file has to be there; ``mobilesam weights pull mobile_sam`` fetches it; or one of your own
             (``mobilesam finetune --name``). ``pocket`` where it is not given, or the model whose network
             ``checkpoint`` has.
-        checkpoint: another file of the same network, ``.pt`` or ``.safetensors``.
+        checkpoint: another file of the same network, ``.pt`` or ``.safetensors``; for the runtimes ``litert``,
+            ``executorch`` and ``ncnn`` the folder that ``mobilesam export`` wrote.
         decoder: MobileSAMv2's decoder instead of the model's own, ``prompt_guided_decoder`` or a file.
-        runtime: ``onnx`` (the default) or ``torch``.
+        runtime: ``onnx`` (the default), ``openvino`` or ``torch``; ``litert``, ``executorch`` or ``ncnn`` with files
+            that ``mobilesam export`` wrote, by default into a folder of that name beside fetched weights.
         device: ``cpu``, ``cuda`` or, with torch, ``mps``.
         dtype: ``float32``; with torch also ``bfloat16`` and, on a GPU, ``float16``.
         threads: processor threads of the onnx runtime; ``OMP_NUM_THREADS`` or as many as cores where None.
@@ -85,7 +87,7 @@ def load(
     for argument, path in (("checkpoint", checkpoint), ("decoder", decoder)):
         if path is not None and not isinstance(path, str | os.PathLike):
             raise ConfigError(f"{argument}: is {shortened(path)}; must be the path of a file, or None")
-    if name is None and checkpoint is not None:
+    if name is None and checkpoint is not None and not os.path.isdir(checkpoint):
         entry = entry_of_network(network_of_file(checkpoint))
     else:
         entry = entry_of(DEFAULT_MODEL if name is None else name)
