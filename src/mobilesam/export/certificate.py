@@ -75,7 +75,7 @@ class Certificate:
         differences: the largest of each output.
         smallest_iou: of masks of the images' size that have at least :data:`FEW_PIXELS`.
         pixels: largest number of pixels that differ in a smaller mask.
-        milliseconds: medians of ``image`` and ``box``, of this and of ONNX Runtime in the same run, and the threads.
+        milliseconds: medians of ``image`` and ``box``, of this and of ONNX Runtime in the same run.
     """
 
     result: str
@@ -135,7 +135,7 @@ def certify(
         model: what was exported, in a user's words.
         network: name of the network.
         weights: that were exported.
-        files: all in one folder.
+        files: all in one folder, or below it.
         half: whether they hold the weights as float16.
         questions: what is asked; 200 prompts on all images where None.
 
@@ -143,6 +143,7 @@ def certify(
         WeightsError: if files are missing or damaged.
     """
     packages = ("numpy", "torch", "onnxruntime", *target.packages)
+    folder = min((path.parent for path in files), key=lambda path: len(path.parts))
     about = Certificate(
         NOT_RUN,
         target.name,
@@ -152,11 +153,11 @@ def certify(
         sum_of_tensors(weights),
         {"mobilesam": __version__, **versions(packages)},
         machine(),
-        [describe(path) for path in files],
+        [describe(path, folder) for path in files],
     )
     if not target.runs:
         return about
-    exported = target.load().open_exported(network, weights, files[0].parent)
+    exported = target.load().open_exported(network, weights, folder)
     rounded = half and not all(
         np.array_equal(w, w.astype(np.float16).astype(w.dtype)) for w in weights.values()
     )
@@ -256,10 +257,11 @@ def row(what: str, figure: Figure | None) -> str:
     return f"| {what} | {figure.value:.6g} | {allowed} |"
 
 
-def describe(path: Path) -> dict[str, Any]:
-    """Return name, bytes and SHA-256 of a file."""
+def describe(path: Path, folder: Path) -> dict[str, Any]:
+    """Return name, bytes and SHA-256 of a file of a folder."""
     data = path.read_bytes()
-    return {"name": path.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    name = path.relative_to(folder).as_posix()
+    return {"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def reference(target: Target, name: str, weights: Weights) -> TorchRuntime:
@@ -305,7 +307,7 @@ class Questions:
 
     Attributes:
         prompts: how many, spread over the images.
-        images: names of those of :func:`test_images` that are looked at; all where empty.
+        images: names of those of :func:`pictures` that are looked at; all where empty.
         seed: of the prompts.
     """
 
@@ -317,7 +319,7 @@ class Questions:
 def compare(exported: Model, wanted: Model, questions: Questions) -> Found:
     """Ask both models the same, on several images."""
     rng, prompts = np.random.default_rng(questions.seed), questions.prompts
-    found, images = Found(), test_images()
+    found, images = Found(), pictures()
     images = {name: images[name] for name in questions.images or images}
     for number, (name, image) in enumerate(images.items()):
         found.images.append(f"{name}, {image.shape[1]} x {image.shape[0]}")
@@ -367,7 +369,7 @@ def allowed_for(found: Found, *, rounded: bool) -> dict[str, Any]:
     }
 
 
-def test_images() -> dict[str, Image]:
+def pictures() -> dict[str, Image]:
     """Return photos, where scikit-image is installed, and noise, waves and images of odd sizes."""
     rng = np.random.default_rng(7)
     noise = rng.integers(0, 256, (480, 640, 3), np.uint8)

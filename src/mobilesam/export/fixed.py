@@ -143,7 +143,7 @@ class FixedDecode(nn.Module):
         if isinstance(decoder, PocketDecoder):
             coarse = embedding["coarse_embedding"] + decoder.coarse_prompt(dense)
             tokens, coarse = decoder.join(tokens, coarse, image_pe, fold=True, absent=absent)
-            return decoder.draw(embedding, tokens, coarse, dense, ALL_TOKENS)
+            return decoder.draw(embedding, tokens, coarse, dense, ALL_TOKENS), decoder.expect(tokens)
         image = embedding["image_embedding"] + dense
         tokens, image = decoder.transformer.join(image, image_pe, tokens, fold=True, absent=absent)
         return decoder.answer(tokens, image, ALL_TOKENS)

@@ -271,9 +271,9 @@ class PocketDecoder(nn.Module):
 
         ``side`` is that of the square, in cells, whose upper left part the arrays are; the rest as in :meth:`decode`.
         """
-        masks, expected = self.draw(embedding, tokens, coarse, dense_prompt_embeddings, mask_tokens)
-        side = side * masks.shape[-1] // embedding["image_embedding"].shape[-1]
-        return masks, self.evidence(expected, masks, mask_tokens, side)
+        masks = self.draw(embedding, tokens, coarse, dense_prompt_embeddings, mask_tokens)
+        side = side * embedding["skip_stride2"].shape[-1] // embedding["image_embedding"].shape[-1]
+        return masks, self.evidence(self.expect(tokens), masks, mask_tokens, side)
 
     def draw(
         self,
@@ -282,8 +282,8 @@ class PocketDecoder(nn.Module):
         coarse: Tensor,
         dense_prompt_embeddings: Tensor,
         mask_tokens: Tensor | slice,
-    ) -> tuple[Tensor, Tensor]:
-        """Return masks, and the IoUs (B, 4) that the IoU token expects; the arguments are those of :meth:`answer`."""
+    ) -> Tensor:
+        """Return the masks alone; the arguments are those of :meth:`answer`."""
         x = self.fine_prompt(dense_prompt_embeddings) + twice(self.coarse_to_fine(coarse))
         x = self.fine_block(embedding["image_embedding"] + x)
         x = twice(self.fine_to_skip(x)) + embedding["skip_stride4"]
@@ -295,7 +295,11 @@ class PocketDecoder(nn.Module):
         of_prompt, of_image = hyper.split(self.widths, dim=-1)  # (B, M, 32 and 16)
         edges = embedding["skip_stride2"]  # (I or 1, 16, 4h, 4w), or finer
         masks = resize(weigh(of_prompt, x), edges.shape[-2:]) + weigh(of_image, edges)
-        return masks, self.iou_prediction_head(tokens[:, 0])
+        return masks
+
+    def expect(self, tokens: Tensor) -> Tensor:
+        """Return the IoUs (B, 4) that the IoU token expects, before anybody has looked at the masks."""
+        return self.iou_prediction_head(tokens[:, 0])
 
     def join(
         self,

@@ -35,12 +35,15 @@ class ExecuTorchRuntime(FixedRuntime):
         self._index = read_index(folder, network, self.name)
         self._lock = threading.Lock()  # a method holds what one thread is working on
         self._methods: dict[str, Any] = {}
+        self._kept: list[Any] = []  # methods read what they were loaded from, and do not keep it
 
     def run(self, part: str, feed: NamedArrays) -> NamedArrays:
         with self._lock:
             if part not in self._methods:
                 (data,) = read_part(self._folder, self._index.parts[part])
-                self._methods[part] = Engine.get().load_program(data).load_method("forward")
+                program = Engine.get().load_program(data)
+                self._methods[part] = program.load_method("forward")
+                self._kept += [data, program]
             wanted = self._index.parts[part]
             given = [torch.from_numpy(np.array(feed[name], np.float32)) for name in wanted.inputs]
             found = self._methods[part].execute(given)
