@@ -88,6 +88,7 @@ def test_zoom_keeps_what_is_under_the_pointer(opened: Visit, tmp_path: Path) -> 
     assert page.evaluate("() => parseFloat(document.querySelector('#zoom-value').textContent)") > 150
     np.testing.assert_allclose(opened.place(230, 150), before, atol=3)  # a wheel tells whole pixels
     page.mouse.move(*opened.place(230, 150))
+    page.focus("#stage")
     page.keyboard.down(" ")
     page.mouse.down()
     page.mouse.move(before[0] + 60, before[1] - 40, steps=3)
