@@ -20,12 +20,12 @@ from mobilesam.segment.results import Segmentation
 
 
 class Predictor:
-    """A network with what it needs to turn images and prompts into masks.
+    """A network, and what it takes to turn images and prompts into masks.
 
     Args:
         runtime: what runs the network.
-        name: what embeddings say they are from.
-        thresholds: which masks are kept of everything, where options do not say.
+        name: the model's name that embeddings carry.
+        thresholds: which masks of everything are kept, where the options do not say.
     """
 
     def __init__(self, runtime: Runtime, *, name: str, thresholds: MaskThresholds = SAM_THRESHOLDS) -> None:
@@ -34,14 +34,14 @@ class Predictor:
         self.thresholds = thresholds
 
     def embed(self, image: Image, remarks: Sequence[str] = ()) -> Embedding:
-        """Encode an image (H, W, 3), with what was remarked when it was read."""
+        """Encode an image (H, W, 3), with the remarks made when it was read."""
         arrays = self.runtime.encode(preprocess(image, self.runtime.spec))
         return Embedding(arrays, self.name, self._frame(image), image, tuple(remarks))
 
     def embed_all(
         self, images: Sequence[Image], remarks: Sequence[Sequence[str]], at_once: int
     ) -> Iterator[Embedding]:
-        """Encode images in order, so many at once."""
+        """Encode images in order, ``at_once`` in each call."""
         encoded = encode_images(self.runtime, images, at_once)
         for arrays, image, told in zip(encoded, images, remarks, strict=True):
             yield Embedding(arrays, self.name, self._frame(image), image, tuple(told))
@@ -81,7 +81,7 @@ class Predictor:
         return self.runtime.decode(embedding.arrays, inputs, mask_tokens)
 
     def at_once(self, slots: int) -> int:
-        """Return how many prompts of so many points, pads and corners go into one call."""
+        """Return how many prompts go into one call, each with ``slots`` points, pads and corners."""
         return prompts_at_once(self.runtime, slots)
 
     def _frame(self, image: Image) -> Frame:
