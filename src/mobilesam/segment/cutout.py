@@ -38,7 +38,7 @@ class CutoutOptions:
         shrink: move the edge inwards by this many pixels.
         invert: keep everything else instead.
         crop: cut to what is kept; the photo's full size stays without it.
-        only_mask: return only the alpha channel, as a grey picture.
+        only_mask: only the alpha channel, as a grey picture.
         matte: find hair and fur by closed-form matting, which needs ``mobilesam[matting]``.
         holes: keep holes in the mask that the model is not sure of, such as a face in a coat.
 
