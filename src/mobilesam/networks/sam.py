@@ -210,7 +210,7 @@ class Sam(nn.Module):
             point_labels: (B, N).
             mask_input: logits (B, 1, 4h, 4w) or, in a view of arrays that were reduced, finer.
             mask_tokens: as in :meth:`decode`.
-            fold: likewise.
+            fold: as in :meth:`decode`.
             side: side in cells of the square whose upper left part the view is; the view's longer side where None.
         """
         image_embedding = embedding["image_embedding"]

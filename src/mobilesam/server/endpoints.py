@@ -83,7 +83,7 @@ def choose_kind(request: Request, kinds: tuple[str, ...]) -> str:
         for kind in kinds:
             if weight > 0 and pattern in (kind, ANYTHING, f"{kind.partition('/')[0]}/*"):
                 return kind
-    raise Refusal(406, "A", f"accept: this address gives {', '.join(kinds)}")
+    raise Refusal(406, "A", f"accept: this address sends {', '.join(kinds)}")
 
 
 def _weighed(part: str) -> tuple[str, float]:

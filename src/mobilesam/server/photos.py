@@ -55,7 +55,7 @@ class Photos:
             Refusal: 404 for another number.
         """
         if not index.isdecimal() or len(index) > 9 or int(index) >= len(self.all):
-            raise Refusal(404, "A", f"photo: there is none of this number; there are {len(self.all)}, from 0")
+            raise Refusal(404, "A", f"photo: unknown number; there are {len(self.all)}, numbered from 0")
         return self.all[int(index)]
 
     def records(self) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from mobilesam.storage.atomic import write_bytes
 
 KEPT = 2
 PATTERN = "step-{:08d}.safetensors"
-FORCE = Remedy("force", True, "to go on in spite of it")
+FORCE = Remedy("force", True, "to resume anyway")
 
 
 @dataclass
@@ -108,7 +108,7 @@ def load_state(folder: Path, state: State, identity: Identity, *, force: bool = 
 def _check_identity(path: Path, metadata: dict[str, str], identity: Identity) -> None:
     if metadata["recipe"] != identity.recipe:
         raise ConfigError(
-            f"{path}: belongs to another recipe; go on with that one, or choose another folder", remedy=FORCE
+            f"{path}: belongs to another recipe; resume with that one, or choose another folder", remedy=FORCE
         )
     before = metadata.get("data", "")
     if before and identity.data and before != identity.data:

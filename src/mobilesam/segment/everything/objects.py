@@ -1,7 +1,7 @@
 """Searching an image by its objects, and then where none was found (MobileSAMv2, and what it misses).
 
 A detector's boxes are prompts that need one mask each, not three: that is MobileSAMv2. It never finds
-what no box holds. So the hybrid goes on where no mask lies yet: points, coarse to fine, three
+what no box holds. So the hybrid continues where there is no mask yet: points, coarse to fine, three
 masks each as on SAM's grid, until every place is explained or the prompts are used up.
 
 A mask that was found stays found: later ones that repeat it are dropped. So masks can be shown
