@@ -216,7 +216,7 @@ class _Machine:
         arguments, name = self.pop(tuple), self.pop(_Name).text
         if name == DICTIONARY:
             if arguments:  # Python fills it later; a list named often would be copied as often
-                raise PickleRefused("it makes a dictionary from a list")
+                raise PickleRefused("it makes a dictionary of a list")
             self.stack.append({})
         elif name == TENSOR:
             self.stack.append(self.tensor(*arguments[:4]))
