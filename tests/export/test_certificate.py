@@ -12,6 +12,7 @@ import onnx
 import pytest
 
 from mobilesam.cli.main import run
+from mobilesam.core.arrays import sum_of_tensors
 from mobilesam.core.errors import CertificateError
 from mobilesam.export.certificate import (
     FAILED,
@@ -29,7 +30,6 @@ from mobilesam.export.certificate import (
 from mobilesam.export.targets import TARGETS
 from mobilesam.runtimes.base import Weights
 from mobilesam.weights import entry_of, read_weights
-from mobilesam.weights.checksum import sum_of_tensors
 
 ASKED = Questions(18, images=("coffee, small", "waves, one row"))
 

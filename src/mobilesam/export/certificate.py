@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mobilesam.core.arrays import Image
+from mobilesam.core.arrays import Image, sum_of_tensors
 from mobilesam.core.errors import CertificateError, PromptWarning
 from mobilesam.core.machine import machine, versions
 from mobilesam.core.types import Embedding, Prompt
@@ -32,7 +32,6 @@ from mobilesam.runtimes.onnx import OnnxRuntime
 from mobilesam.runtimes.torch import TorchRuntime
 from mobilesam.segment.model import Model
 from mobilesam.storage.atomic import write_bytes
-from mobilesam.weights.checksum import sum_of_tensors
 
 FORMAT = 1
 PROMPTS = 200

@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mobilesam.core.arrays import sum_of_tensors
 from mobilesam.core.machine import versions
 from mobilesam.core.prompts import LOW_RES_PER_GRID, PAD
 from mobilesam.core.version import __version__
@@ -34,7 +35,6 @@ from mobilesam.runtimes.base import Weights
 from mobilesam.runtimes.fixed import DECODED, DECODER, NO_SLOT, SLOTS, WINDOW_DECODER, fixed_views
 from mobilesam.runtimes.fixed_files import FixedFiles, Part, index_name
 from mobilesam.storage.atomic import refuse_existing, write_bytes
-from mobilesam.weights.checksum import sum_of_tensors
 
 ALL_TOKENS = slice(None)
 

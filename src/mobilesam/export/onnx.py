@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
+from mobilesam.core.arrays import sum_of_tensors
 from mobilesam.core.errors import LimitError
 from mobilesam.core.version import __version__
 from mobilesam.export.halves import store_halves
@@ -14,7 +15,6 @@ from mobilesam.runtimes.base import Weights
 from mobilesam.runtimes.onnx import OnnxRuntime
 from mobilesam.storage.atomic import refuse_existing, write_bytes
 from mobilesam.weights import check_tensors
-from mobilesam.weights.checksum import sum_of_tensors
 from mobilesam.weights.graph_index import GRAPHS, graph_index
 from mobilesam.weights.onnx_join import fill_weights
 
