@@ -37,7 +37,7 @@ test-exports:
 		.venv-$$target/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) torch==2.13.0 && \
 		.venv-$$target/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e ".[$$target]" \
 			pytest jaxtyping beartype hypothesis tokenizers scikit-image && \
-		.venv-$$target/bin/python -m pytest tests/export/test_converted.py -k $$target || exit 1; \
+		.venv-$$target/bin/python -m pytest -p no:anyio tests/export/test_converted.py -k $$target || exit 1; \
 	done
 
 # Inputs that a reader takes badly, looked for with atheris; what it finds is kept in fuzz-finds/.

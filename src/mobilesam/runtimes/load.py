@@ -12,7 +12,7 @@ from pathlib import Path
 from mobilesam.core.errors import ConfigError, missing_extra
 from mobilesam.core.text import shortened
 from mobilesam.runtimes.base import Runtime
-from mobilesam.runtimes.fixed_files import default_folder, only_float32_on_cpu
+from mobilesam.runtimes.fixed_files import default_folder, index_name, only_float32_on_cpu
 from mobilesam.weights import WeightsEntry, read_weights, weights_path
 
 # Each with the package that it needs, which is also the name of the extra that brings it.
@@ -49,8 +49,8 @@ def load_runtime(
                 f"decoder: the {runtime} runtime reads exported files; export a model that has it"
             )
         only_float32_on_cpu(runtime, device, dtype)
-        folder = default_folder(runtime) if checkpoint is None else Path(checkpoint)
-        opened: Runtime = module.open_files(folder, entry.network, threads=threads)
+        index = exported_index(entry, runtime, checkpoint)
+        opened: Runtime = module.open_files(index.parent, entry.network, threads=threads)
         return opened
     return module.open_runtime(
         entry.network,
@@ -60,3 +60,9 @@ def load_runtime(
         threads=threads,
         what=f"{checkpoint or weights_path(entry)} as {entry.name}",
     )
+
+
+def exported_index(entry: WeightsEntry, runtime: str, checkpoint: str | Path | None) -> Path:
+    """Return the file that says what a model's exported files are; ``checkpoint`` is their folder."""
+    folder = default_folder(runtime) if checkpoint is None else Path(checkpoint)
+    return folder / index_name(entry.network, runtime)

@@ -23,7 +23,7 @@ from mobilesam.detectors.head import HeadDetector
 from mobilesam.detectors.load import detector_for, text_model_for
 from mobilesam.formats.image import MAX_PIXELS, Remarks, check_size, read_with_remarks
 from mobilesam.runtimes.base import Runtime
-from mobilesam.runtimes.load import load_runtime
+from mobilesam.runtimes.load import FROM_FILES, exported_index, load_runtime
 from mobilesam.segment.batches import as_prompts, images_at_once, named_images, pair_prompts
 from mobilesam.segment.cutout import Cutout, CutoutOptions, make_cutout
 from mobilesam.segment.everything.options import EverythingOptions
@@ -117,6 +117,8 @@ def load(
     kept = None
     if embeddings is not None:
         files = [checkpoint or weights_path(entry), *([] if decoder is None else [decoder_path(decoder)])]
+        if runtime in FROM_FILES:  # whose arrays are those of a square
+            files = [exported_index(entry, str(runtime), checkpoint)]
         kept = KeptEmbeddings(embeddings, " ".join([entry.network, dtype or "float32", *map(_sum_of, files)]))
     return Model(chosen, name=called, thresholds=entry.thresholds, kept=kept)
 
