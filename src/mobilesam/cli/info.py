@@ -102,7 +102,7 @@ def parameter_lines(index: GraphIndex) -> list[str]:
 
 
 def metadata_lines(metadata: dict[str, str]) -> list[str]:
-    """Return what the weights say of themselves."""
+    """Return what the weights say about themselves."""
     lines = []
     for key in ("trained_on", "started_from", "steps", "recipe", "held_out"):
         if key in metadata:
