@@ -173,7 +173,7 @@ def test_a_system_that_takes_too_long_is_given_up(photo: Path, peers: Path) -> N
 
 
 def test_a_reference_that_fails_ends_the_benchmark(photo: Path, peers: Path) -> None:
-    with pytest.raises(ConfigError, match="it is the reference of all"):
+    with pytest.raises(ConfigError, match="it is the reference for all"):
         list(measure_each([peer("broken", peers)], photo, SHORT, ["one pass"]))
 
 
