@@ -171,7 +171,7 @@ def test_sbd_is_read_as_it_is_shipped(folder: Path, tmp_path: Path) -> None:
     (found,) = read_photos(tmp_path)
     assert [one.segmentation.area for one in found.instances] == [(first & ~second).sum(), second.sum()]
     path.write_bytes(b"nonsense")
-    with pytest.raises(ConfigError, match="is no file of SBD's objects"):
+    with pytest.raises(ConfigError, match="is not a file of SBD's objects"):
         read_photos(tmp_path)
 
 
