@@ -13,7 +13,7 @@ asked                                                                  answered
 ``joules`` is left out if the system does not report them. A failure is answered as ``{"error": TEXT}``.
 Facts are ``parameters``, ``bytes_a_parameter``, ``file_bytes``, ``weights`` (``published`` or ``random``) and
 ``versions``; what a system does not know is left out.
-Phases are those of ``PHASES`` that a system has. Workers of peers are scripts of their own that speak the same protocol.
+Phases are those of ``PHASES`` that a system has. Workers of peers are scripts that speak the same protocol.
 """
 
 from __future__ import annotations

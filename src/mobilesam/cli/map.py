@@ -74,7 +74,8 @@ class MapOptions:
 def map(raster: str, options: MapOptions, found_by: DetectorOptions, model: ModelOptions) -> int:
     """Outline everything in a georeferenced picture.
 
-    RASTER is a GeoTIFF or anything else that GDAL reads, of any size: it is read square by square. Needs mobilesam[geo].
+    RASTER is a GeoTIFF or anything else that GDAL reads, of any size; it is read square by square. Needs
+    mobilesam[geo].
 
     \b
     mobilesam map field.tif -o field.gpkg

@@ -153,7 +153,7 @@ def segment(
 def _read_question(
     options: PromptOptions, *, follow_symlinks: bool
 ) -> Callable[[Predictor], ByPrompts | ByText]:
-    """Read what the options name, before a model is loaded; return a function that makes the question for a predictor."""
+    """Read what the options name, before a model is loaded; return what makes a predictor's question."""
     area = options.min_mask_region_area
     file = PromptFile()
     if options.prompts is not None:

@@ -61,7 +61,8 @@ class FollowOptions:
     """What is followed.
 
     Attributes:
-        point: a point on the object, on frame 1 or another; LABEL 0 means off it. All points are of one object; those on later frames correct it.
+        point: a point on the object, on frame 1 or another; LABEL 0 means off it. All points are of one object; those on
+            later frames correct it.
         box: a box around an object, on frame 1 or another. Repeat for more objects.
         prompts: prompts for any number of objects on any frames.
         both: follow objects backwards, too, from the frames they are pointed at.

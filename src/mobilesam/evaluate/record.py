@@ -1,4 +1,4 @@
-"""What an evaluation remembers about each photo: the answers in each row of the table, one for each object that was asked for.
+"""What an evaluation remembers about each photo: the answers in each row of the table, one for each object asked for.
 
 Rows are named by their protocol: what was asked, and which mask counted (``point, best-score``).
 """

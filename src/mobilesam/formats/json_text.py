@@ -113,7 +113,7 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Fault:
         if key in seen:
             break
         seen.add(key)
-    twice = f"field {shortened(key)} stands twice in one object"
+    twice = f"field {shortened(key)} is there twice in one object"
     return _Fault(lambda place: f"{place}: {twice}" if place else twice, "U")
 
 

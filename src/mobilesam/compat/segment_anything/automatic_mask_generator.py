@@ -306,7 +306,7 @@ class SamAutomaticMaskGenerator:
 
 
 class UnboundedOptions(EverythingOptions):
-    """Options whose thresholds may be any numbers: above or below those of all masks, as segment_anything takes them."""
+    """Options whose thresholds may be any numbers, even beyond those of all masks, as segment_anything takes them."""
 
     def _check_thresholds(self) -> None:
         for name in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "crop_nms_thresh"):

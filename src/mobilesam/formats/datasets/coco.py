@@ -130,7 +130,7 @@ def _below(base: Path, root: Path, name: str) -> str:
 
 
 def _root_of(file: Path, names: Sequence[str]) -> Path:
-    """Return the folder that the photos lie in: ``images`` beside the file, the file's own, or that of COCO's own sets."""
+    """Return the folder that the photos lie in: ``images`` beside the file, the file's own, or as in COCO's own sets."""
     beside, split = file.parent, file.stem.removeprefix("instances_")
     candidates = [
         beside / "images",

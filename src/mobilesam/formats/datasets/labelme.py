@@ -1,4 +1,4 @@
-"""LabelMe's JSON: a file for each photo, with shapes; also those of its forks.
+"""LabelMe's JSON: a file for each photo, with shapes; files of its forks are read too.
 
 Parts of one object share a ``group_id``. An object with holes is a shape of type ``mask``: a picture in base64
 in its box, which LabelMe has since 5.2, because its polygons have no holes.

@@ -104,7 +104,7 @@ class SamOnnxModel(nn.Module):
         return sparse, dense + has_mask_input * difference
 
     def select_masks(self, masks: Tensor, iou_preds: Tensor, num_points: int) -> tuple[Tensor, Tensor]:
-        """Return one mask (B, 1, h, w) and its score (B, 1): the best of three for at most two points, otherwise the single one."""
+        """Return one mask (B, 1, h, w) and its score (B, 1): for at most two points the best of three, else the single."""
         single = torch.zeros_like(iou_preds)
         single[:, 0] = PREFER_SINGLE
         best = (iou_preds + (single * num_points - 2.5 * single)).argmax(1, keepdim=True)
