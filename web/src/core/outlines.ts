@@ -13,7 +13,7 @@ export interface Region {
   readonly holes: readonly Ring[];
 }
 
-const LOSS = 0.1; // of a shape that simplifying may take: the tolerance is at most this times area by perimeter
+const LOSS = 0.1; // part of a shape that simplifying may take: the tolerance is at most this times area by perimeter
 
 /** Trace all outlines, around regions clockwise on the screen, around holes the other way. */
 export function traceRings(mask: Mask): Ring[] {
@@ -55,7 +55,7 @@ function perimeter(points: readonly Point[]): number {
   }, 0);
 }
 
-/** Douglas and Peucker's way on a closed ring, from its two points that lie farthest apart. */
+/** Douglas and Peucker's method on a closed ring, from its two points that lie farthest apart. */
 export function simplifyRing(ring: Ring, tolerance: number): Ring {
   const { points } = ring;
   const limit = Math.min(tolerance, (LOSS * Math.abs(ring.area)) / Math.max(1, perimeter(points)));

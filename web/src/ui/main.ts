@@ -1,4 +1,4 @@
-/** Everything is joined here: the engine, the picture, the tools and what stands around them. */
+/** Everything is joined here: the engine, the picture, the tools and what is around them. */
 
 import { DeviceEngine } from "../engine/device";
 import { type Engine, EngineError } from "../engine/engine";
@@ -31,7 +31,7 @@ const WEBGPU = "mobilesam-webgpu"; // where the browser keeps the choice
 const THEME = "mobilesam-theme";
 const FIRST_VISIT = "Fetching the model, once (14 MB) …";
 
-/** What the browser keeps of the user's choices; nothing, where it may not. */
+/** What the browser keeps of the user's choices; nothing if it may not. */
 function recall(name: string): string | null {
   try {
     return localStorage.getItem(name);
@@ -167,7 +167,7 @@ class Page {
     });
   }
 
-  /** The ways by which photos come: chosen, photographed, dropped, pasted, or the sample. */
+  /** The ways in which photos come: chosen, photographed, dropped, pasted, or the sample. */
   private ways(): void {
     for (const id of ["file", "camera"]) {
       const input = byId<HTMLInputElement>(id);
@@ -337,7 +337,7 @@ class Page {
 
 try {
   const page = new Page();
-  Object.assign(globalThis, { mobilesam: page }); // for whoever looks at it in the console, and for tests
+  Object.assign(globalThis, { mobilesam: page }); // for use in the console, and for tests
 } catch (error) {
   if (!(error instanceof EngineError)) throw error;
 }
