@@ -340,7 +340,7 @@ def test_more_strips_than_rows_are_refused_before_they_are_read() -> None:
     struct.pack_into("<HHII", data, at, 273, LONG, many, len(whole))
     np.testing.assert_array_equal(read_image(bytes(data)), values)
     jpeg = bytes(data).replace(struct.pack("<HHII", 259, SHORT, 1, 1), struct.pack("<HHII", 259, SHORT, 1, 7))
-    with pytest.raises(LimitError, match="2,000,000 strips, over the 1 that its size has use for"):
+    with pytest.raises(LimitError, match="2,000,000 strips, over the 1 that its size can use"):
         read_image(jpeg)
 
 

@@ -131,7 +131,7 @@ def remarks_on(found: Sized, count: Count, options: EverythingOptions) -> list[s
             f"after {options.seconds:g} s {asked} had been asked; the masks are those found by then"
         )
     if not len(found):
-        remarks.append("no mask was believed; lower the thresholds of predicted IoU and stability")
+        remarks.append("no mask passed the thresholds of predicted IoU and stability; lower them")
     return remarks
 
 

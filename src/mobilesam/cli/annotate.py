@@ -357,7 +357,7 @@ def _classes(value: str, names: tuple[str, ...]) -> frozenset[int]:
             known = (
                 f"; there are {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}" if names else ""
             )
-            raise ConfigError(f"--classes: {printable(part)!r} is no class{printable(known)}")
+            raise ConfigError(f"--classes: {printable(part)!r} is not a class{printable(known)}")
     return frozenset(numbers)
 
 

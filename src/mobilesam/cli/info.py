@@ -80,7 +80,7 @@ def parameter_lines(index: GraphIndex) -> list[str]:
     unused = {name: n for name, n in counts.items() if name not in used}
     lines = [f"parameters: {total:,} ({total / MEBI:.3f} x 2^20)"]
     if not index.spec.decoder:
-        return [*lines, "no model by itself: mobilesam everything photo.jpg --detector NAME"]
+        return [*lines, "not a model by itself: mobilesam everything photo.jpg --detector NAME"]
     parts = {c: sum(n for name, n in counts.items() if name.startswith(c + ".")) for c in COMPONENTS}
     lines += [f"  {part}: {n:,} ({n / MEBI:.3f} x 2^20)" for part, n in parts.items()]
     both = parts["prompt_encoder"] + parts["mask_decoder"]

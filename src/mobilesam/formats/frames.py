@@ -30,7 +30,7 @@ def gif_frames(data: bytes, name: str) -> int:
             if blocks > MAX_COUNTED and not frames:
                 raise LimitError(
                     f"{name}: more than {MAX_COUNTED:,} blocks before the picture, the limit for a GIF file; "
-                    "save it anew"
+                    "save it again"
                 )
             while data[position] and steps <= MAX_STEPS:
                 position += data[position] + 1

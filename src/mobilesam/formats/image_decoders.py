@@ -43,7 +43,7 @@ from mobilesam.formats.webp_canvas import webp_canvas
 if TYPE_CHECKING:
     from mobilesam.formats.tiff_pixels import TiffPixels
 
-MOST_ADVISED = 400_000_000  # up to so many pixels a message says how to allow them: about 1.2 GB
+MOST_ADVISED = 400_000_000  # pixels up to which a message says how to allow them: about 1.2 GB
 MOST_WEBP_PIXELS = 25_000_000  # its decoder takes 16 bytes for each, even from a file of 34 bytes
 # Bytes that AVIF's decoder takes for each pixel: 10 bits of three full planes, then two copies as 8 bits.
 AVIF_PIXEL_BYTES = {"RGB": 12, "RGBA": 16}

@@ -60,7 +60,7 @@ def keep_pixel_segments(data: bytes, name: str) -> Jpeg:
     for number, (marker, start, end) in enumerate(_segments(data)):
         if number == MAX_SEGMENTS:
             raise LimitError(
-                f"{name}: more than {MAX_SEGMENTS:,} segments, the limit for a JPEG file; save it anew"
+                f"{name}: more than {MAX_SEGMENTS:,} segments, the limit for a JPEG file; save it again"
             )
         if marker == END_OF_IMAGE and scans:
             break
@@ -76,7 +76,7 @@ def keep_pixel_segments(data: bytes, name: str) -> Jpeg:
             scans += 1
             if scans > most:
                 raise LimitError(
-                    f"{name}: more than {most} scans, the limit for a JPEG of its size; save it anew"
+                    f"{name}: more than {most} scans, the limit for a JPEG of its size; save it again"
                 )
     if scans > 1:
         _check_memory(frame, name)

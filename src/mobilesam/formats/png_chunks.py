@@ -56,7 +56,7 @@ def keep_pixel_chunks(data: bytes, name: str) -> Png:
             whole = kind == b"IEND"
         position = end
     else:
-        raise LimitError(f"{name}: more than {MAX_CHUNKS:,} chunks, the limit for a PNG file; save it anew")
+        raise LimitError(f"{name}: more than {MAX_CHUNKS:,} chunks, the limit for a PNG file; save it again")
     left_out = sum(map(len, kept)) != len(data)
     return Png(b"".join(kept) if left_out else data, frames, whole)
 

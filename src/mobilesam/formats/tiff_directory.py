@@ -106,7 +106,7 @@ def first_directory(data: bytes, name: str) -> Directory:
         raise ValueError("its directory lies beyond the end") from error
     if count > MAX_TAGS:
         raise LimitError(
-            f"{name}: {count:,} tags, over the limit of {MAX_TAGS:,} for a TIFF file; save it anew"
+            f"{name}: {count:,} tags, over the limit of {MAX_TAGS:,} for a TIFF file; save it again"
         )
     first = offset + struct.calcsize(count_form)
     there = min(count, (len(data) - first) // entry.size)

@@ -161,7 +161,7 @@ def read_layout(page: Directory, name: str) -> TiffLayout:
     if claims_too_much(page):
         raise LimitError(
             f"{name}: its tags claim {page.claimed:,} bytes, over the limit of {MAX_CLAIMS} times the file's "
-            f"{len(page.data):,}; save it anew"
+            f"{len(page.data):,}; save it again"
         )
     height, width = page.number(IMAGE_LENGTH, -1), page.number(IMAGE_WIDTH, -1)
     if height < 0 or width < 0:
@@ -274,7 +274,7 @@ def check_blocks(layout: TiffLayout, page: Directory, name: str, *, read_all: bo
         )
     if read_all and offsets.count > layout.blocks:
         raise LimitError(
-            f"{name}: {offsets.count:,} {kind}, over the {layout.blocks:,} that its size has use for; save it anew"
+            f"{name}: {offsets.count:,} {kind}, over the {layout.blocks:,} that its size can use; save it again"
         )
     if read_all and layout.compression in JPEG:
         _check_scans(layout, page, name)
@@ -287,7 +287,7 @@ def _check_scans(layout: TiffLayout, page: Directory, name: str) -> None:
     most = layout.blocks * most_scans(layout.height, layout.width)
     if shared or page.data.count(START_OF_SCAN_MARKER) > most:
         raise LimitError(
-            f"{name}: more scans than the {most:,} that a JPEG of its size may have; save it anew"
+            f"{name}: more scans than the {most:,} that a JPEG of its size may have; save it again"
         )
 
 

@@ -370,7 +370,7 @@ class SAM:
             ConfigError: says what to use.
         """
         raise NoSuchAttributeError(
-            "predictor: there is none; embed an image once by embedding = model.model.embed(image), and ask by "
+            "predictor: there is none; embed an image once with embedding = model.model.embed(image), and ask with "
             "model.model.segment(embedding, mobilesam.Prompt(...)), or use mobilesam.SamPredictor(model.model)"
         )
 
