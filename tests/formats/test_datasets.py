@@ -271,7 +271,7 @@ BAD = {
     "coco image": (
         "instances.json",
         COCO_FILE.format("a.jpg", '{"image_id": 2, "bbox": [1, 2, 3, 4]}'),
-        "no image",
+        "there is no such image",
     ),
     "cvat name": ("annotations.xml", CVAT.replace("a.jpg", "/etc/a.jpg"), "not an absolute path"),
     "cvat runs": (
