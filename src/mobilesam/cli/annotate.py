@@ -218,6 +218,7 @@ def _model_settings(options: ModelOptions, model: Model) -> dict[str, Any]:
         "runtime": runtime.name,
         "device": runtime.device,
         "dtype": options.dtype or "float32",
+        **({"embeddings": "float16"} if options.embeddings is not None else {}),
     }
 
 

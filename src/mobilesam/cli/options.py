@@ -94,6 +94,7 @@ class ModelOptions:
         runtime: ``onnx``, ``openvino`` or ``torch``.
         device: ``cpu``, ``cuda``, or with torch ``mps``.
         dtype: ``float32``; with torch ``bfloat16`` or, on a GPU, ``float16``.
+        embeddings: folder in which the embeddings of photos are kept, so that each is encoded once; 5 to 11 MB a photo.
     """
 
     model: str | None = option_field(None, shown_default=DEFAULT_MODEL)
@@ -101,6 +102,7 @@ class ModelOptions:
     runtime: str | None = option_field(None, shown_default="onnx")
     device: str | None = option_field(None, shown_default="cpu; torch: cuda if there")
     dtype: str | None = option_field(None, shown_default="float32")
+    embeddings: str | None = option_field(None, metavar="DIR")
 
 
 def text_model_field() -> Any:
@@ -119,6 +121,7 @@ def load_model(options: ModelOptions, *, quiet: bool = False, threads: int | Non
         device=options.device,
         dtype=options.dtype,
         threads=threads,
+        embeddings=options.embeddings,
     )
     if options.model is None and not quiet:
         tell_default(loaded.name if options.checkpoint is not None else None)

@@ -6,6 +6,8 @@ installation does without it and sees plain NumPy types.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,3 +64,13 @@ def to_numpy(value: ArrayLike) -> np.ndarray:
     return (
         tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
     ).numpy()  # NumPy has no bfloat16
+
+
+def sum_of_tensors(tensors: Mapping[str, np.ndarray]) -> str:
+    """Return one SHA-256 of named arrays: it is the same whatever file they came from, and in any order."""
+    whole = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = np.ascontiguousarray(tensors[name])
+        whole.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
+        whole.update(tensor.data)
+    return whole.hexdigest()

@@ -74,12 +74,13 @@ def window_to_rle(window: np.ndarray, place: tuple[int, int], size: tuple[int, i
         size: (height, width) of the mask.
     """
     height, width = size
-    columns = np.zeros((window.shape[1], window.shape[0] + 2), np.int8)  # a column in a row, padded
+    rows = window.shape[0]
+    columns = np.zeros((window.shape[1], rows + 2), np.int8)  # a column in a row, padded
     columns[:, 1:-1] = window.T
-    change = np.diff(columns, axis=1)
-    first = (place[0] + np.arange(window.shape[1]))[:, None] * height + place[1]
-    at = first + np.arange(window.shape[0] + 1)  # place of each change in the mask read by columns
-    starts, ends = at[change == 1], at[change == -1]
+    # In each column starts and ends of runs take turns, a start first.
+    column, row = np.divmod(np.flatnonzero(columns[:, 1:] != columns[:, :-1]), rows + 1)
+    at = (place[0] + column) * height + place[1] + row  # place of each change in the mask read by columns
+    starts, ends = at[0::2], at[1::2]
     whole = np.flatnonzero(starts[1:] == ends[:-1])  # a run goes on at the top of the next column
     edges = np.empty(2 * len(starts) - 2 * len(whole), np.int64)
     edges[0::2], edges[1::2] = np.delete(starts, whole + 1), np.delete(ends, whole)

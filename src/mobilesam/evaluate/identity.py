@@ -21,7 +21,7 @@ class ModelFacts:
     Attributes:
         name: of the model.
         network: its network.
-        runtime: what ran it.
+        runtime: what ran it, and how embeddings were rounded, if they were kept.
         device: what it ran on.
         sha256: of its file of weights; empty if they came from no file.
     """
@@ -64,7 +64,8 @@ def describe_model(model: Model, weights: Path | None) -> ModelFacts:
         with weights.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     runtime = model.runtime
-    return ModelFacts(model.name, runtime.spec.name, runtime.name, runtime.device, digest)
+    name = runtime.name if model.predictor.kept is None else f"{runtime.name}, embeddings as float16"
+    return ModelFacts(model.name, runtime.spec.name, name, runtime.device, digest)
 
 
 def describe_data(folder: Path, photos: Sequence[SetPhoto]) -> DataFacts:

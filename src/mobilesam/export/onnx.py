@@ -6,12 +6,12 @@ from pathlib import Path
 
 import onnx
 
+from mobilesam.core.arrays import sum_of_tensors
 from mobilesam.core.errors import LimitError
 from mobilesam.core.version import __version__
 from mobilesam.runtimes.base import Weights
 from mobilesam.storage.atomic import refuse_existing, write_bytes
 from mobilesam.weights import check_tensors
-from mobilesam.weights.checksum import sum_of_tensors
 from mobilesam.weights.graph_index import GRAPHS, graph_index
 from mobilesam.weights.onnx_join import fill_weights
 

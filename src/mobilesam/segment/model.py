@@ -44,7 +44,15 @@ from mobilesam.segment.track.results import TrackedFrame
 from mobilesam.segment.track.stream import Progress as FramesProgress
 from mobilesam.segment.track.stream import TrackOptions, track
 from mobilesam.segment.track.stream import no_progress as no_frames_progress
-from mobilesam.weights import DEFAULT_MODEL, entry_of, entry_of_network, network_of_file
+from mobilesam.storage.embeddings import KeptEmbeddings
+from mobilesam.weights import (
+    DEFAULT_MODEL,
+    decoder_path,
+    entry_of,
+    entry_of_network,
+    network_of_file,
+    weights_path,
+)
 
 
 def load(
@@ -56,6 +64,7 @@ def load(
     device: str | None = None,
     dtype: str | None = None,
     threads: int | None = None,
+    embeddings: str | Path | None = None,
 ) -> Model:
     """Load a model. Nothing is ever downloaded here.
 
@@ -70,6 +79,8 @@ def load(
         device: ``cpu``, ``cuda`` or, with torch, ``mps``.
         dtype: ``float32``; with torch also ``bfloat16`` and, on a GPU, ``float16``.
         threads: processor threads of the onnx runtime; ``OMP_NUM_THREADS`` or as many as cores where None.
+        embeddings: a folder in which the embeddings of images are kept, as float16; an image that was encoded
+            before, with the same weights, is read from there.
 
     Raises:
         ConfigError: for an unknown name, runtime, device or dtype.
@@ -101,15 +112,24 @@ def load(
     called = entry.name if checkpoint is None else f"{entry.network} network with {_file_name(checkpoint)}"
     if decoder is not None:
         called = f"{called} and decoder {_file_name(decoder)}"
-    return Model(chosen, name=called, thresholds=entry.thresholds)
+    kept = None
+    if embeddings is not None:
+        files = [checkpoint or weights_path(entry), *([] if decoder is None else [decoder_path(decoder)])]
+        kept = KeptEmbeddings(embeddings, " ".join([entry.network, dtype or "float32", *map(_sum_of, files)]))
+    return Model(chosen, name=called, thresholds=entry.thresholds, kept=kept)
 
 
 def _file_name(path: str | Path) -> str:
     """Return what tells a file of weights from others: its name, and the start of its sum."""
     if not Path(path).is_file():  # an entry's name
         return str(path)
+    return f"{Path(path).name} ({_sum_of(path)[:8]})"
+
+
+def _sum_of(path: str | Path) -> str:
+    """Return a file's SHA-256."""
     with Path(path).open("rb") as file:
-        return f"{Path(path).name} ({hashlib.file_digest(file, 'sha256').hexdigest()[:8]})"
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Model:
@@ -119,6 +139,7 @@ class Model:
         runtime: what runs the network.
         name: what embeddings say they are from.
         thresholds: which masks :meth:`everything` keeps where its options do not say.
+        kept: where embeddings are kept, if anywhere; :func:`load` makes it of a folder.
 
     Example:
         >>> import numpy as np, mobilesam
@@ -129,8 +150,15 @@ class Model:
         (3, 60, 80)
     """
 
-    def __init__(self, runtime: Runtime, *, name: str, thresholds: MaskThresholds = SAM_THRESHOLDS) -> None:
-        self.predictor = Predictor(runtime, name=name, thresholds=thresholds)
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        name: str,
+        thresholds: MaskThresholds = SAM_THRESHOLDS,
+        kept: KeptEmbeddings | None = None,
+    ) -> None:
+        self.predictor = Predictor(runtime, name=name, thresholds=thresholds, kept=kept)
 
     @property
     def runtime(self) -> Runtime:

@@ -109,7 +109,7 @@ class Student(nn.Module):
         """Return what stands against a teacher's array (B, C, h, w): the student's own, in its shape."""
         array = arrays[name if name in arrays else "image_embedding"]
         if name in self.projections:
-            array = self.projections[name](array)
+            array = self.projections[name](array.float())  # a student may have been run in bfloat16
         if array.shape[-2:] != like.shape[-2:]:
             array = F.interpolate(array, size=like.shape[-2:], mode="bilinear", align_corners=False)
         return array

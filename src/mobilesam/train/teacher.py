@@ -19,7 +19,7 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save
 from torch import Tensor
 
-from mobilesam.core.arrays import NamedArrays
+from mobilesam.core.arrays import NamedArrays, sum_of_tensors
 from mobilesam.core.errors import ConfigError, WeightsError
 from mobilesam.core.frame import input_size_of
 from mobilesam.core.preprocess import normalise
@@ -35,7 +35,6 @@ from mobilesam.storage.shards import Shards, write_shards
 from mobilesam.train.photos import read_any_photos
 from mobilesam.train.store_options import StoreOptions
 from mobilesam.weights import entry_of, entry_of_network, network_of_file, read_weights
-from mobilesam.weights.checksum import sum_of_tensors
 
 FACTS, DECODER = "store.json", "decoder.safetensors"
 KEY_DIGITS = 24  # of the SHA-256 of a photo's file

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
 from typing import IO
-
-import numpy as np
 
 from mobilesam.weights.registry import ENTRIES, WeightsEntry
 
@@ -27,16 +24,6 @@ def git_blob_of(file: IO[bytes]) -> str:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     return hashlib.file_digest(file, lambda: hashlib.sha1(b"blob %d\0" % size)).hexdigest()  # type: ignore[arg-type]
-
-
-def sum_of_tensors(tensors: Mapping[str, np.ndarray]) -> str:
-    """Return one SHA-256 of named arrays: it is the same whatever file they came from, and in any order."""
-    whole = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = np.ascontiguousarray(tensors[name])
-        whole.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
-        whole.update(tensor.data)
-    return whole.hexdigest()
 
 
 def is_published(file: IO[bytes], entry: WeightsEntry) -> bool:

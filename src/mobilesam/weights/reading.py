@@ -83,8 +83,7 @@ def read_decoder(decoder: str | Path) -> dict[str, np.ndarray]:
     Raises:
         WeightsError: if the file is missing or damaged, or holds anything else.
     """
-    named = ENTRIES.get(str(decoder))
-    path = Path(decoder) if named is None else weights_path(named)
+    named, path = ENTRIES.get(str(decoder)), decoder_path(decoder)
     tensors = read_tensors(decoder) if named is None else _read_published(named)
     renamed = {}
     for name, tensor in tensors.items():
@@ -95,6 +94,12 @@ def read_decoder(decoder: str | Path) -> dict[str, np.ndarray]:
             )
         renamed[f"{DECODER_PARTS[part]}.{rest}"] = tensor
     return renamed
+
+
+def decoder_path(decoder: str | Path) -> Path:
+    """Return the file of MobileSAMv2's decoder, by the name of its entry or by its path."""
+    named = ENTRIES.get(str(decoder))
+    return Path(decoder) if named is None else weights_path(named)
 
 
 def _read_published(entry: WeightsEntry) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from mobilesam.core.boxes import inclusive, near_crop_edge
 from mobilesam.core.grids import Crop, spread_order
 from mobilesam.core.prompts import points_to_decoder_inputs
 from mobilesam.core.types import MULTIMASK, Embedding, FoundMask
-from mobilesam.segment.everything.masks import SLOTS, Batch, clean, decode_good, suppress
+from mobilesam.segment.everything.masks import SLOTS, Batch, clean, decode_likely, measure, suppress
 from mobilesam.segment.everything.options import Clock, EverythingOptions
 from mobilesam.segment.predictor import Predictor
 
@@ -46,11 +46,13 @@ def decode_points(
 ) -> Batch:
     """Decode three masks for each point (N, 2) of a crop and keep the good ones that it does not cut."""
     inputs = points_to_decoder_inputs(points, embedding.frame)
-    good = decode_good(predictor, embedding, inputs, MULTIMASK, options, crop, size)
     places = points + crop[:2]
-    masks = [
-        replace(mask, point=(float(places[number, 0]), float(places[number, 1]))) for number, mask, _ in good
-    ]
+    masks = []
+    for likely in decode_likely(predictor, embedding, inputs, MULTIMASK, options):
+        mask = measure(likely, embedding, options, crop, size)
+        if mask is not None:
+            x, y = places[likely.number]
+            masks.append(replace(mask, point=(float(x), float(y))))
     if masks:
         cut = near_crop_edge(np.array([inclusive(mask.box) for mask in masks]), crop, size)
         masks = [mask for mask, goes_on in zip(masks, cut, strict=True) if not goes_on]

@@ -1,7 +1,7 @@
 """Which masks stay, the cheapest question first.
 
 Of a batch of masks, those with a low predicted IoU go first, which costs nothing; then those
-whose low-resolution logits are clearly unstable; only what is left is enlarged, one mask at a
+whose low-resolution logits are clearly unstable. Only what is left is enlarged, one mask at a
 time and only where it can be, to measure its stability exactly. What is kept are runs, so memory
 does not grow with the number of masks.
 """
@@ -40,16 +40,29 @@ class Batch:
     prompts: int
 
 
-def decode_good(
+@dataclass(frozen=True)
+class Likely:
+    """A mask that passed the cheap questions.
+
+    Attributes:
+        number: of its prompt in the batch.
+        predicted_iou: of the mask.
+        low_res: its logits (h, w).
+    """
+
+    number: int
+    predicted_iou: float
+    low_res: Logits
+
+
+def decode_likely(
     predictor: Predictor,
     embedding: Embedding,
     inputs: DecoderInputs,
     mask_tokens: Sequence[int],
     options: EverythingOptions,
-    crop: Crop | None = None,
-    size: Size | None = None,
-) -> list[tuple[int, FoundMask, Logits]]:
-    """Decode prompts and keep the good masks, each with the number of its prompt and its logits.
+) -> list[Likely]:
+    """Decode prompts, and keep the masks whose predicted IoU is high enough and that may be stable.
 
     Args:
         predictor: what decodes.
@@ -57,11 +70,7 @@ def decode_good(
         inputs: the prompts.
         mask_tokens: which masks of each.
         options: settled, see :meth:`EverythingOptions.settled`.
-        crop: that the embedding shows; the whole image where None.
-        size: of the image, where there is a crop.
     """
-    size = size or embedding.original_size
-    crop = crop or (0, 0, size[1], size[0])
     low_res, ious = predictor.decode(embedding, inputs, mask_tokens)
     assert options.pred_iou_thresh is not None and options.stability_score_thresh is not None  # settled
     rows, tokens = np.nonzero((ious > options.pred_iou_thresh) | (options.pred_iou_thresh <= 0))
@@ -71,21 +80,29 @@ def decode_good(
     visible = visible_part(low_res, embedding.frame)
     stable = stability_scores(visible, offset=options.stability_score_offset)
     likely = stable >= options.stability_score_thresh - STABILITY_MARGIN
-    good = []
-    for i in np.flatnonzero(likely):
-        mask = measure(low_res[i], embedding, options, crop, size)
-        if mask is not None:
-            mask = replace(mask, predicted_iou=float(ious[rows[i], tokens[i]]))
-            good.append((int(rows[i]), mask, low_res[i]))
-    return good
+    return [Likely(int(rows[i]), float(ious[rows[i], tokens[i]]), low_res[i]) for i in np.flatnonzero(likely)]
 
 
 def measure(
-    low_res: Logits, embedding: Embedding, options: EverythingOptions, crop: Crop, size: Size
+    mask: Likely,
+    embedding: Embedding,
+    options: EverythingOptions,
+    crop: Crop | None = None,
+    size: Size | None = None,
 ) -> FoundMask | None:
-    """Enlarge one mask's logits, and return the mask in the image if it is stable."""
+    """Enlarge one mask's logits, and return the mask in the image if it is stable.
+
+    Args:
+        mask: the mask.
+        embedding: of the image, or of a crop of it.
+        options: settled, see :meth:`EverythingOptions.settled`.
+        crop: that the embedding shows; the whole image where None.
+        size: of the image, where there is a crop.
+    """
+    size = size or embedding.original_size
+    crop = crop or (0, 0, size[1], size[0])
     offset = options.stability_score_offset
-    enlarged = enlarge_window(low_res, -offset, embedding.frame)
+    enlarged = enlarge_window(mask.low_res, -offset, embedding.frame)
     if enlarged is None:
         return None
     logits, (x, y) = enlarged
@@ -97,7 +114,8 @@ def measure(
     x, y = x + crop[0], y + crop[1]
     x0, y0, x1, y1 = mask_to_box(window)
     box = (x0 + x, y0 + y, x1 + x, y1 + y) if x1 else (0, 0, 0, 0)
-    return FoundMask(window_to_rle(window, (x, y), size), box, 0.0, stability, (0.0, 0.0), crop)
+    rle = window_to_rle(window, (x, y), size)
+    return FoundMask(rle, box, mask.predicted_iou, stability, (0.0, 0.0), crop)
 
 
 def suppress(masks: list[FoundMask], scores: Sequence[float], threshold: float) -> list[FoundMask]:
