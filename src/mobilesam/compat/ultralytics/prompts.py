@@ -103,7 +103,7 @@ def nesting(value: ArrayLike, name: str, deepest: int = DEEPEST) -> int:
     if not isinstance(value, list | tuple):
         return int(getattr(value, "ndim", 0))
     if deepest == 0:
-        raise PromptError(f"{name}: lists are nested more than {DEEPEST} deep", code="U")
+        raise PromptError(f"{name}: lists are nested deeper than {DEEPEST}", code="U")
     depths = {nesting(one, name, deepest - 1) for one in value}
     if len(depths) > 1:
         raise PromptError(f"{name}: some numbers are nested deeper than others; nest all alike", code="U")
