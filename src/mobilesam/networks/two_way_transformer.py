@@ -194,7 +194,7 @@ class TwoWayTransformer(nn.Module):
 
     @property
     def blocks(self) -> Sequence[TwoWayAttentionBlock]:
-        """The layers as what they are, which a ModuleList does not know."""
+        """The layers with their own type, which a ModuleList loses."""
         return cast("Sequence[TwoWayAttentionBlock]", self.layers)
 
     def project_first_layer(self, image: Tensor, image_pe: Tensor) -> FirstLayer:
@@ -217,14 +217,14 @@ class TwoWayTransformer(nn.Module):
         *,
         fold: bool | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return what the tokens (B, T, C) and the image (B, C, h, w) have become.
+        """Return the updated tokens (B, T, C) and image (B, C, h, w).
 
         Args:
             image: (B, C, h, w), or (1, C, h, w) together with ``first_layer``.
             image_pe: (1, C, h, w) position embedding of the image.
             tokens: (B, T, C), also their own position embedding.
             first_layer: projections of ``image`` made once per image.
-            fold: use the folded form; by default where it is the cheaper one.
+            fold: use the folded form; by default only where it is cheaper.
         """
         if fold is None:
             fold = tokens.shape[1] <= FOLD_LIMIT

@@ -27,7 +27,7 @@ STARTS = (
     "trunk",
     "detector",
 )  # fields of recipes that name what a run starts from
-# What the log has where held-out photos were scored, and what the picture calls it.
+# The scores of held-out photos in the log, and what the picture calls them.
 SCORES = {
     "box": "box",
     "point_choice": "point, own choice",
@@ -45,10 +45,10 @@ def finish(
     """Write ``weights.safetensors`` and ``loss.png`` from a checkpoint and the log; return their paths.
 
     Args:
-        recipe: of the run.
-        checkpoint: its newest.
+        recipe: the run's recipe.
+        checkpoint: its newest checkpoint.
         out: its folder.
-        plain: from the recipe and the weights that were trained to those that are used.
+        plain: turns the recipe and the trained weights into those that are used.
     """
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     weights, plot = out / "weights.safetensors", out / "loss.png"
@@ -60,7 +60,7 @@ def finish(
 def average_to_weights(
     checkpoint: bytes, recipe: Any, log: list[dict], plain: Callable[[Any, Tensors], Tensors]
 ) -> bytes:
-    """Return a checkpoint's averaged weights as float16 safetensors that say where they are from."""
+    """Return a checkpoint's averaged weights as float16 safetensors that say where they come from."""
     prefix = "average/"
     averaged = {n[len(prefix) :]: t for n, t in load_tensors(checkpoint).items() if n.startswith(prefix)}
     tensors = {name: t.numpy() for name, t in plain(recipe, averaged).items()}

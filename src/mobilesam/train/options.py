@@ -1,4 +1,4 @@
-"""How a training runs: what does not change its weights. The command line's options are made of it."""
+"""How a training runs, without any effect on its weights. The command line's options are made from it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class RunOptions:
     """How a training runs.
 
     Attributes:
-        follow_symlinks: also read photos that links in a set take from other folders.
-        device: ``cpu`` or ``cuda``; cuda if there.
+        follow_symlinks: also read photos in other folders that links in a set lead to.
+        device: ``cpu`` or ``cuda``; by default cuda if there is one.
         threads: processor threads.
         workers: processes that make samples.
-        minutes: save and stop after so long; the same command again goes on.
+        minutes: save and stop after this many minutes; the same command resumes.
         report_every: steps between two lines of the log.
         save_every: steps between two checkpoints and held-out scores.
-        force: go on although the recipe or the data has changed since the checkpoint.
+        force: resume even if the recipe or the data has changed since the checkpoint.
 
     Raises:
         PromptError: for a number outside its range.
