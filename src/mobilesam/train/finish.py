@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ SCORES = {
 def finish(
     recipe: Any, checkpoint: Path, out: Path, plain: Callable[[Any, Tensors], Tensors] = plain_weights
 ) -> list[Path]:
-    """Write ``weights.safetensors`` and ``loss.png`` from a checkpoint and the log; return their paths.
+    """Write ``weights.safetensors``, ``loss.png`` and ``log.csv`` from a checkpoint and the log; return their paths.
 
     Args:
         recipe: the run's recipe.
@@ -51,10 +52,11 @@ def finish(
         plain: turns the recipe and the trained weights into those that are used.
     """
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    weights, plot = out / "weights.safetensors", out / "loss.png"
+    weights, plot, table = out / "weights.safetensors", out / "loss.png", out / "log.csv"
     write_bytes(weights, average_to_weights(checkpoint.read_bytes(), recipe, log, plain))
     write_bytes(plot, plot_log(log))
-    return [weights, plot]
+    write_bytes(table, log_to_csv(log))
+    return [weights, plot, table]
 
 
 def average_to_weights(
@@ -83,6 +85,16 @@ def average_to_weights(
 def scored_lines(log: list[dict]) -> list[dict]:
     """Return the lines of a log that have scores."""
     return [line for line in log if SCORES.keys() & line.keys()]
+
+
+def log_to_csv(log: list[dict]) -> bytes:
+    """Return a log as CSV: a column for each figure, empty where a line lacks it."""
+    text = StringIO()
+    names = dict.fromkeys(name for line in log for name in line)
+    table = csv.DictWriter(text, list(names), lineterminator="\n")
+    table.writeheader()
+    table.writerows(log)
+    return text.getvalue().encode()
 
 
 def plot_log(log: list[dict]) -> bytes:

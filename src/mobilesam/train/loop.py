@@ -23,11 +23,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mobilesam.core.errors import TrainingDiverged
+from mobilesam.core.errors import ConfigError, TrainingDiverged
 from mobilesam.core.text import shortened
 from mobilesam.networks.checkpoints import weights_channels_last
 from mobilesam.runtimes.torch import choose_device, limit_threads
 from mobilesam.storage.atomic import write_bytes
+from mobilesam.train.board import Board
 from mobilesam.train.checkpoint import Identity, State, fingerprint, load_state, save_state
 from mobilesam.train.data import Drawn, Samples, batches, fingerprint_photos
 from mobilesam.train.options import RunOptions
@@ -165,6 +166,7 @@ class Run:
         self.first_step = state.step
         if self.ranks.first:
             cut_log(self.out / "log.jsonl", state.step)
+        self.board = Board(self.out, state.step) if self.options.tensorboard and self.ranks.first else None
         self.save()
         while state.step < recipe.steps and not self.stage():
             pass
@@ -201,13 +203,16 @@ class Run:
         Batch normalisation keeps its statistics, unless a task lets them learn.
         """
         state, network = self.state, self.state.network
-        batch = {key: value.to(self.device) for key, value in batch.items()}
-        loss = self.task.step_loss(network, batch, self.recipe, stage, state.step, self.device)
         trained = self.task.trained(network, stage)
         state.optimizer.zero_grad(set_to_none=True)
-        loss.backward(inputs=trained)
+        value = 0.0
+        for part in in_parts(batch, self.options.accumulate):
+            part = {key: tensor.to(self.device) for key, tensor in part.items()}
+            loss = self.task.step_loss(network, part, self.recipe, stage, state.step, self.device)
+            (loss / self.options.accumulate).backward(inputs=trained)
+            value += loss.item() / self.options.accumulate
         late = time.monotonic() - self.started > self.options.minutes * 60
-        value, late = self.ranks.agree(trained, loss.item(), late)
+        value, late = self.ranks.agree(trained, value, late)
         if not math.isfinite(value):
             raise self.diverged(value, samples)
         torch.nn.utils.clip_grad_norm_(network.parameters(), self.recipe.clip_norm)
@@ -237,6 +242,8 @@ class Run:
             left = passed / (state.step - self.first_step) * (recipe.steps - state.step)
             progress = Progress(state.step, recipe.steps, float(np.mean(state.losses)), left, scores)
             append_log(self.out / "log.jsonl", progress, stage)
+            if self.board is not None:
+                self.board.write(state.step, {"loss": progress.loss} | (scores or {}))
             self.report(progress)
         state.losses = []
 
@@ -247,6 +254,19 @@ class Run:
         self.ranks.wait()
         if not self.ranks.first:
             self.newest = max(self.out.glob("step-*.safetensors"))
+
+
+def in_parts(batch: dict[str, Tensor], parts: int) -> list[dict[str, Tensor]]:
+    """Split a batch into parts of equally many images; every tensor has the same number of rows for each image.
+
+    Raises:
+        ConfigError: if the images cannot be shared out evenly.
+    """
+    images = len(batch["pixels"])
+    if images % parts:
+        raise ConfigError(f"accumulate: is {parts}; must divide the {images} images that a step takes here")
+    split = {key: tensor.chunk(parts) for key, tensor in batch.items()}
+    return [{key: tensors[part] for key, tensors in split.items()} for part in range(parts)]
 
 
 def make_optimizer(network: nn.Module, recipe: Any) -> torch.optim.AdamW:
