@@ -12,6 +12,7 @@ import { Panel } from "./panel";
 import { PointerInput } from "./pointer";
 import { Stage } from "./stage";
 import { Tools } from "./tools";
+import { Webcam } from "./webcam";
 
 const HINTS: Record<ToolName, string> = {
   point: "Click on a thing. Right-click, or Alt-click, on what does not belong to it.",
@@ -179,6 +180,10 @@ class Page {
     for (const button of document.querySelectorAll<HTMLElement>("[data-open]")) {
       button.addEventListener("click", () => byId(button.dataset.open as string).click());
     }
+    new Webcam(
+      (photo) => void this.openFiles([photo]),
+      (message) => this.failed(message),
+    );
     byId("sample").addEventListener("click", () => void this.sample());
     document.addEventListener("paste", (event) => {
       const files = [...(event.clipboardData?.files ?? [])].filter(({ type }) => type.startsWith("image/"));
