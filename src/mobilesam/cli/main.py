@@ -99,7 +99,8 @@ def cli(debug: bool) -> None:
     mobilesam demo
 
     Exit codes: 0 done; 2 arguments or prompts; 3 image; 4 weights; 5 some images failed;
-    6 output; 7 over a limit; 8 out of time; 9 training diverged; 70 a bug of ours; 130 interrupted; 143 terminated.
+    6 output; 7 over a limit; 8 out of time; 9 training diverged; 10 an export that is not its network; 70 a bug of ours;
+    130 interrupted; 143 terminated.
     """
 
 

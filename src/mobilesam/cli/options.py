@@ -90,8 +90,9 @@ class ModelOptions:
 
     Attributes:
         model: ``pocket``, ``mobile_sam`` or another model of ``mobilesam info``.
-        checkpoint: other weights of the same network, ``.pt`` or ``.safetensors``.
-        runtime: ``onnx``, ``openvino`` or ``torch``.
+        checkpoint: other weights of the same network, ``.pt`` or ``.safetensors``; for litert, executorch and
+            ncnn the folder that was exported.
+        runtime: ``onnx``, ``openvino`` or ``torch``; or ``litert``, ``executorch`` or ``ncnn`` over exported files.
         device: ``cpu``, ``cuda``, or with torch ``mps``.
         dtype: ``float32``; with torch ``bfloat16`` or, on a GPU, ``float16``.
         embeddings: folder in which the embeddings of photos are kept, so that each is encoded once; 5 to 11 MB a photo.

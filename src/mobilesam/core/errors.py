@@ -120,6 +120,13 @@ class TrainingDiverged(MobileSamError):
     exit_code = 9
 
 
+class CertificateError(MobileSamError):
+    """Exported files that do not give what their network gives."""
+
+    code = "V"
+    exit_code = 10
+
+
 class MissingExtraError(MobileSamError, ImportError):
     """A feature whose packages are not installed; the message is the line that installs them."""
 

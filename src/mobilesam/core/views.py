@@ -45,10 +45,12 @@ class Views:
     Args:
         image_size: longer side of the input.
         size: side of the largest window, and longer side of the whole as the decoder sees it.
+        sides: of windows, in sides of the largest, from the smallest.
     """
 
     image_size: int
     size: int
+    sides: tuple[float, ...] = SIDES
 
     def choose(self, inputs: DecoderInputs, shape: Size) -> np.ndarray:
         """Return the window (B, 4) of each prompt whose object is small, and the whole for others.
@@ -61,7 +63,7 @@ class Views:
         """
         low, high = extents(inputs, self.image_size, shape)
         least, most = reach(inputs, low, high, shape)
-        windows = self._around(low, high, least, most, shape, SIDES)
+        windows = self._around(low, high, least, most, shape, self.sides)
         corner, size = windows[:, :2], windows[:, 2:]
         fits = (corner <= least) & (most <= corner + size) & (high - low <= LARGEST * self.size)
         return np.where(fits.all(1, keepdims=True), windows, WHOLE)

@@ -115,7 +115,7 @@ class MaskDecoder(nn.Module):
         output_tokens = output_tokens.expand(sparse_prompt_embeddings.shape[0], -1, -1)
         return torch.cat([output_tokens, sparse_prompt_embeddings], dim=1)
 
-    def answer(self, tokens: Tensor, image: Tensor, mask_tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def answer(self, tokens: Tensor, image: Tensor, mask_tokens: Tensor | slice) -> tuple[Tensor, Tensor]:
         """Return the masks and IoU predictions that tokens (B, T, C) and an image (B, C, h, w) hold."""
         upscaled = self.output_upscaling(image)  # (B, C/8, 4h, 4w)
         hyper = torch.stack(

@@ -147,7 +147,7 @@ class MaskEvidence(nn.Module):
         nn.init.zeros_(self.narrow.bias)
 
     def forward(
-        self, iou_predictions: Tensor, logits: Tensor, mask_tokens: Tensor, side: int | None = None
+        self, iou_predictions: Tensor, logits: Tensor, mask_tokens: Tensor | slice, side: int | None = None
     ) -> Tensor:
         """Return predicted IoUs (B, M) of the masks that were asked for; no gradient reaches the masks.
 
@@ -245,12 +245,45 @@ class PocketDecoder(nn.Module):
         """
         if first_layer is not None:
             raise ValueError("first_layer: an image alone has none, because prompts are drawn on it")
-        b = sparse_prompt_embeddings.shape[0]
-        output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
-        tokens = torch.cat([output_tokens.expand(b, -1, -1), sparse_prompt_embeddings], dim=1)
+        tokens = self.ask(sparse_prompt_embeddings)
         coarse = embedding["coarse_embedding"] + self.coarse_prompt(dense_prompt_embeddings)
         tokens, coarse = self.join(tokens, coarse, image_pe, fold=fold)
+        return self.answer(
+            embedding, tokens, coarse, dense_prompt_embeddings, mask_tokens, image_pe.shape[-1]
+        )
 
+    def ask(self, sparse_prompt_embeddings: Tensor) -> Tensor:
+        """Put the output tokens before prompts (B, N, C): (B, 1 + masks + N, C)."""
+        b = sparse_prompt_embeddings.shape[0]
+        output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        return torch.cat([output_tokens.expand(b, -1, -1), sparse_prompt_embeddings], dim=1)
+
+    def answer(
+        self,
+        embedding: Mapping[str, Tensor],
+        tokens: Tensor,
+        coarse: Tensor,
+        dense_prompt_embeddings: Tensor,
+        mask_tokens: Tensor,
+        side: int,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the masks and IoU predictions that tokens (B, T, C) and the coarse map (B, C, h/2, w/2) hold.
+
+        ``side`` is that of the square, in cells, whose upper left part the arrays are; the rest as in :meth:`decode`.
+        """
+        masks = self.draw(embedding, tokens, coarse, dense_prompt_embeddings, mask_tokens)
+        side = side * embedding["skip_stride2"].shape[-1] // embedding["image_embedding"].shape[-1]
+        return masks, self.evidence(self.expect(tokens), masks, mask_tokens, side)
+
+    def draw(
+        self,
+        embedding: Mapping[str, Tensor],
+        tokens: Tensor,
+        coarse: Tensor,
+        dense_prompt_embeddings: Tensor,
+        mask_tokens: Tensor | slice,
+    ) -> Tensor:
+        """Return the masks alone; the arguments are those of :meth:`answer`."""
         x = self.fine_prompt(dense_prompt_embeddings) + twice(self.coarse_to_fine(coarse))
         x = self.fine_block(embedding["image_embedding"] + x)
         x = twice(self.fine_to_skip(x)) + embedding["skip_stride4"]
@@ -262,11 +295,20 @@ class PocketDecoder(nn.Module):
         of_prompt, of_image = hyper.split(self.widths, dim=-1)  # (B, M, 32 and 16)
         edges = embedding["skip_stride2"]  # (I or 1, 16, 4h, 4w), or finer
         masks = resize(weigh(of_prompt, x), edges.shape[-2:]) + weigh(of_image, edges)
-        side = image_pe.shape[-1] * edges.shape[-1] // embedding["image_embedding"].shape[-1]
-        return masks, self.evidence(self.iou_prediction_head(tokens[:, 0]), masks, mask_tokens, side)
+        return masks
+
+    def expect(self, tokens: Tensor) -> Tensor:
+        """Return the IoUs (B, 4) that the IoU token expects, before anybody has looked at the masks."""
+        return self.iou_prediction_head(tokens[:, 0])
 
     def join(
-        self, tokens: Tensor, image: Tensor, image_pe: Tensor, *, fold: bool | None
+        self,
+        tokens: Tensor,
+        image: Tensor,
+        image_pe: Tensor,
+        *,
+        fold: bool | None,
+        absent: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Let tokens (B, T, C) and the coarse map (B, C, h/2, w/2) read each other, between convolutions."""
         if fold is None:
@@ -276,7 +318,7 @@ class PocketDecoder(nn.Module):
         token_pe = tokens
         image = self.coarse_blocks[0](image)
         for layer, block in zip(self.transformer.blocks, self.coarse_blocks[1:], strict=True):
-            tokens, x = layer.join(tokens, rows(image), token_pe, place, None, fold=fold)
+            tokens, x = layer.join(tokens, rows(image), token_pe, place, None, fold=fold, absent=absent)
             image = block(grid(x, (height, width)))
         return self.transformer.last_look(tokens, token_pe, rows(image), place, fold=fold), image
 

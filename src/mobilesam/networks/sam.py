@@ -217,8 +217,8 @@ class Sam(nn.Module):
         h, w = image_embedding.shape[-2:]
         side = side or max(h, w)
         stride = self.spec.stride * self.spec.prompt_size // self.spec.image_size  # of prompts
-        if mask_input is not None and self.views is not None:
-            mask_input = resize(mask_input, (LOW_RES_PER_GRID * h, LOW_RES_PER_GRID * w))
+        if mask_input is not None:
+            mask_input = self.mask_to_grid(mask_input, (h, w))
         sparse, dense = self.prompt_encoder.embed(
             point_coords,
             point_labels,
@@ -243,6 +243,13 @@ class Sam(nn.Module):
             positions = (point_coords + 0.5) / (side * stride)  # of corners too, as SAM's prompts have it
             masks = end_at_box(masks, positions, point_labels, side * masks.shape[-1] // w)
         return masks, ious
+
+    def mask_to_grid(self, mask_input: Tensor, grid_size: Size) -> Tensor:
+        """Return mask prompts (B, 1, h, w) as fine as a grid of (height, width) cells takes them."""
+        if self.views is None:
+            return mask_input
+        height, width = grid_size
+        return resize(mask_input, (LOW_RES_PER_GRID * height, LOW_RES_PER_GRID * width))
 
     def propose(self, embedding: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return boxes (B, N, 4) xyxy in pixels of the input and their objectness (B, N) in 0..1."""

@@ -23,7 +23,7 @@ from mobilesam.detectors.head import HeadDetector
 from mobilesam.detectors.load import detector_for, text_model_for
 from mobilesam.formats.image import MAX_PIXELS, Remarks, check_size, read_with_remarks
 from mobilesam.runtimes.base import Runtime
-from mobilesam.runtimes.load import load_runtime
+from mobilesam.runtimes.load import FROM_FILES, exported_index, load_runtime
 from mobilesam.segment.batches import as_prompts, images_at_once, named_images, pair_prompts
 from mobilesam.segment.cutout import Cutout, CutoutOptions, make_cutout
 from mobilesam.segment.everything.options import EverythingOptions
@@ -73,9 +73,11 @@ def load(
             whose file has to be there; ``mobilesam weights pull mobile_sam`` fetches it; or one of your own
             (``mobilesam finetune --name``). By default ``pocket``, or the model whose network
             ``checkpoint`` has.
-        checkpoint: another file of the same network, ``.pt`` or ``.safetensors``.
+        checkpoint: another file of the same network, ``.pt`` or ``.safetensors``; for the runtimes ``litert``,
+            ``executorch`` and ``ncnn`` the folder that ``mobilesam export`` wrote.
         decoder: replaces the model's own decoder: MobileSAMv2's ``prompt_guided_decoder``, or a file of it.
-        runtime: ``onnx`` (the default) or ``torch``.
+        runtime: ``onnx`` (the default), ``openvino`` or ``torch``; ``litert``, ``executorch`` or ``ncnn`` with files
+            that ``mobilesam export`` wrote, by default into a folder of that name beside fetched weights.
         device: ``cpu``, ``cuda`` or, with torch, ``mps``.
         dtype: ``float32``; with torch also ``bfloat16`` and, on a GPU, ``float16``.
         threads: processor threads of the onnx runtime; where None, ``OMP_NUM_THREADS`` or one for each core.
@@ -96,7 +98,7 @@ def load(
     for argument, path in (("checkpoint", checkpoint), ("decoder", decoder)):
         if path is not None and not isinstance(path, str | os.PathLike):
             raise ConfigError(f"{argument}: is {shortened(path)}; must be the path of a file, or None")
-    if name is None and checkpoint is not None:
+    if name is None and checkpoint is not None and not os.path.isdir(checkpoint):
         entry = entry_of_network(network_of_file(checkpoint))
     else:
         entry = entry_of(DEFAULT_MODEL if name is None else name)
@@ -115,6 +117,8 @@ def load(
     kept = None
     if embeddings is not None:
         files = [checkpoint or weights_path(entry), *([] if decoder is None else [decoder_path(decoder)])]
+        if runtime in FROM_FILES:  # whose arrays are those of a square
+            files = [exported_index(entry, str(runtime), checkpoint)]
         kept = KeptEmbeddings(embeddings, " ".join([entry.network, dtype or "float32", *map(_sum_of, files)]))
     return Model(chosen, name=called, thresholds=entry.thresholds, kept=kept)
 

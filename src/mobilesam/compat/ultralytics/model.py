@@ -355,7 +355,7 @@ class SAM:
                 f"format: is {format!r}; there is {', '.join(EXPORT_FORMATS)}, also by: mobilesam export onnx"
             )
         try:
-            from mobilesam.export.onnx import export_onnx
+            from mobilesam.export.onnx import write as export_onnx
         except ModuleNotFoundError as error:
             raise missing_extra("export", "export") from error
         entry, path = self.checkpoint.entry, self.checkpoint.path
