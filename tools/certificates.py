@@ -12,7 +12,7 @@ from typing import Any
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference" / "certificates"
 PAGE = FOLDER.with_suffix(".md")
-TARGETS = ("onnx", "openvino", "litert", "ncnn", "executorch", "coreml")
+TARGETS = ("onnx", "triton", "openvino", "litert", "ncnn", "executorch", "coreml")
 NETWORKS = ("pocket", "vit_t")
 PARTS = {"image_embedding": "embedding", "low_res_masks": "logits", "iou_predictions": "predicted IoU"}
 HEAD = """\

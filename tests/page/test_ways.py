@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,35 @@ def test_a_photo_is_taken(fresh: Visit, photo: bytes, tmp_path: Path) -> None:
     fresh.page.set_input_files("#camera", str(tmp_path / "taken.jpg"))
     fresh.expect("#photo-name").to_have_text("taken.jpg", timeout=PATIENCE)
     assert fresh.wrong == []
+
+
+@pytest.mark.long
+def test_the_cameras_picture_becomes_a_photo(chromium: Any, site: Path) -> None:
+    context = chromium.new_context(permissions=["camera"])
+    with hosted(site) as (url, _):
+        visit = Visit(context.new_page())
+        visit.page.goto(url)
+        visit.expect("#model-state").to_contain_text("ready", timeout=PATIENCE)
+        visit.page.click("#welcome [data-webcam-open]")
+        visit.expect("#webcam").to_be_visible(timeout=PATIENCE)
+        visit.page.wait_for_function("() => document.querySelector('#webcam-picture').videoWidth > 0")
+        assert visit.violations() == []
+        visit.page.click("#webcam-take")
+        visit.expect("#workspace").to_be_visible(timeout=PATIENCE)
+        visit.expect("#photo-name").to_have_text(re.compile(r"^camera-[\dT-]+\.jpg$"))
+        assert visit.page.evaluate("() => document.querySelector('#webcam-picture').srcObject") is None
+        visit.expect("#busy").to_be_hidden(timeout=PATIENCE)
+        width, height = visit.page.evaluate(
+            "() => [mobilesam.app.photo.image.width, mobilesam.app.photo.image.height]"
+        )
+        visit.click(width / 2, height / 2)
+        visit.objects(1)
+        assert visit.wrong == []
+        visit.page.evaluate("() => { mobilesam.app.unsaved = false; }")
+        context.clear_permissions()
+        visit.page.click("header [data-webcam-open]")
+        visit.expect("#failure").to_contain_text("camera was not allowed", timeout=PATIENCE)
+    context.close()
 
 
 def test_what_is_no_photo_is_told(fresh: Visit, tmp_path: Path) -> None:

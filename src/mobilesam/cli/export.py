@@ -78,7 +78,7 @@ class TargetOptions:
         model: ``pocket``, ``mobile_sam`` or another model of ``mobilesam info``.
         checkpoint: other weights of the same network.
         out: folder for the files.
-        weights: how the files hold the weights; of these targets openvino alone has float16.
+        weights: how the files hold the weights; of these targets openvino and triton have float16.
         verify: ask the files and the network in PyTorch for 600 masks, and write a certificate.
         overwrite: replace files that are there.
     """

@@ -23,7 +23,7 @@ class Coordinate:
     percent: bool
 
     def pixels(self, side: int) -> float:
-        """Return the place along a side of so many pixels."""
+        """Return the place along a side of this many pixels."""
         return self.value * side / 100 if self.percent else self.value
 
 
@@ -133,7 +133,7 @@ def tell_default(name: str | None = None) -> None:
     """Say on a terminal which model was taken because none was named.
 
     Args:
-        name: of the model, if a checkpoint told it.
+        name: of the model, if it came from a checkpoint.
     """
     if not sys.stderr.isatty():
         return

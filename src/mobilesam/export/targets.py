@@ -19,7 +19,7 @@ class Target:
     """A runtime that files are written for.
 
     Attributes:
-        name: of its module, its command and its extra; ``onnx`` has the extra ``export``.
+        name: of its module, its command and its extra; those of ONNX files have the extra ``export``.
         about: what the command writes.
         packages: whose versions a certificate tells.
         fixed: whether its files have fixed shapes.
@@ -39,7 +39,7 @@ class Target:
     @property
     def extra(self) -> str:
         """The extra that brings the packages."""
-        return {"onnx": "export"}.get(self.name, self.name)
+        return "export" if self.packages == ("onnx",) else self.name
 
     def load(self) -> ModuleType:
         """Import the target's module.
@@ -63,6 +63,7 @@ TARGETS = {
         Target("litert", "LiteRT's .tflite", ("litert-torch", "ai-edge-litert")),
         Target("ncnn", "ncnn's .param and .bin", ("pnnx", "ncnn")),
         Target("executorch", "ExecuTorch's .pte, for XNNPACK", ("executorch",)),
+        Target("triton", "a model repository of Triton Inference Server", ("onnx",), fixed=False, half=True),
         Target(
             "coreml",
             "Core ML's .mlpackage in float16, for iOS 17 and macOS 14",
