@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 from mobilesam.annotate.engines.base import Engine
 from mobilesam.annotate.labelling import Labeller
 from mobilesam.annotate.review import look_of
-from mobilesam.annotate.set_folder import COPY, IMAGES, LINK, put_bytes, put_photo
+from mobilesam.annotate.set_folder import COPY, IMAGES, LINK, NONE, put_bytes, put_photo
 from mobilesam.annotate.sources import Source, read_photo
 from mobilesam.core.errors import ConfigError, ImageError, MobileSamError, OutputError, Remedy
 from mobilesam.core.text import one_line, printable, shortened
@@ -99,7 +100,7 @@ class SetRun:
         photos, failures = dict(there.photos), dict(there.failures)
         yield Step(done=len(jobs) - len(todo), total=len(jobs))
         with Ledger(self.out / record.NAME, there.whole_bytes) as ledger:
-            for number, made in enumerate(self.engine.run(self.label, todo), start=1):
+            for number, made in enumerate(self.engine.run(self.label, todo, give_up), start=1):
                 photos.pop(made.file_name, None)
                 failures.pop(made.file_name, None)
                 if isinstance(made, Failure):
@@ -162,6 +163,7 @@ class SetRun:
             return Failure(job.file_name, job.source.name, error.code, one_line(error.message))
 
     def _label(self, job: Job) -> LabelledPhoto:
+        self._check_folder()
         source = job.source
         check_name_in_set(job.file_name, source.name)
         path = source.content
@@ -187,6 +189,18 @@ class SetRun:
                 remarks=(*photo.remarks, *labels.remarks),
             )
         )
+
+    def _check_folder(self) -> None:
+        """Refuse to copy photos where nobody will look for them, such as on another machine's own disk."""
+        if self.photos == NONE:
+            return
+        try:
+            (self.out / record.NAME).stat()
+        except OSError as error:
+            raise OutputError(
+                f"{shown(str(self.out))}: is not seen on {socket.gethostname()}; give --out a folder that all machines "
+                "share, or leave the photos where they are with --photos none"
+            ) from error
 
     def _dataset(self, photos: Mapping[str, LabelledPhoto], order: Sequence[str]) -> Dataset:
         chosen = [photos[name] for name in _ordered(photos, order)]
@@ -217,6 +231,13 @@ class Job:
 
     source: Source
     file_name: str
+
+
+def give_up(job: Job, reason: str) -> Failure:
+    """Return the failure of a photo whose worker's process died of it, again and again."""
+    return Failure(
+        job.file_name, job.source.name, MobileSamError.code, one_line(f"{shown(job.source.name)}: {reason}")
+    )
 
 
 @dataclass(frozen=True)

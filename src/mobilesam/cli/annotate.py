@@ -14,7 +14,9 @@ from typing import Any
 
 import click
 
+from mobilesam.annotate.engines.base import Engine
 from mobilesam.annotate.engines.local import LocalEngine, usable_cores
+from mobilesam.annotate.engines.ray import RayEngine
 from mobilesam.annotate.labelling import BoxLimits, ByBoxes, ByDetector, ByEverything, ByTexts, Labeller
 from mobilesam.annotate.review import write_review
 from mobilesam.annotate.set_folder import COPY, check_photos
@@ -46,6 +48,7 @@ from mobilesam.weights import DEFAULT_MODEL, entry_of
 NONE = "none"
 NETWORK_ENDINGS = (".onnx", ".safetensors")
 DEFAULT_FORMATS = "coco"
+LOCAL, RAY = ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,8 @@ class SetOptions:
         photos: what becomes of the photos in ``DIR/images``: ``copy``, ``link`` or ``none``.
         review: also write ``DIR/review``, a page with the most doubtful photos first.
         workers: photos that are worked on at a time, each by one thread.
+        engine: what does the work: ``local``, the threads of this machine, or ``ray``, the processes of a cluster.
+        address: of a Ray cluster that runs, HOST:PORT or ``auto``.
         overwrite: begin anew, even in a folder that holds other files.
         quiet: print errors only.
         follow_symlinks: in a folder, also read what links show of other folders.
@@ -132,6 +137,10 @@ class SetOptions:
     photos: str = option_field(COPY, metavar="HOW")
     review: bool = False
     workers: int | None = option_field(None, metavar="N", shown_default="one for each core")
+    engine: str = option_field(LOCAL, metavar="NAME")
+    address: str | None = option_field(
+        None, metavar="HOST:PORT", shown_default="a cluster of this machine alone"
+    )
     overwrite: bool = False
     quiet: bool = option_field(False, "--quiet", "-q")
     follow_symlinks: bool = False
@@ -143,6 +152,12 @@ class SetOptions:
         check_number("--val", self.val, 0.0, 1.0)
         check_photos(self.photos)
         check_formats(self.format.split(","))
+        if self.engine not in ENGINES:
+            raise click.UsageError(
+                f"--engine: is {printable(self.engine)!r}; choose one of {', '.join(ENGINES)}"
+            )
+        if self.address is not None and self.engine != RAY:
+            raise click.UsageError("--address: is of a Ray cluster; give --engine ray as well")
 
 
 @click.command(short_help="Label photos: a set in the formats that people train with.")
@@ -170,8 +185,7 @@ def annotate(images: tuple[str, ...], labels: LabelOptions, options: SetOptions,
     if STANDARD_STREAM in images:
         raise click.UsageError("-: a set is of files; give photos or folders")
     sources = find_images(images, out, follow_symlinks=options.follow_symlinks, quiet=options.quiet)
-    workers = usable_cores() if options.workers is None else options.workers
-    engine = LocalEngine(workers)
+    engine = _engine(options, model)
     existing = _read_boxes(labels, options.follow_symlinks)
     loaded = load_model(model, quiet=options.quiet, threads=1)
     chosen = _choose(labels, loaded, existing, sources)
@@ -193,6 +207,12 @@ def annotate(images: tuple[str, ...], labels: LabelOptions, options: SetOptions,
         max_pixels=options.max_pixels,
     )
     return _go_through(run, sources, review=options.review, quiet=options.quiet)
+
+
+def _engine(options: SetOptions, model: ModelOptions) -> Engine:
+    if options.engine == RAY:
+        return RayEngine(options.workers, options.address, gpu=model.device == "cuda")
+    return LocalEngine(usable_cores() if options.workers is None else options.workers)
 
 
 @dataclass(frozen=True)
