@@ -20,7 +20,7 @@ from mobilesam.annotate.labelling import Labeller
 from mobilesam.annotate.review import look_of
 from mobilesam.annotate.set_folder import COPY, IMAGES, LINK, NONE, put_bytes, put_photo
 from mobilesam.annotate.sources import Source, read_photo
-from mobilesam.core.errors import ConfigError, ImageError, MobileSamError, OutputError, Remedy
+from mobilesam.core.errors import ConfigError, ImageError, LimitError, MobileSamError, OutputError, Remedy
 from mobilesam.core.text import one_line, printable, shortened
 from mobilesam.formats.datasets import record
 from mobilesam.formats.datasets.load import write_dataset
@@ -35,6 +35,7 @@ from mobilesam.formats.datasets.model import (
 from mobilesam.formats.datasets.record import Failure, Head, RecordFile
 from mobilesam.formats.image import MAX_PIXELS
 from mobilesam.formats.image_bytes import shown
+from mobilesam.formats.stored import Stored
 from mobilesam.storage.atomic import remove_remains, write_bytes
 from mobilesam.storage.ledger import Ledger
 from mobilesam.storage.lock import held
@@ -94,6 +95,11 @@ class SetRun:
             ) from error
 
     def _locked(self, sources: Sequence[Source]) -> Iterator[Step]:
+        stored = next((one for one in sources if isinstance(one.content, Stored)), None)
+        if self.photos == LINK and stored is not None:
+            raise ConfigError(
+                f"photos: cannot be {LINK}, as {shown(stored.name)} is in a tar or at an address; choose {COPY} or {NONE}"
+            )
         there = self._begin()
         jobs = [Job(source, name_in_set(source)) for source in sources]
         todo = list(jobs_left(jobs, there, self.out / record.NAME))
@@ -259,7 +265,7 @@ class Step:
 
 def name_in_set(source: Source) -> str:
     """Return what a set calls a photo: its place below the folder that was given, unlike any other's."""
-    suffix = source.content.suffix if isinstance(source.content, Path) else ".jpg"
+    suffix = ".jpg" if isinstance(source.content, bytes) else source.content.suffix
     return f"{source.stem}{suffix}".replace("\\", "/")
 
 
@@ -286,17 +292,23 @@ def jobs_left(jobs: Sequence[Job], there: RecordFile, path: Path) -> Iterator[Jo
 
 
 def _has_changed(source: Source, known: LabelledPhoto, since: int) -> bool:
-    if not isinstance(source.content, Path):
-        return True
+    content = source.content
     try:
-        status = source.content.stat()
+        if isinstance(content, Stored):
+            if content.length != known.file_bytes:
+                return True
+            changed = content.changed_since(since)
+            return changed and hashlib.sha256(content.read(source.name)).hexdigest() != known.sha256
+        if not isinstance(content, Path):
+            return True
+        status = content.stat()
         if status.st_size != known.file_bytes:
             return True
         if max(status.st_mtime_ns, status.st_ctime_ns) < since:
             return False
-        with source.content.open("rb") as file:
+        with content.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() != known.sha256
-    except OSError:
+    except (OSError, LimitError):
         return True  # reading it will say what is wrong
 
 

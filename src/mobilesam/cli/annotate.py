@@ -184,7 +184,9 @@ def annotate(images: tuple[str, ...], labels: LabelOptions, options: SetOptions,
     out = Path(options.out)
     if STANDARD_STREAM in images:
         raise click.UsageError("-: a set is of files; give photos or folders")
-    sources = find_images(images, out, follow_symlinks=options.follow_symlinks, quiet=options.quiet)
+    sources = find_images(
+        images, out, follow_symlinks=options.follow_symlinks, quiet=options.quiet, stored=True
+    )
     engine = _engine(options, model)
     existing = _read_boxes(labels, options.follow_symlinks)
     loaded = load_model(model, quiet=options.quiet, threads=1)
