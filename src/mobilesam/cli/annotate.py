@@ -20,6 +20,7 @@ from mobilesam.annotate.engines.ray import RayEngine
 from mobilesam.annotate.labelling import BoxLimits, ByBoxes, ByDetector, ByEverything, ByTexts, Labeller
 from mobilesam.annotate.review import write_review
 from mobilesam.annotate.set_folder import COPY, check_photos
+from mobilesam.annotate.set_folder import NONE as NO_PHOTOS
 from mobilesam.annotate.set_run import ERRORS, SetRun, Step, name_in_set
 from mobilesam.annotate.sources import Source
 from mobilesam.cli.fields import option_field, options_from
@@ -151,7 +152,10 @@ class SetOptions:
             raise click.UsageError("--out: must be a folder; it is made if it is not there")
         check_number("--val", self.val, 0.0, 1.0)
         check_photos(self.photos)
-        check_formats(self.format.split(","))
+        if "webdataset" in check_formats(self.format.split(",")) and self.photos == NO_PHOTOS:
+            raise click.UsageError(
+                "--photos none: webdataset's shards hold the photos; leave one of the two out"
+            )
         if self.engine not in ENGINES:
             raise click.UsageError(
                 f"--engine: is {printable(self.engine)!r}; choose one of {', '.join(ENGINES)}"
@@ -168,9 +172,9 @@ class SetOptions:
 def annotate(images: tuple[str, ...], labels: LabelOptions, options: SetOptions, model: ModelOptions) -> int:
     """Label photos: a set in the formats that people train with.
 
-    PHOTO is a file, a folder or a pattern. What finds the objects is a detector, boxes that exist, --text or
-    --everything; the model gives each its mask. A run that was stopped goes on with the same command. Photos that
-    cannot be read are told in errors.jsonl, and your photos are never changed.
+    PHOTO is a file, a folder, a pattern, a tar, or an address such as s3://bucket/shots/. What finds the objects is a
+    detector, boxes that exist, --text or --everything; the model gives each its mask. A run that was stopped goes on
+    with the same command. Photos that cannot be read are told in errors.jsonl, and your photos are never changed.
 
     \b
     mobilesam annotate shots/ --out set
@@ -178,6 +182,7 @@ def annotate(images: tuple[str, ...], labels: LabelOptions, options: SetOptions,
     mobilesam annotate shots/ --detector boxes.json --format labelme
     mobilesam annotate shots/ --text "a dog" --text leash --format coco
     mobilesam annotate shots/ --everything --format sa1b
+    mobilesam annotate 'shots-{000..003}.tar' --engine ray
 
     docs/how-to/annotate.md leads through it, docs/reference/datasets.md has the formats.
     """

@@ -31,12 +31,8 @@ MOST_DEATHS = 3  # of processes, after which their job is given up, or no more a
 MOST_WORKERS = 10_000
 START_SECONDS = 600.0  # for the first process: a cluster may have to start a machine
 LOOPBACK = "127.0.0.1"
-# Ray would report its use, change which GPUs a process sees that asks for none, and tell where it looks for a network.
-SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_BACKEND_LOG_LEVEL": "error",
-}
+# Ray would report its use, and change which GPUs a process sees that asks for none.
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
 @dataclass(frozen=True)
