@@ -9,7 +9,9 @@ this machine's network, on its loopback.
 from __future__ import annotations
 
 import argparse
+import os
 import resource
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -26,11 +28,13 @@ from mobilesam.annotate.set_run import Job, SetRun, name_in_set
 from mobilesam.annotate.sources import find_sources
 from mobilesam.detectors.load import detector_for
 from mobilesam.formats.datasets import record
-from mobilesam.formats.datasets.model import LabelledPhoto
+from mobilesam.formats.datasets.load import write_dataset
+from mobilesam.formats.datasets.model import LabelledPhoto, make_dataset
 from mobilesam.formats.stored import look_into
 from mobilesam.storage.ledger import Ledger
 
 JOBS = 20_000  # of no work
+EVERY = 8  # job of some ends its process
 LINES = 2_000
 MEMBERS = 50_000
 KEPT = 20_000  # photos in memory at once
@@ -59,6 +63,22 @@ class Timed:
         return made, time.thread_time() - start
 
 
+class DiesOnce:
+    """Labels a job; some of the jobs end their process the first time."""
+
+    def __init__(self, work: Timed, folder: Path) -> None:
+        self.work, self.folder = work, folder
+
+    def __call__(self, job: tuple[int, Job]) -> tuple[LabelledPhoto, float]:
+        """Label a photo, or end."""
+        number, one = job
+        mark = self.folder / f"died-{number}"
+        if number % EVERY == 1 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.work(one)
+
+
 def no_work(number: int) -> int:
     """Do nothing."""
     return number
@@ -83,6 +103,12 @@ def photos(options: argparse.Namespace, folder: Path) -> list[LabelledPhoto]:
         print(
             f"{'  seconds of a photo, middle and longest':<44}{seconds[len(seconds) // 2]:9.3f} s{seconds[-1]:10.3f} s"
         )
+    seconds = []
+    for work_of_one in (DiesOnce(work, folder), DiesOnce(work, folder)):  # the second time nobody dies
+        begun = time.perf_counter()
+        list(RayEngine(1).run(work_of_one, list(enumerate(jobs[:24])), lambda job, reason: reason))
+        seconds.append(time.perf_counter() - begun)
+    print(f"{'seconds that a death costs':<44}{(seconds[0] - seconds[1]) / 3:9.1f} s")
     return [one for one, _ in made]
 
 
@@ -107,6 +133,9 @@ def memory(made: list[LabelledPhoto], folder: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with timed(f"{KEPT:,} photos read from a record", KEPT):
         kept = record.read_record_file(whole)
+    dataset = make_dataset(list(kept.photos.values()))
+    with timed(f"{KEPT:,} photos written as COCO", KEPT):
+        write_dataset(dataset, folder / "set", ["coco"])
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     print(f"{'  bytes of a photo in memory':<44}{grown * 1024 / len(kept.photos):9,.0f}")
 
