@@ -306,7 +306,7 @@ def test_names_that_are_no_text_are_told(tmp_path: Path) -> None:
     except OSError:
         pytest.skip("the file system takes no such name")
     go(bright_run(tmp_path / "set"), photos)
-    assert "its name is no text in UTF-8" in (tmp_path / "set" / ERRORS).read_text()
+    assert "its name is not UTF-8 text" in (tmp_path / "set" / ERRORS).read_text()
 
 
 def shards(folder: Path, photos: Path) -> Path:

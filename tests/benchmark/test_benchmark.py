@@ -129,7 +129,7 @@ def test_random_weights_have_a_networks_shapes_and_say_what_they_are(
     assert open_system("pocket").kind == "published"
     for name in OURS:
         assert entry_of(name).network
-    with pytest.raises(ConfigError, match="is no promptable model"):
+    with pytest.raises(ConfigError, match="is not a promptable model"):
         open_system("detector_nano")
 
 
@@ -173,7 +173,7 @@ def test_a_system_that_takes_too_long_is_given_up(photo: Path, peers: Path) -> N
 
 
 def test_a_reference_that_fails_ends_the_benchmark(photo: Path, peers: Path) -> None:
-    with pytest.raises(ConfigError, match="it is the reference of all"):
+    with pytest.raises(ConfigError, match="it is the reference for all"):
         list(measure_each([peer("broken", peers)], photo, SHORT, ["one pass"]))
 
 
@@ -277,10 +277,10 @@ def test_an_environment_is_made_for_a_peer_and_used(peers: Path, tmp_path: Path,
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--systems", "detector_nano", "is no promptable model"),
+        ("--systems", "detector_nano", "is not a promptable model"),
         ("--systems", "nothing", "nothing"),
-        ("--phases", "warming", "--phases: 'warming' is unknown; choose of pre-processing; encoder"),
-        ("--only", "nobody", "--only: nobody is not there; choose of own"),
+        ("--phases", "warming", "--phases: 'warming' is unknown; choose from pre-processing; encoder"),
+        ("--only", "nobody", "--only: nobody is not there; choose from own"),
     ],
 )
 def test_options_that_are_none(

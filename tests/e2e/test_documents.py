@@ -42,7 +42,10 @@ LINKED = [*PAGES, *(ROOT / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md
 WORDS_OF_A_DECISION, WORDS_OF_THE_README = 200, 600
 FOR_USERS = [
     *(page for room in ("tutorial", "how-to") for page in sorted((ROOT / "docs" / room).glob("*.md"))),
-    *(ROOT / "docs/reference" / f"{name}.md" for name in ("prompts", "weights", "json", "python", "onnx")),
+    *(
+        ROOT / "docs/reference" / f"{name}.md"
+        for name in ("prompts", "weights", "json", "python", "onnx", "images", "datasets", "server")
+    ),
     ROOT / "docs/reference/command-line.md",
 ]
 WITHOUT_EFFECT_HERE = (

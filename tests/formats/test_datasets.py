@@ -273,7 +273,7 @@ BAD = {
     "coco image": (
         "instances.json",
         COCO_FILE.format("a.jpg", '{"image_id": 2, "bbox": [1, 2, 3, 4]}'),
-        "no image",
+        "there is no such image",
     ),
     "cvat name": ("annotations.xml", CVAT.replace("a.jpg", "/etc/a.jpg"), "not an absolute path"),
     "cvat runs": (
@@ -300,7 +300,7 @@ def test_bad_files_are_told_with_their_place(case: str, tmp_path: Path) -> None:
         ("cat 0.1 0.2 0.3 0.4", "must be a class from 0 and numbers"),
         ("0 0.5 0.5 nan 0.5", "must be finite numbers"),
         ("0 9 9 9 8 8 8", "some beyond the photo"),
-        ("5 0.5 0.5 0.1 0.1", "names: has 1, and labels have class 5"),
+        ("5 0.5 0.5 0.1 0.1", "names: has 1, but labels have class 5"),
     ],
 )
 def test_bad_lines_of_yolo(line: str, message: str, tmp_path: Path) -> None:
@@ -440,7 +440,7 @@ def test_the_command_converts_tells_losses_and_replaces_nothing(
         ("yolo9", "format 'yolo9': is not written"),
         ("coco,coco-polygons", "have files of the same names"),
         ("cvat", "format 'cvat': is not written"),
-        (",", "formats: are none"),
+        (",", "formats: is empty"),
     ],
 )
 def test_formats_that_cannot_be_written(
@@ -462,7 +462,7 @@ def test_what_is_no_set_is_told(tmp_path: Path) -> None:
 
 def test_photos_that_are_not_there_cannot_be_measured(tmp_path: Path) -> None:
     write_text(tmp_path, "a.xml", VOC.format("").replace("40", "0"))
-    with pytest.raises(MobileSamError, match="the photo is not there to be asked"):
+    with pytest.raises(MobileSamError, match="there is no photo to measure"):
         read_dataset(tmp_path)
 
 

@@ -275,7 +275,7 @@ def test_remarks_of_a_detector_are_told(pocket: Model, embedding: Embedding) -> 
     [
         (([FACE], [0.5], [1]), "beyond 0 to 0"),
         (([FACE], [0.5], [-1]), "beyond 0 to 0"),
-        (([FACE], [0.5], [0.0]), "no whole numbers"),
+        (([FACE], [0.5], [0.0]), "not whole numbers"),
         (([FACE], [0.5, 0.5], [0, 0]), r"boxes \(1, 4\) and scores \(2,\)"),
         (([FACE[:3]], [0.5], [0]), r"boxes \(1, 3\)"),
         (([FACE], [["a"]], [0]), "not numbers"),

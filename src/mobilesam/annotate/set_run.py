@@ -41,7 +41,7 @@ from mobilesam.storage.ledger import Ledger
 from mobilesam.storage.lock import held
 
 LOCK, ERRORS = ".mobilesam.lock", "errors.jsonl"
-MOST_DIFFERENCES = 8  # that a message tells
+MOST_DIFFERENCES = 8  # that a message lists
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class SetRun:
         labeller: says what is in a photo.
         engine: spreads the work.
         out: the set's folder.
-        formats: that are written, see :data:`mobilesam.formats.datasets.load.WRITABLE`.
-        categories: that are known before; others follow as they are found.
-        settings: on which the labels depend; a run does not go on with others.
-        val: part of the photos, chosen by their content, that is for validation; 0 for no split.
+        formats: those that are written, see :data:`mobilesam.formats.datasets.load.WRITABLE`.
+        categories: those known beforehand; others follow as they are found.
+        settings: what the labels depend on; a run does not go on with others.
+        val: share of the photos, chosen by their content, that is for validation; 0 for no split.
         photos: ``copy``, ``link`` or ``none``: what becomes of them in ``images/``.
         overwrite: begin anew, whatever is in the folder.
         max_pixels: limit on a photo.
@@ -76,7 +76,7 @@ class SetRun:
         """Label photos and yield what became of each; at the end the set is written.
 
         Raises:
-            OutputError: if another run writes into the folder, it holds files of others, or nothing more can
+            OutputError: if another run writes into the folder, it holds other files, or nothing more can
                 be written, as on a full disk. What is remembered stays.
             ConfigError: if it was begun with other settings.
         """
@@ -134,7 +134,7 @@ class SetRun:
         if others and not self.overwrite:
             raise OutputError(
                 f"{shown(str(self.out))}: holds other files, such as {printable(min(others))}; choose another folder",
-                remedy=Remedy("overwrite", True, "to replace what has the names of the set's files"),
+                remedy=Remedy("overwrite", True, "to replace files that have the names of the set's"),
             )
         head = Head(self.categories, dict(self.settings))
         line = record.head_to_line(head)
@@ -215,7 +215,7 @@ class SetRun:
         return make_dataset(split, self.categories, root=root, provenance=self.settings)
 
     def _finish(self, dataset: Dataset, failures: Sequence[Failure]) -> None:
-        """Write everything anew from what is remembered; what is there and the same is left alone."""
+        """Write everything anew from what is remembered; files that are the same already are left alone."""
         head = Head(dataset.categories, dataset.provenance)
         lines = [record.head_to_line(head), *map(record.photo_to_line, dataset.photos)]
         whole = b"".join([*lines, *map(record.failure_to_line, failures)])
@@ -264,7 +264,7 @@ class Step:
 
 
 def name_in_set(source: Source) -> str:
-    """Return what a set calls a photo: its place below the folder that was given, unlike any other's."""
+    """Return what a set calls a photo: its path below the given folder, which no other photo has."""
     suffix = ".jpg" if isinstance(source.content, bytes) else source.content.suffix
     return f"{source.stem}{suffix}".replace("\\", "/")
 
@@ -276,7 +276,7 @@ def check_name_in_set(file_name: str, name: str) -> None:
         ImageError: with what to do.
     """
     if any("\ud800" <= c <= "\udfff" or not c.isprintable() for c in file_name):
-        raise ImageError(f"{shown(name)}: its name is no text in UTF-8, as files of labels need; rename it")
+        raise ImageError(f"{shown(name)}: its name is not UTF-8 text, which files of labels need; rename it")
 
 
 def jobs_left(jobs: Sequence[Job], there: RecordFile, path: Path) -> Iterator[Job]:
@@ -313,7 +313,7 @@ def _has_changed(source: Source, known: LabelledPhoto, since: int) -> bool:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the settings that differ, with both values; those in others by their path.
+    """Yield the settings that differ, with both values; nested ones by their path.
 
     Example:
         >>> list(differences({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2}))
@@ -328,6 +328,6 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[t
 
 
 def _ordered(there: Mapping[str, Any], order: Sequence[str]) -> list[str]:
-    """Return the names that are there: in an order, and behind them those of photos that are no longer given."""
+    """Return the names that are there in this order, and after them those of photos that are no longer given."""
     given = [name for name in dict.fromkeys(order) if name in there]
     return [*given, *(name for name in there if name not in set(given))]

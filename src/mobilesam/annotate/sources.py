@@ -1,4 +1,4 @@
-"""Where photos come from: files, folders, tars, addresses, or bytes that are there already."""
+"""Where photos come from: files, folders, tars, addresses, or bytes in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mobilesam.formats.image_folder import SkippedFile, look_through, resolved, 
 from mobilesam.formats.stored import Stored, is_tar, look_into
 
 OUTSIDE_REASON = "a symbolic link out of the folder; copy the tar into it, or pass --follow-symlinks"
-MAX_STEM_BYTES = 200  # file systems allow 255 for a name, of which endings take a part
+MAX_STEM_BYTES = 200  # file systems allow 255 for a name, and endings take some of them
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Source:
         name: what messages and results call it.
         stem: what the names of its outputs begin with.
         content: its path, its bytes, or where they are stored: in a tar, or at an address.
-        problem: why it is not to be read.
-        number: of the photo in the run, from 1; its id in COCO's files, which may be joined then.
+        problem: why it is not read.
+        number: of the photo in the run, from 1; it is the id in COCO's files, so that they can be joined.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Source:
 
     @property
     def file_name(self) -> str:
-        """What COCO's files and SA-1B's call the photo: its name without folders."""
+        """What COCO's and SA-1B's files call the photo: its name without folders."""
         return Path(self.name).name
 
 
@@ -51,10 +51,10 @@ class Photo:
     """A source that was read.
 
     Attributes:
-        source: where it is from.
+        source: where it came from.
         image: (H, W, 3).
-        remarks: what was read but may not be meant.
-        file: its bytes, where the question needs more of the file than the image.
+        remarks: what was read but may not be intended.
+        file: its bytes, if the question needs more of the file than the image.
     """
 
     source: Source
@@ -125,15 +125,15 @@ def find_sources(
     """Return the photos among files and folders, in order, each with a stem of its own.
 
     A folder stands for the photos below it; hidden ones and everything below ``beside``,
-    where the outputs go, are left out. Photos that would have outputs of the same name
-    keep their suffix in it, and a number where that is taken too: ``a.jpg`` and ``a.png``
+    where the outputs go, are left out. Photos whose outputs would have the same name
+    keep their suffix in it, and get a number if that is taken too: ``a.jpg`` and ``a.png``
     become ``a_jpg`` and ``a_png``, ``x/a.jpg`` and ``y/a.jpg`` become ``a_jpg`` and
     ``a_jpg_2``. Very long stems are cut.
 
     Args:
         paths: files and folders; addresses as texts.
         beside: the folder of the outputs.
-        follow_symlinks: read what links in a folder show of the world outside it.
+        follow_symlinks: also read what links in a folder point to outside it.
         tars: a tar stands for the photos in it, in a folder, too.
 
     Raises:

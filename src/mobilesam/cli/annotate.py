@@ -57,20 +57,20 @@ class LabelOptions:
     """What is labelled.
 
     Attributes:
-        detector: what finds boxes: a model with a head for objects, detector_nano, a detector's file, boxes that exist
+        detector: what finds boxes: a model with a head for objects, detector_nano, a detector's file, existing boxes
             (a file or folder of labels that ``mobilesam convert`` reads), or ``none``.
-        layout: of the outputs of a detector's .onnx file: yolox, ssd or yolov8.
+        layout: how the outputs of a detector's .onnx file are laid out: yolox, ssd or yolov8.
         names: what a detector's classes are called, from class 0 on: a list joined by commas, or a file with a name in
             each line.
         classes: only these, by name or number, joined by commas.
         confidence: boxes must be at least this likely, 0 to 1.
         box_nms_thresh: of two boxes of one class with a higher IoU, takes the likelier, 0 to 1.
-        max_boxes: takes at most so many boxes of a photo, from 1.
+        max_boxes: most boxes to take of a photo, from 1.
         text: what objects are called, such as ``'a dog'``; each is a category. Repeat for more.
         text_model: folder of the text model; nothing is downloaded.
         text_threshold: least score of what is found by text, 0 to 1.
         everything: label everything, as objects of one kind.
-        max_prompts: with --everything: asks for at most so many boxes and points, from 1.
+        max_prompts: with --everything: most boxes and points to ask for, from 1.
         pred_iou_thresh: with --everything: masks need a higher predicted IoU, 0 to 1.
         stability_score_thresh: with --everything: masks must be at least this stable, 0 to 1.
     """
@@ -120,7 +120,7 @@ class SetOptions:
     Attributes:
         out: folder of the set.
         format: formats, joined by commas.
-        val: part of the photos that is for validation, 0 to 1; chosen by their content.
+        val: share of the photos for validation, 0 to 1, chosen by their content.
         photos: what becomes of the photos in ``DIR/images``: ``copy``, ``link`` or ``none``.
         review: also write ``DIR/review``, a page with the most doubtful photos first.
         workers: photos that are worked on at a time, each by one thread.
@@ -128,7 +128,7 @@ class SetOptions:
         address: of a Ray cluster that runs, HOST:PORT or ``auto``.
         overwrite: begin anew, even in a folder that holds other files.
         quiet: print errors only.
-        follow_symlinks: in a folder, also read what links show of other folders.
+        follow_symlinks: in a folder, also follow links to other folders.
         max_pixels: limit on a photo's pixels.
     """
 
@@ -172,9 +172,9 @@ class SetOptions:
 def annotate(images: tuple[str, ...], labels: LabelOptions, options: SetOptions, model: ModelOptions) -> int:
     """Label photos: a set in the formats that people train with.
 
-    PHOTO is a file, a folder, a pattern, a tar, or an address such as s3://bucket/shots/. What finds the objects is a
-    detector, boxes that exist, --text or --everything; the model gives each its mask. A run that was stopped goes on
-    with the same command. Photos that cannot be read are told in errors.jsonl, and your photos are never changed.
+    PHOTO is a file, a folder, a pattern, a tar, or an address such as s3://bucket/shots/. The objects come from a
+    detector, existing boxes, --text or --everything; the model gives each its mask. A run that was stopped goes on
+    with the same command. Photos that cannot be read are listed in errors.jsonl, and your photos are never changed.
 
     \b
     mobilesam annotate shots/ --out set
@@ -188,7 +188,7 @@ def annotate(images: tuple[str, ...], labels: LabelOptions, options: SetOptions,
     """
     out = Path(options.out)
     if STANDARD_STREAM in images:
-        raise click.UsageError("-: a set is of files; give photos or folders")
+        raise click.UsageError("-: a set is made of files; give photos or folders")
     sources = find_images(
         images, out, follow_symlinks=options.follow_symlinks, quiet=options.quiet, stored=True
     )
@@ -224,7 +224,7 @@ def _engine(options: SetOptions, model: ModelOptions) -> Engine:
 
 @dataclass(frozen=True)
 class Chosen:
-    """How photos are labelled: by whom, with which categories, and by which settings."""
+    """How photos are labelled: by which labeller, and with which categories and settings."""
 
     labeller: Labeller
     categories: tuple[Category, ...]
@@ -232,7 +232,7 @@ class Chosen:
 
 
 def _model_settings(options: ModelOptions, model: Model) -> dict[str, Any]:
-    """Return what of the model the labels depend on."""
+    """Return the facts of the model that the labels depend on."""
     if options.checkpoint is not None:
         weights = _sha256(Path(options.checkpoint))
     else:
@@ -310,7 +310,9 @@ def _by_boxes(labels: LabelOptions, model: Model, existing: Dataset, sources: Se
     if wanted is not None:
         boxes = {key: tuple(one for one in own if one.label in wanted) for key, own in boxes.items()}
     if not boxes:
-        raise ConfigError(f"--detector: {labels.detector} names none of the photos; its names must be theirs")
+        raise ConfigError(
+            f"--detector: {labels.detector} names none of the photos; use the photos' names in it"
+        )
     digest = hashlib.sha256(repr(sorted(boxes.items())).encode("utf-8", "surrogatepass")).hexdigest()
     settings = {
         "by": "boxes",
@@ -321,7 +323,7 @@ def _by_boxes(labels: LabelOptions, model: Model, existing: Dataset, sources: Se
 
 
 def _read_boxes(labels: LabelOptions, follow_symlinks: bool) -> Dataset | None:
-    """Return the labels that exist, if the detector is some."""
+    """Return the existing labels, if they are what --detector names."""
     name = labels.detector
     if (
         name is None
@@ -336,8 +338,8 @@ def _read_boxes(labels: LabelOptions, follow_symlinks: bool) -> Dataset | None:
 def pair_boxes(existing: Dataset, names: Sequence[str]) -> dict[str, tuple[LabelledObject, ...]]:
     """Return the boxes of each photo by its name in the set.
 
-    Labels may call a photo by its place below the folder, by that without its suffix, or by its name alone; where
-    several photos are called so, they have no boxes by that.
+    Labels may call a photo by its path below the folder, by that path without its suffix, or by its name alone. A
+    name that several photos share is not used.
     """
     found: dict[str, tuple[LabelledObject, ...]] = {}
     calls: tuple[Callable[[str], str], ...] = (str, _without_suffix, lambda name: Path(name).stem)
@@ -360,14 +362,14 @@ def _numbered(names: Any) -> tuple[Category, ...]:
 
 
 def _names(value: str | None) -> tuple[str, ...]:
-    """Return the names of classes: of a file's lines, or of a list."""
+    """Return the names of classes, from a file's lines or from a list."""
     if value is None:
         return ()
     path = Path(value)
     lines = [line for _, line in lines_of(read_text(path))] if is_file(path) else value.split(",")
     names = tuple(check_name(line, f"--names[{i}]") for i, line in enumerate(lines))
     if len(set(names)) != len(names):
-        raise ConfigError("--names: one stands twice; give each class a name of its own")
+        raise ConfigError("--names: one is there twice; give each class a name of its own")
     return names
 
 
@@ -383,12 +385,12 @@ def _classes(value: str, names: tuple[str, ...]) -> frozenset[int]:
             known = (
                 f"; there are {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}" if names else ""
             )
-            raise ConfigError(f"--classes: {printable(part)!r} is no class{printable(known)}")
+            raise ConfigError(f"--classes: {printable(part)!r} is not a class{printable(known)}")
     return frozenset(numbers)
 
 
 def _go_through(run: SetRun, sources: Sequence[Source], *, review: bool, quiet: bool) -> int:
-    """Label the photos, tell what happens, and return the exit code."""
+    """Label the photos, report what happens, and return the exit code."""
     line = StatusLine()
     line.on_terminal &= not quiet
     start, first = time.monotonic(), 0
@@ -438,7 +440,7 @@ def _tell(step: Step, line: StatusLine, failures: dict[str, Any], *, quiet: bool
 
 
 def describe(done: int, total: int, came: int, seconds: float) -> str:
-    """Return the line for so many photos, of which ``came`` were done in so many seconds."""
+    """Return the line for ``done`` of ``total`` photos, of which ``came`` took ``seconds``."""
     text = f"{done:,} of {total:,} photos"
     if came <= 0 or seconds <= 0:
         return text

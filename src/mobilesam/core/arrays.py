@@ -52,12 +52,12 @@ ArrayLike = Any  # list, tuple, array or tensor, as users give it
 
 
 def is_tensor(value: object) -> bool:
-    """Whether a value is one of PyTorch's tensors, which is told without loading PyTorch."""
+    """Whether a value is one of PyTorch's tensors, found out without loading PyTorch."""
     return hasattr(value, "detach") and hasattr(value, "is_floating_point")
 
 
 def to_numpy(value: ArrayLike) -> np.ndarray:
-    """Return an array of what holds one: also of a tensor that needs gradients or lies on a device."""
+    """Return an array from whatever holds one, even a tensor that needs gradients or lies on a device."""
     if not is_tensor(value):
         return np.asarray(value)
     tensor = value.detach().cpu()

@@ -59,7 +59,7 @@ def verify_onnx(
     Args:
         name: the network.
         weights: the checkpoint's tensors.
-        folder: where the files of :func:`mobilesam.export.onnx.export_onnx` lie.
+        folder: where the files of :func:`mobilesam.export.onnx.write` lie.
         prompts: how many random prompts: points, boxes, both, and masks, in turn.
         seed: of the picture and the prompts.
 

@@ -21,12 +21,12 @@ from mobilesam.storage.embeddings import KeptEmbeddings
 
 
 class Predictor:
-    """A network with what it needs to turn images and prompts into masks.
+    """A network, and what it takes to turn images and prompts into masks.
 
     Args:
         runtime: what runs the network.
-        name: what embeddings say they are from.
-        thresholds: which masks are kept of everything, where options do not say.
+        name: the model's name that embeddings carry.
+        thresholds: which masks of everything are kept, where the options do not say.
         kept: where embeddings are kept, if anywhere.
     """
 
@@ -44,14 +44,14 @@ class Predictor:
         self.kept = kept
 
     def embed(self, image: Image, remarks: Sequence[str] = ()) -> Embedding:
-        """Encode an image (H, W, 3), with what was remarked when it was read; one that is kept is read."""
+        """Encode an image (H, W, 3) or read its kept embedding, with the remarks made when the image was read."""
         arrays = self._encode(preprocess(image, self.runtime.spec))
         return Embedding(arrays, self.name, self._frame(image), image, tuple(remarks))
 
     def embed_all(
         self, images: Sequence[Image], remarks: Sequence[Sequence[str]], at_once: int
     ) -> Iterator[Embedding]:
-        """Encode images in order, several at once; where embeddings are kept, one by one."""
+        """Encode images in order, ``at_once`` in each call; where embeddings are kept, one by one."""
         if self.kept is not None:
             yield from (self.embed(image, told) for image, told in zip(images, remarks, strict=True))
             return
@@ -94,7 +94,7 @@ class Predictor:
         return self.runtime.decode(embedding.arrays, inputs, mask_tokens)
 
     def at_once(self, slots: int) -> int:
-        """Return how many prompts of so many points, pads and corners go into one call."""
+        """Return how many prompts go into one call, each with ``slots`` points, pads and corners."""
         return prompts_at_once(self.runtime, slots)
 
     def _encode(self, pixels: Pixels) -> NamedArrays:

@@ -1,9 +1,9 @@
-"""Embeddings that are kept in a folder, so that an image is encoded once and asked about on any later day.
+"""Embeddings kept in a folder, so that an image is encoded once and can be asked about on any later day.
 
-Each image has a file of its own, called after what its embedding depends on: the pixels as the network sees them,
-which tell the preprocessing, too, and the network with its weights. So nothing in the folder is ever out of date.
+Each image has a file of its own, named after what its embedding depends on: the pixels as the network sees them,
+which include the preprocessing, and the network with its weights. So nothing in the folder is ever out of date.
 
-Values are rounded to float16, the first time as well: a result never depends on what happens to be kept.
+Values are rounded to float16, even the first time, so a result never depends on what happens to be kept.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from mobilesam.core.text import shortened
 from mobilesam.storage.atomic import write_bytes
 
 ENDING = ".safetensors"
-SUM = "sha256"  # names the sum of the arrays in a file's metadata
+SUM = "sha256"  # key of the arrays' checksum in a file's metadata
 
 
 class KeptEmbeddings:
-    """A folder of embeddings of one network with its weights; others may share the folder.
+    """A folder of embeddings from one network with its weights; other networks may share the folder.
 
     Args:
         folder: made if need be.
         of: what tells the network and its weights from others.
 
     Raises:
-        ConfigError: if the folder's name is none, or there is a file of that name.
+        ConfigError: if the folder is not a path, or is a file.
     """
 
     def __init__(self, folder: str | Path, of: str) -> None:
@@ -44,7 +44,7 @@ class KeptEmbeddings:
         self._of = of
 
     def path(self, pixels: Pixels) -> Path:
-        """Return where the embedding of an image lies, or would lie.
+        """Return where the embedding of an image is, or would be.
 
         Args:
             pixels: (1, 3, h, w) as the network sees them.
@@ -76,7 +76,7 @@ class KeptEmbeddings:
 
 
 def rounded(array: np.ndarray) -> np.ndarray:
-    """Return an array as float16; as it is where that cannot hold a value."""
+    """Return an array as float16, or as it is if float16 cannot hold its values."""
     with np.errstate(over="ignore"):
         narrow = array.astype(np.float16)
     return narrow if np.isfinite(narrow).all() else array

@@ -1,4 +1,4 @@
-"""Which weights there are, where their files lie, and how these are read, checked and fetched.
+"""Which weights there are, where their files are, and how they are read, checked and fetched.
 
 Nothing here touches the network but ``transfer``, which only ``store.pull`` uses.
 """

@@ -1,4 +1,4 @@
-"""Is a file the published one? Sums over its bytes."""
+"""Is a file the published one? Checksums over its bytes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def sha256_of(file: IO[bytes]) -> str:
 def git_blob_of(file: IO[bytes]) -> str:
     """Return the id that git gives the content of an open file.
 
-    It is a SHA-1. Two files with the same one can be made by who makes both, but no
-    second file has been made for a given one.
+    It is a SHA-1. Someone who makes both files can give them the same one, but nobody has
+    yet made a second file for a given one.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -27,7 +27,7 @@ def git_blob_of(file: IO[bytes]) -> str:
 
 
 def is_published(file: IO[bytes], entry: WeightsEntry) -> bool:
-    """Whether an open file is an entry's, by its published sum; own weights have none, and are what they are."""
+    """Whether an open file is an entry's, by the published checksum; own weights have none and always pass."""
     if entry.own:
         return True
     return sha256_of(file) == entry.sha256 if entry.sha256 else git_blob_of(file) == entry.git_blob

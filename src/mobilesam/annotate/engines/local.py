@@ -1,7 +1,7 @@
-"""The threads of this machine: each job is one thread's, from its beginning to its end.
+"""The threads of this machine: each job stays in one thread, from beginning to end.
 
-A network that runs on one thread wastes none waiting for others. So several photos side by side, with one thread
-each, take less time than one after another with all threads; and the result does not depend on their number.
+A network that runs on one thread never waits for others. So several photos side by side, with one thread each,
+take less time than one after another with all threads, and the result does not depend on how many there are.
 """
 
 from __future__ import annotations

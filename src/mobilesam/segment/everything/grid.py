@@ -1,4 +1,4 @@
-"""Searching an image by a grid of points, three masks each, over the whole and over crops (SAM's appendix B)."""
+"""Searching an image by a grid of points, three masks each, over the whole image and over crops (SAM, appendix B)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mobilesam.segment.predictor import Predictor
 def search_crop(
     predictor: Predictor, image: Image, crop: Crop, grid: Points, options: EverythingOptions, clock: Clock
 ) -> Iterator[Batch]:
-    """Ask for the points (N, 2) in 0..1 of a crop, batch by batch; yield what each finds."""
+    """Prompt with the points (N, 2) in 0..1 of a crop, batch by batch; yield what each batch finds."""
     if clock.spent():
         return
     x0, y0, x1, y1 = crop
@@ -44,7 +44,7 @@ def decode_points(
     crop: Crop,
     size: Size,
 ) -> Batch:
-    """Decode three masks for each point (N, 2) of a crop and keep the good ones that it does not cut."""
+    """Decode three masks for each point (N, 2) of a crop and keep the good ones that the crop does not cut."""
     inputs = points_to_decoder_inputs(points, embedding.frame)
     places = points + crop[:2]
     masks = []
@@ -60,13 +60,13 @@ def decode_points(
 
 
 def suppress_between_crops(masks: list[FoundMask], threshold: float) -> list[FoundMask]:
-    """Of masks from several crops that are alike, keep that of the smaller crop."""
+    """Among similar masks from several crops, keep the one from the smallest crop."""
     sizes = [(mask.crop[2] - mask.crop[0]) * (mask.crop[3] - mask.crop[1]) for mask in masks]
     return suppress(masks, [1 / size for size in sizes], threshold)
 
 
 def clean_all(masks: list[FoundMask], smallest: int, threshold: float) -> list[FoundMask]:
-    """Fill small holes and drop small islands, then suppress what has become alike.
+    """Fill small holes and drop small islands, then suppress masks that have become alike.
 
     Masks that needed no change win against those that did.
     """

@@ -1,8 +1,8 @@
 """Which masks stay, the cheapest question first.
 
-Of a batch of masks, those with a low predicted IoU go first, which costs nothing; then those
-whose low-resolution logits are clearly unstable. Only what is left is enlarged, one mask at a
-time and only where it can be, to measure its stability exactly. What is kept are runs, so memory
+From a batch of masks, those with a low predicted IoU are dropped first, which costs nothing, then those
+whose low-resolution logits are clearly unstable. Only the rest are enlarged, one mask at a time and
+only where they can be, to measure their stability exactly. Masks are kept as runs, so memory
 does not grow with the number of masks.
 """
 
@@ -23,13 +23,13 @@ from mobilesam.core.types import DecoderInputs, Embedding, FoundMask
 from mobilesam.segment.everything.options import EverythingOptions
 from mobilesam.segment.predictor import Predictor
 
-SLOTS = 2  # of a prompt: a point and its pad, or the corners of a box
+SLOTS = 2  # a point and its pad, or the corners of a box
 STABILITY_MARGIN = 0.01  # by how much low-resolution stability may be wrong
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What some prompts have found.
+    """What a batch of prompts has found.
 
     Attributes:
         masks: the good ones.
@@ -65,10 +65,10 @@ def decode_likely(
     """Decode prompts, and keep the masks whose predicted IoU is high enough and that may be stable.
 
     Args:
-        predictor: what decodes.
+        predictor: decodes them.
         embedding: of the image, or of a crop of it.
         inputs: the prompts.
-        mask_tokens: which masks of each.
+        mask_tokens: which masks each prompt gets.
         options: settled, see :meth:`EverythingOptions.settled`.
     """
     low_res, ious = predictor.decode(embedding, inputs, mask_tokens)
@@ -119,7 +119,7 @@ def measure(
 
 
 def suppress(masks: list[FoundMask], scores: Sequence[float], threshold: float) -> list[FoundMask]:
-    """Keep, of masks whose boxes overlap, those with the higher score; by falling score."""
+    """Where masks' boxes overlap, keep the mask with the higher score; highest score first."""
     if not masks:
         return []
     boxes = np.array([inclusive(mask.box) for mask in masks])

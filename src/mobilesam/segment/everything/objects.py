@@ -1,8 +1,8 @@
 """Searching an image by its objects, and then where none was found (MobileSAMv2, and what it misses).
 
-A detector's boxes are prompts that need one mask each, not three: that is MobileSAMv2. What no box
-holds it never finds. So the hybrid goes on where no mask lies yet: points, coarse to fine, three
-masks each as on SAM's grid, until every place is explained or the prompts are spent.
+A detector's boxes are prompts that need one mask each, not three: that is MobileSAMv2. It never finds
+what no box holds. So the hybrid continues where there is no mask yet: points, coarse to fine, three
+masks each as on SAM's grid, until every place is explained or the prompts are used up.
 
 A mask that was found stays found: later ones that repeat it are dropped. So masks can be shown
 as they come.
@@ -25,13 +25,13 @@ from mobilesam.segment.everything.masks import SLOTS, Batch, Likely, decode_like
 from mobilesam.segment.everything.options import Clock, EverythingOptions
 from mobilesam.segment.predictor import Predictor
 
-POINT_OBJECTNESS = 0.1  # of a point: how likely boxes are that rank with it; measured for pocket, on COCO
+POINT_OBJECTNESS = 0.1  # a point ranks like a box this likely; measured for pocket, on COCO
 LARGEST = 0.1  # part of the image; what lies in a larger mask may still be something of its own
 COARSEST = 4  # points per side of the first look at what no mask explains
 
 
 class Found:
-    """The masks of an image so far, and the places that they explain.
+    """The masks found in an image so far, and the places that they explain.
 
     Args:
         mask_nms_thresh: of two masks whose IoU is higher, the first stays.
@@ -44,14 +44,14 @@ class Found:
         self.explained: Mask | None = None
 
     def offer(self, low_res: Logits) -> bool:
-        """Take a mask by its visible logits (h, w), unless it repeats one that is there; say whether it was taken."""
+        """Take a mask by its visible logits (h, w) unless it repeats one that is there; return whether it was taken."""
         new = not self.repeats(low_res)
         if new:
             self.add(low_res)
         return new
 
     def repeats(self, low_res: Logits) -> bool:
-        """Whether a mask, by its visible logits (h, w), is one that is there."""
+        """Whether a mask, by its visible logits (h, w), repeats one that is there."""
         inside = low_res > MASK_THRESHOLD
         bits, area = np.packbits(inside), int(inside.sum())
         areas = np.array(self._areas, np.int64)
