@@ -71,6 +71,7 @@ class Progress:
         loss: mean training loss since the last report.
         seconds_left: estimate.
         scores: held-out scores by name, where they were just taken.
+        doing: what is prepared before the first step, of which ``step`` of ``steps`` are done; empty for steps.
     """
 
     step: int
@@ -78,6 +79,7 @@ class Progress:
     loss: float
     seconds_left: float
     scores: dict[str, float] | None = None
+    doing: str = ""
 
 
 Report = Callable[[Progress], None]
