@@ -11,7 +11,7 @@ SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 NOT_FOR_LOWEST := not (hugging_face or vit_b or efficientvit or samplers_go_with_every_encoder or records_of_a_network or crops \
 	or several_images or limit_of_time)
 
-.PHONY: demo test test-lowest test-long bench-quick fuzz check graphs page page-check dist clean
+.PHONY: demo test test-lowest test-long test-exports bench-quick fuzz check graphs page page-check dist clean
 
 demo: .venv/.demo
 	$(BIN)/mobilesam demo --out demo-out
@@ -28,6 +28,17 @@ test-lowest: .venv-lowest/.dev
 test-long: .venv/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[matting]'
 	$(KEEP_PAGES) $(BIN)/python -m pytest
+
+# Conversions for other runtimes, each in an environment of its own, and tests of what was converted; they take minutes.
+TARGETS_OF_EXPORT := litert ncnn executorch coreml
+test-exports:
+	for target in $(or $(TARGETS),$(TARGETS_OF_EXPORT)); do \
+		$(PYTHON) -m venv .venv-$$target && \
+		.venv-$$target/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) torch==2.13.0 && \
+		.venv-$$target/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e ".[$$target]" \
+			pytest jaxtyping beartype hypothesis tokenizers scikit-image && \
+		.venv-$$target/bin/python -m pytest -p no:anyio tests/export/test_converted.py -k $$target || exit 1; \
+	done
 
 # Inputs that a reader takes badly, looked for with atheris; what it finds is kept in fuzz-finds/.
 fuzz: .venv/.dev

@@ -20,7 +20,7 @@ from mobilesam.cli.evaluate.prompted import ClickQuestions, MaskQuestions
 from mobilesam.cli.evaluate.runs import EvaluationOptions, SheetOptions, SmallestOptions
 from mobilesam.cli.evaluate.videos import VideoQuestions
 from mobilesam.cli.everything import DetectorOptions
-from mobilesam.cli.export import CvatOptions, ExportOptions, PageOptions, VerifyOptions
+from mobilesam.cli.export import CvatOptions, ExportOptions, PageOptions, TargetOptions, VerifyOptions
 from mobilesam.cli.fields import Described, described
 from mobilesam.cli.map import MapOptions
 from mobilesam.cli.options import ModelOptions
@@ -52,7 +52,7 @@ CLASSES = (
     *(MaskQuestions, ClickQuestions, TeacherOptions, VideoQuestions, DetectionOptions, SearchOptions),
     *(EvaluationOptions, SmallestOptions, SheetOptions, CompareOptions),
     *(BenchOptions, MeasureOptions),
-    *(ExportOptions, VerifyOptions, PageOptions, CvatOptions, PullOptions, AverageOptions),
+    *(ExportOptions, TargetOptions, VerifyOptions, PageOptions, CvatOptions, PullOptions, AverageOptions),
 )
 TABLE = re.compile(r"<!-- options of (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 

@@ -17,7 +17,7 @@ from importlib import import_module
 
 from mobilesam.core.version import __version__
 
-TYPE_CHECKING = False  # typing, which has it, would be three quarters of this import
+TYPE_CHECKING = False  # importing it from typing would be three quarters of this import
 _WHERE = {
     "load": "mobilesam.segment.model",
     "Model": "mobilesam.segment.model",

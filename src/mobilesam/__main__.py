@@ -4,7 +4,7 @@ from mobilesam.cli.process import prepare
 
 
 def main() -> None:
-    """Make the process ready, and only then import the command line and run it."""
+    """Prepare the process, and only then import the command line and run it."""
     prepare()
     from mobilesam.cli.main import main as run_command_line
 

@@ -110,12 +110,28 @@ def test_multiplications_are_those_of_the_networks_layers() -> None:
         network.encode(torch.from_numpy(pixels))
     weights = random_weights("vit_t")
     runtime = CountingRuntime("vit_t", weights, threads=1)
-    arrays = runtime.encode(pixels)
+    runtime.encode(pixels)
     runtime.calls = [(part, feed) for part, feed in runtime.calls if part == "encoder"]
     assert runtime.macs() == counted
     assert 38e9 < counted < 42e9  # published counts of this network: 39 to 42 thousand million
+
+
+def test_multiplications_of_sams_decoder() -> None:
+    """By hand: two transposed convolutions, a projection, and six products of 56 folded tokens with 64 x 64 cells."""
+    cells, channels, folded = 64 * 64, 256, 7 * 8
+    large = cells * channels * 64 * 4 + 4 * cells * 64 * 32 * 4 + cells * channels * 128
+    large += 6 * folded * cells * channels
+    runtime = CountingRuntime("vit_t", random_weights("vit_t"), threads=1)
+    arrays = {
+        "image_embedding": np.zeros((1, channels, 64, 64), np.float32),
+    }
+    arrays |= runtime._run("prepare", arrays)
+    runtime.macs()
     runtime.decode(arrays, POINT, MULTIMASK)
-    assert 0 < runtime.macs() < 1e9
+    counted = runtime.macs()
+    assert (
+        large < counted < 1.06 * large
+    )  # the rest are the tokens' own layers and the first look at the image
 
 
 def test_random_weights_have_a_networks_shapes_and_say_what_they_are(
@@ -129,7 +145,7 @@ def test_random_weights_have_a_networks_shapes_and_say_what_they_are(
     assert open_system("pocket").kind == "published"
     for name in OURS:
         assert entry_of(name).network
-    with pytest.raises(ConfigError, match="is no promptable model"):
+    with pytest.raises(ConfigError, match="is not a promptable model"):
         open_system("detector_nano")
 
 
@@ -173,7 +189,7 @@ def test_a_system_that_takes_too_long_is_given_up(photo: Path, peers: Path) -> N
 
 
 def test_a_reference_that_fails_ends_the_benchmark(photo: Path, peers: Path) -> None:
-    with pytest.raises(ConfigError, match="it is the reference of all"):
+    with pytest.raises(ConfigError, match="it is the reference for all"):
         list(measure_each([peer("broken", peers)], photo, SHORT, ["one pass"]))
 
 
@@ -277,10 +293,10 @@ def test_an_environment_is_made_for_a_peer_and_used(peers: Path, tmp_path: Path,
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--systems", "detector_nano", "is no promptable model"),
+        ("--systems", "detector_nano", "is not a promptable model"),
         ("--systems", "nothing", "nothing"),
-        ("--phases", "warming", "--phases: 'warming' is unknown; choose of pre-processing; encoder"),
-        ("--only", "nobody", "--only: nobody is not there; choose of own"),
+        ("--phases", "warming", "--phases: 'warming' is unknown; choose from pre-processing; encoder"),
+        ("--only", "nobody", "--only: nobody is not there; choose from own"),
     ],
 )
 def test_options_that_are_none(

@@ -111,7 +111,7 @@ def test_what_cannot_be_meant(arguments: dict, message: str, shots: Path) -> Non
 
 def test_photos_of_one_name_are_told(shots: Path) -> None:
     (shots / "a.jpeg").write_bytes(jpeg(cat()))
-    with pytest.raises(ConfigError, match="label files of one name"):
+    with pytest.raises(ConfigError, match="label files of the same name"):
         auto_annotate(shots, Three(), "pocket")
     with pytest.raises(ConfigError, match="data: is a list"):
         auto_annotate([shots], Three(), "pocket")

@@ -69,7 +69,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("three numbers for a point", {"points": [1, 2, 3]}, r"points: has 3 numbers; must be \[x, y\]"),
     ("four numbers for a point", {"points": B}, "points: has 4 numbers"),
     ("points too deep", {"points": [[[P]]]}, "points: is nested 4 deep; must be"),
-    ("points far too deep", {"points": [[[[[P]]]]]}, "points: lists lie deeper than 4"),
+    ("points far too deep", {"points": [[[[[P]]]]]}, "points: lists are nested deeper than 4"),
     ("a number for points", {"points": 3}, "points: is a int; must be"),
     ("text for points", {"points": "1,2"}, "points: is a str; must be"),
     ("points of mixed depth", {"points": [P, [Q]]}, "points: some numbers are nested deeper than others"),

@@ -160,7 +160,7 @@ def test_bad_photos_are_told_and_the_rest_is_done(shots: Path, capsys: pytest.Ca
         (["--photos", "move"], "choose one of copy, link, none"),
         (["--workers", "0"], "workers: is 0"),
         (["--out", "-"], "must be a folder"),
-        (["--detector", "pocket", "--classes", "cat"], "'cat' is no class"),
+        (["--detector", "pocket", "--classes", "cat"], "'cat' is not a class"),
     ],
 )
 def test_options_that_cannot_be_meant(

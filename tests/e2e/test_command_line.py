@@ -546,7 +546,7 @@ PROMPT_FILES = [
     ('{"objects": [{}]}', r"objects\[0\]: is empty; give points, a box or a mask"),
     ('{"objects": [{"lables": [1]}]}', "unknown field 'lables', did you mean 'labels'"),
     ('{"objects": [{"points": [[NaN, 1]]}]}', "holds NaN"),
-    ('{"objects": [{"box": [1,2,3,4], "box": [1,2,3,4]}]}', "stands twice"),
+    ('{"objects": [{"box": [1,2,3,4], "box": [1,2,3,4]}]}', "is there twice"),
     ('{"version": 2, "objects": [{"box": [1,2,3,4]}]}', "reads version 1"),
     ('{"objects": [{"mask": "none.png"}]}', "not found"),
     ('{"objects": [{"mask": {"size": [2, 2], "counts": [1]}}]}', "add up to 1"),

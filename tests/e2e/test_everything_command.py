@@ -142,7 +142,7 @@ def test_out_of_time(command: Callable, capsys: pytest.CaptureFixture) -> None:
     assert command("cat.jpg", "--seconds", "1e-9", "--out", "none") == 0
     error = capsys.readouterr().err
     assert "after 1e-09 s no prompt had been asked" in error
-    assert "no mask was believed" in error
+    assert "no mask passed the thresholds" in error
     assert picture("none/cat_everything.png").shape == (300, 451, 3)
 
 

@@ -18,7 +18,8 @@ from safetensors.numpy import save
 from mobilesam.cli.main import run
 from mobilesam.core.errors import LimitError
 from mobilesam.core.types import DecoderInputs
-from mobilesam.export.onnx import SUM_KEY, export_onnx
+from mobilesam.export.onnx import SUM_KEY
+from mobilesam.export.onnx import write as export_onnx
 from mobilesam.runtimes.base import Weights
 from mobilesam.segment.model import Model
 from mobilesam.weights import entry_of, read_weights

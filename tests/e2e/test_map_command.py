@@ -82,7 +82,7 @@ def test_mistakes_are_told(here: Path, capsys: pytest.CaptureFixture) -> None:
     write_raster(here / "nowhere.tif", PICTURE, crs=None)
     Path("there.gpkg").write_bytes(b"mine")
     for arguments, status, told in (
-        (["field.tif", "-o", "x.shp"], 2, "x.shp is neither of .gpkg, .geojson"),
+        (["field.tif", "-o", "x.shp"], 2, "x.shp ends in neither of .gpkg, .geojson"),
         (["field.tif", "-o", "x.gpkg", "--bands", "a"], 2, "--bands: is a"),
         (["field.tif", "-o", "x.gpkg", "--bands", "1,2,9"], 3, "from 1 to 3"),
         (["nowhere.tif", "-o", "x.gpkg"], 3, "use mobilesam everything --tile"),

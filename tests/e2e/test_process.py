@@ -114,7 +114,7 @@ def test_a_signal_while_modules_are_imported_and_later(
         assert process.returncode == status, error
         for word in ("Traceback", "Fatal", "ignored", "error"):
             assert word not in error
-        assert error == "" or error.endswith(f"{told}; what is written is whole\n")
+        assert error == "" or error.endswith(f"{told}; what was written is whole\n")
         assert not list(photos.rglob("*.tmp"))
 
 

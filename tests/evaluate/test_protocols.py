@@ -171,7 +171,7 @@ def test_sbd_is_read_as_it_is_shipped(folder: Path, tmp_path: Path) -> None:
     (found,) = read_photos(tmp_path)
     assert [one.segmentation.area for one in found.instances] == [(first & ~second).sum(), second.sum()]
     path.write_bytes(b"nonsense")
-    with pytest.raises(ConfigError, match="is no file of SBD's objects"):
+    with pytest.raises(ConfigError, match="is not a file of SBD's objects"):
         read_photos(tmp_path)
 
 
@@ -308,7 +308,7 @@ def test_the_command_scores_detections(
     assert kept["AP"] == pytest.approx(row["AP"], abs=1e-6)
     boxes.write_text(json.dumps([{"image_id": 77, "category_id": 1, "bbox": [1, 1, 2, 2], "score": 1}]))
     assert run(["evaluate", "detections", str(named), str(boxes)]) == 2
-    assert "[0].image_id: is 77, which the set has not" in capsys.readouterr().err
+    assert "[0].image_id: is 77, which the set does not have" in capsys.readouterr().err
 
 
 def test_edges_are_matched_one_to_one_and_no_farther_than_allowed() -> None:
@@ -366,4 +366,4 @@ def test_the_command_scores_edges_of_masks_and_of_bsds(
     assert theirs["ODS"] == pytest.approx(own["ODS"], abs=0.05)  # the photo was compressed once more
     (tmp_path / "groundTruth/test/0.mat").write_bytes(b"nonsense")
     assert run([*command, str(tmp_path)]) == 2
-    assert "is no file of BSDS500's edges" in capsys.readouterr().err
+    assert "is not a file of BSDS500's edges" in capsys.readouterr().err

@@ -115,7 +115,7 @@ def test_a_folder_of_another_run_is_refused(
     assert evaluate(folder, tmp_path, "--mask-choice", "oracle", "--overwrite") == 0
     (tmp_path / "discs/photos.jsonl").write_text("nonsense\n")
     assert evaluate(folder, tmp_path) == 6
-    assert "line 1 is not of an evaluation" in capsys.readouterr().err
+    assert "line 1 does not come from an evaluation" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1", "a/b", "1/0", "-1/2", "1/2/3"])
@@ -199,7 +199,7 @@ def test_the_command_compares_and_draws(
         assert len(np.unique(orange, axis=0)) > 1000
     assert read_results(tmp_path / "a").mean("box, single", "iou").n == 8
     assert run(["compare", str(tmp_path / "a"), str(folder / "instances.json")]) == 2
-    assert "is no file of results" in capsys.readouterr().err
+    assert "is not a file of results" in capsys.readouterr().err
     with pytest.raises(OutputError, match="another model"):
         Journal(tmp_path / "a", head | {"model": {}}).begin()
 

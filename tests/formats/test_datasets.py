@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from pycocotools.coco import COCO
 
 from mobilesam.cli.main import run
 from mobilesam.core.errors import ConfigError, MobileSamError, OutputError
-from mobilesam.core.rle import rle_to_mask
-from mobilesam.formats.datasets import yolo
+from mobilesam.core.rle import dict_to_rle, rle_to_mask
+from mobilesam.formats.datasets import webdataset, yolo
 from mobilesam.formats.datasets.load import (
     FORMATS,
     READABLE,
@@ -30,6 +31,7 @@ from mobilesam.formats.datasets.model import Dataset, LabelledPhoto, make_datase
 from mobilesam.formats.datasets.record import photo_to_line, read_record_file
 from mobilesam.formats.datasets.shapes import LEAST_IOU, fill_pixel_ring
 from mobilesam.formats.datasets.yaml_lines import read_yaml
+from mobilesam.formats.stored import look_into
 from mobilesam.formats.yolo import mask_to_yolo_ring
 from tests.labelled import SIZE, disc, iou, masked, ring, small_set
 
@@ -271,7 +273,7 @@ BAD = {
     "coco image": (
         "instances.json",
         COCO_FILE.format("a.jpg", '{"image_id": 2, "bbox": [1, 2, 3, 4]}'),
-        "no image",
+        "there is no such image",
     ),
     "cvat name": ("annotations.xml", CVAT.replace("a.jpg", "/etc/a.jpg"), "not an absolute path"),
     "cvat runs": (
@@ -298,7 +300,7 @@ def test_bad_files_are_told_with_their_place(case: str, tmp_path: Path) -> None:
         ("cat 0.1 0.2 0.3 0.4", "must be a class from 0 and numbers"),
         ("0 0.5 0.5 nan 0.5", "must be finite numbers"),
         ("0 9 9 9 8 8 8", "some beyond the photo"),
-        ("5 0.5 0.5 0.1 0.1", "names: has 1, and labels have class 5"),
+        ("5 0.5 0.5 0.1 0.1", "names: has 1, but labels have class 5"),
     ],
 )
 def test_bad_lines_of_yolo(line: str, message: str, tmp_path: Path) -> None:
@@ -327,7 +329,41 @@ def test_names_lead_nowhere_else(tmp_path: Path) -> None:
     for name in ("yolo", "labelme", "voc", "sa1b", "geojson"):
         with pytest.raises(ConfigError, match=r"without '\.\.'"):
             write_dataset(evil, tmp_path / "deep" / "out", [name])
+    with pytest.raises(ConfigError, match=r"without '\.\.'"):
+        write_dataset(replace(evil, root=tmp_path), tmp_path / "deep" / "out", ["webdataset"])
     assert not list(tmp_path.rglob("up.*"))
+
+
+def test_shards_are_photos_followed_by_their_labels(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = write_dataset(dataset, tmp_path / "out", ["webdataset"])
+    assert [path.name for path in files] == ["train-000000.tar", "val-000000.tar"]
+    with tarfile.open(files[0]) as tar:
+        names = tar.getnames()
+        photo, labels = (tar.extractfile(name).read() for name in names[:2])
+    ids = [photo.id for photo in dataset.photos if photo.split == "train"]
+    assert names == [f"{number:016}.{ending}" for number in ids for ending in ("png", "json")]
+    assert photo == (dataset.root / "a.png").read_bytes()
+    found = json.loads(labels)
+    assert found["image"]["file_name"] == "a.png"
+    assert [one["category"] for one in found["annotations"]] == ["cat", "dog & bone"]
+    assert dict_to_rle(found["annotations"][0]["segmentation"]) == dataset.photos[0].objects[0].mask
+    assert [str(one.path) for one in look_into(files[1]).photos] == [
+        f"val-000000/{dataset.photos[1].id:016}.png"
+    ]
+    before = [path.read_bytes() for path in files]
+    monkeypatch.setattr(webdataset, "MAX_PHOTOS", 1)
+    whole = replace(dataset, photos=tuple(replace(one, split="") for one in dataset.photos))
+    more = write_dataset(whole, tmp_path / "more", ["webdataset"])
+    assert [path.name for path in more] == [f"all-00000{i}.tar" for i in range(3)]
+    monkeypatch.undo()
+    assert [
+        path.read_bytes() for path in write_dataset(dataset, tmp_path / "again", ["webdataset"])
+    ] == before
+    (dataset.root / "c.png").unlink()
+    with pytest.raises(ConfigError, match=r"c\.png: is not there; a shard holds the photos"):
+        write_dataset(dataset, tmp_path / "less", ["webdataset"])
 
 
 def test_labels_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -404,7 +440,7 @@ def test_the_command_converts_tells_losses_and_replaces_nothing(
         ("yolo9", "format 'yolo9': is not written"),
         ("coco,coco-polygons", "have files of the same names"),
         ("cvat", "format 'cvat': is not written"),
-        (",", "formats: are none"),
+        (",", "formats: is empty"),
     ],
 )
 def test_formats_that_cannot_be_written(
@@ -426,7 +462,7 @@ def test_what_is_no_set_is_told(tmp_path: Path) -> None:
 
 def test_photos_that_are_not_there_cannot_be_measured(tmp_path: Path) -> None:
     write_text(tmp_path, "a.xml", VOC.format("").replace("40", "0"))
-    with pytest.raises(MobileSamError, match="the photo is not there to be asked"):
+    with pytest.raises(MobileSamError, match="there is no photo to measure"):
         read_dataset(tmp_path)
 
 

@@ -45,7 +45,7 @@ def test_what_has_no_mask_is_left_out_and_told(tmp_path: Path) -> None:
         found = read_photos(tmp_path)
     assert [str(one.message).partition(": ")[2] for one in told] == [
         "1 crowds mark groups, not objects; they are left out",
-        "1 objects have boxes, and no masks; they are left out",
+        "1 objects have boxes, but no masks; they are left out",
     ]
     assert all(one.category is SetWarning for one in told)
     assert [len(photo.instances) for photo in found] == [1, 0, 0]
@@ -53,7 +53,7 @@ def test_what_has_no_mask_is_left_out_and_told(tmp_path: Path) -> None:
 
 def test_what_is_no_set_is_told(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"a set is a folder with instances.json and images/, or one of another"
+        ConfigError, match=r"a set is a folder with instances.json and images/, or one in another"
     ):
         read_photos(tmp_path)
     write_dataset(small_set(), tmp_path, ["labelme"])

@@ -74,10 +74,10 @@ def test_rotation_is_applied(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no video of a known form"),
-        (b"RIFF" + bytes(40), "no video of a known form"),
-        (b"#EXTM3U\n#EXTINF:1,\nother.ts\n", "no video of a known form"),
-        (b"ffconcat version 1.0\nfile other.mp4\n", "no video of a known form"),
+        (b"", "not a video of a known form"),
+        (b"RIFF" + bytes(40), "not a video of a known form"),
+        (b"#EXTM3U\n#EXTINF:1,\nother.ts\n", "not a video of a known form"),
+        (b"ffconcat version 1.0\nfile other.mp4\n", "not a video of a known form"),
     ],
     ids=["empty", "cut", "playlist", "concat"],
 )

@@ -236,7 +236,7 @@ def test_bands_that_are_not_looked_at_are_remarked_on() -> None:
             "u1",
             5,
             Form(BLACK_IS_ZERO),
-            r"5 bands of 8-bit unsigned integers \(grey\), whose colours are not told",
+            r"5 bands of 8-bit unsigned integers \(grey\), whose colours are not stated",
         ),
         (
             "u2",
@@ -244,7 +244,7 @@ def test_bands_that_are_not_looked_at_are_remarked_on() -> None:
             Form(BLACK_IS_ZERO, planar=True),
             r"8 bands of 16-bit unsigned integers \(grey, in planes\)",
         ),
-        ("u1", 3, Form(BLACK_IS_ZERO, compression=7), "3 bands .* whose colours are not told"),
+        ("u1", 3, Form(BLACK_IS_ZERO, compression=7), "3 bands .* whose colours are not stated"),
         ("f2", 1, Form(BLACK_IS_ZERO), r"16-bit floats \(grey\), which have no fixed black and white"),
         ("f4", 1, Form(BLACK_IS_ZERO), r"32-bit floats \(grey\), which have no fixed black and white"),
         ("f8", 1, Form(BLACK_IS_ZERO), r"64-bit floats \(grey\), which have no fixed black and white"),
@@ -340,7 +340,7 @@ def test_more_strips_than_rows_are_refused_before_they_are_read() -> None:
     struct.pack_into("<HHII", data, at, 273, LONG, many, len(whole))
     np.testing.assert_array_equal(read_image(bytes(data)), values)
     jpeg = bytes(data).replace(struct.pack("<HHII", 259, SHORT, 1, 1), struct.pack("<HHII", 259, SHORT, 1, 7))
-    with pytest.raises(LimitError, match="2,000,000 strips, over the 1 that its size has use for"):
+    with pytest.raises(LimitError, match="2,000,000 strips, over the 1 that its size can use"):
         read_image(jpeg)
 
 

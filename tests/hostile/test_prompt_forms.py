@@ -100,9 +100,9 @@ FILES = [
     ("Q51-threshold", file_of(box=[1, 2, 3, 4], threshold=2), "U", "unknown field 'threshold'"),
     ("Q55-misspelt", file_of(points=[[1, 2]], lables=[1]), "U", "unknown field 'lables', did you mean 'labels'?"),
     ("Q55-terminal-codes", json.dumps({"\x1b[31m": 1}), "U", r"unknown field '\\x1b"),
-    ("Q56-twice", '{"objects": [{"box": [1,2,3,4], "box": [5,6,7,8]}]}', "U", "field 'box' stands twice"),
-    ("Q56-twice-among-many", "{" + ",".join(f'"{i % 9999}": 1' for i in range(20_000)) + "}", "U", "field '0' stands twice in one object"),
-    ("Q56-twice-inside", '{"objects": [{"box": [1,2,3,4]}, {"mask": {"size": 1, "size": 2}}]}', "U", r"objects\[1\].mask: field 'size' stands twice"),
+    ("Q56-twice", '{"objects": [{"box": [1,2,3,4], "box": [5,6,7,8]}]}', "U", "field 'box' is there twice"),
+    ("Q56-twice-among-many", "{" + ",".join(f'"{i % 9999}": 1' for i in range(20_000)) + "}", "U", "field '0' is there twice in one object"),
+    ("Q56-twice-inside", '{"objects": [{"box": [1,2,3,4]}, {"mask": {"size": 1, "size": 2}}]}', "U", r"objects\[1\].mask: field 'size' is there twice"),
     ("Q56-too-deep", "[" * 100_000, "U", r"not JSON that can be read: nested deeper than 64 lists and objects at \[0\]\[0\]"),
     ("Q56-deep-and-whole", '{"objects": [{"points": ' + "[" * 99 + "]" * 99 + "}]}", "U", r"nested deeper than 64 .* at objects\[0\].points\[0\]"),
     ("Q56-not-json", "{", "U", "not JSON"),
@@ -188,7 +188,7 @@ def test_Q56_repeated_keys_are_refused_at_once(tmp_path: Path) -> None:
     keys = ",".join(f'"k{i % 12_000}":{i}' for i in range(24_000))
     (path := tmp_path / "p.json").write_text('{"objects": [{' + keys + "}]}")
     start = time.process_time()
-    with pytest.raises(PromptError, match=r"objects\[0\]: field 'k0' stands twice"):
+    with pytest.raises(PromptError, match=r"objects\[0\]: field 'k0' is there twice"):
         read_prompts(path)
     assert within(time.process_time() - start, 0.2)
 

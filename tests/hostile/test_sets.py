@@ -93,13 +93,13 @@ REFUSED = [
     ("id-list", content(images=[image(id=[1])]), 2, r"images\[0\].id: is a list of 1"),
     ("id-huge", content(images=[image(id=10**400)]), 2, r"images\[0\].id: is about"),
     ("id-of-5000-digits", '{"images": [{"id": ' + "9" * 5000 + "}]}", 2, r"holds a number of 5,000 digits at images\[0\].id"),
-    ("image-id-unknown", content(annotation(image_id=2)), 2, r"annotations\[0\].image_id: is 2, of which there is no image"),
+    ("image-id-unknown", content(annotation(image_id=2)), 2, r"annotations\[0\].image_id: is 2, and there is no such image"),
     ("image-id-list", content(annotation(image_id=[1])), 2, r"annotations\[0\].image_id: is a list"),
-    ("twin-images", content(images=[image(), image(file_name="b.png")]), 2, r"images\[1\].id: 1 stands twice"),
-    ("twin-annotations", content(annotation(), annotation()), 2, r"annotations\[1\].id: 1 stands twice"),
+    ("twin-images", content(images=[image(), image(file_name="b.png")]), 2, r"images\[1\].id: 1 is there twice"),
+    ("twin-annotations", content(annotation(), annotation()), 2, r"annotations\[1\].id: 1 is there twice"),
     ("twin-files", content(images=[image(), image(id=2)]), 2, r"images\[1\].file_name: 'a.png' is the file of image 1 too; give a file one id"),
     ("twin-files-written-apart", content(images=[image(), image(id=2, file_name="./a.png")]), 2, r"images\[1\].file_name: './a.png' is the file of image 1 too"),
-    ("twin-keys", '{"images": [{"id": 1, "id": 2}], "annotations": []}', 2, r"images\[0\]: field 'id' stands twice"),
+    ("twin-keys", '{"images": [{"id": 1, "id": 2}], "annotations": []}', 2, r"images\[0\]: field 'id' is there twice"),
     ("width-0", content(images=[image(width=0)]), 2, r"images\[0\].width: is 0; must be a whole number from 1"),
     ("width-float", content(images=[image(width=64.0)]), 2, r"images\[0\].width: is 64.0"),
     ("width-huge", content(images=[image(width=10**30)]), 2, r"images\[0\].width: is 1000000000000000000000000000000"),
@@ -240,7 +240,7 @@ def test_crowds_are_left_out_and_told(write: Callable) -> None:
 
 def test_objects_without_a_mask_are_left_out_and_told(write: Callable) -> None:
     folder = write(content(annotation(), annotation(id=2, segmentation=[])))
-    with pytest.warns(SetWarning, match="1 objects have boxes, and no masks; they are left out"):
+    with pytest.warns(SetWarning, match="1 objects have boxes, but no masks; they are left out"):
         (photo,) = read_photos(folder)
     assert len(photo.instances) == 1
 

@@ -30,7 +30,7 @@ ALL = TextOptions(threshold=0, max_boxes=3)
 LONG = "a cat on a cup beside a dog on a leash " * 20
 COMBINED = "a" + "\N{COMBINING ACUTE ACCENT}" * 10_000
 PARTLY = r"is longer than the 16 tokens that the text model reads; what follows '.*' is left out"
-ENGLISH = "holds letters that English has not; OWL-ViT and OWLv2 know English only"
+ENGLISH = "holds letters that English does not have; OWL-ViT and OWLv2 know only English"
 
 # fmt: off
 REFUSED = [

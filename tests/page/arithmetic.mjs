@@ -923,6 +923,7 @@ async function decodeGood(search, inputs, tokens) {
 }
 
 // src/core/outlines.ts
+var HALVINGS = 4;
 var LOSS = 0.1;
 function traceRings(mask) {
   const { w, h, bits } = mask;
@@ -934,24 +935,45 @@ function traceRings(mask) {
       if (!at(x, y) || at(x, y - 1) || seen[y * w + x]) continue;
       const points = [];
       let [px, py, dx, dy] = [x, y, 1, 0];
-      let area = 0;
       do {
         if (dx === 1) seen[py * w + px] = 1;
         const [nx, ny] = [px + dx, py + dy];
-        area += px * ny - nx * py;
         const right = at(nx + (dx - dy - 1) / 2, ny + (dy + dx - 1) / 2);
         const left = at(nx + (dx + dy - 1) / 2, ny + (dy - dx - 1) / 2);
-        let turn = [dx, dy];
-        if (!right) turn = [-dy, dx];
-        else if (left) turn = [dy, -dx];
+        let turn2 = [dx, dy];
+        if (!right) turn2 = [-dy, dx];
+        else if (left) turn2 = [dy, -dx];
         [px, py] = [nx, ny];
-        if (turn[0] !== dx || turn[1] !== dy) points.push([nx + mask.x, ny + mask.y]);
-        [dx, dy] = turn;
+        if (turn2[0] !== dx || turn2[1] !== dy) points.push([nx + mask.x, ny + mask.y]);
+        [dx, dy] = turn2;
       } while (px !== x || py !== y || dx !== 1 || dy !== 0);
-      rings.push({ points, area: area / 2 });
+      rings.push(...splitAtTouches(points));
     }
   }
   return rings;
+}
+function splitAtTouches(points) {
+  const rings = [];
+  const way = [];
+  const places = /* @__PURE__ */ new Map();
+  for (const point of points) {
+    const key = point.join();
+    const before = places.get(key);
+    if (before !== void 0) {
+      const loop = way.splice(before);
+      for (const one of loop) places.delete(one.join());
+      rings.push({ points: loop, area: areaOf(loop) });
+    }
+    places.set(key, way.length);
+    way.push(point);
+  }
+  return [{ points: way, area: areaOf(way) }, ...rings];
+}
+function areaOf(points) {
+  return points.reduce((sum, [x, y], i) => {
+    const [u, v] = points[(i + 1) % points.length];
+    return sum + x * v - u * y;
+  }, 0) / 2;
 }
 function perimeter(points) {
   return points.reduce((sum, [x, y], i) => {
@@ -995,6 +1017,53 @@ function simplifyRing(ring, tolerance) {
   const kept = points.filter((_, i) => keep[i]);
   return kept.length < 3 ? ring : { points: kept, area: ring.area };
 }
+function simplifyRings(rings, tolerance) {
+  const tolerances = rings.map(() => tolerance);
+  for (let left = HALVINGS; ; left--) {
+    const simple = rings.map((ring, i) => simplifyRing(ring, tolerances[i]));
+    const wrong = inContact(simple).filter((i) => tolerances[i] > 0);
+    if (!wrong.length) return simple;
+    for (const i of wrong) tolerances[i] = left > 0 ? tolerances[i] / 2 : 0;
+  }
+}
+function inContact(rings) {
+  const sides = rings.flatMap(
+    ({ points }, ring) => points.map((from, i) => ({ ring, from, to: points[(i + 1) % points.length] }))
+  );
+  const left = ({ from, to }) => Math.min(from[0], to[0]);
+  sides.sort((a, b) => left(a) - left(b));
+  const found = /* @__PURE__ */ new Set();
+  sides.forEach((one, i) => {
+    const right = Math.max(one.from[0], one.to[0]);
+    for (let k = i + 1; k < sides.length && left(sides[k]) <= right; k++) {
+      const other = sides[k];
+      if (found.has(one.ring) && found.has(other.ring)) continue;
+      if (meet(one, other)) found.add(one.ring).add(other.ring);
+    }
+  });
+  return [...found];
+}
+function meet(a, b) {
+  const low = (side) => Math.min(side.from[1], side.to[1]);
+  const high = (side) => Math.max(side.from[1], side.to[1]);
+  if (low(a) > high(b) || low(b) > high(a)) return false;
+  const corners = [a.from, a.to].filter((p) => [b.from, b.to].some((q) => p[0] === q[0] && p[1] === q[1]));
+  if (corners.length === 2) return true;
+  const turns = [turn(a, b.from), turn(a, b.to), turn(b, a.from), turn(b, a.to)];
+  if (corners.length === 1) {
+    return turns.every((one) => one === 0) && ahead(a, b, corners[0]) > 0;
+  }
+  if (turns.every((one) => one === 0)) return true;
+  return turns[0] * turns[1] <= 0 && turns[2] * turns[3] <= 0;
+}
+function turn({ from, to }, [x, y]) {
+  return Math.sign((to[0] - from[0]) * (y - from[1]) - (to[1] - from[1]) * (x - from[0]));
+}
+function ahead(a, b, corner) {
+  const other = ({ from, to }) => from[0] === corner[0] && from[1] === corner[1] ? to : from;
+  const [p, q] = [other(a), other(b)];
+  return (p[0] - corner[0]) * (q[0] - corner[0]) + (p[1] - corner[1]) * (q[1] - corner[1]);
+}
 function encloses(ring, [x, y]) {
   let inside = false;
   ring.points.forEach(([ax, ay], i) => {
@@ -1003,26 +1072,29 @@ function encloses(ring, [x, y]) {
   });
   return inside;
 }
+function besideHole({ points }) {
+  const [[ax, ay], [bx, by]] = points;
+  const [dx, dy] = [Math.sign(bx - ax), Math.sign(by - ay)];
+  return [(ax + bx) / 2 - dy / 4, (ay + by) / 2 + dx / 4];
+}
 function maskToRegions(mask, tolerance) {
   const rings = traceRings(mask);
+  const simple = new Map(simplifyRings(rings, tolerance).map((ring, i) => [rings[i], ring]));
   const outer = rings.filter(({ area }) => area > 0).sort((a, b) => b.area - a.area);
   const holes = new Map(outer.map((ring) => [ring, []]));
   for (const hole of rings.filter(({ area }) => area < 0)) {
-    const [x, y] = hole.points[0];
-    const around = outer.filter((ring) => -hole.area < ring.area && encloses(ring, [x + 0.25, y + 0.25]));
+    const around = outer.filter((ring) => encloses(ring, besideHole(hole)));
     const own = around[around.length - 1] ?? outer[0];
     holes.get(own)?.push(hole);
   }
+  const simplified = (ring) => simple.get(ring);
   return outer.map((ring) => ({
-    exterior: simplifyRing(ring, tolerance),
-    holes: (holes.get(ring) ?? []).map((hole) => simplifyRing(hole, tolerance))
+    exterior: simplified(ring),
+    holes: (holes.get(ring) ?? []).map(simplified)
   }));
 }
 function maskToPath(mask, tolerance) {
-  return traceRings(mask).map((ring) => {
-    const { points } = simplifyRing(ring, tolerance);
-    return `M${points.map(([x, y]) => `${x} ${y}`).join("L")}Z`;
-  }).join("");
+  return simplifyRings(traceRings(mask), tolerance).map(({ points }) => `M${points.map(([x, y]) => `${x} ${y}`).join("L")}Z`).join("");
 }
 
 // src/core/preprocess.ts
@@ -1280,6 +1352,7 @@ export {
   selectBoxes,
   shapeOf,
   simplifyRing,
+  simplifyRings,
   spreadGrid,
   stability,
   textToCounts,

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 MODULES = ROOT / "web" / "node_modules"
 RUNTIME, AXE = MODULES / "onnxruntime-web", MODULES / "axe-core" / "axe.min.js"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CAMERA = "--use-fake-device-for-media-stream"  # a camera that shows a moving picture, whatever is plugged in
 PATIENCE = 90_000  # milliseconds; a machine may be busy
 
 
@@ -64,7 +65,9 @@ def needs_runtime() -> str:
 def start_browser(playwright: Any) -> Any:
     """Start Chromium; without its sandbox, which a container does not allow."""
     return playwright.chromium.launch(
-        executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"], env=dict(os.environ)
+        executable_path=CHROMIUM,
+        args=["--no-sandbox", "--disable-dev-shm-usage", CAMERA],
+        env=dict(os.environ),
     )
 
 

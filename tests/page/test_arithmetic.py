@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from shapely import MultiPolygon, Polygon
+from shapely.validation import explain_validity
 
 from mobilesam.core.frame import Frame
 from mobilesam.core.grids import build_point_grid, spread_order
@@ -245,6 +247,31 @@ def test_runs_regions_and_grids() -> None:
     for side, grid in zip((4, 8, 32), found[2 * len(masks) :], strict=True):
         points = build_point_grid(side)
         assert np.allclose(grid, points[spread_order(points)])
+
+
+@pytest.mark.parametrize("tolerance", [0, 0.5, 1, 3])
+def test_outlines_are_valid(tolerance: float) -> None:
+    """No ring meets itself or another but at a corner, as Python's; noise has all that can go wrong."""
+    rng = np.random.default_rng(3)
+    noise = [rng.random((24, 30)) < part for part in (0.3, 0.5, 0.7)]
+    y, x = np.mgrid[:80, :90]
+    waves = (np.sin(x / 3) + np.sin(y / 2.5 + x / 9)) > 0.1
+    masks = [*noise, waves, ring_with_a_touch()]
+    cases = [{"what": "regions", "mask": mask_to_rle(m).to_dict(), "tolerance": tolerance} for m in masks]
+    for mask, regions in zip(masks, run(*cases), strict=True):
+        shape = MultiPolygon([Polygon(region["exterior"], region["holes"]) for region in regions])
+        assert shape.is_valid, explain_validity(shape)
+        if tolerance == 0:
+            assert shape.area == mask.sum()
+
+
+def ring_with_a_touch() -> np.ndarray:
+    """A ring whose hole meets the outside diagonally."""
+    mask = np.ones((7, 7), bool)
+    mask[2:5, 2:5] = False
+    mask[0, 0] = mask[1, 1] = False
+    mask[1, 0] = True
+    return mask
 
 
 def test_outlines_cover_the_mask() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from mobilesam.cli.main import run
 from mobilesam.core.errors import OutputError, WeightsError
-from mobilesam.export.page import BACKENDS, exact_halves, export_page, version_of_runtime
+from mobilesam.export.halves import exact_halves
+from mobilesam.export.page import BACKENDS, export_page, version_of_runtime
 from mobilesam.weights import entry_of, read_weights
 
 

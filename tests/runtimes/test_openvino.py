@@ -6,46 +6,21 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 
 import mobilesam
-from mobilesam import ConfigError, EverythingOptions, Model, Prompt
+from mobilesam import ConfigError, EverythingOptions, Model
 from mobilesam.runtimes.onnx import OnnxRuntime
 from mobilesam.runtimes.openvino import OpenVinoRuntime
 from mobilesam.weights.graph_index import graph_index
 from tests.photos import cat
+from tests.runtimes.conformance import PROMPTS, assert_alike
 from tests.seeded import seeded_weights
-
-PROMPTS = (
-    Prompt(points=[180, 140]),
-    Prompt(box=[90, 20, 330, 290]),
-    Prompt(box=[160, 120, 200, 150]),
-    Prompt(points=[[180, 140], [20, 280]], labels=[1, 0]),
-)
-LOGITS = 1e-3
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
     return mobilesam.load("pocket", runtime="openvino")
-
-
-def assert_alike(ours: Model, theirs: Model) -> None:
-    image = cat()
-    a, b = ours.embed(image), theirs.embed(image)
-    assert a.arrays.keys() == b.arrays.keys()
-    first = ours.segment(a, PROMPTS)
-    again = [Prompt(mask=first[1].low_res_masks[:1])]
-    for one, two in zip(
-        [*first, *ours.segment(a, again)],
-        [*theirs.segment(b, PROMPTS), *theirs.segment(b, again)],
-        strict=True,
-    ):
-        assert np.abs(one.low_res_masks - two.low_res_masks).max() <= LOGITS
-        assert np.abs(one.predicted_iou - two.predicted_iou).max() <= 1e-3
-        union = (one.masks | two.masks).sum((1, 2))
-        assert ((one.masks & two.masks).sum((1, 2)) >= 0.999 * union).all()
 
 
 def test_pocket_is_the_same(model: Model, pocket: Model) -> None:

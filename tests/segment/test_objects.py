@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from onnx import TensorProto
 from mobilesam import ConfigError, EverythingOptions, Model, WeightsError, load
 from mobilesam.core.boxes import box_ious, clip_boxes, non_maximum_suppression
 from mobilesam.core.errors import PromptError
-from mobilesam.core.types import Embedding
+from mobilesam.core.postprocess import visible_part
+from mobilesam.core.types import Embedding, FoundMask
 from mobilesam.detectors.base import Boxes, select_boxes
 from mobilesam.detectors.head import HeadDetector
 from mobilesam.detectors.load import detector_for
 from mobilesam.detectors.onnx_layouts import LAYOUTS, open_detector
+from mobilesam.segment.everything import masks, objects
 from mobilesam.segment.everything.objects import POINT_OBJECTNESS, Found, gap_grids
 from tests.embeddings import unseen
 from tests.onnx_detectors import constant_detector, layout_outputs
@@ -231,6 +234,21 @@ def test_every_layout_is_told_from_the_others_and_read(layout: str, tmp_path: Pa
     np.testing.assert_allclose(found.xyxy[best], FACE, atol=1.5)
 
 
+def test_a_detector_of_a_file_goes_to_other_processes(tmp_path: Path) -> None:
+    shape, outputs, kind = layout_outputs("yolox", np.array(FACE))
+    path = constant_detector(tmp_path / "detector.onnx", shape, outputs, kind)
+    with pytest.warns(UserWarning):
+        detector = open_detector(path)
+    data = pickle.dumps(detector)
+    constant_detector(path, shape, [2 * one for one in outputs], kind)
+    with pytest.raises(WeightsError, match="changed since it was opened"):
+        pickle.dumps(detector)
+    path.unlink()
+    here, there = detector.find(unseen(cat())), pickle.loads(data).find(unseen(cat()))
+    np.testing.assert_array_equal(here.xyxy, there.xyxy)
+    np.testing.assert_array_equal(here.scores, there.scores)
+
+
 def test_files_that_are_no_detector(tmp_path: Path) -> None:
     odd = constant_detector(tmp_path / "odd.onnx", (1, 3, 64, 64), [np.zeros((1, 1000))])
     with (
@@ -296,6 +314,34 @@ def test_cells_answer_for_the_object_that_they_fit() -> None:
     assert told < blamed / 2
     empty = objectness_loss(boxes[None], right, middles, truth[None] * 0, torch.tensor([0]), whole)
     assert torch.isfinite(empty)
+
+
+def test_repeats_are_not_enlarged_and_what_is_found_is_the_same(
+    pocket: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = EverythingOptions(sampler="hybrid", max_prompts=64)
+    enlarged = 0
+
+    def counted(*args: object) -> FoundMask | None:
+        nonlocal enlarged
+        enlarged += 1
+        return masks.measure(*args)  # type: ignore[arg-type]
+
+    def plainly(
+        likely: masks.Likely, embedding: Embedding, options: EverythingOptions, found: Found
+    ) -> FoundMask | None:
+        mask = counted(likely, embedding, options)
+        visible = visible_part(likely.low_res, embedding.frame)
+        return mask if mask is not None and found.offer(visible) else None
+
+    monkeypatch.setattr(objects, "measure", counted)
+    quick, of_quick = pocket.everything(cat(), options).masks, enlarged
+    monkeypatch.setattr(objects, "measure_new", plainly)
+    enlarged = 0
+    plain = pocket.everything(cat(), options).masks
+    assert [mask.rle for mask in quick] == [mask.rle for mask in plain]
+    assert [mask.stability_score for mask in quick] == [mask.stability_score for mask in plain]
+    assert len(plain) <= of_quick < enlarged
 
 
 def test_a_large_mask_explains_no_place() -> None:

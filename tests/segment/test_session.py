@@ -174,7 +174,7 @@ def test_a_stroke_moves_the_mask_towards_it(begun: Session) -> None:
         (lambda s: s.stroke([[1, 1], [5, 300]]), r"action.stroke\[1\].y"),
         (lambda s: s.stroke([[1, 1]], width=-1), "width"),
         (lambda s: s.stroke([[1, 1]], width=1e6), "width"),
-        (lambda s: s.choose(0), "of 0 masks"),
+        (lambda s: s.choose(0), "there are 0 masks"),
         (lambda s: s.choose(3), "choose"),
         (lambda s: s.from_mask(np.zeros((9, 9), bool)), "is 9 x 9, the image is 451 x 300"),
         (lambda s: s.from_mask(np.zeros((300, 451))), "boolean mask"),

@@ -307,12 +307,15 @@ def test_recipes_are_checked(tmp_path: Path) -> None:
         (good.replace("64", "65"), r"stages\[0\].image_size: is 65; must be a multiple of 32"),
         (good.replace("[[sets]]", 'mode = "coupled"\n[[sets]]'), "give bce, focal, dice"),
         (good.replace("[[sets]]", "bce = 1.0\n[[sets]]"), "compares embeddings alone"),
-        (good.replace("[[sets]]", 'mode = "coupled"\ntoken = 1.0\n[[sets]]'), "another decoder than SAM's"),
+        (
+            good.replace("[[sets]]", 'mode = "coupled"\ntoken = 1.0\n[[sets]]'),
+            "a different decoder from SAM's",
+        ),
         (
             good.replace("64", "768").replace("[[sets]]", 'mode = "coupled"\nbce = 1.0\n[[sets]]'),
             "at most 512",
         ),
-        (good.replace("[[sets]]", 'mode = "coupled"\nbce = 1.0\nrounds = 2\n[[sets]]'), "clicks nowhere"),
+        (good.replace("[[sets]]", 'mode = "coupled"\nbce = 1.0\nrounds = 2\n[[sets]]'), "has no clicks"),
         (good.replace("pocket_nano", "detector_nano"), "network: is 'detector_nano'"),
         (good.replace("store", "shop"), "unknown field 'shop'"),
     ):

@@ -59,7 +59,7 @@ def test_own_photos_become_an_own_model(
     options = ["--minutes", "0.1", "--workers", "0", "--device", "cpu"]
     start = time.monotonic()
     assert run([*command[1:], *options]) == 0
-    assert time.monotonic() - start < 6 + 14  # the last step, and loading the libraries
+    assert time.monotonic() - start < 60  # 6, the last step and loading the libraries, on a busy machine
     out = tmp_path / "runs" / "own"
     told = capsys.readouterr().out
     assert "6 photos with" in told and "before: box IoU" in told and "after:  box IoU" in told

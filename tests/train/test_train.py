@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mobilesam import ConfigError, Prompt, WeightsError, load
 from mobilesam.cli.main import run
@@ -548,6 +549,7 @@ def test_a_killed_run_goes_on_bit_for_bit(data: Path) -> None:
     assert logs[0] == logs[1]
     assert [json.loads(line)["step"] for line in logs[0].splitlines()] == [3, 6, 9, 12]
     assert (data / "whole" / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert (data / "whole" / "log.csv").read_text().startswith("step,image_size,loss")
 
     weights = data / "whole" / "weights.safetensors"
     assert read_metadata(weights.read_bytes())[NEEDS_KEY] == FORMAT_SINCE
@@ -720,6 +722,38 @@ def test_changed_photos_are_refused_and_can_be_forced(data: Path, monkeypatch, c
     assert run([*command, "--minutes", "0", "--force"]) == 0
     assert newest(data / "run").name == "step-00000002.safetensors"
     assert "step 2 of 13" in capsys.readouterr().out
+
+
+def test_parts_of_a_step_are_the_whole_step(data: Path) -> None:
+    recipe = RECIPE.replace("seed = 3", "seed = 3\ncorrect = 0.0").replace("held_out = 0.3", "held_out = 0.0")
+    (data / "recipe.toml").write_text(recipe.format(steps=3))
+    read = read_recipe(data / "recipe.toml")
+    for parts in (1, 2):
+        options = RunOptions(
+            workers=0,
+            threads=1,
+            report_every=1,
+            save_every=4,
+            device="cpu",
+            accumulate=parts,
+            tensorboard=True,
+        )
+        train_masks(read, data, data / f"parts{parts}", options)
+    one, two = (
+        [json.loads(line)["loss"] for line in (data / f"parts{n}" / "log.jsonl").read_text().splitlines()]
+        for n in (1, 2)
+    )
+    np.testing.assert_allclose(one, two, rtol=0, atol=1e-6 if not bfloat16_here() else 2e-2)
+    events = EventAccumulator(str(data / "parts1" / "tensorboard")).Reload().Scalars("loss")
+    assert [event.step for event in events] == [1, 2, 3]
+    np.testing.assert_allclose([event.value for event in events], one, rtol=1e-6)
+    with pytest.raises(ConfigError, match="accumulate: is 3; must divide the 2 images"):
+        train_masks(read, data, data / "parts3", RunOptions(workers=0, device="cpu", accumulate=3))
+
+
+def bfloat16_here() -> bool:
+    """Whether this processor computes with bfloat16, which rounds sums by their order."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def torchrun(data: Path, out: str, ranks: int) -> None:

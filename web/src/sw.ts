@@ -1,7 +1,7 @@
 /**
  * The service worker of a folder that is hosted anywhere. It keeps everything that the page needs, under the name of
- * the weights' and the page's hash, so that a new version takes the place of an old one as a whole; and it says that
- * the page is isolated, where the host does not, because threads need that.
+ * the weights' and the page's hash, so that a new version replaces an old one as a whole. And it says that
+ * the page is isolated, if the host does not, because threads need that.
  */
 
 const worker = self as unknown as ServiceWorkerGlobalScope;

@@ -31,10 +31,10 @@ class Wanted:
     """What is cut out of one photo.
 
     Attributes:
-        objects: what is joined, one prompt for each; with no texts either, the subject is found.
+        objects: what is joined, one prompt for each object; with no texts either, the subject is found.
         subtract: what is taken away.
-        texts: all objects that fit are joined.
-        subtract_texts: all objects that fit are taken away.
+        texts: all objects that fit one of them are joined.
+        subtract_texts: all objects that fit one of them are taken away.
     """
 
     objects: tuple[Prompt, ...] = ()
@@ -45,16 +45,16 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Cutting:
-    """The question what to cut out.
+    """The question of what to cut out.
 
     Attributes:
-        predictor: what segments.
+        predictor: segments the objects.
         detector: what finds boxes of objects, for the subject.
         wanted: says what is cut out of a photo; its coordinates may depend on the photo's size.
         options: edge, background and size.
-        suffix: of the files: ``.png`` and so on.
-        text_model: what finds boxes by texts; needed where there are texts.
-        text_options: which boxes are believed.
+        suffix: ending of the files, such as ``.png``.
+        text_model: what finds boxes by texts; needed if there are texts.
+        text_options: which boxes are accepted.
     """
 
     needs_file: ClassVar[bool] = True
@@ -87,9 +87,7 @@ class Cutting:
                 f"nothing was found that fits {' or '.join(wanted.texts)}; use other words, or give a box"
             )
         if self.suffix in WITHOUT_ALPHA and self.options.background == "none" and not self.options.only_mask:
-            remarks.append(
-                "JPEG has no transparency; what is cut away is white (--background says otherwise)"
-            )
+            remarks.append("JPEG has no transparency; what is cut away is white (--background changes it)")
         made = make_cutout(embedding, kept, gone, self.options, remarks)
         clock.lap("segment")
         return Cut(photo, made, self.suffix, clock.laps)
@@ -111,10 +109,10 @@ class Cut:
     """The answer: what was cut out of a photo.
 
     Attributes:
-        photo: where it was.
+        photo: the photo it was cut from.
         made: the cut-out.
         suffix: of the file.
-        milliseconds: what the parts of the work took.
+        milliseconds: how long each part of the work took.
     """
 
     photo: Photo
@@ -143,13 +141,13 @@ class Cut:
         return {"milliseconds": self.milliseconds, "objects": records, "files": files}
 
     def _original(self) -> Original:
-        """Return the file's 16-bit samples and profile, which the image has not."""
-        assert self.photo.file is not None  # as the question needs it
+        """Return the file's 16-bit samples and profile, which the image lacks."""
+        assert self.photo.file is not None  # because the question needs it
         return read_original(self.photo.file, self.photo.source.name, self.photo.size)
 
 
 def names_of(source: Source, folders: Sequence[Path]) -> list[str]:
-    """Return what a prompt file may call a photo: its path in the folder that was given, or its name."""
+    """Return what a prompt file may call a photo: its path in the given folder, or its name."""
     content = source.content
     if not isinstance(content, Path):
         return [source.name]

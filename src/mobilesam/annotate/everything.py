@@ -22,7 +22,7 @@ from mobilesam.segment.predictor import Predictor
 from mobilesam.segment.results import Everything
 
 KINDS = ("overlay", "id-map", "coco", "sa1b", "masks")
-FOLDER = "masks"  # the kind that is one file a mask, in a folder
+FOLDER = "masks"  # the kind that is a folder with one file for each mask
 ENDINGS = {
     "overlay": "everything.png",
     "id-map": "everything_id-map.png",
@@ -33,7 +33,7 @@ ENDINGS = {
 
 
 class Count:
-    """Remembers how many prompts were asked, and tells it on."""
+    """Remembers how many prompts were asked, and passes it on."""
 
     def __init__(self, progress: Progress) -> None:
         self.done, self.total = 0, 0
@@ -47,13 +47,13 @@ class Count:
 
 @dataclass(frozen=True)
 class Search:
-    """The question what there is.
+    """The question of what there is.
 
     Attributes:
-        predictor: what segments.
+        predictor: segments the objects.
         options: how a photo is searched.
         detector: what finds boxes; a grid needs none.
-        progress: returns, for a photo's name, what is called with how many of its prompts are done, and of how many.
+        progress: takes a photo's name and returns a callback ``(done, total)`` that counts its prompts.
     """
 
     needs_file: ClassVar[bool] = False
@@ -83,10 +83,10 @@ class Found:
     """The answer: masks of everything in a photo.
 
     Attributes:
-        photo: where they are.
+        photo: the photo they are in.
         masks: the masks.
-        seconds: that the search took.
-        prompts: that were asked.
+        seconds: how long the search took.
+        prompts: how many were asked.
         remarks: see :class:`mobilesam.annotate.run.Answer`.
     """
 
@@ -118,12 +118,12 @@ class Found:
 
 
 def names_of(kinds: Sequence[str]) -> list[Name]:
-    """Return what outputs are called: ``everything.png`` and so on."""
+    """Return the names of outputs, such as ``everything.png``."""
     return [Name(ENDINGS[kind], folder=kind == FOLDER) for kind in kinds]
 
 
 def remarks_on(found: Sized, count: Count, options: EverythingOptions) -> list[str]:
-    """Return what may not be meant: a search that ran out of time, or that found nothing."""
+    """Return what may not be intended: a search that ran out of time, or that found nothing."""
     remarks = []
     if options.seconds is not None and (count.done < count.total or not count.total):
         asked = f"{count.done:,} of {count.total:,} prompts" if count.total else "no prompt"
@@ -131,12 +131,12 @@ def remarks_on(found: Sized, count: Count, options: EverythingOptions) -> list[s
             f"after {options.seconds:g} s {asked} had been asked; the masks are those found by then"
         )
     if not len(found):
-        remarks.append("no mask was believed; lower the thresholds of predicted IoU and stability")
+        remarks.append("no mask passed the thresholds of predicted IoU and stability; lower them")
     return remarks
 
 
 def everything_to_records(found: Everything) -> list[dict[str, Any]]:
-    """Return the masks as docs/reference/everything.schema.json has them."""
+    """Return the masks as docs/reference/everything.schema.json describes them."""
     return [found_mask_to_record(mask) for mask in found]
 
 
@@ -155,7 +155,7 @@ def found_mask_to_record(mask: FoundMask) -> dict[str, Any]:
 
 
 def write_masks(found: Everything, folder: Name, place: Place) -> None:
-    """Write a file a mask, numbered as in the overlay; an earlier search's further masks are removed."""
+    """Write one file for each mask, numbered as in the overlay; masks left from an earlier search are removed."""
     for i, mask in enumerate(found, start=1):
         place.write(mask_name(folder, i), image_to_png(mask.mask))
     with contextlib.suppress(OSError):
@@ -166,7 +166,7 @@ def write_masks(found: Everything, folder: Name, place: Place) -> None:
 
 
 def mask_name(folder: Name, number: int) -> Name:
-    """Return what a mask's file is called."""
+    """Return the name of a mask's file."""
     return Name(f"{folder.ending}/{number:04}.png")
 
 

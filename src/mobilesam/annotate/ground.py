@@ -12,18 +12,18 @@ from mobilesam.formats.features import Feature, features_to_geojson, features_to
 from mobilesam.formats.raster import Raster
 
 ENDINGS = (".gpkg", ".geojson")
-TOLERANCE = 0.75  # pixels that an outline may leave the mask's edge by
+TOLERANCE = 0.75  # pixels by which an outline may leave the mask's edge
 
 
 def check_georeferenced(raster: Raster) -> None:
-    """Refuse a picture of which nobody knows where it lies.
+    """Refuse a picture that does not say where it lies.
 
     Raises:
         ImageError: says what to do.
     """
     if raster.crs is None:
         raise ImageError(
-            f"{raster.name}: says nothing of where it lies on the ground (no reference system); for outlines in pixels "
+            f"{raster.name}: does not say where it lies on the ground (no reference system); for outlines in pixels "
             "use mobilesam everything --tile"
         )
 
@@ -40,7 +40,7 @@ def masks_to_features(masks: Sequence[FoundMask], raster: Raster) -> Iterator[Fe
 
 
 def encode(features: Sequence[Feature], raster: Raster, ending: str) -> bytes:
-    """Return the bytes of a file of features, by its ending."""
+    """Return the bytes of a file of features, in the format of its ending."""
     if ending == ".geojson":
         return features_to_geojson(features, raster.crs)
     return features_to_geopackage(features, raster.crs, raster.name)

@@ -31,11 +31,11 @@ DECIMALS = 4  # of scores
 
 @dataclass(frozen=True)
 class Labels:
-    """What a labeller says of a photo.
+    """What a labeller says about a photo.
 
     Attributes:
-        objects: in it, without numbers.
-        remarks: what may not be meant.
+        objects: the photo's objects, without numbers.
+        remarks: what may not be intended.
     """
 
     objects: tuple[LabelledObject, ...]
@@ -49,7 +49,7 @@ class Labeller(Protocol):
         """Return the objects of a photo, which the set calls ``file_name``.
 
         Raises:
-            MobileSamError: as the parts of the work do.
+            MobileSamError: if a part of the work fails.
         """
         ...
 
@@ -61,7 +61,7 @@ class BoxLimits:
     Attributes:
         confidence: boxes must be at least this likely, 0 to 1.
         box_nms_thresh: of two boxes of one class with a higher IoU, the likelier stays, 0 to 1.
-        max_boxes: at most so many for a photo.
+        max_boxes: most boxes for a photo.
     """
 
     confidence: float = 0.25
@@ -74,8 +74,8 @@ class ByDetector:
     """Labels the boxes of a detector.
 
     Attributes:
-        predictor: what segments.
-        detector: what finds boxes; their ``texts``, where it has some, are the numbers of the names.
+        predictor: segments the objects.
+        detector: what finds boxes; their ``texts``, if it has any, are indices into ``names``.
         names: of the detector's classes; empty for objects of any kind.
         keep: numbers of the classes that are wanted; None for all.
         limits: which boxes are segmented.
@@ -107,11 +107,11 @@ class ByDetector:
 
 @dataclass(frozen=True)
 class ByBoxes:
-    """Labels the boxes that exist.
+    """Labels boxes that are given.
 
     Attributes:
-        predictor: what segments.
-        boxes: of each photo, by its name in the set.
+        predictor: segments the objects.
+        boxes: the boxes of each photo, by its name in the set.
     """
 
     predictor: Predictor
@@ -121,7 +121,7 @@ class ByBoxes:
         """See :class:`Labeller`."""
         given = self.boxes.get(file_name)
         if given is None:
-            return Labels((), ("the boxes that were given have none for this photo",))
+            return Labels((), ("the given boxes have none for this photo",))
         x1, y1 = photo.size[1], photo.size[0]
         if any(not (one.box[2] <= x1 and one.box[3] <= y1) for one in given):
             raise ConfigError(
@@ -137,10 +137,10 @@ class ByTexts:
     """Labels what texts name.
 
     Attributes:
-        predictor: what segments.
+        predictor: segments the objects.
         text_model: what finds boxes for texts.
         texts: what to look for; each is a category.
-        options: which boxes are believed.
+        options: which boxes are accepted.
     """
 
     predictor: Predictor
@@ -166,7 +166,7 @@ class ByEverything:
     """Labels everything in a photo, as objects of one kind.
 
     Attributes:
-        predictor: what segments.
+        predictor: segments the objects.
         detector: what finds boxes; a grid needs none.
         options: how a photo is searched.
     """
@@ -201,7 +201,7 @@ class ByEverything:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A box to segment, with what its object is called and how sure whoever found it is."""
+    """A box to segment, with its object's label and how sure its finder is."""
 
     box: Box
     label: str
@@ -215,7 +215,7 @@ def select_by_class(found: Boxes, size: Size, limits: BoxLimits, keep: frozenset
     Args:
         found: by a detector.
         size: (height, width) of the photo.
-        limits: which are taken.
+        limits: which boxes are taken.
         keep: numbers of the classes that are wanted; None for all.
     """
     if keep is not None and found.classes is not None:
@@ -242,7 +242,7 @@ def select_by_class(found: Boxes, size: Size, limits: BoxLimits, keep: frozenset
 
 
 def segment_wanted(predictor: Predictor, embedding: Embedding, wanted: Sequence[Wanted]) -> Labels:
-    """Segment boxes; an object keeps its label, whatever becomes of those before it."""
+    """Segment boxes; an object keeps its label, whatever happens to those before it."""
     prompts = [Prompt(box=one.box) for one in wanted]
     names = [names_with(f"box {i}: ") for i in range(1, len(prompts) + 1)]
     valid = predictor.validate(embedding, prompts, names)

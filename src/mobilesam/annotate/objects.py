@@ -42,21 +42,21 @@ POLYGON_TOLERANCE = 1.0  # pixels
 
 
 class Prompting(Protocol):
-    """Makes the prompts of an image from its size, because they may be in per cent."""
+    """Makes the prompts of an image from its size, because they may be given in per cent."""
 
     def __call__(self, size: Size) -> tuple[Sequence[Prompt], Sequence[str]]:
-        """Return prompts for an image of (height, width), and what messages call each of them."""
+        """Return prompts for an image of (height, width), and what messages call them."""
         ...
 
 
 @dataclass(frozen=True)
 class ByPrompts:
-    """The question which objects prompts point at.
+    """The question of which objects prompts point at.
 
     Attributes:
-        predictor: what segments.
+        predictor: segments the objects.
         prompting: makes the prompts.
-        min_mask_region_area: holes and islands below so many pixels are filled and dropped.
+        min_mask_region_area: holes and islands below this many pixels are filled and dropped.
     """
 
     needs_file: ClassVar[bool] = False
@@ -84,14 +84,14 @@ class ByPrompts:
 
 @dataclass(frozen=True)
 class ByText:
-    """The question which objects texts name.
+    """The question of which objects texts name.
 
     Attributes:
-        predictor: what segments.
+        predictor: segments the objects.
         text_model: what finds their boxes.
         texts: what they are called.
-        options: which boxes are believed.
-        min_mask_region_area: holes and islands below so many pixels are filled and dropped.
+        options: which boxes are accepted.
+        min_mask_region_area: holes and islands below this many pixels are filled and dropped.
     """
 
     needs_file: ClassVar[bool] = False
@@ -103,7 +103,7 @@ class ByText:
     min_mask_region_area: int = 0
 
     def names(self, kinds: Sequence[str], size: Size) -> list[Name]:
-        """See :class:`mobilesam.annotate.run.Question`; of any number of objects the first stands for all."""
+        """See :class:`mobilesam.annotate.run.Question`; the first object stands for all, however many there are."""
         return [output.name for output in outputs(kinds, 1)]
 
     def ask(self, photo: Photo) -> Objects:
@@ -146,12 +146,12 @@ class Objects:
     """The answer: objects of a photo.
 
     Attributes:
-        photo: where they are.
+        photo: the photo they are in.
         results: one for each object.
-        texts: that were asked for, if any.
+        texts: those that were asked for, if any.
         told: remarks on the prompts as a whole.
         low_res: side of the logits that results have, or would have.
-        milliseconds: what the parts of the work took.
+        milliseconds: how long each part of the work took.
     """
 
     photo: Photo
@@ -199,7 +199,7 @@ class Objects:
         }
 
     def of(self, number: int | None) -> Objects:
-        """Return one object alone; None: all."""
+        """Return one object alone, or all for None."""
         return self if number is None else replace(self, results=self.results[number : number + 1])
 
 
@@ -207,7 +207,7 @@ class Output(NamedTuple):
     """One file.
 
     Attributes:
-        kind: some of ``KINDS``; for ``masks`` one of ``EACH_MASK``.
+        kind: one of ``KINDS``; for ``masks`` one of ``EACH_MASK``.
         name: what it is called.
     """
 
@@ -216,7 +216,7 @@ class Output(NamedTuple):
 
 
 def outputs(kinds: Sequence[str], objects: int) -> Iterator[Output]:
-    """Yield the files of so many objects; of ``masks`` as many as there can be, an object may have fewer."""
+    """Yield the files of this many objects; for ``masks`` as many as there can be, an object may have fewer."""
     single = [one for kind in kinds for one in (EACH_MASK if kind == "masks" else (kind,))]
     for kind in single:
         for number in range(objects) if kind in PER_OBJECT else [None]:
@@ -319,7 +319,7 @@ def results_to_geojson(results: Sequence[Segmentation]) -> dict[str, Any]:
 
 
 def _named(result: Segmentation) -> dict[str, Any]:
-    """Return what an object is called, and how well the text fits that found it, as far as that is known."""
+    """Return an object's name, and how well the text that found it fits, as far as they are known."""
     named: dict[str, Any] = {} if result.label is None else {"label": result.label}
     return named if result.text_score is None else named | {"text_score": round(float(result.text_score), 4)}
 

@@ -1,6 +1,6 @@
 """Where results go: a folder, one file, or a stream such as standard output.
 
-What is written has a name without the photo's: an ending, and the number of an object. A place turns it
+An output's name leaves out the photo's: it is an ending and the number of an object. A place turns it
 into a path.
 """
 
@@ -20,7 +20,7 @@ from mobilesam.storage.atomic import refuse_existing, write_bytes
 
 
 class Name(NamedTuple):
-    """What an output is called beside its photo.
+    """The name of an output, without its photo's.
 
     Attributes:
         ending: such as ``mask.png``.
@@ -37,11 +37,11 @@ class Place(Protocol):
     """Takes the outputs of one photo."""
 
     def path(self, name: Name) -> Path | None:
-        """Return where an output lies; None for a stream."""
+        """Return where an output goes; None for a stream."""
         ...
 
     def write(self, name: Name, data: bytes) -> None:
-        """Write one output whole."""
+        """Write one whole output."""
         ...
 
 
@@ -52,7 +52,7 @@ class Destination(Protocol):
         """Return where a photo's outputs go.
 
         Raises:
-            OutputError: if one is there and may not be replaced, or cannot be looked for.
+            OutputError: if one exists and may not be replaced, or cannot be looked for.
             ConfigError: for more outputs than can be taken.
         """
         ...
@@ -60,15 +60,15 @@ class Destination(Protocol):
 
 @dataclass(frozen=True)
 class Folder:
-    """Outputs that are called after their photo: ``STEM_1_mask.png``, ``STEM_overlay.png``.
+    """Outputs that are named after their photo: ``STEM_1_mask.png``, ``STEM_overlay.png``.
 
-    What is there stays. A further run over a photo takes the next numbers: ``STEM_2_mask.png``,
+    Existing files stay. A further run over a photo takes the next numbers: ``STEM_2_mask.png``,
     ``STEM_2_overlay.png``.
 
     Attributes:
-        out: the folder; nothing else is written to.
-        overwrite: replace outputs that are there instead.
-        inputs: files, resolved, that are never replaced; an output of such a name takes the next number.
+        out: the folder; nothing is written elsewhere.
+        overwrite: replace existing outputs instead.
+        inputs: files, resolved, that are never replaced; an output with such a name takes the next number.
     """
 
     out: Path
@@ -96,7 +96,7 @@ class FolderPlace:
 
     Attributes:
         folder: the folder.
-        stem: what they begin with.
+        stem: what their names begin with.
         first: number of the run's first object.
     """
 

@@ -114,8 +114,8 @@ def write_review(dataset: Dataset, out: Path, places: Mapping[str, Path] | None 
     Args:
         dataset: what is reviewed.
         out: the set's folder.
-        places: where photos lie, by their names; where the set says, if it does not hold one. Photos that cannot be
-            read have no picture.
+        places: where photos lie, by their names; others lie where the set says. Photos that cannot be read have
+            no picture.
 
     Raises:
         OutputError: if something cannot be written.

@@ -40,7 +40,7 @@ class Ruler:
         """See :class:`mobilesam.annotate.run.Question`.
 
         Raises:
-            PromptError: for points and boxes that are wrong; they are as wrong here as when segmenting.
+            PromptError: for wrong points and boxes, just as when segmenting.
         """
         size = photo.size
         prompts, prefixes = ((), ()) if self.prompting is None else self.prompting(size)

@@ -26,7 +26,7 @@ class Answer(Protocol):
 
     @property
     def remarks(self) -> Sequence[str]:
-        """What may not be meant."""
+        """What may not be intended."""
         ...
 
     def names(self, kinds: Sequence[str]) -> list[Name]:
@@ -48,14 +48,14 @@ class Question(Protocol):
     needs_file: ClassVar[bool]
 
     def names(self, kinds: Sequence[str], size: Size) -> list[Name]:
-        """Return the outputs that a photo of (height, width) will have, as far as that is known before the work."""
+        """Return the outputs that a photo of (height, width) will have, as far as they are known before the work."""
         ...
 
     def ask(self, photo: Photo) -> Answer:
         """Look for the answer.
 
         Raises:
-            MobileSamError: as the parts of the work do.
+            MobileSamError: if a part of the work fails.
         """
         ...
 
@@ -94,7 +94,7 @@ class Run:
         """Work on one photo and return its record.
 
         Raises:
-            MobileSamError: as its parts do; no output is then half written.
+            MobileSamError: if a part of the work fails; no output is left half written.
         """
         photo = read_photo(source, self.max_pixels, keep_file=self.question.needs_file)
         # What could not be written afterwards is refused before the work.
@@ -119,12 +119,12 @@ class Outcome:
 def outcomes_to_document(
     predictor: Predictor, outcomes: Iterable[Outcome], words: Callable[[MobileSamError], str] = str
 ) -> dict[str, Any]:
-    """Return the results as docs/reference/results.schema.json has them.
+    """Return the results as docs/reference/results.schema.json describes them.
 
     Args:
         predictor: what segmented.
         outcomes: of each photo.
-        words: what is said of an error.
+        words: puts an error into words.
     """
     outcomes = list(outcomes)
     return {

@@ -20,7 +20,7 @@ COPY, LINK, NONE = PHOTOS = ("copy", "link", "none")
 
 
 def check_photos(photos: str) -> str:
-    """Return what becomes of the photos, if it is something that can.
+    """Return the way photos are taken over, if it is a known one.
 
     Raises:
         ConfigError: otherwise.
@@ -98,7 +98,7 @@ def _is_same(source: Path, target: Path) -> bool:
 def write_set(
     dataset: Dataset, out: Path, formats: Sequence[str], *, photos: str = NONE, overwrite: bool = False
 ) -> list[str]:
-    """Write a set with its photos; return what of it could not be, in words.
+    """Write a set with its photos; return in words what could not be written.
 
     Raises:
         OutputError: if something is there or cannot be written.
@@ -110,7 +110,7 @@ def write_set(
         if missing:
             first = printable(missing[0].file_name)
             remarks.append(
-                f"{len(missing):,} photos are not there, the first is {first}; their labels are written"
+                f"{len(missing):,} photos were not found, the first is {first}; their labels are written"
             )
         absent = {photo.file_name for photo in missing}
         for photo in dataset.photos:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,9 +18,9 @@ from typing import Any
 from mobilesam.annotate.engines.base import Engine
 from mobilesam.annotate.labelling import Labeller
 from mobilesam.annotate.review import look_of
-from mobilesam.annotate.set_folder import COPY, IMAGES, LINK, put_bytes, put_photo
+from mobilesam.annotate.set_folder import COPY, IMAGES, LINK, NONE, put_bytes, put_photo
 from mobilesam.annotate.sources import Source, read_photo
-from mobilesam.core.errors import ConfigError, ImageError, MobileSamError, OutputError, Remedy
+from mobilesam.core.errors import ConfigError, ImageError, LimitError, MobileSamError, OutputError, Remedy
 from mobilesam.core.text import one_line, printable, shortened
 from mobilesam.formats.datasets import record
 from mobilesam.formats.datasets.load import write_dataset
@@ -34,12 +35,13 @@ from mobilesam.formats.datasets.model import (
 from mobilesam.formats.datasets.record import Failure, Head, RecordFile
 from mobilesam.formats.image import MAX_PIXELS
 from mobilesam.formats.image_bytes import shown
+from mobilesam.formats.stored import Stored
 from mobilesam.storage.atomic import remove_remains, write_bytes
 from mobilesam.storage.ledger import Ledger
 from mobilesam.storage.lock import held
 
 LOCK, ERRORS = ".mobilesam.lock", "errors.jsonl"
-MOST_DIFFERENCES = 8  # that a message tells
+MOST_DIFFERENCES = 8  # that a message lists
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,10 @@ class SetRun:
         labeller: says what is in a photo.
         engine: spreads the work.
         out: the set's folder.
-        formats: that are written, see :data:`mobilesam.formats.datasets.load.WRITABLE`.
-        categories: that are known before; others follow as they are found.
-        settings: on which the labels depend; a run does not go on with others.
-        val: part of the photos, chosen by their content, that is for validation; 0 for no split.
+        formats: those that are written, see :data:`mobilesam.formats.datasets.load.WRITABLE`.
+        categories: those known beforehand; others follow as they are found.
+        settings: what the labels depend on; a run does not go on with others.
+        val: share of the photos, chosen by their content, that is for validation; 0 for no split.
         photos: ``copy``, ``link`` or ``none``: what becomes of them in ``images/``.
         overwrite: begin anew, whatever is in the folder.
         max_pixels: limit on a photo.
@@ -74,7 +76,7 @@ class SetRun:
         """Label photos and yield what became of each; at the end the set is written.
 
         Raises:
-            OutputError: if another run writes into the folder, it holds files of others, or nothing more can
+            OutputError: if another run writes into the folder, it holds other files, or nothing more can
                 be written, as on a full disk. What is remembered stays.
             ConfigError: if it was begun with other settings.
         """
@@ -93,13 +95,18 @@ class SetRun:
             ) from error
 
     def _locked(self, sources: Sequence[Source]) -> Iterator[Step]:
+        stored = next((one for one in sources if isinstance(one.content, Stored)), None)
+        if self.photos == LINK and stored is not None:
+            raise ConfigError(
+                f"photos: cannot be {LINK}, as {shown(stored.name)} is in a tar or at an address; choose {COPY} or {NONE}"
+            )
         there = self._begin()
         jobs = [Job(source, name_in_set(source)) for source in sources]
         todo = list(jobs_left(jobs, there, self.out / record.NAME))
         photos, failures = dict(there.photos), dict(there.failures)
         yield Step(done=len(jobs) - len(todo), total=len(jobs))
         with Ledger(self.out / record.NAME, there.whole_bytes) as ledger:
-            for number, made in enumerate(self.engine.run(self.label, todo), start=1):
+            for number, made in enumerate(self.engine.run(self.label, todo, give_up), start=1):
                 photos.pop(made.file_name, None)
                 failures.pop(made.file_name, None)
                 if isinstance(made, Failure):
@@ -127,7 +134,7 @@ class SetRun:
         if others and not self.overwrite:
             raise OutputError(
                 f"{shown(str(self.out))}: holds other files, such as {printable(min(others))}; choose another folder",
-                remedy=Remedy("overwrite", True, "to replace what has the names of the set's files"),
+                remedy=Remedy("overwrite", True, "to replace files that have the names of the set's"),
             )
         head = Head(self.categories, dict(self.settings))
         line = record.head_to_line(head)
@@ -162,6 +169,7 @@ class SetRun:
             return Failure(job.file_name, job.source.name, error.code, one_line(error.message))
 
     def _label(self, job: Job) -> LabelledPhoto:
+        self._check_folder()
         source = job.source
         check_name_in_set(job.file_name, source.name)
         path = source.content
@@ -188,6 +196,18 @@ class SetRun:
             )
         )
 
+    def _check_folder(self) -> None:
+        """Refuse to copy photos where nobody will look for them, such as on another machine's own disk."""
+        if self.photos == NONE:
+            return
+        try:
+            (self.out / record.NAME).stat()
+        except OSError as error:
+            raise OutputError(
+                f"{shown(str(self.out))}: is not seen on {socket.gethostname()}; give --out a folder that all machines "
+                "share, or leave the photos where they are with --photos none"
+            ) from error
+
     def _dataset(self, photos: Mapping[str, LabelledPhoto], order: Sequence[str]) -> Dataset:
         chosen = [photos[name] for name in _ordered(photos, order)]
         split = [replace(one, split=split_of(one.sha256, self.val)) for one in chosen]
@@ -195,7 +215,7 @@ class SetRun:
         return make_dataset(split, self.categories, root=root, provenance=self.settings)
 
     def _finish(self, dataset: Dataset, failures: Sequence[Failure]) -> None:
-        """Write everything anew from what is remembered; what is there and the same is left alone."""
+        """Write everything anew from what is remembered; files that are the same already are left alone."""
         head = Head(dataset.categories, dataset.provenance)
         lines = [record.head_to_line(head), *map(record.photo_to_line, dataset.photos)]
         whole = b"".join([*lines, *map(record.failure_to_line, failures)])
@@ -219,6 +239,13 @@ class Job:
     file_name: str
 
 
+def give_up(job: Job, reason: str) -> Failure:
+    """Return the failure of a photo whose worker's process died of it, again and again."""
+    return Failure(
+        job.file_name, job.source.name, MobileSamError.code, one_line(f"{shown(job.source.name)}: {reason}")
+    )
+
+
 @dataclass(frozen=True)
 class Step:
     """How far a run is.
@@ -237,8 +264,8 @@ class Step:
 
 
 def name_in_set(source: Source) -> str:
-    """Return what a set calls a photo: its place below the folder that was given, unlike any other's."""
-    suffix = source.content.suffix if isinstance(source.content, Path) else ".jpg"
+    """Return what a set calls a photo: its path below the given folder, which no other photo has."""
+    suffix = ".jpg" if isinstance(source.content, bytes) else source.content.suffix
     return f"{source.stem}{suffix}".replace("\\", "/")
 
 
@@ -249,7 +276,7 @@ def check_name_in_set(file_name: str, name: str) -> None:
         ImageError: with what to do.
     """
     if any("\ud800" <= c <= "\udfff" or not c.isprintable() for c in file_name):
-        raise ImageError(f"{shown(name)}: its name is no text in UTF-8, as files of labels need; rename it")
+        raise ImageError(f"{shown(name)}: its name is not UTF-8 text, which files of labels need; rename it")
 
 
 def jobs_left(jobs: Sequence[Job], there: RecordFile, path: Path) -> Iterator[Job]:
@@ -265,22 +292,28 @@ def jobs_left(jobs: Sequence[Job], there: RecordFile, path: Path) -> Iterator[Jo
 
 
 def _has_changed(source: Source, known: LabelledPhoto, since: int) -> bool:
-    if not isinstance(source.content, Path):
-        return True
+    content = source.content
     try:
-        status = source.content.stat()
+        if isinstance(content, Stored):
+            if content.length != known.file_bytes:
+                return True
+            changed = content.changed_since(since)
+            return changed and hashlib.sha256(content.read(source.name)).hexdigest() != known.sha256
+        if not isinstance(content, Path):
+            return True
+        status = content.stat()
         if status.st_size != known.file_bytes:
             return True
         if max(status.st_mtime_ns, status.st_ctime_ns) < since:
             return False
-        with source.content.open("rb") as file:
+        with content.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() != known.sha256
-    except OSError:
+    except (OSError, LimitError):
         return True  # reading it will say what is wrong
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the settings that differ, with both values; those in others by their path.
+    """Yield the settings that differ, with both values; nested ones by their path.
 
     Example:
         >>> list(differences({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2}))
@@ -295,6 +328,6 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[t
 
 
 def _ordered(there: Mapping[str, Any], order: Sequence[str]) -> list[str]:
-    """Return the names that are there: in an order, and behind them those of photos that are no longer given."""
+    """Return the names that are there in this order, and after them those of photos that are no longer given."""
     given = [name for name in dict.fromkeys(order) if name in there]
     return [*given, *(name for name in there if name not in set(given))]

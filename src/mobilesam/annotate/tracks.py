@@ -1,4 +1,4 @@
-"""What is written of a tracked video: pictures to look at, masks, and what is cut out, frame by frame as they come."""
+"""What is written from a tracked video, frame by frame: pictures to look at, masks, and what is cut out."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ class Writer(Protocol):
         ...
 
     def close(self) -> None:
-        """Write what is left; only what is closed is there."""
+        """Write what is left; a result exists only once it is closed."""
         ...
 
 
 class TrackWriters:
-    """Writes several kinds of results at once. What is not whole at the end of the block is not there.
+    """Writes several kinds of results at once. What is not complete at the end of the block is not kept.
 
     Args:
         place: where results go.
-        kinds: of ``KINDS``.
+        kinds: some of ``KINDS``.
         out: what they share with the source.
     """
 
@@ -123,7 +123,7 @@ class _Pictures:
 
 @dataclass
 class _MaskFolder:
-    """Numbered PNG files, each pixel with its object's number as DAVIS has it."""
+    """Numbered PNG files, each pixel with its object's number, as in DAVIS."""
 
     folder: Path
     overwrite: bool
@@ -190,7 +190,7 @@ _MAKERS: dict[str, Callable[[Path, VideoOut, ExitStack], Writer]] = {
 
 
 class _Abandoned:
-    """Lets a video writer go without an end where something failed; otherwise it was closed already."""
+    """Drops an unfinished video if something failed; otherwise the writer was closed already."""
 
     def __init__(self, writer: VideoWriter) -> None:
         self.writer = writer

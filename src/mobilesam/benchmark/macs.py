@@ -1,8 +1,8 @@
-"""How much a network multiplies: counted from what its ONNX graphs ran, node by node.
+"""How many multiplications a network does, counted node by node from what its ONNX graphs ran.
 
-ONNX Runtime tells the shapes of each node's inputs and outputs when it profiles a run. Its own optimisations
-are off, so the nodes are those of the graph. Counted are the operators that multiply and add: convolutions,
-matrix products and their kin. What is done once for each number (norms, activations, softmax) is left out, as is usual.
+ONNX Runtime reports the shapes of each node's inputs and outputs when it profiles a run. Its own optimisations
+are off, so the nodes are those of the graph. Operators that multiply and add are counted: convolutions, matrix
+products and the like. What is done once for each number (norms, activations, softmax) is left out, as usual.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class CountingRuntime(OnnxRuntime):
         return super()._run(part, feed)
 
     def macs(self) -> int:
-        """Return the multiplications of all calls since the last time, and forget these."""
+        """Return the multiplications of all calls since the last time, and start counting again."""
         calls, self.calls = self.calls, []
         total = 0
         for part in dict.fromkeys(part for part, _ in calls):
@@ -62,7 +62,7 @@ def network_macs(
 
 
 def count_profile(path: Path) -> int:
-    """Return the multiplications of the runs that a profile of ONNX Runtime's tells of."""
+    """Return the multiplications of the runs in a profile that ONNX Runtime wrote."""
     total = 0
     for event in json.loads(path.read_text(encoding="utf-8")):
         arguments = event.get("args", {})

@@ -24,11 +24,11 @@ class BenchmarkOptions:
 
     Attributes:
         threads: processor threads of each system.
-        runs: runs of each phase at most, after those that warm up.
+        runs: most runs of each phase, after those that warm up.
         warm_up: runs that are not counted.
-        seconds: that the runs of one phase of one system take at most; one run counts in any case.
+        seconds: most time for the runs of one phase of one system; one run counts in any case.
         macs: also count multiplications, of our own systems.
-        answer: seconds that one answer of a system may take.
+        answer: most seconds for one answer of a system.
     """
 
     threads: int = 1
@@ -49,13 +49,13 @@ class BenchmarkOptions:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A system that is asked for, and the process that measures it.
+    """A system to measure, and the process that measures it.
 
     Attributes:
         name: what the worker calls it.
         label: what the table calls it.
-        command: that starts its worker.
-        environment: variables for it.
+        command: starts its worker.
+        environment: variables of its process.
     """
 
     name: str
@@ -69,9 +69,9 @@ class Timing:
     """Runs of one phase.
 
     Attributes:
-        seconds: of each run that counts.
+        seconds: time of each run that counts.
         processor_seconds: of each, over all cores.
-        joules: of each, where the system tells; all that runs on the processors counts.
+        joules: of each, if the system reports them; everything that runs on the processors counts.
         warm_up: seconds of the first run.
         spent: seconds of all runs but the first.
     """
@@ -108,7 +108,7 @@ class Row:
         phases: by name.
         ratios: of its median to the reference's in the same turns, by phase.
         peak_bytes: most memory held.
-        problem: why there is nothing to tell; empty otherwise.
+        problem: why nothing was measured; empty otherwise.
     """
 
     label: str
@@ -142,14 +142,14 @@ def measure_each(
     phases: Sequence[str] = tuple(PHASES),
     tell: Tell = lambda text: None,
 ) -> Iterator[Row]:
-    """Measure systems, the first of which is the reference of all, and yield the row of each when it is done.
+    """Measure systems, the first of which is the reference for all, and yield the row of each when it is done.
 
     Args:
         candidates: at least one.
-        photo: that all are shown.
+        photo: the photo that all are given.
         options: how long.
-        phases: of ``PHASES``.
-        tell: called with what is done next.
+        phases: some of ``PHASES``.
+        tell: called with what comes next.
 
     Yields:
         A row for each; one that failed says why.
@@ -167,7 +167,7 @@ def measure_each(
             row = Row(candidate.label, problem=str(error))
         if row.problem and candidate is reference:
             raise ConfigError(
-                f"{candidate.label}: cannot be measured ({row.problem}); it is the reference of all"
+                f"{candidate.label}: cannot be measured ({row.problem}); it is the reference for all"
             )
         yield row
 
@@ -216,7 +216,7 @@ def _load(worker: Worker, candidate: Candidate, photo: Path, options: BenchmarkO
 def _run_phase(phase: str, own: Sequence[tuple[Worker, Row]], options: BenchmarkOptions) -> None:
     """Run a phase of some systems in turns, each until it has its runs or its seconds."""
     for worker, row in own:
-        first = worker.ask(do="run", phase=phase)["seconds"]  # sessions start in it, so that it never counts
+        first = worker.ask(do="run", phase=phase)["seconds"]  # sessions start in this run, so it never counts
         row.phases[phase] = Timing(warm_up=first)
     left = [(worker, row.phases[phase]) for worker, row in own]
     for turn in range(1, max(1, options.warm_up) + options.runs):

@@ -1,7 +1,7 @@
-"""Systems of others, each kind in an environment of its own: what a file ``NAME.toml`` says, made by one command.
+"""Systems of others, each kind in an environment of its own, which one command makes from a file ``NAME.toml``.
 
 A file has ``packages`` (what pip installs), ``worker`` (a script beside it that speaks the benchmark's protocol)
-and a table ``systems`` of labels. Nothing of it is ever a dependency of this package.
+and a table ``systems`` of labels. None of this is ever a dependency of this package.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class PeerKind:
 
     Attributes:
         name: of the file.
-        packages: that pip installs.
+        packages: what pip installs.
         worker: the script.
         licence: of the packages.
         systems: label of each, by the name that the worker knows.
@@ -61,7 +61,7 @@ class PeerKind:
         return home / f"peers-{key}"
 
     def candidates(self, home: Path) -> list[Candidate]:
-        """Return its systems as the benchmark measures them."""
+        """Return its systems in the form that the benchmark measures."""
         python = python_of(self.environment(home))
         variables = {PROTOCOL_VARIABLE: str(Path(protocol.__file__))}
         return [
@@ -74,7 +74,7 @@ def read_peers(folder: Path) -> list[PeerKind]:
     """Read the files of a folder.
 
     Raises:
-        ConfigError: if there is none, or one is not as it should be.
+        ConfigError: if there is none, or one is not valid.
     """
     files = sorted(folder.glob("*.toml"))
     if not files:
@@ -108,15 +108,15 @@ def python_of(environment: Path) -> Path:
 
 
 def make_environment(kind: PeerKind, home: Path, *, tell: Tell = lambda text: None) -> str:
-    """Make a kind's environment unless it is there.
+    """Make a kind's environment, unless it exists.
 
     Args:
         kind: of peers.
         home: folder of the environments.
-        tell: called with what is done next.
+        tell: called with what comes next.
 
     Returns:
-        Why it could not be made; empty if it is there.
+        Why it could not be made; empty if it exists.
     """
     environment = kind.environment(home)
     if (environment / DONE).is_file():

@@ -17,11 +17,11 @@ from mobilesam.core.errors import DeadlineError, MobileSamError
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 OUR_WORKER = (sys.executable, "-m", "mobilesam.benchmark.worker")
-TOLD = 2000  # characters of what a worker printed that a message has
+TOLD = 2000  # characters of a worker's output that a message shows
 
 
 class WorkerFailed(MobileSamError):
-    """A system that could not do what it was asked; the message is its own."""
+    """A system could not do what it was asked; the message is its own."""
 
     code = "X"
     exit_code = 5
@@ -31,10 +31,10 @@ class Worker:
     """One system in a process.
 
     Args:
-        command: that starts it.
-        threads: processor threads for it, told by the usual variables.
-        seconds: that one answer may take.
-        environment: variables for it beside those of this process.
+        command: starts it.
+        threads: processor threads for it, set by the usual variables.
+        seconds: most time for one answer.
+        environment: variables for it besides those of this process.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Worker:
         try:
             answer = json.loads(line)
         except json.JSONDecodeError as error:
-            raise WorkerFailed(f"answered what is not JSON: {line[:80]!r}") from error
+            raise WorkerFailed(f"answered something that is not JSON:  {line[:80]!r}") from error
         if "error" in answer:
             raise WorkerFailed(answer["error"])
         return dict(answer)

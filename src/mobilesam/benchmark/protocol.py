@@ -10,9 +10,10 @@ asked                                                                  answered
 ``{"do": "end"}``                                                      nothing; the process ends
 =====================================================================  ====================================================
 
-``joules`` is left out where the system does not tell. What goes wrong is answered as ``{"error": TEXT}``. Facts are ``parameters``, ``bytes_a_parameter``, ``file_bytes``,
-``weights`` (``published`` or ``random``) and ``versions``; what a system does not know is left out.
-Phases are those of ``PHASES`` that a system has. Workers of peers are scripts of their own that speak the same.
+``joules`` is left out if the system does not report them. A failure is answered as ``{"error": TEXT}``.
+Facts are ``parameters``, ``bytes_a_parameter``, ``file_bytes``, ``weights`` (``published`` or ``random``) and
+``versions``; what a system does not know is left out.
+Phases are those of ``PHASES`` that a system has. Workers of peers are scripts that speak the same protocol.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Loaded:
 
     Attributes:
         facts: what is known of it.
-        phases: by name, what prepares a phase and returns what is timed.
+        phases: by name, a function that prepares a phase and returns what is timed.
         count: counts multiplications by part; it may take a run, so it is asked for last.
     """
 
@@ -54,7 +55,7 @@ class Loaded:
     count: Callable[[], dict[str, int]] = dict
 
 
-POWERCAP = Path("/sys/class/powercap")  # Linux; often for root alone
+POWERCAP = Path("/sys/class/powercap")  # Linux; often for root only
 
 
 def serve(load: Callable[[dict[str, Any]], Loaded]) -> None:
@@ -96,7 +97,7 @@ def timed(action: Callable[[], object]) -> dict[str, float]:
 
 
 def joules() -> float | None:
-    """Return the energy that the processors have counted, of all that runs on them; None where it cannot be read."""
+    """Return the energy that the processors have counted for all that runs on them; None if it cannot be read."""
     try:
         counters = [(one / "energy_uj").read_text() for one in sorted(POWERCAP.glob("intel-rapl:[0-9]"))]
     except OSError:
@@ -105,7 +106,7 @@ def joules() -> float | None:
 
 
 def peak_bytes() -> int | None:
-    """Return the most memory that this process has held at a time; None where the system does not tell."""
+    """Return the most memory that this process has held at a time; None if the system does not report it."""
     try:
         import resource
     except ModuleNotFoundError:  # Windows
@@ -115,7 +116,7 @@ def peak_bytes() -> int | None:
 
 
 def allocator() -> str:
-    """Return what is set for the allocator, which changes PyTorch's speed up to twofold."""
+    """Return the allocator's settings, which change PyTorch's speed by up to a factor of two."""
     named = [
         f"{key}={value}"
         for key, value in sorted(os.environ.items())

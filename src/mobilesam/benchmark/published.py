@@ -18,11 +18,11 @@ class Published:
     """A published row.
 
     Attributes:
-        called: there.
-        labels: what the benchmark's rows of it are called.
+        called: its name there.
+        labels: what the benchmark calls its rows.
         megabytes: of its file.
         parameters: in millions.
-        milliseconds: of an image.
+        milliseconds: for an image.
     """
 
     called: str
@@ -56,7 +56,7 @@ def published_tables(rows: Sequence[Row]) -> list[str]:
         "## The published tables beside ours",
         "",
         f"Published: {CPU_SOURCE}. Measured: one image with one prompt (pre-processing, encoder, decoder, "
-        "post-processing), or one pass for systems without prompts. So the rows of SAM's kin are not the same call: a "
+        "post-processing), or one pass for systems without prompts. So the rows of SAM's kind are not the same call: a "
         "call without prompts asks a grid of points. The ratio is to the fastest of the column.",
         "",
         "| published | MB | million parameters | ms | ratio | measured | parameters | ms | ratio |",

@@ -19,19 +19,19 @@ from mobilesam.storage.atomic import refuse_existing, write_bytes
 
 FORM = "mobilesam benchmark 1"
 FILES = ("benchmark.json", "benchmark.md", "benchmark.png")
-MARK = "†"  # of a figure that is one run
+MARK = "†"  # marks a figure from a single run
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Rows and what they hold for.
+    """Rows, and the circumstances they hold for.
 
     Attributes:
         rows: the first is the reference.
         options: how long was measured.
         photo: name and size of the photo.
         busy: load of the machine before, as a number of processes that want a core.
-        others: whether the machine did other work beside, as who measured says.
+        others: whether the machine did other work meanwhile, as the one who measured says.
     """
 
     rows: Sequence[Row]

@@ -1,4 +1,4 @@
-"""Our models as the benchmark has them: with their weights where these are here, otherwise with random ones.
+"""Our models in the benchmark: with their weights if these are here, otherwise with random ones.
 
 Random weights give size and speed, never quality; rows say which they are.
 """
@@ -35,10 +35,10 @@ class System:
 
     Attributes:
         name: of its entry.
-        network: that it is.
+        network: its network.
         weights: its tensors.
         kind: ``published`` or ``random``.
-        file_bytes: of the file of weights; what a file would have where there is none.
+        file_bytes: of the file of weights; what a file would have if there is none.
     """
 
     name: str
@@ -57,12 +57,12 @@ def open_system(name: str) -> System:
     """Return one of our models.
 
     Raises:
-        ConfigError: for a name that is no promptable model.
+        ConfigError: for a name that is not a promptable model.
     """
     entry = entry_of(name)
     if not entry.network:
         known = ", ".join(one.name for one in ENTRIES.values() if one.network)
-        raise ConfigError(f"systems: {printable(name)!r} is no promptable model; choose of {known}")
+        raise ConfigError(f"systems: {printable(name)!r} is not a promptable model; choose from {known}")
     path = weights_path(entry)
     if path.is_file():
         weights = read_weights(entry, None)

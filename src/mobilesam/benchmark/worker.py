@@ -53,7 +53,7 @@ def count_macs(system: System, runtime: OnnxRuntime, image: Image, threads: int 
 
 
 def phases_of(model: Model, image: Image) -> dict[str, Callable[[], Callable[[], object]]]:
-    """Return what is timed of a model; what a phase needs is made once, at its first turn."""
+    """Return what is timed of a model; what a phase needs is made once, on its first turn."""
     kept: dict[str, Any] = {}
 
     def once(name: str, make: Callable[[], Any]) -> Any:
@@ -102,7 +102,7 @@ def phases_of(model: Model, image: Image) -> dict[str, Callable[[], Callable[[],
 
 
 def points_in(image: Image, count: int) -> list[Prompt]:
-    """Return so many points, spread over an image (H, W, 3)."""
+    """Return ``count`` points, spread over an image (H, W, 3)."""
     height, width = image.shape[:2]
     places = (np.arange(count) + 0.5) / count
     across = (places * np.sqrt(count)) % 1 if count > 1 else places

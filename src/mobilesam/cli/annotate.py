@@ -14,10 +14,13 @@ from typing import Any
 
 import click
 
+from mobilesam.annotate.engines.base import Engine
 from mobilesam.annotate.engines.local import LocalEngine, usable_cores
+from mobilesam.annotate.engines.ray import RayEngine
 from mobilesam.annotate.labelling import BoxLimits, ByBoxes, ByDetector, ByEverything, ByTexts, Labeller
 from mobilesam.annotate.review import write_review
 from mobilesam.annotate.set_folder import COPY, check_photos
+from mobilesam.annotate.set_folder import NONE as NO_PHOTOS
 from mobilesam.annotate.set_run import ERRORS, SetRun, Step, name_in_set
 from mobilesam.annotate.sources import Source
 from mobilesam.cli.fields import option_field, options_from
@@ -46,6 +49,7 @@ from mobilesam.weights import DEFAULT_MODEL, entry_of
 NONE = "none"
 NETWORK_ENDINGS = (".onnx", ".safetensors")
 DEFAULT_FORMATS = "coco"
+LOCAL, RAY = ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -53,20 +57,20 @@ class LabelOptions:
     """What is labelled.
 
     Attributes:
-        detector: what finds boxes: a model with a head for objects, detector_nano, a detector's file, boxes that exist
+        detector: what finds boxes: a model with a head for objects, detector_nano, a detector's file, existing boxes
             (a file or folder of labels that ``mobilesam convert`` reads), or ``none``.
-        layout: of the outputs of a detector's .onnx file: yolox, ssd or yolov8.
+        layout: how the outputs of a detector's .onnx file are laid out: yolox, ssd or yolov8.
         names: what a detector's classes are called, from class 0 on: a list joined by commas, or a file with a name in
             each line.
         classes: only these, by name or number, joined by commas.
         confidence: boxes must be at least this likely, 0 to 1.
         box_nms_thresh: of two boxes of one class with a higher IoU, takes the likelier, 0 to 1.
-        max_boxes: takes at most so many boxes of a photo, from 1.
+        max_boxes: most boxes to take of a photo, from 1.
         text: what objects are called, such as ``'a dog'``; each is a category. Repeat for more.
         text_model: folder of the text model; nothing is downloaded.
         text_threshold: least score of what is found by text, 0 to 1.
         everything: label everything, as objects of one kind.
-        max_prompts: with --everything: asks for at most so many boxes and points, from 1.
+        max_prompts: with --everything: most boxes and points to ask for, from 1.
         pred_iou_thresh: with --everything: masks need a higher predicted IoU, 0 to 1.
         stability_score_thresh: with --everything: masks must be at least this stable, 0 to 1.
     """
@@ -116,13 +120,15 @@ class SetOptions:
     Attributes:
         out: folder of the set.
         format: formats, joined by commas.
-        val: part of the photos that is for validation, 0 to 1; chosen by their content.
+        val: share of the photos for validation, 0 to 1, chosen by their content.
         photos: what becomes of the photos in ``DIR/images``: ``copy``, ``link`` or ``none``.
         review: also write ``DIR/review``, a page with the most doubtful photos first.
         workers: photos that are worked on at a time, each by one thread.
+        engine: what does the work: ``local``, the threads of this machine, or ``ray``, the processes of a cluster.
+        address: of a Ray cluster that runs, HOST:PORT or ``auto``.
         overwrite: begin anew, even in a folder that holds other files.
         quiet: print errors only.
-        follow_symlinks: in a folder, also read what links show of other folders.
+        follow_symlinks: in a folder, also follow links to other folders.
         max_pixels: limit on a photo's pixels.
     """
 
@@ -132,6 +138,10 @@ class SetOptions:
     photos: str = option_field(COPY, metavar="HOW")
     review: bool = False
     workers: int | None = option_field(None, metavar="N", shown_default="one for each core")
+    engine: str = option_field(LOCAL, metavar="NAME")
+    address: str | None = option_field(
+        None, metavar="HOST:PORT", shown_default="a cluster of this machine alone"
+    )
     overwrite: bool = False
     quiet: bool = option_field(False, "--quiet", "-q")
     follow_symlinks: bool = False
@@ -142,7 +152,16 @@ class SetOptions:
             raise click.UsageError("--out: must be a folder; it is made if it is not there")
         check_number("--val", self.val, 0.0, 1.0)
         check_photos(self.photos)
-        check_formats(self.format.split(","))
+        if "webdataset" in check_formats(self.format.split(",")) and self.photos == NO_PHOTOS:
+            raise click.UsageError(
+                "--photos none: webdataset's shards hold the photos; leave one of the two out"
+            )
+        if self.engine not in ENGINES:
+            raise click.UsageError(
+                f"--engine: is {printable(self.engine)!r}; choose one of {', '.join(ENGINES)}"
+            )
+        if self.address is not None and self.engine != RAY:
+            raise click.UsageError("--address: is of a Ray cluster; give --engine ray as well")
 
 
 @click.command(short_help="Label photos: a set in the formats that people train with.")
@@ -153,9 +172,9 @@ class SetOptions:
 def annotate(images: tuple[str, ...], labels: LabelOptions, options: SetOptions, model: ModelOptions) -> int:
     """Label photos: a set in the formats that people train with.
 
-    PHOTO is a file, a folder or a pattern. What finds the objects is a detector, boxes that exist, --text or
-    --everything; the model gives each its mask. A run that was stopped goes on with the same command. Photos that
-    cannot be read are told in errors.jsonl, and your photos are never changed.
+    PHOTO is a file, a folder, a pattern, a tar, or an address such as s3://bucket/shots/. The objects come from a
+    detector, existing boxes, --text or --everything; the model gives each its mask. A run that was stopped goes on
+    with the same command. Photos that cannot be read are listed in errors.jsonl, and your photos are never changed.
 
     \b
     mobilesam annotate shots/ --out set
@@ -163,15 +182,17 @@ def annotate(images: tuple[str, ...], labels: LabelOptions, options: SetOptions,
     mobilesam annotate shots/ --detector boxes.json --format labelme
     mobilesam annotate shots/ --text "a dog" --text leash --format coco
     mobilesam annotate shots/ --everything --format sa1b
+    mobilesam annotate 'shots-{000..003}.tar' --engine ray
 
     docs/how-to/annotate.md leads through it, docs/reference/datasets.md has the formats.
     """
     out = Path(options.out)
     if STANDARD_STREAM in images:
-        raise click.UsageError("-: a set is of files; give photos or folders")
-    sources = find_images(images, out, follow_symlinks=options.follow_symlinks, quiet=options.quiet)
-    workers = usable_cores() if options.workers is None else options.workers
-    engine = LocalEngine(workers)
+        raise click.UsageError("-: a set is made of files; give photos or folders")
+    sources = find_images(
+        images, out, follow_symlinks=options.follow_symlinks, quiet=options.quiet, stored=True
+    )
+    engine = _engine(options, model)
     existing = _read_boxes(labels, options.follow_symlinks)
     loaded = load_model(model, quiet=options.quiet, threads=1)
     chosen = _choose(labels, loaded, existing, sources)
@@ -195,9 +216,15 @@ def annotate(images: tuple[str, ...], labels: LabelOptions, options: SetOptions,
     return _go_through(run, sources, review=options.review, quiet=options.quiet)
 
 
+def _engine(options: SetOptions, model: ModelOptions) -> Engine:
+    if options.engine == RAY:
+        return RayEngine(options.workers, options.address, gpu=model.device == "cuda")
+    return LocalEngine(usable_cores() if options.workers is None else options.workers)
+
+
 @dataclass(frozen=True)
 class Chosen:
-    """How photos are labelled: by whom, with which categories, and by which settings."""
+    """How photos are labelled: by which labeller, and with which categories and settings."""
 
     labeller: Labeller
     categories: tuple[Category, ...]
@@ -205,7 +232,7 @@ class Chosen:
 
 
 def _model_settings(options: ModelOptions, model: Model) -> dict[str, Any]:
-    """Return what of the model the labels depend on."""
+    """Return the facts of the model that the labels depend on."""
     if options.checkpoint is not None:
         weights = _sha256(Path(options.checkpoint))
     else:
@@ -218,6 +245,7 @@ def _model_settings(options: ModelOptions, model: Model) -> dict[str, Any]:
         "runtime": runtime.name,
         "device": runtime.device,
         "dtype": options.dtype or "float32",
+        **({"embeddings": "float16"} if options.embeddings is not None else {}),
     }
 
 
@@ -282,7 +310,9 @@ def _by_boxes(labels: LabelOptions, model: Model, existing: Dataset, sources: Se
     if wanted is not None:
         boxes = {key: tuple(one for one in own if one.label in wanted) for key, own in boxes.items()}
     if not boxes:
-        raise ConfigError(f"--detector: {labels.detector} names none of the photos; its names must be theirs")
+        raise ConfigError(
+            f"--detector: {labels.detector} names none of the photos; use the photos' names in it"
+        )
     digest = hashlib.sha256(repr(sorted(boxes.items())).encode("utf-8", "surrogatepass")).hexdigest()
     settings = {
         "by": "boxes",
@@ -293,7 +323,7 @@ def _by_boxes(labels: LabelOptions, model: Model, existing: Dataset, sources: Se
 
 
 def _read_boxes(labels: LabelOptions, follow_symlinks: bool) -> Dataset | None:
-    """Return the labels that exist, if the detector is some."""
+    """Return the existing labels, if they are what --detector names."""
     name = labels.detector
     if (
         name is None
@@ -308,8 +338,8 @@ def _read_boxes(labels: LabelOptions, follow_symlinks: bool) -> Dataset | None:
 def pair_boxes(existing: Dataset, names: Sequence[str]) -> dict[str, tuple[LabelledObject, ...]]:
     """Return the boxes of each photo by its name in the set.
 
-    Labels may call a photo by its place below the folder, by that without its suffix, or by its name alone; where
-    several photos are called so, they have no boxes by that.
+    Labels may call a photo by its path below the folder, by that path without its suffix, or by its name alone. A
+    name that several photos share is not used.
     """
     found: dict[str, tuple[LabelledObject, ...]] = {}
     calls: tuple[Callable[[str], str], ...] = (str, _without_suffix, lambda name: Path(name).stem)
@@ -332,14 +362,14 @@ def _numbered(names: Any) -> tuple[Category, ...]:
 
 
 def _names(value: str | None) -> tuple[str, ...]:
-    """Return the names of classes: of a file's lines, or of a list."""
+    """Return the names of classes, from a file's lines or from a list."""
     if value is None:
         return ()
     path = Path(value)
     lines = [line for _, line in lines_of(read_text(path))] if is_file(path) else value.split(",")
     names = tuple(check_name(line, f"--names[{i}]") for i, line in enumerate(lines))
     if len(set(names)) != len(names):
-        raise ConfigError("--names: one stands twice; give each class a name of its own")
+        raise ConfigError("--names: one is there twice; give each class a name of its own")
     return names
 
 
@@ -355,12 +385,12 @@ def _classes(value: str, names: tuple[str, ...]) -> frozenset[int]:
             known = (
                 f"; there are {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}" if names else ""
             )
-            raise ConfigError(f"--classes: {printable(part)!r} is no class{printable(known)}")
+            raise ConfigError(f"--classes: {printable(part)!r} is not a class{printable(known)}")
     return frozenset(numbers)
 
 
 def _go_through(run: SetRun, sources: Sequence[Source], *, review: bool, quiet: bool) -> int:
-    """Label the photos, tell what happens, and return the exit code."""
+    """Label the photos, report what happens, and return the exit code."""
     line = StatusLine()
     line.on_terminal &= not quiet
     start, first = time.monotonic(), 0
@@ -410,7 +440,7 @@ def _tell(step: Step, line: StatusLine, failures: dict[str, Any], *, quiet: bool
 
 
 def describe(done: int, total: int, came: int, seconds: float) -> str:
-    """Return the line for so many photos, of which ``came`` were done in so many seconds."""
+    """Return the line for ``done`` of ``total`` photos, of which ``came`` took ``seconds``."""
     text = f"{done:,} of {total:,} photos"
     if came <= 0 or seconds <= 0:
         return text

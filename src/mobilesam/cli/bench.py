@@ -25,13 +25,13 @@ from mobilesam.weights.folders import weights_home
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """Which systems are measured, and where it is written.
+    """Which systems are measured, and where the figures are written.
 
     Attributes:
         systems: our models, joined by commas; the first is what all are compared with. Weights that are not here are
             random, for size and speed only.
         peers: folder with files of peers, such as bench/peers; ``all`` systems of it are measured.
-        only: of the peers only these, by name, joined by commas.
+        only: only these peers, by name, joined by commas.
         phases: joined by semicolons.
         environments: folder for the peers' environments, of several GB.
         out: folder for benchmark.json, benchmark.md and benchmark.png.
@@ -54,13 +54,13 @@ class BenchOptions:
         """Return our systems.
 
         Raises:
-            ConfigError: for what is no promptable model.
+            ConfigError: for a name that is not a promptable model.
         """
         names = OURS if self.systems == "all" else tuple(self.systems.split(","))
         for name in names:
             if not entry_of(name).network:
                 raise ConfigError(
-                    f"--systems: {printable(name)} is no promptable model; choose of {', '.join(OURS)}"
+                    f"--systems: {printable(name)} is not a promptable model; choose from {', '.join(OURS)}"
                 )
         return [Candidate(name, name) for name in names]
 
@@ -73,7 +73,9 @@ class BenchOptions:
         names = tuple(PHASES) if self.phases is None else tuple(one.strip() for one in self.phases.split(";"))
         for name in names:
             if name not in PHASES:
-                raise ConfigError(f"--phases: {printable(name)!r} is unknown; choose of {'; '.join(PHASES)}")
+                raise ConfigError(
+                    f"--phases: {printable(name)!r} is unknown; choose from {'; '.join(PHASES)}"
+                )
         return names
 
 
@@ -83,9 +85,9 @@ class MeasureOptions:
 
     Attributes:
         threads: processor threads of each system.
-        runs: runs of each phase at most, after those that warm up.
+        runs: most runs of each phase, after those that warm up.
         warm_up: runs that are not counted.
-        seconds: that the runs of one phase take at most; one run counts in any case, and is marked.
+        seconds: most time for the runs of one phase; one run counts in any case, and is marked.
         no_macs: leave multiplications out; counting them takes a run without optimisations.
     """
 
@@ -109,8 +111,8 @@ class MeasureOptions:
 def bench(photo: Path, options: BenchOptions, how: MeasureOptions) -> None:
     """Measure size and speed of models on a PHOTO.
 
-    Each system runs in a process of its own, in turns with the first. Timed are pre-processing, encoder, decoder by
-    batch, post-processing and everything; told are also parameters, multiplications, start, memory and processor time.
+    Each system runs in a process of its own, in turns with the first. It times pre-processing, encoder, decoder by
+    batch, post-processing and everything, and reports parameters, multiplications, start, memory and processor time.
 
     \b
     mobilesam bench photo.jpg
@@ -153,7 +155,7 @@ def _peers(options: BenchOptions, home: Path) -> tuple[list[Candidate], list[Row
         for name in names:
             if name not in [kind.name for kind in kinds]:
                 known = ", ".join(kind.name for kind in kinds)
-                raise ConfigError(f"--only: {printable(name)} is not there; choose of {known}")
+                raise ConfigError(f"--only: {printable(name)} is not there; choose from {known}")
         kinds = [kind for kind in kinds if kind.name in names]
     found: list[Candidate] = []
     failed: list[Row] = []

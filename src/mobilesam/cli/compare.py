@@ -1,4 +1,4 @@
-"""``mobilesam compare``: what differs between two evaluations, and how surely."""
+"""``mobilesam compare``: what differs between two evaluations, and how sure that is."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class CompareOptions:
         draw: also draw the photos where the two differ most into this file.
         row: the row that is drawn.
         set: folder of the photos, if they have been moved since.
-        follow_symlinks: read also photos that links show of other folders.
+        follow_symlinks: also follow links to photos in other folders.
         overwrite: replace a picture that is there.
         json: print the differences as JSON.
     """
 
     draw: str | None = option_field(None, metavar="FILE.png")
     row: str | None = option_field(None, shown_default="the first")
-    set: str | None = option_field(None, metavar="DIR", shown_default="as the first was told")
+    set: str | None = option_field(None, metavar="DIR", shown_default="as the first was given")
     follow_symlinks: bool = False
     overwrite: bool = False
     json: bool = False
@@ -45,10 +45,10 @@ class CompareOptions:
 @click.argument("second", metavar="B", type=click.Path(path_type=Path))
 @options_from(CompareOptions, "options")
 def compare(first: Path, second: Path, options: CompareOptions) -> None:
-    """Print the paired difference of two evaluations, B less A, with its interval.
+    """Print the paired difference of two evaluations, B minus A, with its interval.
 
-    A and B are results.json of mobilesam evaluate --out, or their folders: of one command, protocol and set.
-    An interval that leaves 0 out is marked with *.
+    A and B are files results.json of mobilesam evaluate --out, or their folders, of the same command, protocol and
+    set. An interval that leaves 0 out is marked with *.
 
     \b
     mobilesam compare scores/pocket/coco_val scores/own/coco_val

@@ -27,7 +27,7 @@ class ConvertOptions:
         source_format: format of IN.
         photos: what becomes of the photos in ``OUT/images``: ``copy``, ``link`` or ``none``.
         overwrite: replace files that are there.
-        follow_symlinks: also read what links in IN show of other folders.
+        follow_symlinks: in IN, also follow links to other folders.
         quiet: print errors only.
     """
 
@@ -46,7 +46,7 @@ class ConvertOptions:
 def convert(source: Path, out: Path, options: ConvertOptions) -> int:
     """Turn labelled photos from one format into others.
 
-    IN is a folder or a file of labels, OUT the folder that is written. What a format cannot hold is told.
+    IN is a folder or a file of labels, OUT the folder that is written. What a format cannot hold is reported.
     docs/reference/datasets.md has the formats, and what each does with holes and parts.
 
     \b
@@ -72,7 +72,7 @@ def convert(source: Path, out: Path, options: ConvertOptions) -> int:
 
 
 def losses(dataset: Dataset, formats: tuple[str, ...]) -> list[str]:
-    """Return what of a set the formats cannot hold, in words."""
+    """Return in words what of a set the formats cannot hold."""
     objects = [one for photo in dataset.photos for one in photo.objects]
     there = Counter("mask" if one.mask is not None else "box" for one in objects)
     crowds = sum(one.iscrowd for one in objects)

@@ -11,11 +11,11 @@ from mobilesam.core.text import one_line
 
 
 def words_of(error: MobileSamError, command: click.Command | None = None) -> str:
-    """Return an error's message in one line; what would allow it is told as an option, if the command has it.
+    """Return an error's message in one line; what would allow it is named as an option, if the command has it.
 
     Args:
         error: what happened.
-        command: that it happened in; by default the one that runs.
+        command: the one it happened in; by default the one that runs.
     """
     context = click.get_current_context(silent=True)
     command = command or (context.command if context else None)
@@ -32,7 +32,7 @@ def option_of(remedy: Remedy) -> str:
 
 
 def command_of(group: click.Command, arguments: Sequence[str]) -> click.Command:
-    """Return the command that arguments call: of a group, the one that is named first."""
+    """Return the command that arguments call; in a group, the one named first."""
     for argument in arguments:
         if not isinstance(group, click.Group):
             break

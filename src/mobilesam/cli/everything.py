@@ -1,4 +1,4 @@
-"""``mobilesam everything``: masks of everything in a photo, without being pointed at it."""
+"""``mobilesam everything``: masks of everything in a photo, without pointing at it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class DetectorOptions:
 
     Attributes:
         detector: what finds boxes: a model with a head for objects, detector_nano, or a detector's file.
-        layout: of the outputs of a detector's .onnx file: yolox, ssd or yolov8.
+        layout: how the outputs of a detector's .onnx file are laid out: yolox, ssd or yolov8.
     """
 
     detector: str | None = option_field(None, metavar="MODEL|FILE", shown_default="pocket's own head")
@@ -77,7 +77,7 @@ def everything(
 
     IMAGE is a file, a folder, a pattern such as 'shots/*.jpg', or - for standard input.
     Boxes that may hold an object are asked for, then points where there is no mask yet; or, with
-    --sampler grid, every point of a grid. The masks that the model believes are kept once.
+    --sampler grid, every point of a grid. The masks that the model trusts are kept, each only once.
 
     \b
     mobilesam everything photo.jpg --tidy

@@ -12,9 +12,12 @@ from mobilesam.cli.options import tell_default
 from mobilesam.core.errors import ConfigError, WeightsError, missing_extra
 from mobilesam.core.text import printable
 from mobilesam.export.programs import LAYOUTS
+from mobilesam.export.targets import TARGETS, Target, certificate_paths
 from mobilesam.server.integrations.cvat import function_files
-from mobilesam.storage.atomic import write_bytes
-from mobilesam.weights import DEFAULT_MODEL, entry_of, read_detector, read_weights
+from mobilesam.storage.atomic import refuse_existing, write_bytes
+from mobilesam.weights import DEFAULT_MODEL, WeightsEntry, entry_of, read_detector, read_weights
+
+PRECISIONS = ("float32", "float16")
 
 
 @click.group()
@@ -24,6 +27,7 @@ def export() -> None:
     \b
     mobilesam export onnx --model pocket --out onnx
     mobilesam export verify --model pocket --out onnx
+    mobilesam export litert --model pocket --out litert --verify
     mobilesam export page --out site
     mobilesam export cvat --out mobilesam-cvat
     """
@@ -39,6 +43,9 @@ class ExportOptions:
         out: folder for the files.
         graphs_only: leave the weights out; this is how the package's own graphs are made.
         overwrite: replace files that are there.
+        weights: how the files hold the weights. float16 has half the bytes; what it does not hold exactly is
+            rounded, and it holds pocket's exactly. The arithmetic stays float32.
+        verify: ask the files and the network in PyTorch for 600 masks, and write a certificate.
         program: write NAME.encoder.onnx and NAME.decoder.onnx as this program expects them instead; x-anylabeling
             also gets NAME.yaml.
     """
@@ -48,6 +55,8 @@ class ExportOptions:
     out: str = option_field("onnx", metavar="DIR")
     graphs_only: bool = False
     overwrite: bool = False
+    weights: str = option_field("float32", type=click.Choice(PRECISIONS), metavar="|".join(PRECISIONS))
+    verify: bool = False
     program: str | None = option_field(
         None, "--for", type=click.Choice(list(LAYOUTS)), metavar="|".join(LAYOUTS)
     )
@@ -55,6 +64,31 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if self.program is not None and self.graphs_only:
             raise ConfigError("--for: files for a program carry their weights; leave --graphs-only out")
+        for flag, given in (("--for", self.program is not None), ("--graphs-only", self.graphs_only)):
+            for other, asked in (("--verify", self.verify), ("--weights float16", self.weights == "float16")):
+                if given and asked:
+                    raise ConfigError(f"{flag}: not with {other}; leave one of them out")
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """What is exported for another runtime, and where to.
+
+    Attributes:
+        model: ``pocket``, ``mobile_sam`` or another model of ``mobilesam info``.
+        checkpoint: other weights of the same network.
+        out: folder for the files.
+        weights: how the files hold the weights; of these targets openvino and triton have float16.
+        verify: ask the files and the network in PyTorch for 600 masks, and write a certificate.
+        overwrite: replace files that are there.
+    """
+
+    model: str | None = option_field(None, shown_default=DEFAULT_MODEL)
+    checkpoint: str | None = option_field(None, metavar="FILE")
+    out: str | None = option_field(None, metavar="DIR", shown_default="a folder with the target's name")
+    weights: str = option_field("float32", type=click.Choice(PRECISIONS), metavar="|".join(PRECISIONS))
+    verify: bool = False
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,11 +161,11 @@ def onnx(options: ExportOptions) -> None:
     mobilesam export onnx --model pocket --out onnx
     mobilesam export onnx --model mobile_sam --checkpoint mobile_sam.pt
     mobilesam export onnx --model detector_nano
+    mobilesam export onnx --model pocket --weights float16 --verify
     mobilesam export onnx --for x-anylabeling --model mobile_sam --out onnx
     """
     try:
         from mobilesam.export.layouts import export_for
-        from mobilesam.export.onnx import export_onnx
 
         if options.graphs_only:
             from mobilesam.export.graphs import write_graphs
@@ -144,18 +178,77 @@ def onnx(options: ExportOptions) -> None:
     if options.graphs_only:
         name = model if model in (*NETWORKS, *DETECTORS) else entry_of(model).network
         paths = write_graphs(name, out, overwrite=options.overwrite)
+    elif options.program is None:
+        write_for(TARGETS["onnx"], entry_of(model), out, options)
+        return
     else:
         entry = entry_of(model)
         read = read_detector if entry.detector else read_weights
         weights, network = read(entry, options.checkpoint), entry.network or entry.detector
-        if options.program is None:
-            paths = export_onnx(network, weights, out, overwrite=options.overwrite)
-        else:
-            paths = export_for(
-                options.program, network, weights, out, name=model, overwrite=options.overwrite
-            )
+        paths = export_for(options.program, network, weights, out, name=model, overwrite=options.overwrite)
+    tell(paths)
+
+
+def tell(paths: list[Path]) -> None:
+    """Print files and their sizes."""
     for path in paths:
         click.echo(f"{printable(path)}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+def write_for(target: Target, entry: WeightsEntry, out: Path, options: ExportOptions | TargetOptions) -> None:
+    """Write a model's files for a target and, if asked for, their certificate."""
+    half = options.weights == "float16"
+    if half and not target.half:
+        raise ConfigError(f"--weights float16: export {target.name} has {target.weights} and no choice")
+    if entry.detector and (target.fixed or options.verify):
+        what = "--verify" if options.verify else target.name
+        raise ConfigError(f"export {what}: {entry.name} takes no prompts; choose a model that does")
+    module = target.load()
+    if options.verify:
+        try:
+            from mobilesam.export.certificate import certify, check, tell_result, write_certificate
+        except ModuleNotFoundError as error:
+            raise missing_extra("--verify", "torch") from error
+    read = read_detector if entry.detector else read_weights
+    weights, network = read(entry, options.checkpoint), entry.network or entry.detector
+    for path in certificate_paths(network, target.name, out):  # it is of the files that are there now
+        refuse_existing(path, overwrite=options.overwrite)
+        path.unlink(missing_ok=True)
+    paths = module.write(network, weights, out, half=half, overwrite=options.overwrite)
+    tell(paths)
+    if not options.verify:
+        return
+    called = entry.name
+    if options.checkpoint is not None:
+        called = f"{entry.network} network with {Path(options.checkpoint).name}"
+    certificate = certify(target, called, network, weights, paths, half=half)
+    tell(write_certificate(certificate, out))
+    click.echo(tell_result(certificate))
+    check(certificate)
+
+
+def command_for(target: Target) -> click.Command:
+    """Return the command of a target."""
+    certified = (
+        "--verify compares the files with the network in PyTorch, and writes a certificate."
+        if target.runs
+        else "It cannot be run here, and its certificate says so."
+    )
+
+    @click.command(target.name, help=f"Write {target.about}.\n\n{certified} See docs/how-to/export.md.")
+    @options_from(TargetOptions, "options")
+    def command(options: TargetOptions) -> None:
+        if options.model is None and options.checkpoint is None:
+            tell_default()
+        entry = entry_of(options.model or DEFAULT_MODEL)
+        write_for(target, entry, Path(options.out or target.name), options)
+
+    return command
+
+
+for _target in TARGETS.values():
+    if _target.name != "onnx":
+        export.add_command(command_for(_target))
 
 
 @export.command()

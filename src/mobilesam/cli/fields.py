@@ -1,6 +1,6 @@
 """Command-line options from the fields of dataclasses: one home for a name, its default and what it means.
 
-An option is called after its field. Its help is what the class's docstring says of the field under
+An option is named after its field. Its help is what the class's docstring says about the field under
 ``Attributes:``; its default is the field's. A command takes an instance of the class:
 
 >>> @dataclass(frozen=True)
@@ -36,7 +36,7 @@ from typing import Any, Union, get_args, get_origin
 
 import click
 
-CLICK = "click"  # a field's metadata: what click's option takes beside what follows from the field
+CLICK = "click"  # a field's metadata: what click's option takes besides what follows from the field
 
 
 class NumberType(click.ParamType):
@@ -74,7 +74,7 @@ def option_field(default: Any, *flags: str, shown_default: str = "", **settings:
     Args:
         default: of the field.
         flags: of the option, if they are not just the field's name: ``--out``, ``-o``.
-        shown_default: what help prints as the default, where the field's does not say it.
+        shown_default: what help prints as the default, where the field's own does not say it.
         settings: what :func:`click.option` takes, such as ``metavar``.
     """
     return field(default=default, metadata={CLICK: Extra(flags, shown_default, settings)})
@@ -97,7 +97,7 @@ class Described:
         name: of the field.
         flags: of the option: ``--max-boxes``.
         about: what it means, without a dot at the end.
-        default: as it is printed; empty where there is none to tell.
+        default: as it is printed; empty where there is none to show.
         metavar: what stands for the value; empty for a switch.
         settings: what :func:`click.option` takes.
     """
@@ -136,13 +136,13 @@ def _describe(one: Field, kind: type | None, about: str) -> Described:
 
 
 def _plain_extra(one: Field) -> Extra:
-    """Return what a field of a class that knows nothing of click may say of its option."""
+    """Return what a field of a class that knows nothing of click may say about its option."""
     settings = {"metavar": one.metadata["metavar"]} if "metavar" in one.metadata else {}
     return Extra(shown_default=one.metadata.get("shown_default", ""), settings=settings)
 
 
 def attribute_texts(cls: type) -> dict[str, str]:
-    """Return what a class's docstring says of each attribute, on one line and without the dot at its end.
+    """Return what a class's docstring says about each attribute, on one line and without the dot at its end.
 
     Without docstrings, as under ``python -OO``, these are empty.
     """
@@ -161,7 +161,7 @@ def options_from(
     Args:
         cls: the dataclass. What is not given on the command line is left to its defaults.
         name: of the command's parameter.
-        make: called with what was given instead of the class; ``dict`` hands it on as it is.
+        make: called with what was given, in place of the class; ``dict`` hands it on as it is.
     """
     chosen = described(cls)
 
@@ -183,7 +183,7 @@ def options_from(
 
 
 def _plain_kind(kind: Any) -> type | None:
-    """Return bool, int, float, str or Path of such a type or of one that may also be None; otherwise None."""
+    """Return bool, int, float, str or Path for such a type or one that may also be None; otherwise None."""
     if get_origin(kind) in (Union, UnionType):
         rest = [one for one in get_args(kind) if one is not NoneType]
         kind = rest[0] if len(rest) == 1 else None

@@ -25,7 +25,7 @@ from mobilesam.train.finetune import finetune as finetune_model
 def finetune(photos: Path, out: Path, options: FinetuneOptions) -> None:
     """Train a model further on photos with masks: a SET in any format that mobilesam convert reads.
 
-    A fifth of the photos is not trained on, and scored before and after. A run that was stopped goes on
+    A fifth of the photos is not trained on, but scored before and after. A run that was stopped goes on
     with the same command.
 
     \b

@@ -80,7 +80,7 @@ def parameter_lines(index: GraphIndex) -> list[str]:
     unused = {name: n for name, n in counts.items() if name not in used}
     lines = [f"parameters: {total:,} ({total / MEBI:.3f} x 2^20)"]
     if not index.spec.decoder:
-        return [*lines, "no model by itself: mobilesam everything photo.jpg --detector NAME"]
+        return [*lines, "not a model by itself: mobilesam everything photo.jpg --detector NAME"]
     parts = {c: sum(n for name, n in counts.items() if name.startswith(c + ".")) for c in COMPONENTS}
     lines += [f"  {part}: {n:,} ({n / MEBI:.3f} x 2^20)" for part, n in parts.items()]
     both = parts["prompt_encoder"] + parts["mask_decoder"]
@@ -102,7 +102,7 @@ def parameter_lines(index: GraphIndex) -> list[str]:
 
 
 def metadata_lines(metadata: dict[str, str]) -> list[str]:
-    """Return what the weights say of themselves."""
+    """Return what the weights say about themselves."""
     lines = []
     for key in ("trained_on", "started_from", "steps", "recipe", "held_out"):
         if key in metadata:

@@ -1,4 +1,4 @@
-"""The ``mobilesam`` command: its subcommands, and how every failure is told.
+"""The ``mobilesam`` command: its subcommands, and how every failure is reported.
 
 Nothing heavy is imported here: a subcommand's module is loaded when it is called, inside
 the block that turns an interrupt or an error into its exit code.
@@ -70,7 +70,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; of what is none, say what may be meant."""
+        """Find the command; for an unknown one, suggest what may have been meant."""
         name = args[0]
         if name not in self.names and not name.startswith("-"):
             if os.path.exists(name):  # a Path would raise for names that are too long
@@ -99,12 +99,13 @@ def cli(debug: bool) -> None:
     mobilesam demo
 
     Exit codes: 0 done; 2 arguments or prompts; 3 image; 4 weights; 5 some images failed;
-    6 output; 7 over a limit; 8 out of time; 9 training diverged; 70 a bug of ours; 130 interrupted; 143 terminated.
+    6 output; 7 over a limit; 8 out of time; 9 training diverged; 10 an export that is not its network; 70 a bug of ours;
+    130 interrupted; 143 terminated.
     """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with the documented code; the process is prepared."""
+    """Run the command line and exit with the documented code, in a process that is prepared."""
     try:
         signals_raise()
         status = run(sys.argv[1:] if arguments is None else list(arguments))
@@ -117,7 +118,7 @@ def run(arguments: list[str]) -> int:
     """Run the command line; return the exit code. Errors are one line on standard error."""
     try:
         with warnings.catch_warnings():
-            for kind in (PromptWarning, ImageWarning):  # the commands tell them in their own form
+            for kind in (PromptWarning, ImageWarning):  # the commands print them in their own form
                 warnings.simplefilter("ignore", kind)
             warnings.simplefilter("always", WeightsWarning)
             warnings.showwarning = _show_warning
@@ -139,15 +140,15 @@ def run(arguments: list[str]) -> int:
 def _tell_end(status: int) -> int:
     """Say that a signal ended the command, and return its exit code."""
     what = "interrupted" if status == INTERRUPTED_EXIT else "terminated"
-    click.echo(f"{what}; what is written is whole", err=True)
+    click.echo(f"{what}; what was written is whole", err=True)
     return status
 
 
 def tell(error: Exception, arguments: Sequence[str]) -> int:
-    """Print an error of a call with such arguments in the contract's form, and return its exit code."""
+    """Print the error of a call with these arguments in the documented form, and return its exit code."""
     if isinstance(error, MobileSamError):
         code, message, status = error.code, words_of(error, command_of(cli, arguments)), error.exit_code
-    elif type(error).__name__ == "NoArgsIsHelpError":  # of click 8.2 on
+    elif type(error).__name__ == "NoArgsIsHelpError":  # from click 8.2 on
         click.echo(error.format_message(), err=True)  # type: ignore[attr-defined]
         return USAGE_EXIT
     elif isinstance(error, click.ClickException):
@@ -167,7 +168,7 @@ def tell(error: Exception, arguments: Sequence[str]) -> int:
 
 
 def _show_warning(message: Warning | str, *where: object, **more: object) -> None:
-    """Print a warning in one line; where in the code it was given is nothing to a user."""
+    """Print a warning in one line; where in the code it was raised means nothing to a user."""
     click.echo(f"warning: {printable(message)}", err=True)
 
 

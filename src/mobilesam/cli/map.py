@@ -25,8 +25,8 @@ class MapOptions:
     Attributes:
         out: file for the outlines: ``.gpkg`` keeps the reference system, ``.geojson`` is in longitude and latitude.
         tile: side of the squares that are searched one after another, in pixels.
-        overlap: pixels that neighbouring squares share at least; a quarter of one without it.
-        max_prompts: what is asked for in each square.
+        overlap: least pixels that neighbouring squares share; a quarter of a square without it.
+        max_prompts: most boxes and points to ask for in each square.
         bands: the bands for red, green and blue, or one for grey, from 1.
         tidy: fewer outlines, each surer.
         overwrite: replace a file that is there.
@@ -45,7 +45,7 @@ class MapOptions:
     def __post_init__(self) -> None:
         if Path(self.out).suffix.lower() not in ENDINGS:
             raise click.UsageError(
-                f"--out: {printable(self.out)} is neither of {', '.join(ENDINGS)}; choose one of these endings"
+                f"--out: {printable(self.out)} ends in neither of {', '.join(ENDINGS)}; choose one of them"
             )
         self.band_numbers()
 
@@ -74,7 +74,8 @@ class MapOptions:
 def map(raster: str, options: MapOptions, found_by: DetectorOptions, model: ModelOptions) -> int:
     """Outline everything in a georeferenced picture.
 
-    RASTER is a GeoTIFF or what else GDAL reads, of any size: it is read square by square. Needs mobilesam[geo].
+    RASTER is a GeoTIFF or anything else that GDAL reads, of any size; it is read square by square. Needs
+    mobilesam[geo].
 
     \b
     mobilesam map field.tif -o field.gpkg

@@ -23,7 +23,7 @@ class Coordinate:
     percent: bool
 
     def pixels(self, side: int) -> float:
-        """Return the place along a side of so many pixels."""
+        """Return the place along a side of this many pixels."""
         return self.value * side / 100 if self.percent else self.value
 
 
@@ -90,10 +90,12 @@ class ModelOptions:
 
     Attributes:
         model: ``pocket``, ``mobile_sam`` or another model of ``mobilesam info``.
-        checkpoint: other weights of the same network, ``.pt`` or ``.safetensors``.
-        runtime: ``onnx``, ``openvino`` or ``torch``.
+        checkpoint: other weights of the same network, ``.pt`` or ``.safetensors``; for litert, executorch and
+            ncnn the folder that was exported.
+        runtime: ``onnx``, ``openvino`` or ``torch``; or ``litert``, ``executorch`` or ``ncnn`` over exported files.
         device: ``cpu``, ``cuda``, or with torch ``mps``.
         dtype: ``float32``; with torch ``bfloat16`` or, on a GPU, ``float16``.
+        embeddings: folder in which the embeddings of photos are kept, so that each is encoded once; 5 to 11 MB a photo.
     """
 
     model: str | None = option_field(None, shown_default=DEFAULT_MODEL)
@@ -101,6 +103,7 @@ class ModelOptions:
     runtime: str | None = option_field(None, shown_default="onnx")
     device: str | None = option_field(None, shown_default="cpu; torch: cuda if there")
     dtype: str | None = option_field(None, shown_default="float32")
+    embeddings: str | None = option_field(None, metavar="DIR")
 
 
 def text_model_field() -> Any:
@@ -119,6 +122,7 @@ def load_model(options: ModelOptions, *, quiet: bool = False, threads: int | Non
         device=options.device,
         dtype=options.dtype,
         threads=threads,
+        embeddings=options.embeddings,
     )
     if options.model is None and not quiet:
         tell_default(loaded.name if options.checkpoint is not None else None)
@@ -129,7 +133,7 @@ def tell_default(name: str | None = None) -> None:
     """Say on a terminal which model was taken because none was named.
 
     Args:
-        name: of the model, if a checkpoint told it.
+        name: of the model, if it came from a checkpoint.
     """
     if not sys.stderr.isatty():
         return

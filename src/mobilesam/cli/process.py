@@ -68,7 +68,9 @@ def exit_asked_for() -> int | None:
 
 def _handle_signals(handler: Callable[[int, FrameType | None], None]) -> None:
     for number in EXITS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and shells in the background want it
+        if (
+            signal.getsignal(number) != signal.SIG_IGN
+        ):  # ignored as nohup and shells in the background want it
             signal.signal(number, handler)
 
 
@@ -92,7 +94,7 @@ def _end_by_lost_signal(unraisable: sys.UnraisableHookArgs) -> None:
 
 
 def _fill_closed_descriptors() -> None:
-    """Open what the process was started without, or the next file that is opened would take its place.
+    """Open the streams that the process was started without; the next opened file would take their place.
 
     What is opened for standard output cannot be written to: a command that has something to
     print there fails, as on a full disk.
@@ -123,7 +125,7 @@ def _is_of_bytes(stream: TextIO) -> bool:
 
 
 class _StandardStream(io.RawIOBase):
-    """A descriptor that takes everything in silence after the first failure.
+    """A descriptor that silently takes everything after the first failure.
 
     The reader of a pipe may have seen enough (``mobilesam ... | head -1``), which is no reason
     to leave work undone. Standard error may be closed or full; then nobody can be told.

@@ -29,7 +29,7 @@ class StatusLine:
 
     def __init__(self) -> None:
         self.on_terminal = sys.stderr.isatty()
-        self.width = 0  # of what stands in the terminal's line
+        self.width = 0  # of the text in the terminal's line
         self.drawn = 0.0
 
     def draw(self, text: Callable[[], str]) -> None:
@@ -42,7 +42,7 @@ class StatusLine:
             self.width = len(line)
 
     def tell(self, text: str) -> None:
-        """Print a remark in a line of its own."""
+        """Print a remark on a line of its own."""
         self.end()
         click.echo(printable(text), err=True)
 
@@ -60,7 +60,7 @@ class StatusLine:
 
 
 class TransferProgress:
-    """Tells on standard error how many bytes are there, how fast they come and how long it will take.
+    """Shows on standard error how many bytes are there, how fast they come and how long it will take.
 
     Elsewhere than on a terminal it is one line at the end.
 
@@ -94,16 +94,16 @@ class TransferProgress:
         self.line.draw(lambda: describe(self.name, done, total, done - there, now - start))
 
     def tell(self, text: str) -> None:
-        """Print a remark in a line of its own."""
+        """Print a remark on a line of its own."""
         self.line.tell(text)
 
 
 class ImagesProgress:
-    """Tells on standard error how far a run over photos is, and how long it will take.
+    """Shows on standard error how far a run over photos is, and how long it will take.
 
     Args:
         images: how many there are.
-        quiet: tell nothing.
+        quiet: print nothing.
     """
 
     def __init__(self, images: int, *, quiet: bool = False) -> None:
@@ -122,14 +122,14 @@ class ImagesProgress:
         self.clear()
 
     def over(self, sources: Sequence[Source]) -> Iterator[Source]:
-        """Yield photos; tell which one is worked on."""
+        """Yield photos; show which one is worked on."""
         for self.image, source in enumerate(sources):
             if self.images > 1:
                 self._draw(shown(source.name), self.image / self.images)
             yield source
 
     def of(self, name: str) -> Callable[[int, int], None]:
-        """Return what shows that so many of a photo's prompts are done."""
+        """Return a callback ``(done, total)`` that shows how many of a photo's prompts are done."""
 
         def report(done: int, total: int) -> None:
             part = (self.image + done / total) / self.images if total else 0
@@ -149,7 +149,7 @@ class ImagesProgress:
 
 
 def describe(name: str, done: int, total: int, came: int, seconds: float) -> str:
-    """Return the line for ``done`` of ``total`` bytes, of which ``came`` arrived in so many seconds."""
+    """Return the line for ``done`` of ``total`` bytes, of which ``came`` arrived in ``seconds``."""
     line = f"{name}: {done / MEGA:.1f} of {total / MEGA:.1f} MB"
     if came <= 0 or seconds <= 0:
         return line

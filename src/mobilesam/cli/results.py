@@ -1,4 +1,4 @@
-"""What a command writes and where, how it goes through the photos, and how it tells what became of them."""
+"""What a command writes and where, how it goes through the photos, and how it reports what became of them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FILE_SUFFIXES = (
     ".svg",
     ".txt",
     ".pdf",
-)  # nobody calls a folder so
+)  # nobody calls a folder that
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ResultOptions:
         overwrite: replace results that are there; without it a further run on a photo takes the next numbers.
         json: print the results as JSON.
         quiet: print errors only.
-        follow_symlinks: in a folder, also read what links show of other folders.
+        follow_symlinks: in a folder, also follow links to other folders.
         max_pixels: limit on a photo's pixels.
     """
 
@@ -133,7 +133,7 @@ def choose_kinds(
     Args:
         save: some of the kinds, joined by commas; None for the usual ones.
         options: say whether a folder or a single file is written.
-        endings: of each kind's files; of several with one suffix, the first is what a file is without ``save``.
+        endings: of each kind's files; where several share a suffix, a file without ``save`` is the first of them.
         default: the usual ones, for a folder.
     """
     suffix = Path(options.out).suffix.lower()
@@ -173,13 +173,13 @@ def go_through(
     predictor: Predictor | None = None,
     print_record: Callable[[dict[str, Any]], None],
 ) -> int:
-    """Work on every photo, tell what happens, and return the exit code.
+    """Work on every photo, report what happens, and return the exit code.
 
     Args:
         run: what is done with each.
         sources: the photos.
         options: what is printed.
-        progress: tells how far it is.
+        progress: shows how far the run is.
         predictor: of the run, for JSON.
         print_record: prints the record of a single photo.
     """

@@ -54,7 +54,7 @@ class PromptOptions:
         text_model: folder of the text model; nothing is downloaded.
         text_threshold: least score of what is found by text, 0 to 1.
         prompts: prompts for any number of objects, or texts.
-        min_mask_region_area: fill holes and drop islands below so many pixels.
+        min_mask_region_area: fill holes and drop islands below this many pixels.
         ruler: only write the photo with a coordinate grid, and ``--point`` and ``--box`` drawn in.
     """
 
@@ -114,8 +114,8 @@ def segment(
     IMAGE is a file, a folder, a pattern such as 'shots/*.jpg', or - for standard input.
     Coordinates are pixels of the upright photo, or per cent of its sides. All --point
     belong to one object; each --box is an object of its own; one --box with --point and
-    --mask describes one object together. Each --text stands for all objects that are called
-    so; it needs a text model, see docs/how-to/text.md.
+    --mask describes one object together. Each --text stands for all objects of that name;
+    it needs a text model, see docs/how-to/text.md.
 
     \b
     mobilesam segment photo.jpg --box 120,40,380,300
@@ -127,7 +127,7 @@ def segment(
     cat photo.jpg | mobilesam segment - --point 50%,50% --out - --save mask > mask.png
 
     Results are DIR/NAME_1_mask.png for each object, DIR/NAME_overlay.png for the photo,
-    and so on; see docs/reference/command-line.md. Results that are there stay: a further
+    and so on; see docs/reference/command-line.md. Existing results stay: a further
     run on the same photo takes the next numbers.
     """
     kinds = (
@@ -153,7 +153,7 @@ def segment(
 def _read_question(
     options: PromptOptions, *, follow_symlinks: bool
 ) -> Callable[[Predictor], ByPrompts | ByText]:
-    """Read what the options name, before a model is loaded; return what makes the question for a predictor."""
+    """Read what the options name, before a model is loaded; return what makes a predictor's question."""
     area = options.min_mask_region_area
     file = PromptFile()
     if options.prompts is not None:
@@ -174,7 +174,7 @@ def _read_question(
 
 
 class _Prompting:
-    """The prompt options; called with an image's size, it gives the prompts."""
+    """The prompt options; called with an image's size, it returns the prompts."""
 
     def __init__(self, options: PromptOptions, prompts: Sequence[Prompt] = ()) -> None:
         self.points, self.boxes = options.point, options.box

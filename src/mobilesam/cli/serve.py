@@ -32,8 +32,8 @@ PACKAGES = ("starlette", "uvicorn", "python_multipart")
 def serve(options: ServeOptions, quiet: bool, model: ModelOptions) -> int:
     """Answer programs over HTTP, and show the page to click on.
 
-    An image is sent once, and asked about as often as you like. Nothing leaves this machine. Where other
-    machines shall reach the server, the environment variable MOBILESAM_TOKEN must hold a token, which they
+    An image is sent once, and asked about as often as you like. Nothing leaves this machine. If other
+    machines are to reach the server, the environment variable MOBILESAM_TOKEN must hold a token, which they
     send along. The log is JSON, a line for each request, on standard error.
 
     \b
@@ -60,7 +60,7 @@ def run(
         model: which model.
         photos: that the page may open.
         quiet: log warnings and errors only.
-        then: is called with the address when requests are answered.
+        then: is called with the address once requests are answered.
 
     Raises:
         MissingExtraError: without the packages of the extra.

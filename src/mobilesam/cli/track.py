@@ -46,7 +46,7 @@ class OnFrame(click.ParamType):
         self.name = f"{inner.name}[@FRAME]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the frame's number from 1, and what stands before it."""
+        """Return the frame's number from 1, and what comes before the @."""
         frame, rest = 1, value
         if "@" in value:
             parts = FRAME.fullmatch(value)
@@ -61,13 +61,14 @@ class FollowOptions:
     """What is followed.
 
     Attributes:
-        point: a point on the object, on frame 1 or another; LABEL 0 means off it. All points are of one object, those on later frames correct it.
+        point: a point on the object, on frame 1 or another; LABEL 0 means off it. All points are of one object; those on
+            later frames correct it.
         box: a box around an object, on frame 1 or another. Repeat for more objects.
         prompts: prompts for any number of objects on any frames.
         both: follow objects backwards, too, from the frames they are pointed at.
-        search: frames that a lost object is looked for on; 0 for all.
+        search: on how many frames a lost object is looked for; 0 for all.
         camera: follow what a camera shows: its number, or FORMAT:NAME of an FFmpeg device.
-        frames: end after so many frames.
+        frames: end after this many frames.
     """
 
     point: tuple = option_field((), multiple=True, type=OnFrame(PointType()))
@@ -85,7 +86,7 @@ class FollowOptions:
             )
         if self.prompts is None and not (self.point or self.box):
             raise PromptError(
-                "no prompt: give --point, --box or --prompts, with @FRAME for another than frame 1"
+                "no prompt: give --point, --box or --prompts, with @FRAME for a frame other than 1"
             )
         if self.camera is not None and self.both:
             raise click.UsageError("--both: a camera cannot be gone through backwards; leave it out")
@@ -108,7 +109,7 @@ def track(
 
     VIDEO is a file, or a folder of pictures. Coordinates are pixels of the upright frame, or per cent of its
     sides; @FRAME says on which frame, from 1. Each --box is an object of its own; all --point are one object, and
-    together with one --box they describe it. What is lost is told, and looked for on the frames that follow.
+    together with one --box they describe it. What is lost is reported, and looked for on the frames that follow.
 
     \b
     mobilesam track dog.mp4 --box 120,40,380,300
@@ -117,7 +118,7 @@ def track(
     mobilesam track dog.mp4 --box 120,40,380,300@75 --both -o dog.webm
     mobilesam track --camera 0 --point 50%,50% --frames 300 -o seen.mp4
 
-    Results are DIR/NAME_overlay.mp4, DIR/NAME_masks/00001.png and so on; docs/how-to/video.md has all of them.
+    Results are DIR/NAME_overlay.mp4, DIR/NAME_masks/00001.png and so on; docs/how-to/video.md lists all of them.
     """
     if (video is None) == (follow.camera is None):
         raise click.UsageError("VIDEO: give a video's name, or --camera, and not both")
@@ -169,7 +170,7 @@ def _go_through(
 
 @contextmanager
 def _frames(video: str | None, follow: FollowOptions, results: ResultOptions) -> Iterator[tuple[Any, Size]]:
-    """Give what is gone through, and the size of its first frame."""
+    """Yield the frames to go through, and the size of the first."""
     if video is not None:
         path = Path(video)
         if path.is_dir():
@@ -216,11 +217,11 @@ def _prompts(follow: FollowOptions, size: Size) -> list[TrackPrompt]:
 
 @dataclass
 class Tale:
-    """Tells how far it is, what is lost and what is found again.
+    """Reports how far it is, what is lost and what is found again.
 
     Attributes:
-        quiet: tell errors only.
-        frames: that are done.
+        quiet: print errors only.
+        frames: how many are done.
         lost: spans of frames on which an object was lost, by object; the last may still go on.
     """
 
@@ -297,7 +298,7 @@ class Tale:
 
 @contextmanager
 def _told(tale: Tale) -> Iterator[None]:
-    """Tell warnings as they come."""
+    """Print warnings as they come."""
     before = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:

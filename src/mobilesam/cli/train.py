@@ -32,7 +32,7 @@ def train() -> None:
 
 
 def run_options(command: Callable) -> Callable:
-    """Add what every kind of training takes."""
+    """Add the options that every kind of training takes."""
     out = click.option(
         "--out",
         required=True,
@@ -71,7 +71,7 @@ def masks(recipe: Path, data: Path, out: Path, options: RunOptions) -> None:
 def boxes(recipe: Path, data: Path, out: Path, options: RunOptions) -> None:
     """Train a detector of objects from the boxes of human masks, by a RECIPE in TOML.
 
-    It is stopped and goes on as train masks does; OUT then holds weights.safetensors, for --detector.
+    It stops and goes on as train masks does; OUT then holds weights.safetensors, for --detector.
 
     \b
     mobilesam train boxes recipes/detector-nano.toml --data data --out runs/detector
@@ -104,7 +104,7 @@ def teacher(photos: Path, out: Path, options: StoreOptions) -> None:
     """Write a teacher's embeddings of photos, once and for all, for train distill.
 
     DATA is a folder of photos, or a set in any format that mobilesam convert reads. The same command again goes on
-    after a stop, and with photos that are new.
+    after a stop, and takes in new photos.
 
     \b
     mobilesam train teacher photos --model pocket --image-size 256 --out stores/pocket-256
@@ -122,7 +122,7 @@ def teacher(photos: Path, out: Path, options: StoreOptions) -> None:
 def distill(recipe: Path, data: Path, out: Path, options: RunOptions) -> None:
     """Train a student network to do what a teacher does, by a RECIPE in TOML.
 
-    It is stopped and goes on as train masks does; OUT then holds weights.safetensors, for --checkpoint.
+    It stops and goes on as train masks does; OUT then holds weights.safetensors, for --checkpoint.
 
     \b
     mobilesam train distill recipes/distill-smoke.toml --data data --out runs/smoke
@@ -142,7 +142,7 @@ def distill(recipe: Path, data: Path, out: Path, options: RunOptions) -> None:
 
 
 def run_to_end(what: str, recipe: Path, data: Path, out: Path, options: RunOptions) -> None:
-    """Train by a recipe's file, tell how it goes, and write what it leaves for its users."""
+    """Train by a recipe's file, print how it goes, and write what users take from it."""
     try:
         from mobilesam.train.boxes import train_boxes
         from mobilesam.train.finish import finish

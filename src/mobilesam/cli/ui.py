@@ -16,9 +16,7 @@ from mobilesam.server.options import ServeOptions
 @click.command(short_help="Open a page to click on.")
 @click.argument("photos", nargs=-1, metavar="[PHOTO]...")
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
-@click.option(
-    "--follow-symlinks", is_flag=True, help="In a folder, also read what links show of other folders."
-)
+@click.option("--follow-symlinks", is_flag=True, help="In a folder, also follow links to other folders.")
 @options_from(ServeOptions, "options")
 @options_from(ModelOptions, "model")
 def ui(

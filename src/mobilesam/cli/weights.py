@@ -39,7 +39,7 @@ class PullOptions:
     """How weights are fetched.
 
     Attributes:
-        timeout: give an address up after so many seconds without a byte.
+        timeout: give up on an address after this many seconds without a byte.
     """
 
     timeout: float = option_field(
@@ -62,10 +62,10 @@ class AverageOptions:
     overwrite: bool = False
 
     def shares(self) -> list[float]:
-        """Return the parts as numbers; none where all are the same.
+        """Return the parts as numbers; none if all are the same.
 
         Raises:
-            ConfigError: for what are no numbers.
+            ConfigError: for parts that are not numbers.
         """
         try:
             return [float(part) for part in self.parts.split(",")] if self.parts is not None else []
@@ -109,7 +109,7 @@ def pull(name: str, options: PullOptions) -> None:
 @weights.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
 def import_weights(file: Path) -> None:
-    """Copy a file that was got elsewhere into the cache; its SHA-256 says which one it is.
+    """Copy a file that came from elsewhere into the cache; its SHA-256 says which one it is.
 
     \b
     mobilesam weights import Downloads/mobile_sam.pt
@@ -188,7 +188,7 @@ def state_of(entry: WeightsEntry) -> str:
 
 
 def size_of(entry: WeightsEntry) -> int:
-    """Return an entry's bytes, which for what the package carries are those of the file."""
+    """Return the bytes of an entry's file; for what the package carries, those it has there."""
     return entry.size or weights_path(entry).stat().st_size
 
 

@@ -1,4 +1,4 @@
-"""Errors that code for segment_anything catches by its types, and ours by ours."""
+"""Errors that code for segment_anything catches by its own types, and code for this package by ours."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from mobilesam.core.errors import ConfigError, ImageError, PromptError, WeightsE
 
 
 class NoSuchAttributeError(ConfigError, AttributeError):
-    """An attribute of another library's class that is not here, so that ``hasattr`` says no."""
+    """An attribute of another library's class that does not exist here, so that ``hasattr`` says no."""
 
 
 class NoImageError(ConfigError, RuntimeError):
@@ -26,4 +26,4 @@ class PromptAssertionError(PromptError, AssertionError):
 
 
 class CheckpointNotFoundError(WeightsError, FileNotFoundError):
-    """A checkpoint that is not there; segment_anything's FileNotFoundError."""
+    """A missing checkpoint; segment_anything's FileNotFoundError."""

@@ -28,7 +28,7 @@ HERE, THERE = f"{__name__}.", "mobilesam.compat.segment_anything."
 class SameModule(MetaPathFinder, Loader):
     """Imports a module below this name as the one of segment_anything's name, when it is asked for.
 
-    A second copy would have classes of its own, which ``isinstance`` tells apart.
+    A second copy would have classes of its own, which ``isinstance`` would tell apart.
     """
 
     def find_spec(

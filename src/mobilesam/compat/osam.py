@@ -1,6 +1,6 @@
 """``pocket`` among osam's models, and so in labelme: ``python -m mobilesam.compat.osam`` starts labelme with it.
 
-Tried with osam 0.8 and labelme 6.3. osam has no door for models of others, so they are added to its list.
+Tried with osam 0.8 and labelme 6.3. osam has no way to register others' models, so they are added to its list.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def points_to_prompt(
     """Return the prompt that osam's points mean: 0 and 1 are points, 2 and 3 the corners of one box.
 
     Raises:
-        PromptError: where a corner has no partner, or a point no label.
+        PromptError: if a corner has no partner, or a point no label.
     """
     if len(points) != len(labels):
         raise PromptError(f"{name}.point_labels: {len(labels)} for {len(points)} points; give one for each")
@@ -65,11 +65,11 @@ def register() -> type:
 
 
 def _make_type() -> type:
-    """Return a class as osam wants it; its base is known only now."""
+    """Return a class as osam wants it; its base is only known now."""
     import osam.types
 
     class Kept(osam.types.ImageEmbedding):
-        """An embedding as osam hands it around, with the whole of ours."""
+        """An embedding as osam passes it around, with the whole of ours inside."""
 
         _own: Any = None
 
@@ -104,7 +104,7 @@ def _make_type() -> type:
 
         @classmethod
         def get_id(cls) -> str:
-            """Return what tells these weights from others."""
+            """Return what distinguishes these weights from others."""
             return entry_of(DEFAULT_MODEL).sha256[:12] or NAME
 
         def encode_image(self, image: np.ndarray) -> Kept:

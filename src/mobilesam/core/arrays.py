@@ -6,6 +6,8 @@ installation does without it and sees plain NumPy types.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,15 +52,25 @@ ArrayLike = Any  # list, tuple, array or tensor, as users give it
 
 
 def is_tensor(value: object) -> bool:
-    """Whether a value is one of PyTorch's tensors, which is told without loading PyTorch."""
+    """Whether a value is one of PyTorch's tensors, found out without loading PyTorch."""
     return hasattr(value, "detach") and hasattr(value, "is_floating_point")
 
 
 def to_numpy(value: ArrayLike) -> np.ndarray:
-    """Return an array of what holds one: also of a tensor that needs gradients or lies on a device."""
+    """Return an array from whatever holds one, even a tensor that needs gradients or lies on a device."""
     if not is_tensor(value):
         return np.asarray(value)
     tensor = value.detach().cpu()
     return (
         tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
     ).numpy()  # NumPy has no bfloat16
+
+
+def sum_of_tensors(tensors: Mapping[str, np.ndarray]) -> str:
+    """Return one SHA-256 of named arrays: it is the same whatever file they came from, and in any order."""
+    whole = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = np.ascontiguousarray(tensors[name])
+        whole.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
+        whole.update(tensor.data)
+    return whole.hexdigest()

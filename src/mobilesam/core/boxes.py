@@ -16,7 +16,7 @@ def mask_to_box(mask: Mask) -> tuple[int, int, int, int]:
 
 
 def inclusive(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    """Return a box with its far edges inclusive, as SAM compares them; zeros for an empty mask."""
+    """Return a box with its far edges inclusive, as SAM compares boxes; zeros for an empty mask."""
     x0, y0, x1, y1 = box
     return (x0, y0, x1 - 1, y1 - 1) if x1 else box
 
@@ -36,7 +36,7 @@ def xywh_to_xyxy(box: tuple) -> tuple:
 def box_ious(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Return the IoU (N,) of one box (4,) with each of ``boxes`` (N, 4); 0 where a box has no area.
 
-    It is of the boxes' own type.
+    It has the boxes' own type.
     """
     low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
     overlap = np.clip(high - low, 0, None).prod(1)
@@ -58,14 +58,14 @@ def non_maximum_suppression(
 ) -> np.ndarray:
     """Return the numbers of the boxes that stay, by falling score.
 
-    A box goes if its IoU with a better one that stays is above ``threshold``. IoUs are float32 as in
+    A box is dropped if its IoU with a better one that stays is above ``threshold``. IoUs are float32 as in
     torchvision, which SAM's own search uses: 4/5 is then above 0.8, and 7/10 is not above 0.7.
 
     Args:
         boxes: (N, 4) x0, y0, x1, y1.
         scores: (N,).
         threshold: IoU.
-        most: how many may stay; all where None.
+        most: how many may stay; all if None.
     """
     boxes = np.asarray(boxes, np.float32)
     waiting = np.argsort(-np.asarray(scores), kind="stable")
@@ -83,7 +83,7 @@ def near_crop_edge(
     """Return (N,) whether a box lies at an edge that the crop cuts, not the image: its object goes on.
 
     Args:
-        boxes: (N, 4) x0, y0, x1, y1 in the image, the far edges inclusive as SAM has them.
+        boxes: (N, 4) x0, y0, x1, y1 in the image, the far edges inclusive as in SAM.
         crop: (x0, y0, x1, y1).
         size: (height, width) of the image.
         reach: how near is near, in pixels.

@@ -15,7 +15,7 @@ class Remedy:
 
     Attributes:
         argument: such as ``overwrite``; the command line has it as ``--overwrite``.
-        value: that it takes.
+        value: the value it takes.
         effect: what it does: ``to replace it``.
     """
 
@@ -33,11 +33,11 @@ FOLLOW_SYMLINKS = Remedy("follow_symlinks", True, "to read it")
 class MobileSamError(Exception):
     """Base of all errors: one line that names the file or argument, what is wrong and what to do.
 
-    The line is printable and has at most 2,000 bytes, whatever a file says of itself.
+    The line is printable and has at most 2,000 bytes, whatever a file says about itself.
 
     Attributes:
         message: that line.
-        remedy: the argument that would allow it, if there is one; ``str(error)`` tells it too.
+        remedy: the argument that would allow it, if there is one; ``str(error)`` names it too.
         code: letter of the error contract, printed as ``error[CODE]``.
         exit_code: what the command line exits with.
     """
@@ -62,7 +62,7 @@ class ConfigError(MobileSamError, ValueError):
 
 
 class PromptError(MobileSamError, ValueError):
-    """A prompt that is malformed (``code`` U) or cannot be meant (``code`` S)."""
+    """A prompt that is malformed (``code`` U) or makes no sense (``code`` S)."""
 
     code = "S"
     exit_code = 2
@@ -73,7 +73,7 @@ class PromptError(MobileSamError, ValueError):
 
 
 class ImageError(MobileSamError, OSError, ValueError):
-    """An image that cannot be read or decoded, or an argument that is none (``code`` U)."""
+    """An image that cannot be read or decoded, or an argument that is not an image (``code`` U)."""
 
     code = "I"
     exit_code = 3
@@ -93,7 +93,7 @@ class LimitError(MobileSamError, ValueError):
 
 
 class WeightsError(MobileSamError):
-    """Weights that are missing, damaged or not those of the network."""
+    """Weights that are missing, damaged or not the network's."""
 
     code = "W"
     exit_code = 4
@@ -107,7 +107,7 @@ class OutputError(MobileSamError, OSError):
 
 
 class DeadlineError(MobileSamError):
-    """Something that did not end, or did not begin, within the seconds it was given."""
+    """Something that did not end, or did not start, within the seconds it was given."""
 
     code = "T"
     exit_code = 8
@@ -120,6 +120,13 @@ class TrainingDiverged(MobileSamError):
     exit_code = 9
 
 
+class CertificateError(MobileSamError):
+    """Exported files that do not give what their network gives."""
+
+    code = "V"
+    exit_code = 10
+
+
 class MissingExtraError(MobileSamError, ImportError):
     """A feature whose packages are not installed; the message is the line that installs them."""
 
@@ -128,15 +135,15 @@ class MissingExtraError(MobileSamError, ImportError):
 
 
 class OptionWarning(UserWarning):
-    """An option that is taken and has no effect."""
+    """An option that is accepted but has no effect."""
 
 
 class PromptWarning(UserWarning):
-    """A prompt that is valid but may not be meant."""
+    """A prompt that is valid but may not be intended."""
 
 
 class ImageWarning(UserWarning):
-    """An image that is read, but not all of it or not as may be expected."""
+    """An image that is read, but not all of it, or not as one might expect."""
 
 
 class SetWarning(UserWarning):
@@ -144,11 +151,11 @@ class SetWarning(UserWarning):
 
 
 class TrainingWarning(UserWarning):
-    """A training that goes on, and may not learn what it is meant to."""
+    """A training that goes on, but may not learn what it should."""
 
 
 class WeightsWarning(UserWarning):
-    """Weights that are used, from a place or of a kind that others may have had a hand in."""
+    """Weights that are used, although their place or kind means that others may have tampered with them."""
 
 
 def missing_extra(what: str, extra: str) -> MissingExtraError:

@@ -14,7 +14,7 @@ OF_EXTRA = re.compile(r"(?P<requirement>[^;]+?)\s*;\s*extra\s*==\s*['\"](?P<extr
 def install_line(extra: str) -> str:
     """Return the line that installs what an extra needs, however the package was installed.
 
-    It names the packages themselves, by the installed metadata, because ``mobilesam[extra]`` works only for a pip
+    It names the packages themselves, from the installed metadata, because ``mobilesam[extra]`` works only for a pip
     that sees the installed package; any other asks an index, where the name may be absent or somebody else's.
     A checkout that runs without being installed has no metadata; there the line installs the checkout.
     """
@@ -25,7 +25,7 @@ def install_line(extra: str) -> str:
 
 
 def requirements_of(extra: str) -> tuple[str, ...]:
-    """Return an extra's packages with their bounds by the installed metadata, none where there is no metadata."""
+    """Return an extra's packages with their bounds from the installed metadata; none if there is no metadata."""
     from importlib import metadata  # only when something is missing: it takes longer than the rest of core
 
     try:

@@ -1,4 +1,4 @@
-"""Where an image lies in a model's square input, and the ways between the two."""
+"""Where an image lies in a model's square input, and how to get from one to the other."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Frame:
         return boxes * np.array([width / new_width, height / new_height] * 2, np.float32)
 
     def grid_size(self, cells: int) -> Size:
-        """Return the (height, width) of the cells that show some of the image, of a square of ``cells`` a side."""
+        """Return the (height, width) of the cells that show some of the image, in a square of ``cells`` a side."""
         height, width = (max(1, int(np.ceil(side * cells / self.side))) for side in self.input_size)
         return height, width
 
 
 def input_size_of(original_size: Size, image_size: int) -> Size:
-    """Return the (height, width) of an image whose longer side is made ``image_size``.
+    """Return the (height, width) of an image whose longer side becomes ``image_size``.
 
     The rule is SAM's, ``int(x + 0.5)``, which differs from ``round`` at halves; a side
     is at least one pixel.

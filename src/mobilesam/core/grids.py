@@ -33,7 +33,7 @@ def generate_crop_boxes(size: Size, layers: int, overlap_ratio: float) -> list[t
     """Return the crops of an image (height, width) with their layers, the whole image first.
 
     Layer i has (2^i)^2 crops, which overlap by a part of the image's shorter side. Their sides are
-    rounded up, so the last ones of a row or column may begin beyond a small image: these are left out.
+    rounded up, so the last ones of a row or column may begin beyond a small image; those are left out.
 
     Args:
         size: (height, width).
@@ -58,10 +58,10 @@ def generate_crop_boxes(size: Size, layers: int, overlap_ratio: float) -> list[t
 
 
 def spread_order(points: Points) -> np.ndarray:
-    """Return an order of points (N, 2) in 0..1 in which every beginning is spread over the image.
+    """Return an order of points (N, 2) in 0..1 in which the first ones, however many, spread over the image.
 
     The places are numbered with their bits in reverse (van der Corput's order, in two
-    dimensions): with a limit of time, what was done covers the whole.
+    dimensions). So under a time limit, what was done covers the whole image.
     """
     cells = np.floor(points * 2**SPREAD_BITS).astype(np.int64).clip(0, 2**SPREAD_BITS - 1)
     number = np.zeros(len(points), np.int64)

@@ -1,4 +1,4 @@
-"""How sure a mean is: intervals by drawing the photos again (bootstrap)."""
+"""How sure a mean is: intervals from drawing the photos again (bootstrap)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Mean:
         low: lower end of the interval.
         high: upper end.
         n: how many values there are.
-        groups: how many photos they are of.
+        groups: how many photos they come from.
     """
 
     mean: float
@@ -32,14 +32,14 @@ class Mean:
 
 
 def mean_of_groups(groups: Sequence[Sequence[float]], *, draws: int = DRAWS, level: float = LEVEL) -> Mean:
-    """Return the mean of all values, with the interval that it has when the groups are drawn again.
+    """Return the mean of all values, with its interval when the groups are drawn again.
 
-    The values of one photo hang together, so photos are drawn, not objects.
+    The values of one photo depend on each other, so photos are drawn, not objects.
 
     Args:
         groups: values of each photo; photos without any are left out.
         draws: how often.
-        level: part of the draws whose means lie in the interval.
+        level: share of the draws whose means lie in the interval.
 
     Example:
         >>> round(mean_of_groups([[0.5, 0.7], [0.9]]).mean, 3)

@@ -1,4 +1,4 @@
-"""How good masks and their predicted quality are: the one place for every metric."""
+"""How good masks and their predicted quality are: the one place for all metrics."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mobilesam.core.regions import distance_to_edge
 from mobilesam.core.rle import Rle, rle_intersections
 
 BOUNDARY_WIDTH = 0.02  # of the picture's diagonal, as published
-CONTOUR_WIDTH = 0.008  # the same, of the tolerance of outlines in videos
+CONTOUR_WIDTH = 0.008  # the same, for the tolerance of outlines in videos
 CALIBRATION_BINS = 10
 
 F_BETA_SQUARED = 0.3  # salient objects are scored with precision weighted more
 F_LEVELS = 256
 
-# Average recall as COCO's evaluation has it.
+# Average recall as in COCO's evaluation.
 RECALL_THRESHOLDS = np.linspace(0.5, 0.95, 10)  # IoUs at which an object counts as found
 RECALL_LIMITS = (10, 100, 1000)  # masks of a photo that may count, best first
 OBJECT_SIZES = {  # least and greatest area in pixels, both inclusive
@@ -52,9 +52,9 @@ def boundary_iou(mask: Mask, truth: Mask, *, width: float = BOUNDARY_WIDTH) -> f
 
 
 def boundary_f(mask: Mask, truth: Mask, *, width: float = CONTOUR_WIDTH) -> float:
-    """Return the F-measure of two masks' outlines, as DAVIS has it (Perazzi et al. 2016).
+    """Return the F-measure of two masks' outlines, as in DAVIS (Perazzi et al. 2016).
 
-    A pixel of one outline is right where the other passes within a tolerance. 1 for two empty masks, 0 for one.
+    A pixel of one outline is right if the other passes within a tolerance. 1 if both masks are empty, 0 if one is.
 
     Args:
         mask: (H, W).
@@ -98,7 +98,7 @@ class Reliability:
     Attributes:
         predicted: mean prediction of each bin.
         actual: mean of what came out.
-        share: part of all predictions.
+        share: share of all predictions.
     """
 
     predicted: np.ndarray
@@ -176,7 +176,7 @@ class RecallCounts:
 
     @classmethod
     def from_dict(cls, content: dict[str, list]) -> RecallCounts:
-        """The counts that :meth:`to_dict` gave."""
+        """The counts that :meth:`to_dict` returned."""
         return cls(np.array(content["found"], np.int64), np.array(content["objects"], np.int64))
 
     def average_recall(self) -> dict[str, dict[int, float]]:
@@ -196,8 +196,8 @@ class RecallCounts:
 def count_found(ious: np.ndarray, areas: np.ndarray) -> RecallCounts:
     """Match what was found in a photo with its objects as COCO's evaluation does, and count.
 
-    The masks come by falling score. Each takes the object with the highest IoU, of those
-    that no mask before it has taken; of several the last.
+    The masks come by falling score. Each takes the object with the highest IoU among those
+    that no mask before it has taken; of several, the last.
 
     Args:
         ious: (N, M) of masks or boxes, by falling score, with the objects.
@@ -233,7 +233,7 @@ def recall_of_objects(ious: np.ndarray) -> np.ndarray:
 
 
 def _taken_by(ious: np.ndarray, free: np.ndarray) -> np.ndarray:
-    """Return the rank of what takes each object that is free (sizes, M) at each threshold; one beyond all where nothing does."""
+    """Return the rank of what takes each free object (sizes, M) at each threshold; one past the last if nothing."""
     free = np.repeat(free[:, None], len(RECALL_THRESHOLDS), axis=1)  # (sizes, thresholds, M)
     ranks = np.full(free.shape, max(RECALL_LIMITS), np.int64)
     good = ious[: max(RECALL_LIMITS)].max(1, initial=0) >= RECALL_THRESHOLDS[0]
@@ -266,7 +266,7 @@ def max_f_measure(likely: np.ndarray, truth: Mask) -> float:
 
 
 def structure_measure(likely: np.ndarray, truth: Mask) -> float:
-    """Return the structure measure of probabilities (H, W): the mean of two, of the object and of four regions.
+    """Return the structure measure of probabilities (H, W): the mean of one for the object and one for four regions.
 
     Source: Fan et al. 2017, Structure-measure.
     """

@@ -1,7 +1,7 @@
 """The outlines of a mask, traced along its pixels' edges.
 
-Pixels belong to one region where they share an edge (4-connectivity), in the background as in the
-object. Where two pixels of the object touch at a corner only, there are two cases. If they belong
+Pixels belong to one region if they share an edge (4-connectivity), in the background as in the
+object. If two pixels of the object touch only at a corner, there are two cases. If they belong
 to different regions, these touch there and stay apart. If one region comes back to itself, it is
 closed there, and what it encloses is a hole that touches another outline in that point. So no
 outline passes a point twice, which is what makes a polygon valid.
@@ -21,7 +21,7 @@ from mobilesam.core.rle import mask_to_rle
 
 @dataclass(frozen=True, eq=False)
 class Outlines:
-    """Closed outlines, one behind the other, each beginning at the left of its topmost row or hole.
+    """Closed outlines, one after the other, each beginning at the left of its topmost row or hole.
 
     Those around regions run clockwise on the screen, those around holes the other way.
 
@@ -41,7 +41,7 @@ class Outlines:
 
     @cached_property
     def owner(self) -> np.ndarray:
-        """(N,) number of the outline that each point is of."""
+        """(N,) number of the outline that each point belongs to."""
         return np.repeat(np.arange(len(self.starts)), np.diff(np.append(self.starts, len(self.points))))
 
     @cached_property
@@ -58,15 +58,15 @@ class Outlines:
         return np.bincount(self.owner, weights=lengths, minlength=len(self.starts))
 
     def split(self, keep: np.ndarray) -> list[np.ndarray]:
-        """Return each outline (n, 2) with those of its points that ``keep`` (N,) has."""
+        """Return each outline (n, 2) with those of its points that ``keep`` (N,) selects."""
         return np.split(self.points[keep], np.cumsum(np.bincount(self.owner[keep]))[:-1])
 
     def split_pixels(self, keep: np.ndarray) -> list[np.ndarray]:
-        """Return the way (n, 2) from pixel to pixel inside each outline, by the points that ``keep`` (N,) has.
+        """Return the way (n, 2) from pixel to pixel inside each outline, through the points that ``keep`` (N,) selects.
 
         The pixels are those of the mask along the outline, so the way around a hole lies outside of
         it. In a corner of the mask that is a pixel of two edges or, where the mask turns outwards,
-        the one between those; where that is none of the mask's, as outlines touch, both of them.
+        the one between those; if that one is not in the mask, because outlines touch, both of them.
         """
         along = np.sign(self.points[self.after] - self.points)
         before = np.empty_like(along)
@@ -87,8 +87,8 @@ def trace_outlines(mask: Mask) -> Outlines:
 
     A corner of the outlines is a point where an odd number of the four pixels around it is in the
     mask, or two that lie diagonally; the latter is passed twice. In every row and in every column
-    the corners pair up to the edges between them, so following an outline is going from edge to
-    edge, a row's and a column's in turn.
+    the corners pair up into the edges between them, so following an outline means going from edge
+    to edge, a row's and a column's in turn.
     """
     padded = np.pad(np.asarray(mask, bool), 1)
     height = padded.shape[0] - 1  # of the lattice of corners
@@ -150,9 +150,9 @@ class _Regions:
 
 
 def _up_goes_left(padded: np.ndarray, y: np.ndarray, x: np.ndarray, regions: _Regions) -> np.ndarray:
-    """Whether, at corners with two diagonal pixels, the edge from above goes on to the left or the right.
+    """Whether, at corners with two diagonal pixels, the edge from above goes on to the left.
 
-    Two regions are kept apart; of one region, which closes there, the background's pixels are.
+    Two regions are kept apart; if one region closes there, the background's pixels are kept apart.
     """
     falls = padded[y, x]  # the pixels of the mask are those left above and right below
     one = regions.at(y - 1, np.where(falls, x - 1, x))

@@ -1,7 +1,7 @@
 """Phrases that name objects: what may be asked for by text.
 
 Library, command line and prompt files come through :func:`check_texts`, so the same mistake
-gives the same error everywhere. What is left is taken literally: no character has a meaning.
+gives the same error everywhere. The texts are taken literally: no character has a special meaning.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from mobilesam.core.errors import LimitError, PromptError
 from mobilesam.core.text import printable
 
-MAX_TEXTS = 100  # of one call
+MAX_TEXTS = 100  # in one call
 MAX_LABEL = 256  # characters of what an object is called
 MAX_CHARACTERS = 2**15  # of one text; a model reads a few words of it
 UNSEEN = ("Cf", "Zs", "Zl", "Zp")  # Unicode's categories of marks for layout, and of spaces
@@ -30,7 +30,7 @@ def check_texts(texts: Any, name: str = "texts") -> tuple[str, ...]:
         The texts without the spaces around them.
 
     Raises:
-        PromptError: names the text and what is wrong: it is none, empty, or holds what no text holds.
+        PromptError: names the text and what is wrong: it is not text, is empty, or holds what texts must not hold.
         LimitError: for too many, or one that is too long.
 
     Example:
@@ -70,10 +70,10 @@ def _check_text(text: Any, name: str) -> str:
 
 
 def check_label(label: Any, name: str = "label") -> str | None:
-    """Check what an object is called; None is a name too: that it has none.
+    """Check what an object is called; None, for an object without a name, is allowed.
 
     Raises:
-        PromptError: names the label and what is wrong: it is no text, empty, or holds what no text holds.
+        PromptError: names the label and what is wrong: it is not text, is empty, or holds what texts must not hold.
         LimitError: for one that is too long.
 
     Example:
@@ -88,5 +88,5 @@ def check_label(label: Any, name: str = "label") -> str | None:
 
 
 def number_texts(texts: Sequence[str]) -> dict[str, int]:
-    """Return the number of each text among those that differ, from 0."""
+    """Return the number of each different text, from 0."""
     return {text: i for i, text in enumerate(dict.fromkeys(texts))}

@@ -12,7 +12,7 @@ from mobilesam.core.outlines import trace_outlines
 from mobilesam.core.ranges import check_number
 from mobilesam.core.simplify import simplify_outlines
 
-MOST_DISTANCES = 1_000_000  # that are in memory at once
+MOST_DISTANCES = 1_000_000  # how many are in memory at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ def mask_to_polygons(mask: Mask, *, tolerance: float = 0.0) -> tuple[Polygon, ..
     """Trace a mask's regions, the largest first.
 
     They are valid simple features with every tolerance: no ring meets itself, holes lie inside
-    and parts apart; rings may touch in single points. Pixels belong to one region where they
+    and parts apart; rings may touch in single points. Pixels belong to one region if they
     share an edge, in holes too, so pixels that only touch at a corner belong to different ones.
     With ``tolerance`` 0 the polygons cover the mask's pixels exactly.
 
@@ -51,7 +51,7 @@ def mask_to_polygons(mask: Mask, *, tolerance: float = 0.0) -> tuple[Polygon, ..
             0.9 and more; see :func:`mobilesam.core.simplify.tolerances_of`.
 
     Raises:
-        PromptError: for a tolerance that is no number from 0.
+        PromptError: for a tolerance that is not a number from 0.
     """
     check_number("tolerance", tolerance, 0.0)
     if not np.any(mask):
@@ -69,17 +69,17 @@ def mask_to_polygons(mask: Mask, *, tolerance: float = 0.0) -> tuple[Polygon, ..
 def polygons_to_ring(
     polygons: Sequence[Polygon], *, worth: Callable[[int, np.ndarray], bool] = lambda number, bridge: True
 ) -> np.ndarray:
-    """Join regions and holes to one outline (N, 2), for formats that have one ring per object.
+    """Join regions and holes into one outline (N, 2), for formats that have one ring per object.
 
     Each further outline is reached by a bridge that is walked there and back, so it
     encloses nothing: filled, the ring covers what the polygons cover, holes left out. The
     nearest comes first, from the nearest place on the outlines, so bridges are short.
-    Outlines alone, without bridges, are in the polygons.
+    The polygons themselves have the outlines without bridges.
 
     Args:
-        polygons: of one object, as :func:`mask_to_polygons` returns them; none give (0, 2).
+        polygons: of one object, as :func:`mask_to_polygons` returns them; (0, 2) for none.
         worth: whether a polygon is worth its bridge, by its number and the bridge's (x, y);
-            otherwise it is left out. The first is always there.
+            otherwise it is left out. The first always stays.
 
     Example:
         >>> mask = np.ones((3, 3), bool)
@@ -108,10 +108,10 @@ def polygons_to_ring(
 
 
 class _Bridges:
-    """Rings that are joined to one, the nearest first (Prim's tree), where they are nearest.
+    """Rings that are joined into one, the nearest first (Prim's tree), where they are nearest.
 
-    Besides the rings' own points there are places at every pixel between these. They are left
-    out again where no bridge begins or ends.
+    Besides the rings' own points there are places at every pixel between them. They are left
+    out again if no bridge begins or ends there.
 
     Args:
         rings: (n, 2) each.
@@ -123,7 +123,7 @@ class _Bridges:
         self._stays = np.concatenate([own for _, own in stepped])
         self._starts = np.cumsum([0, *(len(points) for points, _ in stepped)])
         self._ring = np.repeat(np.arange(len(rings)), np.diff(self._starts))
-        self._distance = np.full(len(self.points), np.inf)  # of points that wait, to the nearest joined one
+        self._distance = np.full(len(self.points), np.inf)  # from points that wait to the nearest joined one
         self._nearest = np.zeros(len(self.points), np.int64)
         self._waits = np.ones(len(self.points), bool)
         self._following = [*range(1, len(self.points) + 1)]  # point by point along what is joined
@@ -188,6 +188,6 @@ def _steps_along(ring: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def signed_area(loop: np.ndarray) -> float:
-    """Area of an outline (N, 2), positive where it runs clockwise on the screen."""
+    """Area of an outline (N, 2), positive if it runs clockwise on the screen."""
     x, y = loop[:, 0].astype(float), loop[:, 1].astype(float)
     return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)

@@ -1,4 +1,4 @@
-"""From low-resolution logits to masks: linear until the threshold, so it is one map of the rows and one of the columns."""
+"""From low-resolution logits to masks: linear until the threshold, so one map of the rows and one of the columns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from mobilesam.core.frame import Frame
 from mobilesam.core.resize import enlarging_taps
 
 MASK_THRESHOLD = 0.0
-ROUNDING = 1e-3  # by how much less than a threshold, as a part of it, logits can be whose average is above
+ROUNDING = (
+    1e-3  # logits can be this much less than a threshold, as a part of it, and their average still above
+)
 STABILITY_OFFSET = 1.0  # SAM's: how far the threshold is moved either way
 
 
@@ -26,11 +28,11 @@ def enlarge_logits(low_res_masks: Logits, frame: Frame) -> Logits:
 def enlarge_window(low_res: Logits, floor: float, frame: Frame) -> tuple[Logits, tuple[int, int]] | None:
     """Enlarge one mask's logits (h, w) only where they can be above ``floor``.
 
-    Enlarging averages neighbours, so a pixel is above the floor only near a low-resolution
-    logit that is: the rest of the image is never made.
+    Enlarging averages neighbours, so a pixel can be above the floor only near a low-resolution
+    logit that is. The rest of the image is never made.
 
     Returns:
-        Logits (H', W') and the (x, y) of their corner in the image; None where no logit is above.
+        Logits (H', W') and the (x, y) of their corner in the image; None if no logit is above.
     """
     taps = enlarging_taps(low_res.shape[-1], frame)
     above = low_res > floor
@@ -63,7 +65,7 @@ def enlarge_masks(low_res_masks: Logits, frame: Frame, *, threshold: float = MAS
 
 
 def visible_part(low_res_masks: Logits, frame: Frame) -> Logits:
-    """Cut the padding off logits (..., h, w); cells that show some of the image stay."""
+    """Cut the padding off logits (..., h, w); cells that show any of the image stay."""
     height, width = frame.grid_size(low_res_masks.shape[-1])
     return low_res_masks[..., :height, :width]
 
@@ -73,7 +75,7 @@ def stability_scores(
 ) -> np.ndarray:
     """Return the IoU (M,) of each mask thresholded high and thresholded low (SAM's appendix).
 
-    The one lies inside the other, so it is a quotient of areas. An empty pair scores 0.
+    One lies inside the other, so it is a quotient of areas. An empty pair scores 0.
     """
     inner = (logits > threshold + offset).sum((-2, -1), dtype=np.int64)
     outer = (logits > threshold - offset).sum((-2, -1), dtype=np.int64)

@@ -18,10 +18,10 @@ def preprocess(image: Image, spec: NetworkSpec) -> Pixels:
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        spec: of the network, whose input is S a side.
+        spec: of the network, whose input has sides of S.
 
     Returns:
-        Pixels (1, 3, S, S), or with one side shorter, float32, with zeros right of the image or below it.
+        Pixels (1, 3, S, S), or with one side shorter, float32, with zeros to the right of the image or below it.
     """
     resized = resize_image(image, input_size_of(image.shape[:2], spec.image_size))
     return normalise(resized, spec.image_size, spec.padded_to)
@@ -41,8 +41,8 @@ def padded_size(size: Size, image_size: int, padded_to: int = 0) -> Size:
     Args:
         size: of the resized image.
         image_size: side of the square input.
-        padded_to: what both sides become multiples of, for networks that need no square; of
-            ``image_size`` itself where 0.
+        padded_to: both sides become multiples of this, for networks that need no square; of
+            ``image_size`` itself if 0.
     """
     step = padded_to or image_size
     height, width = (min(image_size, -(-side // step) * step) for side in size)

@@ -1,4 +1,4 @@
-"""The one validator of prompts, and their way to the decoder's inputs.
+"""The one validator of prompts, and how they become the decoder's inputs.
 
 Library, command line and every other surface come through :func:`validate_prompt`, so
 the same mistake gives the same error everywhere.
@@ -24,9 +24,9 @@ from mobilesam.core.types import DecoderInputs, Prompt
 FOREGROUND, BACKGROUND, BOX_CORNERS, PAD = 1, 0, (2, 3), -1
 MAX_POINTS = 1000  # of one object
 MAX_PROMPTS = 10_000  # objects in one call
-DEEPEST = 8  # lists in each other that are looked into; no prompt has as many
+DEEPEST = 8  # depth to which nested lists are looked into; no prompt is as deep
 MASK_LOGIT = 8.0  # size of the logits that a boolean mask prompt becomes
-LOW_RES_PER_GRID = 4  # cells of a mask prompt to one of the image embedding, per side
+LOW_RES_PER_GRID = 4  # cells of a mask prompt for one of the image embedding, per side
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +35,10 @@ class ValidPrompt:
 
     Attributes:
         points: (N, 2), N may be 0.
-        labels: (N,) 0 or 1; of segment_anything also -1, a pad.
+        labels: (N,) 0 or 1; from segment_anything also -1, a pad.
         box: (4,) inside the image, or None.
         mask_input: (1, h, w) logits, or None.
-        remarks: what is valid in it but may not be meant.
+        remarks: what is valid in it but may not be intended.
         label: what the object is called, or None.
     """
 
@@ -75,7 +75,7 @@ class FieldNames:
 
 
 def names_with(prefix: str) -> FieldNames:
-    """Return our own names behind a prefix such as ``prompts[2].``."""
+    """Return our own names after a prefix such as ``prompts[2].``."""
     return FieldNames(
         prefix.rstrip(".: ") or "prompt",
         *(f"{prefix}{part}" for part in ("points", "labels", "box", "mask", "label")),
@@ -90,7 +90,7 @@ def to_prompt(value: object, name: str) -> Prompt:
         name: what messages call it.
 
     Raises:
-        PromptError: for something else, or for a key that a prompt has not.
+        PromptError: for something else, or for a key that a prompt does not have.
     """
     if isinstance(value, Prompt):
         return value
@@ -118,8 +118,8 @@ def validate_prompt(
         frame: of the image.
         grid: side of the image embedding's grid, for the mask prompt's size.
         names: what messages call the prompt's parts, if not by our own names.
-        clip_box: clip a box that reaches outside; segment_anything passes it on as it is, and has pads (-1)
-            among the labels and points on the far edges, at the width or height.
+        clip_box: clip a box that reaches outside; segment_anything passes it on as it is, and allows pads (-1)
+            among the labels, and points on the far edges, at the width or height.
 
     Raises:
         PromptError: names the argument, its value and what is allowed.
@@ -210,7 +210,7 @@ def _check_labels(labels: ArrayLike, count: int, name: str, *, pads: bool) -> La
 
 
 def truth_to_numbers(labels: ArrayLike) -> ArrayLike:
-    """Return labels that are all true or false as 1 and 0, which is all that they can mean."""
+    """Return labels that are all true or false as 1 and 0, the only thing they can mean."""
     if isinstance(labels, list | tuple):
         return [int(v) for v in labels] if all(isinstance(v, bool | np.bool_) for v in labels) else labels
     array = to_numpy(labels) if hasattr(labels, "__array__") else labels
@@ -219,7 +219,7 @@ def truth_to_numbers(labels: ArrayLike) -> ArrayLike:
 
 
 def check_box(box: ArrayLike, original_size: Size, name: str, remarks: list[str], *, clip: bool) -> Box:
-    """Check a box against an image of (height, width); what may not be meant is added to the remarks."""
+    """Check a box against an image of (height, width); what may not be intended is added to the remarks."""
     array = as_numbers(box, name, "4 numbers x0, y0, x1, y1")
     if array.size == 4 and array.shape[-1] == 4:
         array = array.reshape(4)
@@ -259,10 +259,10 @@ def check_box(box: ArrayLike, original_size: Size, name: str, remarks: list[str]
 
 
 def _widened(box: Box, name: str, shown: str, remarks: list[str]) -> Box:
-    """Return a box that is a line as the row or column of pixels that it means.
+    """Return a box that is only a line as the row or column of pixels it means.
 
-    Where boxes have their far edge inside, as COCO's tools and SAM's own have them, an object
-    of one pixel's width has x1 = x0.
+    If boxes include their far edge, as those of COCO's tools and SAM do, an object
+    one pixel wide has x1 = x0.
     """
     flat = box[:2] == box[2:]
     if flat.all():
@@ -277,14 +277,14 @@ def _widened(box: Box, name: str, shown: str, remarks: list[str]) -> Box:
 
 
 def _is_beyond(low: float, high: float, side: int) -> bool:
-    """Whether an extent has nothing in 0..side; one without length may touch an edge."""
+    """Whether no part of an extent lies in 0..side; one without length may touch an edge."""
     if low == high:
         return bool(low < 0 or low > side)
     return bool(low >= side or high <= 0)
 
 
 def _in_both(points: Points, labels: Labels) -> bool:
-    """Whether a foreground point is a background point too."""
+    """Whether a foreground point is also a background point."""
     on_object, beside = points[labels == FOREGROUND], points[labels == BACKGROUND]
     return bool((on_object[:, None] == beside).all(-1).any())
 
@@ -297,7 +297,7 @@ def _look_normalised(coords: np.ndarray, original_size: Size) -> bool:
 def _check_mask(mask: ArrayLike, frame: Frame, grid: int, name: str, remarks: list[str]) -> Logits:
     original_size, side = frame.original_size, grid * LOW_RES_PER_GRID
     wanted = f"a boolean mask of {original_size} or float logits of ({side}, {side})"
-    if isinstance(mask, Rle):  # of another size it is not even decoded
+    if isinstance(mask, Rle):  # a mask of another size is not even decoded
         if mask.size != tuple(original_size):
             raise PromptError(f"{name}: has shape {mask.size}; must be {wanted}")
         mask = rle_to_mask(mask)
@@ -323,7 +323,7 @@ def _check_mask(mask: ArrayLike, frame: Frame, grid: int, name: str, remarks: li
 def mask_to_logits(mask: np.ndarray, side: int, frame: Frame) -> Logits:
     """Turn a boolean mask of the image (H, W) into mask-prompt logits (1, side, side).
 
-    Each cell's logit tells how much of it is object, from -8 to 8; the padding is -8.
+    Each cell's logit says how much of it is object, from -8 to 8; the padding is -8.
     """
     height, width = frame.grid_size(side)
     part = (
@@ -344,7 +344,7 @@ def _area_matrix(length: int, new_length: int) -> np.ndarray:
 
 
 def prompts_to_decoder_inputs(prompts: Sequence[ValidPrompt], frame: Frame) -> DecoderInputs:
-    """Join prompts of equally many slots, all with a mask or all without, to one batch.
+    """Join prompts with the same number of slots, all with a mask or all without, into one batch.
 
     The order within a prompt is SAM's: points, then a pad if there is no box, then the
     box's corners.
@@ -366,7 +366,7 @@ def prompts_to_decoder_inputs(prompts: Sequence[ValidPrompt], frame: Frame) -> D
 
 
 def points_to_decoder_inputs(points: Points, frame: Frame) -> DecoderInputs:
-    """Return the prompts of single points (N, 2), each an object with a pad, as SAM has it without a box."""
+    """Return the prompts of single points (N, 2), each an object with a pad, as SAM does it without a box."""
     coords = np.zeros((len(points), 2, 2), np.float32)
     coords[:, 0] = frame.to_input(points)
     return DecoderInputs(coords, np.tile(np.array([FOREGROUND, PAD], np.float32), (len(points), 1)))
@@ -422,7 +422,7 @@ def _big_numbers(array: np.ndarray, name: str, wanted: str) -> np.ndarray:
 
 
 def _holds_truth(value: list | tuple, depth: int = DEEPEST) -> bool:
-    """Whether a nested list holds a bool, which NumPy would take for 0 or 1 among numbers."""
+    """Whether a nested list holds a bool, which NumPy would take as 0 or 1 among numbers."""
     return depth > 0 and any(
         _holds_truth(v, depth - 1) if isinstance(v, list | tuple) else isinstance(v, bool | np.bool_)
         for v in value

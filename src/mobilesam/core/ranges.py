@@ -1,4 +1,4 @@
-"""Numbers that must lie in a range; what does not is refused with its name, its value and what is allowed."""
+"""Numbers that must lie in a range; others are refused with their name, their value and what is allowed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from mobilesam.core.errors import LimitError, PromptError
 
-SHOWN = 40  # characters of a value that is told
+SHOWN = 40  # characters of a value that messages show
 
 
 def check_number(name: str, value: Any, low: float, high: float = math.inf, *, above: bool = False) -> None:
-    """Refuse what is no finite number from ``low`` to ``high``, or above ``low`` with ``above``.
+    """Refuse anything but a finite number from ``low`` to ``high``, or above ``low`` with ``above``.
 
     Raises:
         PromptError: names the argument, its value and the range.
@@ -31,7 +31,7 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf, *, a
 
 
 def check_whole_number(name: str, value: Any, low: int, limit: int | None = None) -> None:
-    """Refuse what is no whole number from ``low``, and what is over ``limit``.
+    """Refuse anything but a whole number from ``low``, and what is over ``limit``.
 
     Raises:
         PromptError: names the argument, its value and the range.

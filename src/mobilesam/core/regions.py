@@ -11,8 +11,8 @@ from mobilesam.core.rle import Rle, mask_to_rle
 def distance_to_edge(mask: Mask) -> np.ndarray:
     """Return each pixel's distance (H, W) to the nearest one outside the mask.
 
-    Exact and Euclidean; everything beyond the picture is outside. Distances along the
-    columns come first, then, for each column apart, the nearer of the two sides.
+    Exact and Euclidean; everything beyond the image is outside. Distances along the
+    columns come first, then, for each distance between columns, the nearer of the two sides.
     """
     padded = np.pad(np.asarray(mask, bool), 1)
     height, _ = padded.shape
@@ -32,7 +32,7 @@ def distance_to_edge(mask: Mask) -> np.ndarray:
 
 
 def central_pixel(mask: Mask) -> tuple[int, int]:
-    """Return the (x, y) of the pixel farthest from the mask's edge; the first of several."""
+    """Return the (x, y) of the pixel farthest from the mask's edge; of several, the first."""
     y, x = divmod(int(distance_to_edge(mask).argmax()), mask.shape[1])
     return x, y
 
@@ -57,14 +57,14 @@ def fill_small_holes(rle: Rle, smallest: int) -> tuple[Rle, bool]:
 
 
 def fill_unsure_holes(mask: Mask, logits: Logits, *, certain: float, largest: float) -> Mask:
-    """Return a mask (H, W) with those of its holes filled that are small and not meant.
+    """Return a mask (H, W) with those of its holes filled that are small and not intended.
 
     A hole is background that the mask surrounds, corners included.
 
     Args:
         mask: (H, W).
         logits: (H, W) that the mask was made from.
-        certain: a hole with a logit below this is meant.
+        certain: a hole with a logit below this is intended.
         largest: pixels of a hole that is still filled.
     """
     background = mask_to_rle(~mask)
@@ -97,11 +97,11 @@ def label_runs(rle: Rle, *, corners: bool = True) -> tuple[np.ndarray, np.ndarra
 
     Args:
         rle: the mask.
-        corners: whether pixels touch at their corners too (8-connectivity), or at edges only.
+        corners: whether pixels touch at their corners too (8-connectivity), or only at edges.
 
     Returns:
         Starts and ends (N,) of the runs in the mask read by columns, and labels (N,): two
-        runs have the same where a path of touching pixels joins them.
+        runs have the same if a path of touching pixels joins them.
     """
     height = rle.size[0]
     edges = np.cumsum(rle.counts)

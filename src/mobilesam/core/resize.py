@@ -72,11 +72,11 @@ class Taps:
         )
 
     def part(self, outputs: slice, start: int) -> Taps:
-        """Return the map to some of the outputs, of an input that begins at ``start``."""
+        """Return the map to some of the outputs, from an input that begins at ``start``."""
         return Taps(self.index[outputs] - start, self.weight[outputs])
 
     def within(self, length: int) -> Taps:
-        """Return the map of an input of which only the first ``length`` are given; the rest are 0."""
+        """Return the map from an input of which only the first ``length`` values are given; the rest are 0."""
         given = self.index < length
         return Taps(np.where(given, self.index, 0), np.where(given, self.weight, np.float32(0)))
 
@@ -87,17 +87,17 @@ class Taps:
 
 
 def matrix_to_taps(matrix: np.ndarray) -> Taps:
-    """Keep the non-zero entries of a matrix (N, n), as many for each row as the fullest has."""
+    """Keep the non-zero entries of a matrix (N, n), as many in each row as in the fullest."""
     taps = max(1, int(np.count_nonzero(matrix, axis=1).max()))
     index = np.sort(np.argpartition(-np.abs(matrix), taps - 1, axis=1)[:, :taps], axis=1)
     return Taps(index, np.take_along_axis(matrix, index, axis=1).astype(np.float32))
 
 
 def smooth_taps(length: int, new_length: int) -> Taps:
-    """Return the map of bilinear resampling behind a Gaussian blur along one axis, as scikit-image's ``resize`` does it.
+    """Return the map of bilinear resampling after a Gaussian blur along one axis, as scikit-image's ``resize`` does it.
 
-    The blur's deviation is half of by how much the axis shrinks; none where it grows. Beyond
-    its ends the axis goes on as in a mirror that stands in its last value.
+    The blur's deviation is half the factor by which the axis shrinks; none if it grows. Beyond
+    its ends the axis goes on as if mirrored at its last value.
     """
     factor = length / new_length
     kernel = _gaussian(max(0.0, (factor - 1) / 2))

@@ -2,7 +2,7 @@
 
 ``counts`` are the lengths of alternating runs of 0 and 1 of the mask read column by
 column; ``size`` is [height, width]. The compressed form writes the counts as text,
-each as its difference to the count before the last one, in groups of five bits.
+each as its difference from the count before the last one, in groups of five bits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MORE = 0x20  # a further group follows
 SIGN = 0x10  # sign bit of the last group
 MAX_AREA = 2**32 - 1  # of a mask: COCO's runs have 32 bits
 MAX_GROUPS = 12  # of one run, which then has 60 bits
-POLYGON_SCALE = 5  # steps of a polygon's boundary to a pixel, which is COCO's number
+POLYGON_SCALE = 5  # steps of a polygon's boundary per pixel, COCO's number
 MAX_STEPS = 20_000_000  # of a boundary, which are held in memory
 
 
@@ -74,12 +74,13 @@ def window_to_rle(window: np.ndarray, place: tuple[int, int], size: tuple[int, i
         size: (height, width) of the mask.
     """
     height, width = size
-    columns = np.zeros((window.shape[1], window.shape[0] + 2), np.int8)  # a column in a row, padded
+    rows = window.shape[0]
+    columns = np.zeros((window.shape[1], rows + 2), np.int8)  # a column in a row, padded
     columns[:, 1:-1] = window.T
-    change = np.diff(columns, axis=1)
-    first = (place[0] + np.arange(window.shape[1]))[:, None] * height + place[1]
-    at = first + np.arange(window.shape[0] + 1)  # place of each change in the mask read by columns
-    starts, ends = at[change == 1], at[change == -1]
+    # In each column starts and ends of runs take turns, a start first.
+    column, row = np.divmod(np.flatnonzero(columns[:, 1:] != columns[:, :-1]), rows + 1)
+    at = (place[0] + column) * height + place[1] + row  # place of each change in the mask read by columns
+    starts, ends = at[0::2], at[1::2]
     whole = np.flatnonzero(starts[1:] == ends[:-1])  # a run goes on at the top of the next column
     edges = np.empty(2 * len(starts) - 2 * len(whole), np.int64)
     edges[0::2], edges[1::2] = np.delete(starts, whole + 1), np.delete(ends, whole)
@@ -90,17 +91,17 @@ def window_to_rle(window: np.ndarray, place: tuple[int, int], size: tuple[int, i
 
 
 def narrowed(counts: np.ndarray) -> np.ndarray:
-    """Return counts as the narrowest signed integers that hold them: of masks like noise, runs are most of the memory."""
+    """Return counts as the narrowest signed integers that hold them: for noisy masks, runs are most of the memory."""
     largest = counts.max(initial=0)
     return counts.astype(np.int16 if largest < 2**15 else np.int32 if largest < 2**31 else np.int64)
 
 
 def rle_to_mask(rle: Rle) -> np.ndarray:
-    """Decode runs to a boolean mask (H, W).
+    """Decode runs into a boolean mask (H, W).
 
     Raises:
-        ConfigError: where the runs do not fill the size.
-        LimitError: for a mask that is larger than COCO's runs can tell.
+        ConfigError: if the runs do not fill the size.
+        LimitError: for a mask that is larger than COCO's runs can hold.
     """
     check_counts(rle.counts, rle.size)
     values = (np.arange(len(rle.counts)) % 2).astype(bool)
@@ -115,7 +116,7 @@ def check_counts(counts: np.ndarray, size: tuple[int, int]) -> None:
 
     Raises:
         ConfigError: names the run, its value and what is allowed.
-        LimitError: for a mask that is larger than COCO's runs can tell.
+        LimitError: for a mask that is larger than COCO's runs can hold.
     """
     height, width = size
     area = height * width
@@ -134,7 +135,7 @@ def check_counts(counts: np.ndarray, size: tuple[int, int]) -> None:
 def rle_intersections(rles: Sequence[Rle], others: Sequence[Rle]) -> np.ndarray:
     """Return how many pixels (N, M) int64 each mask of ``rles`` shares with each of ``others``.
 
-    Nothing is decoded. What two masks share is, summed over the runs of the first, by how
+    Nothing is decoded. What two masks share is the sum, over the runs of the first, of how
     much the second's foreground grows from a run's start to its end.
 
     Raises:
@@ -175,8 +176,8 @@ def dict_to_rle(record: Any) -> Rle:
     """Read COCO's record, with ``counts`` as text, as bytes or as a list.
 
     Raises:
-        ConfigError: for what is no such record, or where the runs do not fill the size.
-        LimitError: for a mask that is larger than COCO's runs can tell.
+        ConfigError: for anything but such a record, or if the runs do not fill the size.
+        LimitError: for a mask that is larger than COCO's runs can hold.
     """
     if not isinstance(record, dict):
         raise ConfigError(f"{_named(record)}; must be a run-length code, an object with size and counts")
@@ -202,7 +203,7 @@ def _read_size(size: Any) -> tuple[int, int]:
 
 
 def _read_counts(counts: Any, area: int) -> np.ndarray:
-    """Return runs as int64; what is no whole number, or too long for int64, is refused here."""
+    """Return runs as int64; what is not a whole number, or too long for int64, is refused here."""
     if isinstance(counts, np.ndarray) and counts.ndim == 1:
         counts = counts.tolist()
     if not isinstance(counts, list | tuple):
@@ -299,7 +300,7 @@ def polygons_to_rle(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> Rl
 
 
 def polygon_to_rle(polygon: np.ndarray, size: tuple[int, int]) -> Rle:
-    """Rasterise one polygon (K, 2) by COCO's rule, to the pixel what ``pycocotools`` makes of it.
+    """Rasterise one polygon (K, 2) by COCO's rule, the same to the pixel as ``pycocotools``.
 
     Its boundary is walked in fifths of a pixel; where it crosses the middle of a column of pixels,
     the mask changes from there on down. A place where it changes twice stays as it is.

@@ -17,16 +17,16 @@ from typing import Any, Protocol, get_type_hints, runtime_checkable
 from mobilesam.core.errors import ConfigError, LimitError, MobileSamError
 from mobilesam.core.text import printable, shortened
 
-MAX_NUMBER = 2**53  # so far a double tells whole numbers apart
-MAX_KEY = 40  # characters of a key that are told
-MAX_PATH = 160  # characters of a place that are told
+MAX_NUMBER = 2**53  # up to here a double tells whole numbers apart
+MAX_KEY = 40  # characters of a key that messages show
+MAX_PATH = 160  # characters of a place that messages show
 
 Fail = Callable[[str], MobileSamError]
 Step = str | int  # a key or an index
 
 
 class Misfit(ConfigError):
-    """What is wrong with a value, and on the way out where; :func:`check` makes the error of it."""
+    """What is wrong with a value and, added on the way out, where; :func:`check` makes the error from it."""
 
     def __init__(self, text: str, *, limit: bool = False) -> None:
         super().__init__(text)
@@ -54,7 +54,7 @@ def check(value: Any, shape: Shape, name: str, fail: Fail = ConfigError) -> None
         value: what was read from JSON or TOML.
         shape: what it may be.
         name: what messages call it, usually the file.
-        fail: makes the error of the message.
+        fail: makes the error from the message.
 
     Raises:
         MobileSamError: what ``fail`` makes; names the place, what is there and what is allowed.
@@ -163,8 +163,8 @@ class Text:
     """A text.
 
     Attributes:
-        least: characters that it has at least.
-        most: and at most, if there is a limit but the file's.
+        least: least number of characters.
+        most: greatest number, if there is a limit besides the file's.
         about: what it is, for readers of the schema.
     """
 
@@ -211,8 +211,8 @@ class Array:
 
     Attributes:
         item: what each entry is.
-        least: entries that it has at least.
-        most: and at most.
+        least: least number of entries.
+        most: greatest number.
     """
 
     item: Shape
@@ -263,8 +263,8 @@ class Record:
     Attributes:
         fields: what each of its fields is.
         required: fields that it must have.
-        open: whether it may have others, which nobody reads.
-        later: what JSON Schema says of its fields together, which is checked by who reads them.
+        open: whether it may have others, which are ignored.
+        later: what JSON Schema says about its fields together; whoever reads them checks it.
     """
 
     fields: Mapping[str, Shape]
@@ -303,7 +303,7 @@ class Record:
 
 
 def unknown_key(key: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    """Say that a field is unknown, and which may be meant."""
+    """Say that a field is unknown, and which one may be meant."""
     near = difflib.get_close_matches(key[:MAX_KEY], list(known), 1)
     hint = f", did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
     return f"unknown field '{printable(key[:MAX_KEY])}'{hint}"
@@ -337,7 +337,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Either:
-    """A value of one of several shapes, of which each is another kind of JSON value.
+    """A value of one of several shapes, each a different kind of JSON value.
 
     Attributes:
         shapes: what it may be, by Python's type of it.
@@ -360,10 +360,10 @@ class Either:
 
 @dataclass(frozen=True)
 class OrNull:
-    """A value, or null, which is the same as none.
+    """A value, or null, which means no value.
 
     Attributes:
-        shape: what it may be else.
+        shape: what it may be otherwise.
     """
 
     shape: Shape
@@ -380,7 +380,7 @@ class OrNull:
 
 @dataclass(frozen=True)
 class CheckedLater:
-    """A value that is checked where it is used, because more has to be known; here it is only published.
+    """A value that is checked where it is used, because checking needs more information; here it is only published.
 
     Attributes:
         shape: what it may be.

@@ -1,9 +1,9 @@
 """Fewer points for outlines that stay valid (after Douglas and Peucker, and Saalfeld).
 
-First every outline is simplified for itself. Then those chords are looked for that would change
-how outlines lie to each other or to themselves: a chord that crosses or touches another, and one
-that has a point of an outline between itself and what it stands for. They get the farthest of
-their points back, until there are none. With all points back there are none, so it ends.
+First every outline is simplified by itself. Then come the chords that would change how outlines
+lie to each other or to themselves: a chord that crosses or touches another, and one that has a
+point of an outline between itself and what it stands for. They get the farthest of their points
+back, until no such chord is left. With all points back there is none, so it ends.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from mobilesam.core.outlines import Outlines
 
-GREATEST_LOSS = 0.1  # of a shape; measured, the IoU with the mask is 0.967 and more
+GREATEST_LOSS = 0.1  # of a shape; the IoU with the mask was measured as 0.967 and more
 SPLITS = 4  # rounds in which a bad chord gets one point back; after them it gets all
 CELL = 8  # pixels; chords are compared with what lies in the same cells
 ROW_OF_CELLS = 2**31  # more than any row has
@@ -26,7 +26,7 @@ def simplify_outlines(outlines: Outlines, tolerance: float) -> np.ndarray:
 
     Args:
         outlines: as traced.
-        tolerance: greatest distance in pixels between a point that goes and the chord in its
+        tolerance: greatest distance in pixels between a point that is left out and the chord in its
             place; 0 keeps all. It is lowered for small and thin shapes, to ``GREATEST_LOSS``
             times area by perimeter, of the region and of the outline.
     """
@@ -43,7 +43,7 @@ def tolerances_of(outlines: Outlines, tolerance: float) -> np.ndarray:
     """Return the tolerance (K,) for each outline.
 
     What simplifying takes from a shape, or adds to it, is less than the tolerance times the
-    perimeter. So it is bound to area by perimeter, which is a quarter of a square's side and
+    perimeter. So the tolerance is tied to area by perimeter, which is a quarter of a square's side and
     half of a line's width.
     """
     areas = np.bincount(outlines.regions, weights=outlines.areas)[outlines.regions]
@@ -53,7 +53,7 @@ def tolerances_of(outlines: Outlines, tolerance: float) -> np.ndarray:
 
 
 class _Chords:
-    """The lines between the points of outlines that stay, each in the place of those between that go.
+    """The lines between the points of outlines that stay, each in place of the points left out between them.
 
     Args:
         outlines: as traced.
@@ -114,7 +114,7 @@ class _Chords:
         return np.sqrt(x * x + y * y), groups
 
     def bad(self) -> np.ndarray:
-        """Return the numbers of the chords that lie wrongly to what is near them, and stand for points."""
+        """Return the numbers of the chords that stand for points and lie wrongly to what is near them."""
         begin, end = self._ends()
         stands = np.bincount(self._number(), minlength=len(begin)) > 1
         one, other = _neighbours(self._points[begin], self._points[end], stands, self._limit[begin])
@@ -165,7 +165,7 @@ class _Chords:
 
 
 def _largest(values: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the largest value of each group is, the first of equals, and the value."""
+    """Return where the largest value of each group is (the first of equals), and the value."""
     largest = np.maximum.reduceat(values, groups)
     group = np.repeat(np.arange(len(groups)), np.diff(np.append(groups, len(values))))
     places = np.flatnonzero(values == largest[group])
@@ -217,5 +217,5 @@ def _cells(begin: np.ndarray, end: np.ndarray, reach: np.ndarray) -> tuple[np.nd
 
 
 def _ranges(first: np.ndarray, many: np.ndarray) -> np.ndarray:
-    """Return the numbers from each of ``first`` on, as ``many`` of them, one range behind the other."""
+    """Return the numbers from each of ``first`` on, as ``many`` of them, one range after the other."""
     return np.repeat(first - np.cumsum(many) + many, many) + np.arange(many.sum())

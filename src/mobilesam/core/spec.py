@@ -1,4 +1,4 @@
-"""What a network is, as far as those need to know who run, export or list it. ``graphs/NAME.json`` holds it."""
+"""What those who run, export or list a network need to know about it. ``graphs/NAME.json`` holds it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class WorkingSet:
     slot: int = 300_000
 
     def of_prompt(self, slots: int) -> int:
-        """Bytes for one prompt of so many slots."""
+        """Bytes for one prompt with this many slots."""
         return self.prompt + self.slot * slots
 
 
@@ -40,15 +40,15 @@ class NetworkSpec:
         called: what messages call it.
         image_size: side of the square input, in pixels.
         prompt_size: side of the square whose pixels prompts are given in; EfficientViT-SAM looks at 512 pixels
-            and is asked in 1024. The input's where 0.
-        padded_to: an input's shorter side is padded to a multiple of this; to the longer one where 0.
+            and is asked in 1024. The input's if 0.
+        padded_to: an input's shorter side is padded to a multiple of this; to the longer one if 0.
         view_size: side of what the decoder reads at once, in pixels of the input (see
-            :mod:`mobilesam.core.views`); everything where 0.
+            :mod:`mobilesam.core.views`); everything if 0.
         decoder: name of its decoder, whose graphs all networks with it share; empty for a detector of objects,
             which takes no prompts.
         proposes: whether it finds boxes of objects.
-        stride: pixels of the input's side to one cell of the image embedding.
-        fixed_size: whether the network takes inputs of its own size alone.
+        stride: pixels of the input's side for one cell of the image embedding.
+        fixed_size: whether the network takes only inputs of its own size.
         working_set: bytes that its steps take; None for a detector.
     """
 
@@ -69,7 +69,7 @@ class NetworkSpec:
 
     @property
     def views(self) -> Views | None:
-        """What the decoder reads of an input, or None where that is everything."""
+        """What the decoder reads of an input, or None if that is everything."""
         return Views(self.image_size, self.view_size) if self.view_size else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,6 +78,6 @@ class NetworkSpec:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> NetworkSpec:
-        """The spec that :meth:`to_dict` gave."""
+        """The spec that :meth:`to_dict` returned."""
         memory = content["working_set"]
         return cls(**content | {"working_set": WorkingSet(**memory) if memory else None})

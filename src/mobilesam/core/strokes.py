@@ -43,7 +43,7 @@ def _distance(x: np.ndarray, y: np.ndarray, begin: np.ndarray, end: np.ndarray) 
 
 
 def points_along(points: Points, count: int) -> Points:
-    """Return up to ``count`` points (M, 2) evenly along a line through points (N, 2), its ends among them.
+    """Return up to ``count`` points (M, 2) evenly along a line through points (N, 2), including its ends.
 
     Example:
         >>> points_along(np.array([[0.0, 0.0], [4.0, 0.0]]), 3).tolist()

@@ -6,7 +6,7 @@ MOST_BYTES = 2000  # of a message
 
 
 def one_line(text: object) -> str:
-    """Return a message that is safe to print, in one line; of a very long one its beginning and end.
+    """Return a message that is safe to print, in one line; a very long one keeps its beginning and end.
 
     Example:
         >>> one_line("a\\nb"), len(one_line("a" * 9999))
@@ -27,7 +27,7 @@ def printable(text: object) -> str:
 
 
 def shortened(value: object, most: int = 60) -> str:
-    """Return a value as a message shows it: in one line, cut where it is long, whatever it is.
+    """Return any value as a message shows it: in one line, cut if it is long.
 
     Example:
         >>> shortened("a" * 100, 8), shortened(10**400), shortened([1, 2])

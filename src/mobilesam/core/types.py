@@ -1,4 +1,4 @@
-"""The values that the library hands around: prompts in, embeddings between."""
+"""The values that the library passes around: prompts in, embeddings between."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ MULTIMASK = (1, 2, 3)  # the three for those that are
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """What is known of one object: points, a box, a mask, or any of them together.
+    """What is known about one object: points, a box, a mask, or any of them together.
 
     Args:
         points: (N, 2) x and y in pixels of the image, or one (2,).
         labels: (N,) 1 for a point on the object, 0 for one beside it; all 1 by default.
         box: (4,) x0, y0, x1, y1 in pixels.
         mask: (H, W) boolean or 0/1 or 0/255 mask of the image's size, the same as
-            :class:`~mobilesam.core.rle.Rle`, or float logits of an earlier segmentation, (h, w) or
-            (1, h, w) as ``low_res_masks`` has them.
+            :class:`~mobilesam.core.rle.Rle`, or float logits from an earlier segmentation, (h, w) or
+            (1, h, w) as in ``low_res_masks``.
         label: what the object is called, such as ``dog``; results carry it, the mask does not depend on it.
 
     Nothing is checked here: an image is needed for that, see
@@ -55,7 +55,7 @@ class Prompt:
 
 @dataclass(frozen=True, eq=False)
 class DecoderInputs:
-    """A batch of prompts with equally many points, in the frame of the model's input.
+    """A batch of prompts with the same number of points, in the frame of the model's input.
 
     Attributes:
         point_coords: (B, N, 2) x and y.
@@ -78,12 +78,12 @@ class Embedding:
     """An image as a model sees it: named arrays, and what is needed to come back from them.
 
     Attributes:
-        arrays: ``image_embedding`` (1, C, h, w) and what else the model's decoder reads.
+        arrays: ``image_embedding`` (1, C, h, w) and whatever else the model's decoder reads.
         model: name of the model that made them; no other can read them.
-        frame: where the image lies in the square that prompts are given in: for all models but
-            EfficientViT-SAM the model's input.
+        frame: where the image lies in the square that prompts are given in; for all models but
+            EfficientViT-SAM that is the model's input.
         image: the image itself (H, W, 3), for overlays and cut-outs.
-        remarks: what was read but may not be meant, such as an animation's first frame.
+        remarks: what was read but may not be intended, such as an animation's first frame.
     """
 
     arrays: NamedArrays = field(repr=False)
@@ -105,9 +105,9 @@ class Embedding:
 
 @dataclass(frozen=True)
 class MaskThresholds:
-    """Which masks a model is believed in, when it segments everything; the defaults are SAM's.
+    """Which of a model's masks are trusted when it segments everything; the defaults are SAM's.
 
-    They belong to weights: a model trained with few photos is less sure of itself.
+    They belong to the weights: a model trained with few photos is less sure of itself.
 
     Attributes:
         predicted_iou: masks must have a higher predicted IoU.
@@ -133,7 +133,7 @@ class FoundMask:
         point: (x, y) that was asked for; the middle of a box.
         crop: (x0, y0, x1, y1) of the crop it was found in.
         objectness: how likely the box that was asked for holds an object; for a point of the hybrid
-            ``everything.objects.POINT_OBJECTNESS``, for one of a grid 1.
+            ``everything.objects.POINT_OBJECTNESS``, 1 for a point of a grid.
     """
 
     rle: Rle = field(repr=False)
@@ -156,5 +156,5 @@ class FoundMask:
 
     @property
     def mask(self) -> Mask:
-        """The mask (H, W), made anew each time."""
+        """The mask (H, W), made again each time."""
         return rle_to_mask(self.rle)

@@ -1,4 +1,4 @@
-"""Views: from which part of an input a prompt is decoded, for networks that see more than they decode at once.
+"""Views: the part of an input that a prompt is decoded from, for networks that see more than they decode at once.
 
 ``pocket``'s encoder gives a grid of up to 96 x 96 cells, and its decoder reads up to 64 x 64. A prompt may mean
 anything as large as the input: it is decoded from the whole, whose arrays are reduced. But one whose object is known
@@ -25,10 +25,15 @@ WHOLE = (0, 0, 0, 0)  # the window of a view that shows everything
 LARGEST = 0.5  # longer side of an object that is decoded from a window, in sides of the largest window
 AROUND = 1.0  # what a window shows beyond an object on each side, in the object's longer side,
 LEAST_AROUND = 1 / 8  # but at least this, in sides of the largest window
-SIDES = (3 / 8, 1 / 2, 3 / 4, 1.0)  # of windows, in sides of the largest: few, so that prompts go together
+SIDES = (
+    3 / 8,
+    1 / 2,
+    3 / 4,
+    1.0,
+)  # of windows, in sides of the largest: few, so that prompts can be decoded together
 STEP = 16  # pixels of the input; windows begin at multiples
 BEYOND = -10.0  # the logit of what a view does not show
-REDUCED = "whole_"  # what begins the names of the arrays that the view of the whole has of its own
+REDUCED = "whole_"  # prefix of the arrays that only the view of the whole has
 
 
 @dataclass(frozen=True)
@@ -40,15 +45,17 @@ class Views:
     Args:
         image_size: longer side of the input.
         size: side of the largest window, and longer side of the whole as the decoder sees it.
+        sides: of windows, in sides of the largest, from the smallest.
     """
 
     image_size: int
     size: int
+    sides: tuple[float, ...] = SIDES
 
     def choose(self, inputs: DecoderInputs, shape: Size) -> np.ndarray:
-        """Return the window (B, 4) of each prompt whose object is small, and of others the whole.
+        """Return the window (B, 4) of each prompt whose object is small, and the whole for others.
 
-        A window shows all points of its prompt, and its box or, without one, what its mask prompt holds.
+        A window shows all points of its prompt, and its box or, without one, what its mask prompt covers.
 
         Args:
             inputs: B prompts.
@@ -56,13 +63,13 @@ class Views:
         """
         low, high = extents(inputs, self.image_size, shape)
         least, most = reach(inputs, low, high, shape)
-        windows = self._around(low, high, least, most, shape, SIDES)
+        windows = self._around(low, high, least, most, shape, self.sides)
         corner, size = windows[:, :2], windows[:, 2:]
         fits = (corner <= least) & (most <= corner + size) & (high - low <= LARGEST * self.size)
         return np.where(fits.all(1, keepdims=True), windows, WHOLE)
 
     def largest_windows(self, inputs: DecoderInputs, shape: Size) -> np.ndarray:
-        """Return for each prompt, large or small, a window (B, 4) of the largest size; as :meth:`choose` otherwise."""
+        """Return a window (B, 4) of the largest size for each prompt, large or small; otherwise as :meth:`choose`."""
         low, high = extents(inputs, self.image_size, shape)
         return self._around(low, high, *reach(inputs, low, high, shape), shape, SIDES[-1:])
 
@@ -75,7 +82,7 @@ class Views:
         shape: Size,
         sides: Sequence[float],
     ) -> np.ndarray:
-        """Return the smallest windows (B, 4) that show enough, with the objects in their middle where they can be.
+        """Return the smallest windows (B, 4) that show enough, with the objects in their middle if possible.
 
         Args:
             low: top left corners (B, 2) of the objects.
@@ -96,7 +103,7 @@ class Views:
         return np.concatenate([corner, size], 1).astype(np.int64)
 
     def shape_of(self, embedding: Mapping[str, Any]) -> Size:
-        """Return (height, width) of the input that arrays or tensors are of; its longer side is always full."""
+        """Return (height, width) of the input that arrays or tensors come from; its longer side is always full."""
         height, width = embedding["image_embedding"].shape[-2:]
         stride = self.image_size // max(height, width)
         return height * stride, width * stride
@@ -110,7 +117,7 @@ class Views:
         """Return the part (..., h', w') that a view shows of an array or tensor (..., h, w) of an input.
 
         Args:
-            array: of an input of that shape, or of the square that it is the upper left part of.
+            array: of an input of that shape, or of the square whose upper left part it is.
             window: one of them.
             shape: (height, width) of the input.
         """
@@ -130,7 +137,7 @@ class Views:
         return {name: self.cut(embedding[name], window, shape) for name in names}
 
     def inputs(self, inputs: DecoderInputs, windows: np.ndarray, shape: Size) -> DecoderInputs:
-        """Return prompts (B) as the decoder is asked them in their views, which are all of one size."""
+        """Return prompts (B) as the decoder gets them in their views, which all have one size."""
         mask = inputs.mask_input
         if mask is not None:
             mask = np.stack(
@@ -151,10 +158,10 @@ class Views:
         Args:
             embedding: arrays or tensors of one image.
             inputs: B prompts.
-            decode_view: from views' arrays (1 or b, ...) and their prompts to logits (b, M, h, w) and IoU
+            decode_view: turns views' arrays (1 or b, ...) and their prompts into logits (b, M, h, w) and IoU
                 predictions (b, M).
-            full: makes an array or tensor of a shape and a value.
-            join: concatenates arrays or tensors along their first side.
+            full: makes an array or tensor of one shape and value.
+            join: concatenates arrays or tensors along their first axis.
         """
         shape = self.shape_of(embedding)
         windows = self.choose(inputs, shape)
@@ -178,16 +185,16 @@ class Views:
         return masks, ious
 
     def _go_on_below(self, masks: Any, shape: Size) -> None:
-        """Repeat the last row or column of logits once in the padding: enlarging looks one further than the picture."""
+        """Repeat the last row or column of logits once in the padding: enlarging looks one further than the image."""
         height, width = (side * masks.shape[-1] // self.image_size for side in shape)
         masks[..., height : height + 1, :] = masks[..., height - 1 : height, :]
         masks[..., width : width + 1] = masks[..., width - 1 : width]
 
 
 def extents(inputs: DecoderInputs, image_size: int, shape: Size) -> tuple[np.ndarray, np.ndarray]:
-    """Return the top left and bottom right (B, 2) of what each prompt says of its object, in pixels of the input.
+    """Return the top left and bottom right (B, 2) of what each prompt says about its object, in pixels of the input.
 
-    That is its box or, without one, what its mask prompt holds, and its foreground points; of these what lies in
+    That is its box or, without one, what its mask prompt covers, and its foreground points, as far as they lie in
     ``shape``, (height, width) of the input. A prompt with neither box nor mask may mean anything, as large as the
     input.
     """
@@ -215,7 +222,7 @@ def reach(
 
 
 def points_in(shape: Size, inputs: DecoderInputs) -> np.ndarray:
-    """Return the points (B, N, 2) of prompts, those beyond an input of (height, width) at its edge."""
+    """Return the points (B, N, 2) of prompts, with those beyond an input of (height, width) moved to its edge."""
     return np.clip(inputs.point_coords.astype(np.float64), 0, shape[::-1])
 
 

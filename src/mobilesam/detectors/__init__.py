@@ -1,1 +1,1 @@
-"""What finds boxes in an image: of any object, or of what words name."""
+"""What finds boxes in an image: of any object, or of what texts name."""

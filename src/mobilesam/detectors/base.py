@@ -23,9 +23,9 @@ class Boxes:
     Attributes:
         xyxy: (N, 4) x0, y0, x1, y1 in pixels of the image.
         scores: (N,) how likely each holds an object, or how well its text fits, in 0..1.
-        texts: (N,) the number of each box's text, from 0; None where no texts were asked for.
-        remarks: what of the texts was not read, or may not be understood.
-        classes: (N,) the number of each box's class, from 0; None of detectors that do not tell classes apart.
+        texts: (N,) the number of each box's text, from 0; None if no texts were asked for.
+        remarks: which parts of the texts were not read, or may not be understood.
+        classes: (N,) the number of each box's class, from 0; None from detectors that do not tell classes apart.
 
     Example:
         >>> len(Boxes(np.array([[10, 20, 50, 60]]), np.array([0.9])))
@@ -62,12 +62,12 @@ class Detector(Protocol):
 
 
 def check_boxes(found: object, name: str, *, texts: int = 0) -> Boxes:
-    """Check what a detector of a user's own has answered, which would otherwise end in masks of nothing.
+    """Check the answer of a user's own detector; a wrong one would otherwise end in masks of nothing.
 
     Args:
         found: the answer.
         name: of the argument that gave the detector.
-        texts: how many texts it was asked for; 0 where it was asked for objects.
+        texts: how many texts it was asked for; 0 if it was asked for objects.
 
     Raises:
         ConfigError: if that is not :class:`Boxes` of the right shapes.
@@ -105,7 +105,7 @@ def _check_texts(numbers: object, count: int, name: str, texts: int) -> np.ndarr
         )
     if count and (array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= texts):
         raise ConfigError(
-            f"{name}: find returned numbers of texts beyond 0 to {texts - 1}, or no whole numbers"
+            f"{name}: find returned numbers of texts beyond 0 to {texts - 1}, or not whole numbers"
         )
     return array.astype(np.int64)
 
@@ -114,11 +114,11 @@ def select_boxes(found: Boxes, size: Size, *, confidence: float, nms_thresh: flo
     """Clip boxes to an image (height, width), and keep the likeliest that do not repeat each other.
 
     Args:
-        found: those with a value that is not finite are left out.
+        found: the boxes; those with a value that is not finite are left out.
         size: of the image.
         confidence: least score.
         nms_thresh: of two boxes whose IoU is higher, the likelier stays.
-        most: boxes that are kept.
+        most: how many boxes are kept.
     """
     found = found.take(np.isfinite(found.xyxy).all(1) & (found.scores >= confidence))
     clipped = clip_boxes(found.xyxy.astype(np.float64), size)

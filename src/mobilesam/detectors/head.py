@@ -1,6 +1,6 @@
 """The head for objects on a promptable network's own features.
 
-It costs a few per cent of the encoder. Where another model segments, the network looks at the image beside it.
+It costs a few per cent of the encoder. If another model segments, the network encodes the image as well.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class HeadDetector:
     """See :class:`~mobilesam.detectors.base.Detector`.
 
     Args:
-        runtime: of a network with such a head, as ``pocket`` has.
+        runtime: of a network with such a head, such as ``pocket``.
         name: of the model, whose embeddings are not made again.
 
     Raises:

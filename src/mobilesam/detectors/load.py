@@ -1,4 +1,4 @@
-"""From what a user calls a detector to the detector. What runs one is loaded when it is asked for."""
+"""From what a user calls a detector to the detector. What runs one is loaded only when needed."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def detector_for(
     Args:
         runtime: of the model that segments.
         name: of that model.
-        detector: None for the model's own head, or ``pocket``'s where it has none; the name of a model with a
+        detector: None for the model's own head, or ``pocket``'s if it has none; the name of a model with a
             head; ``detector_nano``; an .onnx file, or a .safetensors file that ``mobilesam train boxes`` made;
             or a :class:`~mobilesam.detectors.base.Detector` of your own.
-        layout: of the file's outputs, see ``mobilesam.detectors.onnx_layouts.LAYOUTS``; found out where None.
+        layout: of the file's outputs, see ``mobilesam.detectors.onnx_layouts.LAYOUTS``; found out if None.
 
-        threads: processor threads; ``OMP_NUM_THREADS`` or as many as cores where None.
+        threads: processor threads; ``OMP_NUM_THREADS`` or as many as cores if None.
 
     Raises:
         ConfigError: for a model without a head, or an unknown layout.
-        WeightsError: if a file is missing or no such detector.
+        WeightsError: if a file is missing or not such a detector.
     """
     if detector is None:
         return HeadDetector(runtime, name) if runtime.spec.proposes else _head_of(DEFAULT_MODEL, threads)
@@ -73,16 +73,16 @@ def load_text_model(
 
     Args:
         folder: with ``tokenizer.json``, ``preprocessor_config.json`` and ``onnx/model.onnx``, as
-            Hugging Face's tools write them; where None, ``owlv2-base-patch16-ensemble`` in the
+            Hugging Face's tools write them; if None, ``owlv2-base-patch16-ensemble`` in the
             folder of the weights.
-        threads: processor threads; ``OMP_NUM_THREADS`` or as many as cores where None.
-        seconds: after which it is given up, for each image.
+        threads: processor threads; ``OMP_NUM_THREADS`` or as many as cores if None.
+        seconds: most time for an image, after which it is given up.
 
     Raises:
         MissingExtraError: if ``mobilesam[text]`` is not installed.
-        WeightsError: if the folder is missing, which tells the command that fetches it; or if a
+        WeightsError: if the folder is missing, with the command that fetches it; or if a
             file in it is missing, damaged or another network's.
-        PromptError: for seconds that are none.
+        PromptError: for seconds that are not a number above 0.
 
     Warns:
         WeightsWarning: that the file is of unknown origin.
@@ -106,7 +106,7 @@ def text_model_for(text_model: str | Path | Detector | None) -> Detector:
 
     Raises:
         ConfigError: for something else.
-        MobileSamError: as :func:`load_text_model` does.
+        MobileSamError: whatever :func:`load_text_model` raises.
     """
     if text_model is None or isinstance(text_model, str | Path):
         return load_text_model(text_model)

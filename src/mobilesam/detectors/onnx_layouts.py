@@ -1,6 +1,6 @@
 """Object detectors given as ONNX files: how each family lays out its inputs and outputs.
 
-None of them comes with the package, and nothing of their makers' code is needed: a layout says
+None of them comes with the package, and none of their makers' code is needed: a layout says
 how the image is put into the input, and where boxes and scores stand in the outputs.
 """
 
@@ -39,8 +39,8 @@ class Layout:
 
     Attributes:
         about: which detectors have it.
-        recognise: whether outputs of these shapes are its.
-        decode: from the outputs and the input's (height, width) to boxes, scores and classes.
+        recognise: whether outputs of these shapes are its own.
+        decode: turns the outputs and the input's (height, width) into boxes, scores and classes.
         letterbox: whether the image keeps its proportions in the input; if not, it is stretched.
         centred: whether a letterboxed image lies in the middle; if not, at the top left.
         bgr: whether blue comes first.
@@ -57,7 +57,7 @@ class Layout:
 
 
 def is_yolov8(shapes: list[tuple[int, ...]], size: Size) -> bool:
-    """(1, 4 + classes, cells), and prototypes of masks behind it in those that segment."""
+    """(1, 4 + classes, cells), followed by prototypes of masks in those that segment."""
     return len(shapes[0]) == 3 and BOX_VALUES < shapes[0][1] < shapes[0][2]
 
 
@@ -88,7 +88,7 @@ def is_yolox(shapes: list[tuple[int, ...]], size: Size) -> bool:
 def decode_yolox(outputs: Outputs, size: Size) -> Decoded:
     """Offset of the middle and log of the sides, in cells; then objectness, then classes.
 
-    The objectness alone is the score: a box of a thing whose class is unsure is one to segment, too.
+    Only the objectness is the score: a box of a thing whose class is unsure is also worth segmenting.
     """
     rows = outputs[0][0]
     places, strides = yolox_cells(size)
@@ -102,7 +102,7 @@ def decode_yolox(outputs: Outputs, size: Size) -> Decoded:
 
 
 def _likeliest(classes: np.ndarray) -> np.ndarray | None:
-    """Return the likeliest of classes (N, C), if there are some."""
+    """Return the likeliest of classes (N, C), if there are any."""
     return classes.argmax(1) if classes.shape[1] else None
 
 
@@ -113,7 +113,7 @@ def is_ssd(shapes: list[tuple[int, ...]], size: Size) -> bool:
 
 
 def decode_ssd(outputs: Outputs, size: Size) -> Decoded:
-    """y0, x0, y1, x1 in 0..1, and of the outputs with one number a box the one that falls: the scores."""
+    """y0, x0, y1, x1 in 0..1; of the outputs with one number for each box, the falling one is the scores."""
     boxes = next(array for array in outputs if array.ndim == 3)[0]
     columns = [array[0] for array in outputs if array.ndim == 2 and array.shape[1] == len(boxes)]
     falling = [column for column in columns if (np.diff(column) <= 0).all() and column.max(initial=0) <= 1]
@@ -178,7 +178,7 @@ class LayoutDetector:
         )
 
     def _prepare(self, image: Image, layout: Layout) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the input (h, w, 3), its pixels to one of the image (x, y), and the image's corner in it."""
+        """Return the input (h, w, 3), its pixels for one of the image (x, y), and the image's corner in it."""
         original, (height, width) = image.shape[:2], self.size
         h, w = height, width
         if layout.letterbox:
@@ -224,13 +224,13 @@ def open_detector(
 
     Args:
         path: the file.
-        layout: name in ``LAYOUTS``; told from the outputs' shapes where None.
+        layout: name in ``LAYOUTS``; found out from the outputs' shapes if None.
 
-        threads: processor threads; ``OMP_NUM_THREADS`` or as many as cores where None.
+        threads: processor threads; ``OMP_NUM_THREADS`` or as many as cores if None.
 
     Raises:
         ConfigError: for an unknown layout.
-        WeightsError: if the file is missing, damaged or no detector of a known layout.
+        WeightsError: if the file is missing, damaged or not a detector of a known layout.
 
     Example:
         >>> boxes = open_detector("yolox_nano.onnx").find(model.embed("photo.jpg"))  # doctest: +SKIP

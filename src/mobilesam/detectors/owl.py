@@ -31,7 +31,7 @@ from mobilesam.runtimes.base import SECONDS
 from mobilesam.runtimes.onnx_file import OnnxFile, open_onnx_file
 from mobilesam.weights import how_to_get_text_model, text_model_folder
 
-NETWORK_FILES = (  # the first that is there
+NETWORK_FILES = (  # the first one found is used
     "onnx/model.onnx",
     "model.onnx",
     "onnx/model_quantized.onnx",
@@ -89,7 +89,7 @@ class OwlDetector:
         return Boxes(corners, _sigmoid(logits[0].max(1)), logits[0].argmax(1), tuple(self.remarks(texts)))
 
     def remarks(self, texts: Sequence[str]) -> list[str]:
-        """Return what of texts is not read, or may not be understood."""
+        """Return which parts of texts are not read, or may not be understood."""
         remarks = []
         for i, text in enumerate(texts):
             tokens = self.tokenizer(text)
@@ -97,7 +97,7 @@ class OwlDetector:
                 remarks.append(f"texts[{i}]: {_too_long(tokens, self.tokenizer.length)}")
             if any(character.isalpha() and not character.isascii() for character in text):
                 remarks.append(
-                    f"texts[{i}]: holds letters that English has not; OWL-ViT and OWLv2 know English only"
+                    f"texts[{i}]: holds letters that English does not have; OWL-ViT and OWLv2 know only English"
                 )
         return remarks
 
@@ -120,8 +120,8 @@ def open_owl(
 
     Args:
         folder: with ``tokenizer.json``, ``preprocessor_config.json``, and ``onnx/model.onnx`` or
-            another of ``NETWORK_FILES``; where None, the one that ``docs/how-to/text.md`` names.
-        threads: processor threads; ``OMP_NUM_THREADS`` or as many as cores where None.
+            another of ``NETWORK_FILES``; if None, the one that ``docs/how-to/text.md`` names.
+        threads: processor threads; ``OMP_NUM_THREADS`` or as many as cores if None.
         seconds: limit for a run.
 
     Raises:
@@ -145,7 +145,7 @@ def open_owl(
 
 
 def _network_in(folder: Path) -> Path:
-    """Return the network's file in a folder, or say how to get all that is missing."""
+    """Return the network's file in a folder, or say how to get what is missing."""
     if not os.path.isdir(folder):  # pathlib's would raise for names that are too long
         raise WeightsError(f"text_model: not installed; {how_to_get_text_model(folder)}")
     network = next((folder / name for name in NETWORK_FILES if (folder / name).exists()), None)
@@ -157,7 +157,7 @@ def _network_in(folder: Path) -> Path:
 
 
 def _check_network(file: OnnxFile, preparation: Preparation) -> int:
-    """Refuse a network with other inputs or outputs than OWL-ViT's; return how many tokens it reads of a text."""
+    """Refuse a network whose inputs or outputs are not OWL-ViT's; return how many tokens of a text it reads."""
     missing = [name for name in OUTPUTS if name not in file.outputs]
     if file.types != TYPES:
         has = ", ".join(f"{printable(name)[:SHOWN]} {kind}" for name, kind in file.types.items())

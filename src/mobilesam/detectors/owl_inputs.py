@@ -1,6 +1,6 @@
 """What OWL-ViT and OWLv2 are given: an image's pixels, and the tokens of texts.
 
-Both are told by files that lie beside the network, in the form in which Hugging Face's tools write
+Files beside the network describe both, in the form in which Hugging Face's tools write
 them: ``preprocessor_config.json`` and ``tokenizer.json``.
 """
 
@@ -26,12 +26,14 @@ from mobilesam.weights.reading import open_weights
 PREPARATION_FILE, TOKENIZER_FILE = "preprocessor_config.json", "tokenizer.json"
 MAX_PREPARATION_BYTES, MAX_TOKENIZER_BYTES = 2**20, 2**26
 MAX_SIDE = 4096  # of an input
-MOST_SHRINKING = 16  # by which the blur goes; larger images are first made that much larger than the input
+MOST_SHRINKING = (
+    16  # factor that the blur handles; larger images are first reduced to this many times the input
+)
 STRETCHED, PADDED = "OwlViT", "Owlv2"  # starts of the names of their image processors
-TOKENS = 16  # of a text, where the network leaves it open: what OWL-ViT and OWLv2 were trained with
-PANIC = "PanicException"  # of Rust, no Exception in Python
-PAD = 0  # token behind a text's end, where nothing is read
-SHOWN = 60  # characters of a text that is told
+TOKENS = 16  # of a text, if the network leaves it open: what OWL-ViT and OWLv2 were trained with
+PANIC = "PanicException"  # from Rust, not an Exception in Python
+PAD = 0  # token after a text's end, where nothing is read
+SHOWN = 60  # characters of a text that messages show
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def read_preparation(path: Path) -> Preparation:
     """Read ``preprocessor_config.json``.
 
     Raises:
-        WeightsError: if it is missing, damaged, or not of OWL-ViT or OWLv2.
+        WeightsError: if it is missing, damaged, or not from OWL-ViT or OWLv2.
     """
     with open_weights(path, "it says how images are prepared", MAX_PREPARATION_BYTES) as file:
         data = file.read()
@@ -147,9 +149,9 @@ class Tokens:
     """A text as a network reads it.
 
     Attributes:
-        ids: (N,) int64, its tokens and pads behind them.
+        ids: (N,) int64, its tokens and pads after them.
         mask: (N,) int64, 1 for its tokens.
-        read: the part of the text that is read, where it is too long; else None.
+        read: the part of the text that is read, if it is too long; otherwise None.
     """
 
     ids: np.ndarray
@@ -158,14 +160,14 @@ class Tokens:
 
 
 class Tokenizer:
-    """Turns texts into tokens by a ``tokenizer.json``.
+    """Turns texts into tokens with a ``tokenizer.json``.
 
     Args:
         path: of the file.
-        length: tokens of a text, its marks for start and end among them.
+        length: tokens of a text, including its marks for start and end.
 
     Raises:
-        WeightsError: if the file is missing, damaged or no tokenizer.
+        WeightsError: if the file is missing, damaged or not a tokenizer.
     """
 
     def __init__(self, path: Path, length: int = TOKENS) -> None:
@@ -198,7 +200,7 @@ class Tokenizer:
 
 @contextmanager
 def _damage_told(path: Path) -> Iterator[None]:
-    """Turn what the library of tokenizers raises, which is no class of its own or a panic, into our error."""
+    """Turn what the tokenizer library raises, a plain Exception or a panic, into our error."""
     try:
         yield
     except BaseException as error:

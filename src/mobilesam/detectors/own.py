@@ -38,10 +38,10 @@ def open_own_detector(weights: WeightsEntry | str | Path, *, threads: int | None
 
     Args:
         weights: an entry of the registry, or a file, whose tensors say which detector it is.
-        threads: processor threads; ``OMP_NUM_THREADS`` or as many as cores where None.
+        threads: processor threads; ``OMP_NUM_THREADS`` or as many as cores if None.
 
     Raises:
-        WeightsError: if the file is missing, damaged or no such detector's.
+        WeightsError: if the file is missing, damaged or not such a detector's.
 
     Example:
         >>> from mobilesam.weights import entry_of
@@ -58,10 +58,10 @@ def open_own_detector(weights: WeightsEntry | str | Path, *, threads: int | None
 
 
 def detector_of(tensors: Weights, what: str) -> str:
-    """Return the detector whose tensors these are; ``what`` is what messages call them.
+    """Return the detector that these tensors belong to; ``what`` is what messages call them.
 
     Raises:
-        WeightsError: if they are none's.
+        WeightsError: if they belong to none.
     """
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     for name in detector_names():

@@ -1,6 +1,6 @@
 """Soft edges: how much of each pixel is the object, and what colour the object has there.
 
-Only a band along the mask's edge is looked at, on a copy of limited resolution; what was found there is linear in
+Only a band along the mask's edge is looked at, on a copy of limited resolution; what is found there is linear in
 the image's colours (He et al. 2010, guided image filtering), so the full-size edge follows the full-size image.
 """
 
@@ -19,7 +19,7 @@ WORK_PIXELS = 250_000  # of the copy that the band is worked out on
 UNSURE = 4.0  # logits nearer to 0 belong to the band
 NEAR, FAR = 0.015, 0.05  # the band's least and greatest half width, in the root of the worked part's area
 SMOOTH = 1e-4  # the filter's epsilon: variances of colours (0..1) below it are noise
-FINE = 1e-6  # the same where a matte is only enlarged
+FINE = 1e-6  # the same if a matte is only enlarged
 STEEP = 1.2  # by how much the filtered edge is steepened around a half
 COLOUR_REACH = 0.05  # how far colours of the object and of the ground are looked for, in the same root
 DONE = 0.02  # this near to 0 and 1, nothing is soft
@@ -36,7 +36,7 @@ class SoftEdge:
     Attributes:
         alpha: (H, W) uint8, 0 outside of the object and 255 inside.
         band: (N,) flat numbers of the pixels in between.
-        difference: (N, 3) the object's colour around there less that of what is behind, in 0..255.
+        difference: (N, 3) the object's colour around there minus that of what is behind, in 0..255.
         colour: (N, 3) the object's colour around there.
     """
 
@@ -52,9 +52,9 @@ def soften(image: Image, mask: Mask, logits: Logits | None = None, *, matte: Mat
     Args:
         image: (H, W, 3) uint8.
         mask: (H, W).
-        logits: (h, w) of any size over the whole image; where they are near 0 the edge may lie. Without them only
+        logits: (h, w) of any size over the whole image; the edge may lie where they are near 0. Without them only
             the mask's own edge is softened.
-        matte: solves the band on the small copy; a guided filter where None.
+        matte: solves the band on the small copy; a guided filter if None.
     """
     width = mask.shape[1]
     alpha = mask.astype(np.uint8) * 255
@@ -81,10 +81,10 @@ def soften(image: Image, mask: Mask, logits: Logits | None = None, *, matte: Mat
     found = np.where(band, target if matte is not None else (slope * small).sum(-1) + offset, target)
     around = colours_around(small[::2, ::2], np.clip(found, 0, 1)[::2, ::2])
 
-    # Where the copy is wholly in or out, as the mask has it, the full size is too.
+    # Where the copy is wholly in or out, in agreement with the mask, the full size is too.
     soft = np.abs(found - 0.5) < 0.5 - DONE
     band &= _spread(soft, 1) | ((found >= 0.5) != (part >= 0.5)) | ((part > 0) & (part < 1))
-    # At full size: the band alone, strip by strip, by the same linear functions of the image's own colours.
+    # At full size only the band, strip by strip, by the same linear functions of the image's own colours.
     full = y1 - y0, x1 - x0
     linear = np.dstack([slope, offset])
     numbers, near = [], []
@@ -112,10 +112,10 @@ def _hard(alpha: np.ndarray) -> SoftEdge:
 
 
 def clean_colours(image: Image, edge: SoftEdge) -> Image:
-    """Return an image (H, W, 3) whose soft pixels have the object's colour, without that of what was behind.
+    """Return an image (H, W, 3) whose soft pixels have the object's colour, without the colour of what was behind.
 
     A pixel is ``alpha F + (1 - alpha) B``, so ``F`` is the pixel plus ``(1 - alpha) (F - B)``. The difference of the
-    two is smooth and comes from the small copy; the texture stays the image's own. Where alpha is too low that would
+    two is smooth and comes from the small copy; the texture stays the image's own. If alpha is too low that would
     go too far, so no pixel is moved past the object's colour around it. 16-bit samples keep their depth.
     """
     cleaned = np.array(image, order="C")
@@ -138,10 +138,10 @@ def clean_colours(image: Image, edge: SoftEdge) -> Image:
 def unsure_band(part: np.ndarray, logits: np.ndarray | None) -> Mask:
     """Return where (h, w) the edge may lie.
 
-    That is everything very near to the mask's edge, and of what is a little farther, where the logits are unsure.
+    That is everything very near the mask's edge and, a little farther away, where the logits are unsure.
 
     Args:
-        part: (h, w) of each pixel that is mask, 0..1.
+        part: (h, w) how much of each pixel is mask, 0..1.
         logits: (h, w), or None.
     """
     root = float(np.sqrt(part.size))
@@ -159,10 +159,10 @@ def guided_coefficients(
 
     Args:
         image: (h, w, 3) in 0..1, the guide.
-        target: (h, w) in 0..1 that is approached.
+        target: (h, w) in 0..1, what is approximated.
         where: (h, w) the only place where the functions are right; elsewhere they are constants.
         radius: of the windows, in pixels.
-        smooth: variance of colours that counts as none.
+        smooth: variance of colours that still counts as none.
     """
     wide = _spread(where, radius)
     means = _box_mean(np.dstack([image, target[..., None]]), radius)
@@ -189,8 +189,8 @@ def guided_coefficients(
 def colours_around(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Return the object's colour and that of what is behind it (h, w, 6), each averaged over the surroundings.
 
-    Near pixels are weighted by how surely they are of the one or of the other; where the neighbourhood has none, a
-    larger one is asked.
+    Near pixels are weighted by how surely they belong to one or the other; if the neighbourhood has none, a
+    larger one is used.
     """
     fore, ground = (np.clip(2 * one - 1, 0, 1) ** 2 for one in (alpha, 1 - alpha))
     means = []
@@ -225,7 +225,7 @@ def _shrink(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _resize_logits(
     logits: Logits, box: tuple[int, int, int, int], full: tuple[int, ...], size: tuple[int, int]
 ) -> np.ndarray:
-    """Return the part of logits over a whole image (H, W) that a box of it shows, at (width, height)."""
+    """Return the part of a whole image's logits that lies in a box of it, at (width, height)."""
     down, across = logits.shape[0] / full[0], logits.shape[1] / full[1]
     x0, y0, x1, y1 = box
     place = (x0 * across, y0 * down, x1 * across, y1 * down)
@@ -244,7 +244,7 @@ def _spread(where: Mask, radius: int) -> Mask:
 
 
 def _box_mean(values: np.ndarray, radius: int) -> np.ndarray:
-    """Return the mean of each pixel's window (h, w, C); at the border, of the part that is in the image."""
+    """Return the mean of each pixel's window (h, w, C); at the border, of the part inside the image."""
     for axis in (0, 1):
         length = values.shape[axis]
         sums = np.cumsum(values, axis=axis, dtype=np.float64)

@@ -24,11 +24,11 @@ class Bar:
     """One bar.
 
     Attributes:
-        label: what stands before it.
+        label: the text before it.
         value: its length.
         low: lower end of its interval.
-        high: upper end; None for both where there is no interval.
-        note: what stands behind it, such as its value with a unit.
+        high: upper end; None for both if there is no interval.
+        note: the text after it, such as its value with a unit.
         colour: number of its colour.
     """
 
@@ -44,9 +44,9 @@ def draw_bars(title: str, bars: Sequence[Bar], *, greatest: float | None = None)
     """Return a picture (H, W, 3) of horizontal bars from 0, one below the other.
 
     Args:
-        title: what stands above.
-        bars: in their order.
-        greatest: value at the right end; the largest of the bars where None.
+        title: the text above.
+        bars: from top to bottom.
+        greatest: value at the right end; the largest of the bars if None.
     """
     font, head = ImageFont.load_default(13), ImageFont.load_default(16)
     ends = [bar.value if bar.high is None else bar.high for bar in bars]
@@ -88,7 +88,7 @@ def draw_curves(
     """Return a picture (H, W, 3) of curves through points (x, y), y from 0 to 1.
 
     Args:
-        title: what stands above.
+        title: the text above.
         curves: points of each, by name.
         across: what x is.
         up: what y is.

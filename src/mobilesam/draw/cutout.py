@@ -1,4 +1,4 @@
-"""The object alone, on transparent ground."""
+"""The object alone, on a transparent ground."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def cut_out(image: Image, mask: Mask, *, crop: bool = True) -> np.ndarray:
 
 
 def edge_alpha(mask: Mask) -> np.ndarray:
-    """Return the part of each pixel's 3 x 3 neighbourhood that is mask, 0..255, and 0 outside the mask.
+    """Return how much of each pixel's 3 x 3 neighbourhood is mask, 0..255, and 0 outside the mask.
 
-    Beyond the picture the mask is taken to go on, so that the picture's border does not fade.
+    The mask is taken to go on beyond the image, so that the image's border does not fade.
     """
     height, width = mask.shape
     padded = np.pad(mask, 1, mode="edge").astype(np.uint16)

@@ -15,13 +15,13 @@ from mobilesam.formats.image import read_image
 
 NONE, TRANSPARENT, BLUR = "none", "transparent", "blur"
 BLUR_PART = 0.02  # of the longer side: the radius of the blur
-BLUR_SIDE = 1024  # the blur is worked out at this size at most
+BLUR_SIDE = 1024  # the greatest size at which the blur is worked out
 
 
 def check_background(background: str) -> str:
-    """Return a background as the rest knows it: none, blur, a colour, or a picture's file.
+    """Return a background in its plain form: none, blur, a colour, or a picture's file.
 
-    ``transparent`` is none, ``255,136,0`` a colour, and case makes no difference except to a file.
+    ``transparent`` means none, ``255,136,0`` is a colour, and case makes no difference except in a file's name.
 
     Raises:
         ConfigError: says what is allowed.
@@ -44,7 +44,7 @@ def check_background(background: str) -> str:
 
 
 def as_ground(background: str, photo: Image, alpha: np.ndarray) -> np.ndarray | None:
-    """Return the ground (H, W, 3) or (3,) with the photo's depth; None for transparent ground.
+    """Return the ground (H, W, 3) or (3,) with the photo's depth; None for a transparent ground.
 
     A picture is scaled and cropped until it fills the photo's size.
     """

@@ -10,9 +10,9 @@ from mobilesam.core.errors import MissingExtraError
 from mobilesam.core.extras import install_line
 from mobilesam.draw.alpha import Matte
 
-STEPS = 60  # of conjugate gradients: what they have by then is good enough to look at
+STEPS = 60  # of conjugate gradients: what they have reached by then is good enough to look at
 TOLERANCE = 1e-3
-NOISE = 1e-5  # variance of colours that counts as none
+NOISE = 1e-5  # variance of colours that still counts as none
 
 
 def load_matte() -> Matte:
@@ -32,7 +32,7 @@ def load_matte() -> Matte:
 
     def solve(image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it was ended before it converged
+            warnings.simplefilter("ignore")  # that it stopped before it converged
             alpha = estimate_alpha_cf(
                 image.astype(np.float64),
                 trimap.astype(np.float64),

@@ -29,10 +29,10 @@ COLOURS = (
 )
 OPACITY = 0.5
 FOREGROUND_COLOUR, BACKGROUND_COLOUR = (40, 220, 60), (240, 40, 40)
-LABEL_CELLS = 48  # a mask's longer side is thinned out to, to find the place of its number
-CAPTION = 40  # characters that are drawn of one
-RULER_LINES = 10  # about so many along the longer side
-RULER_SIDE = 600  # pixels that the longer side of a ruler's picture has at least
+LABEL_CELLS = 48  # pixels that a mask's longer side is thinned out to, to find the place of its number
+CAPTION = 40  # characters of one that are drawn
+RULER_LINES = 10  # about this many along the longer side
+RULER_SIDE = 600  # least pixels of the longer side of a ruler's picture
 TICKS = 10  # between two lines
 
 
@@ -52,7 +52,7 @@ def draw_overlay(
         prompts: points as dots, boxes as rectangles.
         captions: of the prompts, written at the upper left corners of their boxes or beside their first points;
             empty for none.
-        colours: red, green, blue; from the first again where there are more masks.
+        colours: red, green, blue; from the first again if there are more masks.
     """
     out = image.astype(np.float32)
     width = line_width(image)
@@ -86,8 +86,8 @@ def short(caption: str) -> str:
 def draw_numbered(image: Image, masks: Sequence[Rle]) -> Image:
     """Return the image with many masks tinted, outlined and numbered from 1, small ones on top.
 
-    They are decoded one at a time: together they would be far larger than the image. A number stands in the part of
-    its mask that is seen, so that those of masks within each other lie apart; one that is all covered has none.
+    They are decoded one at a time: together they would be far larger than the image. A number stands in the visible
+    part of its mask, so that those of nested masks lie apart; a mask that is wholly covered has none.
 
     Args:
         image: (H, W, 3).
@@ -129,7 +129,7 @@ def draw_numbered(image: Image, masks: Sequence[Rle]) -> Image:
 def draw_labelled(
     image: Image, masks: Sequence[Mask], captions: Sequence[str], colours: Sequence[int]
 ) -> Image:
-    """Return the image with each mask tinted, outlined and named inside of it.
+    """Return the image with each mask tinted and outlined, and its name inside.
 
     Args:
         image: (H, W, 3).
@@ -155,7 +155,7 @@ def draw_labelled(
 
 
 def label_place(mask: Mask) -> tuple[int, int]:
-    """Return an (x, y) well inside a mask, found on a thinned-out copy of it."""
+    """Return an (x, y) well inside a mask, found on a thinned-out copy."""
     x0, y0, x1, y1 = mask_to_box(mask)
     step = max(1, -(-max(x1 - x0, y1 - y0) // LABEL_CELLS))
     thin = mask[y0:y1:step, x0:x1:step]
@@ -194,7 +194,7 @@ def draw_ruler(image: Image, prompts: Sequence[ValidPrompt] = ()) -> Image:
     picture = PillowImage.fromarray(enlarged).convert("RGBA")
     layer = PillowImage.new("RGBA", picture.size)
     draw = ImageDraw.Draw(layer)
-    for shift, colour in ((thin, (0, 0, 0, 150)), (0, (255, 255, 255, 190))):  # seen on light and on dark
+    for shift, colour in ((thin, (0, 0, 0, 150)), (0, (255, 255, 255, 190))):  # visible on light and on dark
         for place in range(0, max(height, width), step):
             at = place * scale + shift
             draw.line([(at, 0), (at, picture.height)], fill=colour, width=thin)
@@ -225,7 +225,7 @@ def nice_step(length: float) -> int:
 
 
 def line_width(image: Image) -> int:
-    """Return a width in pixels that is seen at any size of image."""
+    """Return a width in pixels that is visible at any size of image."""
     return max(1, round(max(image.shape[:2]) / 500))
 
 

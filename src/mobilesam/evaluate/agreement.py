@@ -1,8 +1,8 @@
 """How far two models agree: one's masks against the other's, for the same prompts, without human masks.
 
-So MobileSAM's figures are taken: its Table 2 asks teacher and student for the same single point, its Table 7 for
-one point on the object and one off it, 100 to 500 pixels apart. Which photos and which points is not stated
-there. Here points are drawn in each photo, by its name; boxes are ours, of the teacher's masks.
+MobileSAM's figures are measured this way: its Table 2 asks teacher and student for the same single point, its
+Table 7 for one point on the object and one off it, 100 to 500 pixels apart. It does not say which photos and
+points. Here points are drawn at random, the same for a photo's name; boxes, from the teacher's masks, are ours.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class AgreementOptions:
     Attributes:
         points: points that are drawn in each photo.
         distances: pixels from the point on the object to the one off it, joined by commas.
-        mask_choice: which mask counts, of both models: ``model``, ``single``, ``best-score`` or ``oracle``, of the
-            student's masks the nearest to the teacher's best.
+        mask_choice: which mask counts, of both models: ``model``, ``single``, ``best-score`` or ``oracle``, the
+            student's mask nearest to the teacher's best.
     """
 
     points: int = POINTS
@@ -59,7 +59,7 @@ class AgreementOptions:
             raise ConfigError(f"distances: are {self.distances!r}; must be whole numbers from 1")
 
     def row(self, kind: str) -> str:
-        """Return what a kind's row is called."""
+        """Return the name of a kind's row."""
         own = BEST if kind == "point" else SINGLE
         return f"{kind}, {own if self.mask_choice == MODEL else self.mask_choice}"
 
@@ -83,7 +83,7 @@ class AgreementOptions:
 
 
 def read_any_photos(folder: Path, *, follow_symlinks: bool = False) -> list[SetPhoto]:
-    """Read the photos of a set, or all photos of a folder that is none.
+    """Read the photos of a set, or all photos of a folder that is not a set.
 
     Raises:
         ConfigError: if there are none.
@@ -177,7 +177,7 @@ def draw_points(size: Size, n: int, random: np.random.Generator) -> list[tuple[i
 def point_at(
     point: tuple[int, int], distance: float, size: Size, random: np.random.Generator
 ) -> tuple[int, int] | None:
-    """Return a point in the image (height, width) that is so far away, in a direction by chance; None where none is."""
+    """Return a point in the image (height, width) at a distance, in a random direction; None if there is none."""
     start = random.uniform(0, 2 * np.pi)
     for turn in random.permutation(DIRECTIONS):
         angle = start + 2 * np.pi * turn / DIRECTIONS

@@ -1,6 +1,6 @@
 """Which of a prompt's masks is scored, and where an object is clicked first: what a figure's name has to say.
 
-One published model has an AP of 39.4 and of 41.0 by two choices of the mask.
+One published model has an AP of 39.4 or 41.0, depending on the choice of the mask.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def check_mask_choice(name: str) -> str:
 
 
 def multimask_of(choice: str) -> bool | None:
-    """Return what :meth:`mobilesam.Model.segment` is asked for."""
+    """Return the ``multimask`` that :meth:`mobilesam.Model.segment` is given."""
     return {MODEL: None, SINGLE: False}.get(choice, True)
 
 
 def chosen(result: Segmentation, ious: Sequence[float], choice: str) -> int:
-    """Return the number of the mask that is scored, of those with such IoUs."""
+    """Return the number of the mask that is scored, given the IoUs of all."""
     return int(np.argmax(ious)) if choice == ORACLE else result.choice
 
 

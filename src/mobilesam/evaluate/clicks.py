@@ -32,7 +32,7 @@ from mobilesam.formats.coco import SetPhoto, read_photo
 from mobilesam.segment.model import Model
 
 CLICKS, MOST_CLICKS = 5, 100
-TARGETS = (0.8, 0.85, 0.9)  # IoUs whose number of clicks is told
+TARGETS = (0.8, 0.85, 0.9)  # IoUs whose number of clicks is reported
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ClickScores:
         images: photos with an object that counts.
         objects: objects that count.
         ious: IoU after each click.
-        clicks_to: clicks until each of ``TARGETS``, those that never came there with all clicks.
+        clicks_to: clicks until each of ``TARGETS``; objects that never got there count with all clicks.
     """
 
     name: str
@@ -61,8 +61,8 @@ class ClickOptions:
     Attributes:
         clicks: how often each object is clicked.
         first_click: where first: ``deepest`` inside, ``centroid``, or ``random``.
-        mask_choice: which mask counts of a first click that gives three: ``model``, ``single``, ``best-score`` or ``oracle``.
-        smallest: least part of a photo that an object must cover.
+        mask_choice: which of a first click's three masks counts: ``model``, ``single``, ``best-score`` or ``oracle``.
+        smallest: least share of a photo that an object must cover.
     """
 
     clicks: int = CLICKS
@@ -78,7 +78,7 @@ class ClickOptions:
 
     @property
     def row(self) -> str:
-        """What the row is called."""
+        """The row's name."""
         choice = BEST if self.mask_choice == MODEL else self.mask_choice
         return f"clicks, first {self.first_click}, {choice}"
 
@@ -111,9 +111,9 @@ def score_clicks(
         clicks: how often each object is clicked.
         first_click: where first, of ``FIRST_CLICKS``.
         mask_choice: which mask counts of the first click, of ``MASK_CHOICES``.
-        smallest: least part of the photo that an object must cover.
-        follow_symlinks: read photos that links show of the world outside the set.
-        progress: called after each photo with how many are done, and of how many.
+        smallest: least share of the photo that an object must cover.
+        follow_symlinks: also follow links to photos outside the set.
+        progress: called after each photo as ``(done, total)``.
 
     Raises:
         ConfigError: if the set cannot be read or has no object that counts.
@@ -141,7 +141,7 @@ def click_scores(name: str, records: Sequence[PhotoRecord], options: ClickOption
 
 
 def noc_name(target: float) -> str:
-    """Return what the number of clicks to an IoU is called."""
+    """Return the name of the number of clicks to an IoU."""
     return f"NoC@{round(100 * target)}"
 
 
@@ -170,16 +170,16 @@ def click_object(
 ) -> tuple[list[float], Mask]:
     """Click one object and return the IoU after each click, and the last mask.
 
-    The first click gives one or three masks, of which the options choose; each later click is added
+    The first click gives one or three masks, among which the options choose; each later click is added
     to those before, with the logits of the mask that it corrects as mask prompt.
 
     Args:
-        model: that is asked.
+        model: the model that is asked.
         embedding: of the photo.
         truth: the human mask (H, W).
         options: how it is clicked.
-        first: where (x, y) first; deepest inside where None.
-        counts: pixels (H, W) that count; all where None.
+        first: where (x, y) first; deepest inside if None.
+        counts: pixels (H, W) that count; all if None.
     """
     counts = np.ones_like(truth) if counts is None else counts
     mask = np.zeros_like(truth)
@@ -203,7 +203,7 @@ def click_object(
 
 
 def next_click(mask: Mask, truth: Mask) -> tuple[tuple[int, int], int]:
-    """Return the (x, y) deepest inside an error, and its label: 1 for what is missing, 0 for too much.
+    """Return the (x, y) deepest inside an error, and its label: 1 for what is missing, 0 for what is too much.
 
     A mask without errors is clicked in the middle of the object once more.
     """

@@ -1,6 +1,6 @@
 """Two runs of one protocol on one set, object by object: the difference with its interval, and where it is greatest.
 
-Paired: the same objects of the same photos, so that hard photos do not hide what differs.
+It is paired: the same objects of the same photos, so that hard photos do not hide what differs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class RowDifference:
         row: its name.
         first: mean of the first run.
         second: mean of the second.
-        difference: second less first, of the same objects, with its interval.
+        difference: second minus first, on the same objects, with its interval.
         by_photo: mean difference of each photo.
     """
 
@@ -48,7 +48,7 @@ class RowDifference:
 
     @property
     def sure(self) -> bool:
-        """Whether the interval leaves out that there is no difference."""
+        """Whether the interval rules out that there is no difference."""
         return self.difference.low > 0 or self.difference.high < 0
 
 
@@ -56,7 +56,7 @@ def compare(first: Results, second: Results) -> list[RowDifference]:
     """Return the rows that both runs have.
 
     Raises:
-        ConfigError: if they are not of one command, protocol and set.
+        ConfigError: if they are not of the same command, protocol and set.
     """
     for what, ours, theirs in (
         ("command", first.command, second.command),
@@ -65,7 +65,7 @@ def compare(first: Results, second: Results) -> list[RowDifference]:
     ):
         if ours != theirs:
             raise ConfigError(
-                f"{what}: is {ours} and {theirs}; give two runs of one command, protocol and set"
+                f"{what}: is {ours} and {theirs}; give two runs of the same command, protocol and set"
             )
     others = {record.photo: record for record in second.records}
     rows = [row for row in first.rows if row in second.rows]
@@ -106,10 +106,10 @@ def draw_differences(
     The first run's mask is orange, the second's blue, the human outline white.
 
     Args:
-        row: that is drawn.
+        row: the row that is drawn.
         folders: of the two runs, with what they remember.
         photos: of the set.
-        measure: by which objects are chosen.
+        measure: the measure that objects are chosen by.
 
     Raises:
         ConfigError: if a run kept no masks of the row.
@@ -151,5 +151,5 @@ def _draw(photo: SetPhoto, pair: tuple[Answer, Answer]) -> Image:
 
 
 def _truth_of(photo: SetPhoto, area: float) -> Rle | None:
-    """Return the object of the photo with such an area; objects of one photo that share it are rare."""
+    """Return the photo's object with this area; objects of one photo that share it are rare."""
     return next((one.segmentation for one in photo.instances if one.segmentation.area == area), None)

@@ -63,7 +63,7 @@ def read_detections(folder: Path, file: Path, *, follow_symlinks: bool = False) 
     """Read a set and a detector's file.
 
     Raises:
-        ConfigError: if one of them is not as it should be, or the file has ids that the set has not.
+        ConfigError: if one of them is not valid, or the file has ids that the set does not have.
     """
     dataset = read_dataset(folder, format="coco", follow_symlinks=follow_symlinks)
     name = shown(str(file))
@@ -77,7 +77,7 @@ def read_detections(folder: Path, file: Path, *, follow_symlinks: bool = False) 
     for i, record in enumerate(records):
         for key, known in (("image_id", photos), ("category_id", categories)):
             if record[key] not in known:
-                raise ConfigError(f"{name}: [{i}].{key}: is {record[key]}, which the set has not")
+                raise ConfigError(f"{name}: [{i}].{key}: is {record[key]}, which the set does not have")
         by_photo.setdefault(dataset.path(photos[record["image_id"]]), []).append(record)
     every = dataset_to_photos(dataset, shown(str(folder)))
     with file.open("rb") as opened:

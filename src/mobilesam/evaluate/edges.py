@@ -25,7 +25,7 @@ from mobilesam.formats.image_bytes import shown
 from mobilesam.segment.everything.options import EverythingOptions
 from mobilesam.segment.model import Model
 
-TOLERANCE = 0.0075  # of the photo's diagonal, as BSDS500 has it
+TOLERANCE = 0.0075  # of the photo's diagonal, as in BSDS500
 LEVELS = tuple(round(i / 20, 2) for i in range(1, 20))  # strengths at which edges are taken
 PARTS = ("test", "val", "train")
 ROW = "edges of masks"
@@ -61,7 +61,7 @@ def _bsds(folder: Path) -> tuple[Path, Path] | None:
 
 
 def drawn_edges(photo: SetPhoto, folder: Path) -> tuple[Mask, ...]:
-    """Return each person's edges (H, W) of a photo; those of a set's human masks together where there are no others.
+    """Return each person's edges (H, W) of a photo; otherwise those of a set's human masks together.
 
     Raises:
         ConfigError: if a file of them cannot be read.
@@ -84,12 +84,12 @@ def _read_mat(path: Path) -> tuple[Mask, ...]:
     try:
         people = loadmat(str(path))["groundTruth"].ravel()
         return tuple(np.asarray(one["Boundaries"][0, 0], bool) for one in people)
-    except Exception as error:  # SciPy's own errors have no common kind
-        raise ConfigError(f"{shown(str(path))}: is no file of BSDS500's edges") from error
+    except Exception as error:  # SciPy's own errors have no common class
+        raise ConfigError(f"{shown(str(path))}: is not a file of BSDS500's edges") from error
 
 
 def border_of(mask: Mask) -> Mask:
-    """Return the pixels (H, W) of a mask that have a neighbour outside of it; the photo's own border is no edge."""
+    """Return the pixels (H, W) of a mask that have a neighbour outside of it; the photo's own border is not an edge."""
     padded = np.pad(mask, 1, mode="edge")
     inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask & ~inside
@@ -146,7 +146,7 @@ def count_matches(found: Mask, drawn: Sequence[Mask]) -> list[int]:
 
     Args:
         found: (H, W) edges, one pixel wide.
-        drawn: (H, W) of each person.
+        drawn: (H, W) edges of each person.
 
     Returns:
         People's pixels that were found, people's pixels, found pixels that any person has, found pixels.
@@ -163,7 +163,7 @@ def count_matches(found: Mask, drawn: Sequence[Mask]) -> list[int]:
 
 
 def match_pixels(found: Mask, drawn: Mask, reach: float) -> np.ndarray:
-    """Match as many pixels as can be, one to one and at most so far apart; return which of the found ones are (N,).
+    """Match as many pixels as possible, one to one within ``reach``; return which of the found ones match (N,).
 
     Raises:
         MissingExtraError: if SciPy is not installed.
@@ -201,12 +201,12 @@ def _rates(counts: np.ndarray) -> tuple[Any, Any]:
 
 
 def f_measure(recall: float, precision: float) -> float:
-    """Return the harmonic mean of the two; 0 where both are."""
+    """Return the harmonic mean of the two; 0 if both are 0."""
     return float(2 * recall * precision / (recall + precision)) if recall + precision else 0.0
 
 
 def average_precision(recall: np.ndarray, precision: np.ndarray) -> float:
-    """Return the area below the curve, in steps of 0.01 of recall, as BSDS500's own evaluation has it."""
+    """Return the area below the curve, in steps of 0.01 of recall, as in BSDS500's own evaluation."""
     order = np.argsort(recall)
     recall, precision = np.asarray(recall)[order], np.asarray(precision)[order]
     recall, first = np.unique(recall, return_index=True)

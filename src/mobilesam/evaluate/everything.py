@@ -2,9 +2,9 @@
 
 COCO's evaluation without categories: the masks of a photo, by falling score,
 are matched with its objects, and the share of a set's objects that were found is averaged
-over the IoUs from 0.50 to 0.95 at which an object counts as found. AR@10 lets each
-photo's ten best masks count. What was found beside the human masks costs nothing, so
-a set must have masks of all objects that are to be found.
+over the IoUs from 0.50 to 0.95 at which an object counts as found. AR@10 counts each
+photo's ten best masks. What was found besides the human masks costs nothing, so
+a set must have masks of all objects that should be found.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class PhotoScore:
     """What one search found of a photo's objects; no masks are kept.
 
     Attributes:
-        photo: that was searched.
+        photo: the photo that was searched.
         masks: objects found by mask.
         boxes: objects found by box.
-        ious: for each object, of the mask that is nearest to it.
+        ious: for each object, the IoU of the mask nearest to it.
         recalls: (M, limits) of each object by mask, then (M, limits) by box.
-        found: how many masks the search gave.
-        prompts: how many were asked for them.
-        seconds: it took.
+        found: how many masks the search found.
+        prompts: how many it asked.
+        seconds: how long it took.
     """
 
     photo: SetPhoto = field(repr=False)
@@ -66,7 +66,7 @@ class PhotoScore:
     seconds: float
 
     def answers(self) -> tuple[Answer, ...]:
-        """What results keep of it: recall and the nearest mask of each object."""
+        """What results keep: recall and the nearest mask of each object."""
         found = []
         for i, (truth, iou) in enumerate(zip(self.photo.instances, self.ious, strict=True)):
             values: dict[str, float | None] = {
@@ -83,12 +83,12 @@ class SearchScores:
     """How well one way of searching found a set's objects.
 
     Attributes:
-        masks: average recall of masks, NaN where there is no object of a size.
+        masks: average recall of masks, NaN if there is no object of a size.
         boxes: average recall of boxes.
-        found: masks that a photo gave, on average.
-        prompts: asked of a photo, on average.
-        seconds: a photo took, on average.
-        each: every photo's.
+        found: masks found in a photo, on average.
+        prompts: prompts asked in a photo, on average.
+        seconds: time for a photo, on average.
+        each: every photo's scores.
     """
 
     masks: Recall
@@ -135,9 +135,9 @@ def score_everything(
         folder: of the set, in any format that :func:`mobilesam.formats.datasets.load.read_dataset` reads.
         searches: what is compared, by name, such as grids of several sizes.
         detector: what finds boxes, see :meth:`mobilesam.Model.everything`.
-        limit: only so many photos, the first ones.
-        follow_symlinks: read photos that links show of the world outside the set.
-        progress: called after each photo with how many are done, and of how many.
+        limit: only the first photos, this many.
+        follow_symlinks: also follow links to photos outside the set.
+        progress: called after each photo as ``(done, total)``.
 
     Raises:
         ConfigError: if the set cannot be read or has no object, for a limit below 1, and for no searches.
@@ -151,7 +151,7 @@ def score_everything(
 
 
 def read_with_objects(folder: Path, limit: int | None, *, follow_symlinks: bool = False) -> list[SetPhoto]:
-    """Read the photos of a set that have an object, at most so many.
+    """Read the photos of a set that have an object, at most ``limit``.
 
     Raises:
         ConfigError: if there is none, or for a limit below 1.
@@ -167,7 +167,7 @@ def read_with_objects(folder: Path, limit: int | None, *, follow_symlinks: bool 
 
 @dataclass
 class SearchScorer:
-    """Scores photos, called with each; what time it took is kept beside, because no two runs have the same.
+    """Scores photos when called with each; times are kept separately, because no two runs have the same.
 
     Attributes:
         model: what is scored.
@@ -200,7 +200,7 @@ class SearchScorer:
 def everything_scores(
     name: str, photos: Sequence[SetPhoto], records: Sequence[PhotoRecord], scorer: SearchScorer
 ) -> EverythingScores:
-    """Return a set's scores from the records of its photos, which are those of all photos."""
+    """Return a set's scores from the records of all its photos."""
     each: dict[str, list[PhotoScore]] = {}
     for search in scorer.searches:
         mean = float(np.mean(scorer.seconds.get(search, [np.nan])))

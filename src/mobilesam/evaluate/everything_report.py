@@ -36,7 +36,7 @@ def write_sheets(scores: EverythingScores, folder: Path, *, overwrite: bool = Fa
 
 
 def sheet_path(folder: Path, name: str, search: str) -> Path:
-    """Return where the contact sheet of a set's search lies."""
+    """Return where the contact sheet of a set's search goes."""
     return folder / f"{name}-everything-{search.replace(' ', '-')}.png"
 
 
@@ -44,7 +44,7 @@ def draw_recall(each: list[PhotoScore], title: str) -> Image:
     """Return a sheet of the photos with the best, median and worst recall, and of the worst misses.
 
     Human masks that a mask was found for at an IoU of 0.5 are green, the others red. The
-    last row has the largest objects that were missed, of no photo more than one.
+    last row has the largest objects that were missed, at most one from each photo.
     """
     per_row = min(COLUMNS, max(1, len(each) // len(ROWS)))
     rows = [
@@ -67,13 +67,13 @@ def recall_of(score: PhotoScore) -> float:
 
 
 def caption(score: PhotoScore) -> str:
-    """Return what stands below a photo."""
+    """Return the text below a photo."""
     near = sum(iou >= LEAST_IOU for iou in score.ious)
     return f"AR {recall_of(score):.2f}, {near} of {len(score.ious)} found"
 
 
 def worst_misses(each: list[PhotoScore], n: int) -> list[tuple[SetPhoto, Instance, float]]:
-    """Return the ``n`` largest objects that were missed, of no photo more than one, with their IoU."""
+    """Return the ``n`` largest objects that were missed, at most one from each photo, with their IoU."""
     largest = []
     for score in each:
         pairs = zip(score.photo.instances, score.ious, strict=True)

@@ -20,10 +20,10 @@ class ModelFacts:
 
     Attributes:
         name: of the model.
-        network: that it is.
-        runtime: that ran it.
-        device: that it ran on.
-        sha256: of its file of weights; empty where they came from no file.
+        network: its network.
+        runtime: what ran it, and how embeddings were rounded, if they were kept.
+        device: what it ran on.
+        sha256: of its file of weights; empty if they came from no file.
     """
 
     name: str
@@ -41,7 +41,7 @@ class DataFacts:
         name: of the set's folder.
         folder: as it was given.
         photos: how many count.
-        objects: in them.
+        objects: how many are in them.
         sha256: of the photos' names, their bytes and the masks, in the order of the set.
     """
 
@@ -56,15 +56,16 @@ def describe_model(model: Model, weights: Path | None) -> ModelFacts:
     """Say which model it is.
 
     Args:
-        model: that is asked.
-        weights: the file that it was made from; None where there is none.
+        model: the model that is asked.
+        weights: the file that it was made from; None if there is none.
     """
     digest = ""
     if weights is not None and weights.is_file():
         with weights.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     runtime = model.runtime
-    return ModelFacts(model.name, runtime.spec.name, runtime.name, runtime.device, digest)
+    name = runtime.name if model.predictor.kept is None else f"{runtime.name}, embeddings as float16"
+    return ModelFacts(model.name, runtime.spec.name, name, runtime.device, digest)
 
 
 def describe_data(folder: Path, photos: Sequence[SetPhoto]) -> DataFacts:

@@ -32,7 +32,7 @@ Score = Callable[[SetPhoto], PhotoRecord]
 
 @dataclass(frozen=True)
 class Part:
-    """One of several equal parts of a run, from 1: every photo whose place fits."""
+    """One of several equal parts of a run, from 1: every ``of``-th photo."""
 
     number: int = 1
     of: int = 1
@@ -63,7 +63,7 @@ class Journal:
         folder: of the run.
         head: what the figures depend on.
         part: of the photos that this process scores.
-        overwrite: begin anew where the folder was begun with another head.
+        overwrite: begin anew if the folder was begun with another head.
     """
 
     folder: Path
@@ -72,7 +72,7 @@ class Journal:
     overwrite: bool = False
 
     def path(self, name: str) -> Path:
-        """Return where a file of this part lies."""
+        """Return the path of a file of this part."""
         stem, _, suffix = name.partition(".")
         ending = "" if self.part.of == 1 else f"-{self.part.number}-of-{self.part.of}"
         return self.folder / f"{stem}{ending}.{suffix}"
@@ -82,7 +82,7 @@ class Journal:
         return read_journals(self.folder, self.head)
 
     def begin(self) -> tuple[dict[str, PhotoRecord], int]:
-        """Return what this part remembers and its length without a line that was cut; begin where there is nothing.
+        """Return what this part remembers and its length without a line that was cut; begin if there is nothing.
 
         Raises:
             OutputError: if it was begun with another head.
@@ -137,7 +137,7 @@ def _read(path: Path, head: Mapping[str, Any]) -> tuple[dict[str, PhotoRecord], 
                 found[record.photo] = record
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise OutputError(
-                f"{place}: line {i + 1} is not of an evaluation; move the file away, or choose another folder"
+                f"{place}: line {i + 1} does not come from an evaluation; move the file away, or choose another folder"
             ) from error
         whole += len(line)
     if not whole:
@@ -159,10 +159,10 @@ def score_photos(
         score: what is asked of each photo.
         photos: of the set.
         journal: where it is remembered.
-        progress: called after each photo with how many are done, and of how many.
+        progress: called after each photo as ``(done, total)``.
 
     Returns:
-        The records of all photos, or of those that are done where the rest belongs to other parts.
+        The records of all photos, or of those that are done if the rest belongs to other parts.
 
     Raises:
         OutputError: if the journal cannot be written, or was begun with other settings.

@@ -27,7 +27,7 @@ class PromptKind:
     Attributes:
         name: as in ``--kinds`` and in JSON.
         text: what it is.
-        make: from a mask (H, W) and a source of chance to the prompt.
+        make: turns a mask (H, W) and a source of chance into the prompt.
         ambiguous: whether it is a single point, for which a model gives three masks.
     """
 
@@ -37,13 +37,13 @@ class PromptKind:
     ambiguous: bool = False
 
     def row(self, mask_choice: str) -> str:
-        """Return what the kind's row is called with a choice of the mask: ``point, best-score``."""
+        """Return the name of the kind's row with a choice of the mask: ``point, best-score``."""
         own = BEST if self.ambiguous else SINGLE
         return f"{self.name}, {own if mask_choice == MODEL else mask_choice}"
 
 
 def box(truth: Mask, random: Random) -> Prompt:
-    """The object's box as it stands."""
+    """The object's box as it is."""
     return Prompt(box=mask_to_box(truth))
 
 
@@ -84,7 +84,7 @@ def three_points(truth: Mask, random: Random) -> Prompt:
 def point_and_background(truth: Mask, random: Random) -> Prompt:
     """The central point, and two on the background close to the object."""
     reach = max(2.0, BESIDE * float(np.sqrt(truth.sum())))
-    beyond = int(reach) + 1  # the picture's edge is no edge of the object
+    beyond = int(reach) + 1  # the image's edge is not an edge of the object
     away = distance_to_edge(np.pad(~truth, beyond, constant_values=True))[beyond:-beyond, beyond:-beyond]
     beside = _draw(~truth & (away > reach / 4) & (away <= reach), 2, random)
     return Prompt(points=[central_pixel(truth), *beside], labels=[1] + [0] * len(beside))
@@ -126,7 +126,7 @@ USUAL_KINDS = tuple(
 
 
 def _draw(where: Mask, n: int, random: Random) -> list[tuple[int, int]]:
-    """Draw ``n`` (x, y) of a mask's pixels, fewer where it has fewer."""
+    """Draw ``n`` (x, y) of a mask's pixels, fewer if it has fewer."""
     pixels = np.flatnonzero(where)
     chosen = random.choice(pixels, min(n, pixels.size), replace=False)
     return [(int(i % where.shape[1]), int(i // where.shape[1])) for i in chosen]

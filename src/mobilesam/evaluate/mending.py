@@ -1,4 +1,4 @@
-"""Mending: how many clicks a damaged mask takes to be good, beside starting anew."""
+"""Mending: how many clicks a damaged mask takes to become good, compared with starting anew."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mobilesam.segment.session import Session
 CLICKS = 20
 TARGETS = (0.85, 0.9)
 EDGE = 0.12  # how far an edge is moved, in the root of the object's area
-PART = 0.35  # of the object, that is missing
+PART = 0.35  # of the object that is missing
 MOST_OBJECTS = 3  # of a photo
 
 
@@ -30,7 +30,7 @@ class Trial:
     """One damaged mask of one object.
 
     Attributes:
-        damage: what kind.
+        damage: its kind.
         anew: IoU after each click of a session that begins with nothing.
         mended: IoU of the damaged mask, and after each click.
     """
@@ -53,11 +53,11 @@ class MendingScores:
     trials: tuple[Trial, ...]
 
     def clicks(self, target: float, damage: str | None = None) -> tuple[int, float, float, float]:
-        """Return of how many masks below a target, mean clicks anew, mended, and the part that took fewer mended.
+        """Return how many masks are below a target, mean clicks anew and mended, and the share with fewer when mended.
 
         Args:
             target: the IoU.
-            damage: one kind of damage; all where None.
+            damage: one kind of damage; all if None.
         """
         chosen = [one for one in self.trials if damage in (None, one.damage) and one.mended[0] < target]
         anew = [number_of_clicks(one.anew, target) for one in chosen]
@@ -101,10 +101,10 @@ def score_mending(
     Args:
         model: what is scored.
         folder: of the set.
-        clicks: how often each mask is clicked at most.
-        smallest: least part of the photo that an object must cover.
-        photos: so many of the set, evenly; all where None.
-        progress: called after each photo with how many are done, and of how many.
+        clicks: most clicks on each mask.
+        smallest: least share of the photo that an object must cover.
+        photos: this many of the set, spread evenly; all if None.
+        progress: called after each photo as ``(done, total)``.
 
     Raises:
         ConfigError: if the set cannot be read or has no object that counts.

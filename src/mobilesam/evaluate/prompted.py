@@ -1,9 +1,9 @@
 """Prompted masks against human ones, at the photos' full size.
 
 Every object that counts is asked for with every kind of prompt
-(:mod:`mobilesam.evaluate.kinds`), all made from its human mask. What chance there is in
-them depends on the photo's name and the object's place in it, so that models, and
-runs, see the same prompts.
+(:mod:`mobilesam.evaluate.kinds`), all made from its human mask. Any chance in
+them depends on the photo's name and the object's place in it, so that all models and
+runs see the same prompts.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class ObjectScore:
 
     Attributes:
         iou: of the mask that the model chose.
-        best: of the best of its masks; the same where there is only one.
+        best: of the best of its masks; the same if there is only one.
         largest: of its largest mask.
         stablest: of its mask with the highest stability score.
         boundary: boundary IoU of the chosen mask.
         predicted: what the model said the IoU would be.
-        photo: that the object is in.
+        photo: the photo that the object is in.
         truth: the human mask.
         mask: the chosen one.
         prompt: what was asked.
@@ -91,7 +91,7 @@ class PromptedScores:
         objects: objects that count.
         calibration: expected calibration error of the predicted IoU over all prompts.
         kinds: scores by kind of prompt.
-        each: every object's, by kind of prompt.
+        each: every object's scores, by kind of prompt.
     """
 
     name: str
@@ -107,9 +107,9 @@ class PromptedOptions:
     """What is asked and which mask counts.
 
     Attributes:
-        kinds: kinds of prompt, of ``KINDS``.
+        kinds: kinds of prompt, some of ``KINDS``.
         mask_choice: see :data:`mobilesam.evaluate.choices.MASK_CHOICES`.
-        smallest: least part of the photo that an object must cover.
+        smallest: least share of the photo that an object must cover.
     """
 
     kinds: tuple[str, ...] = USUAL_KINDS
@@ -143,11 +143,11 @@ def score_prompted(
     Args:
         model: what is scored.
         folder: of the set, in any format that :func:`mobilesam.formats.datasets.load.read_dataset` reads.
-        kinds: names of the kinds of prompt, of ``KINDS``.
-        mask_choice: which mask counts, of ``MASK_CHOICES``.
-        smallest: least part of the photo that an object must cover.
-        follow_symlinks: read photos that links show of the world outside the set.
-        progress: called after each photo with how many are done, and of how many.
+        kinds: names of the kinds of prompt, some of ``KINDS``.
+        mask_choice: which mask counts, one of ``MASK_CHOICES``.
+        smallest: least share of the photo that an object must cover.
+        follow_symlinks: also follow links to photos outside the set.
+        progress: called after each photo as ``(done, total)``.
 
     Raises:
         ConfigError: if the set cannot be read or has no object that counts.
@@ -281,7 +281,7 @@ FOUND = 0.5  # IoU at which an object is found
 
 @dataclass(frozen=True)
 class NestedScores:
-    """One point that means a part as well as the whole it belongs to: do the three masks hold both?
+    """One point that means both a part and the whole it belongs to: do the three masks include both?
 
     Attributes:
         pairs: part and whole, with the point at the part's centre.
@@ -307,7 +307,7 @@ def score_nested(
 ) -> NestedScores:
     """Score one point where an object of the set lies inside another; see :func:`score_prompted`.
 
-    With a ``limit`` only the first so many photos that count are asked.
+    With a ``limit`` only the first photos that count, this many, are asked.
     """
     photos = read_countable(folder, smallest, follow_symlinks=follow_symlinks)[:limit]
     found: list[tuple[float, float, bool]] = []

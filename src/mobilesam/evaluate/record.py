@@ -1,4 +1,4 @@
-"""What an evaluation remembers of each photo: the answers in each row of the table, one for each object that was asked for.
+"""What an evaluation remembers about each photo: the answers in each row of the table, one for each object asked for.
 
 Rows are named by their protocol: what was asked, and which mask counted (``point, best-score``).
 """
@@ -22,7 +22,7 @@ class Answer:
     Attributes:
         values: by measure, such as ``iou``; None where a measure does not apply to the object.
         area: pixels of the object.
-        mask: that counted; None where no masks are kept.
+        mask: the one that counted; None if no masks are kept.
         prompt: what was asked, as JSON has it: ``points`` and ``labels``, ``box``.
     """
 
@@ -38,9 +38,9 @@ class PhotoRecord:
 
     Attributes:
         rows: answers by row.
-        facts: what is known of the photo as a whole, as JSON has it.
+        facts: what is known about the photo as a whole, as JSON has it.
         photo: its name below the set.
-        pixels: that it has.
+        pixels: how many it has.
     """
 
     rows: Mapping[str, tuple[Answer, ...]]

@@ -36,7 +36,7 @@ def report_paths(folder: Path, name: str, kinds: Iterable[str]) -> dict[str, Pat
 
 
 def check_report(paths: Iterable[Path], *, overwrite: bool = False) -> None:
-    """Say before anything is scored what would keep a report from being written.
+    """Before anything is scored, say what would keep a report from being written.
 
     Raises:
         OutputError: if a file exists and ``overwrite`` is false.
@@ -67,7 +67,7 @@ def write_report(scores: PromptedScores, folder: Path, *, overwrite: bool = Fals
 
 
 def draw_sheet(scores: Sequence[ObjectScore], title: str) -> Image:
-    """Return a sheet of 24 photos: the best, the median and the worst masks, in a row each.
+    """Return a sheet of 24 photos: the best, the median and the worst masks, a row for each.
 
     Every photo appears once. The model's mask is tinted, the human one outlined in
     white, and the prompt drawn in; below stands the IoU, and what the model had predicted.
@@ -102,7 +102,7 @@ def draw_tiles(rows: Sequence[Iterable[tuple[Image, str]]], title: str, columns:
 
 
 class Scored(Protocol):
-    """What belongs to a photo."""
+    """Something that belongs to a photo."""
 
     @property
     def photo(self) -> SetPhoto:
@@ -113,7 +113,7 @@ AnyScore = TypeVar("AnyScore", bound=Scored)
 
 
 def pick(scores: Sequence[AnyScore], n: int, *, worth: Callable[[AnyScore], float]) -> list[list[AnyScore]]:
-    """Return the ``n`` best, median and worst scores, of no photo more than one."""
+    """Return the ``n`` best, median and worst scores, at most one from each photo."""
     order = sorted(scores, key=worth, reverse=True)
     outward = sorted(range(len(order)), key=lambda place: abs(place - len(order) // 2))
     middle = [order[place] for place in outward]
@@ -139,7 +139,7 @@ def draw_object(score: ObjectScore) -> Image:
 
 
 def draw_reliability(scores: PromptedScores) -> bytes:
-    """Return a PNG: what IoU came out where the model predicted which, with how often it did."""
+    """Return a PNG: which IoU came out for each that the model predicted, and how often."""
     from matplotlib.figure import Figure
 
     each = [score for kind in scores.each.values() for score in kind]

@@ -38,13 +38,13 @@ class Results:
     """What a run found.
 
     Attributes:
-        command: that was run: ``masks``.
+        command: the one that was run, such as ``masks``.
         protocol: its settings, as JSON has them.
         model: see :class:`mobilesam.evaluate.identity.ModelFacts`.
         data: see :class:`mobilesam.evaluate.identity.DataFacts`.
         records: of all photos.
         main: the measure that is drawn and compared.
-        figures: of a row as a whole, which are no means over objects, such as the calibration error.
+        figures: of a row as a whole, which are not means over objects, such as the calibration error.
     """
 
     command: str
@@ -70,7 +70,7 @@ class Results:
         return mean_of_groups([values_of(record.rows.get(row, ()), measure, size) for record in self.records])
 
     def mean_of_part(self, row: str, part: str) -> Mean:
-        """Return the main measure's mean over a row's objects that cover such a part of their photo."""
+        """Return the main measure's mean over a row's objects that cover this part of their photo."""
         least, below = PARTS[part]
         return mean_of_groups(
             [
@@ -181,7 +181,7 @@ class Results:
         return image_to_png(draw_bars(title, bars, greatest=1.0))
 
     def write(self, folder: Path) -> list[Path]:
-        """Write ``results.json``, ``results.md`` and ``results.png``; the same results are the same bytes."""
+        """Write ``results.json``, ``results.md`` and ``results.png``; the same results give the same bytes."""
         text = json.dumps(_without_nan(self.to_dict()), indent=1) + "\n"
         files = {RESULTS: text.encode(), TABLE: self.to_markdown().encode(), PICTURE: self.draw()}
         for name, data in files.items():
@@ -197,10 +197,10 @@ def values_of(answers: Sequence[Answer], measure: str, size: str = "all") -> lis
 
 
 def read_results(path: str | Path) -> Results:
-    """Read a file ``results.json``, or that of a folder.
+    """Read a file ``results.json``, or the one in a folder.
 
     Raises:
-        ConfigError: if it is none.
+        ConfigError: if it is not such a file.
     """
     path = Path(path)
     file = path / RESULTS if path.is_dir() else path
@@ -235,7 +235,7 @@ def read_results(path: str | Path) -> Results:
         )
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ConfigError(
-            f"{name}: is no file of results; give {RESULTS} of mobilesam evaluate --out"
+            f"{name}: is not a file of results; give {RESULTS} of mobilesam evaluate --out"
         ) from error
 
 

@@ -36,7 +36,7 @@ Scene = tuple[Image, list[Mask]]
 LUMA_NOISE = 20.0  # standard deviation in grey levels
 DARK, SHOT = 0.15, 4.0  # part of the light, and the noise's deviation in grey levels
 TURN = 15.0  # degrees
-SHRINK = 4  # times fewer pixels a side
+SHRINK = 4  # factor by which each side has fewer pixels
 JPEG_QUALITY = 10
 BLUR = 3.0  # pixels, the Gaussian's deviation
 
@@ -100,9 +100,9 @@ class RobustnessOptions:
     """What is made worse.
 
     Attributes:
-        conditions: of ``CONDITIONS``.
+        conditions: some of ``CONDITIONS``.
         jitters: parts of a box's sides, by which each side is off at most.
-        smallest: least part of the photo that an object must cover.
+        smallest: least share of the photo that an object must cover.
     """
 
     conditions: tuple[str, ...] = tuple(CONDITIONS)
@@ -113,7 +113,7 @@ class RobustnessOptions:
         for name in self.conditions:
             if name not in CONDITIONS:
                 raise ConfigError(
-                    f"conditions: {printable(name)!r} is unknown; choose of {', '.join(CONDITIONS)}"
+                    f"conditions: {printable(name)!r} is unknown; choose from {', '.join(CONDITIONS)}"
                 )
 
     def to_dict(self) -> dict[str, Any]:

@@ -23,8 +23,8 @@ def read_countable(folder: Path, smallest: float, *, follow_symlinks: bool = Fal
 
     Args:
         folder: of the set.
-        smallest: least part of its photo that an object covers.
-        follow_symlinks: read photos that links show of the world outside the set.
+        smallest: least share of its photo that an object covers.
+        follow_symlinks: also follow links to photos outside the set.
 
     Raises:
         ConfigError: if there is none.

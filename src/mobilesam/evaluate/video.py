@@ -1,7 +1,7 @@
 """Tracks against annotated videos: region similarity J, contour accuracy F, and what is lost.
 
 Each object is asked for once, on the first frame that has it, and followed to the end. That frame does not count, nor
-do frames without an annotation. Where an object is not to be seen, an empty mask scores 1.
+do frames without an annotation. Where an object is not visible, an empty mask scores 1.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class ObjectTrack:
     """How well one object was followed.
 
     Attributes:
-        video: it is in.
+        video: the one it is in.
         id: its number.
         j: mean IoU over the frames that count.
         f: mean F-measure of the outline.
-        missed: part of the frames it is seen on, on which it was said to be lost.
-        ghosts: frames on which it is not seen, and something was said to be it.
+        missed: share of the frames that show it on which it was reported lost.
+        ghosts: frames that do not show it, but on which something was taken for it.
     """
 
     video: str
@@ -52,7 +52,7 @@ class VideoScores:
 
     Attributes:
         name: of the set.
-        videos: that were scored.
+        videos: those that were scored.
         objects: every object's scores.
     """
 
@@ -77,7 +77,7 @@ class VideoScores:
 
     @property
     def missed(self) -> float:
-        """Mean part of the frames on which an object that is seen was said to be lost."""
+        """Mean share of the frames on which a visible object was reported lost."""
         return float(np.mean([one.missed for one in self.objects]))
 
 
@@ -89,15 +89,15 @@ def score_videos(
     Args:
         model: what is scored.
         folder: see :func:`mobilesam.formats.davis.find_videos`.
-        prompt: what is given of an object's first mask: its ``box``, the ``mask`` or its central ``point``.
-        progress: called after each video with how many are done, and of how many.
+        prompt: what is given from an object's first mask: its ``box``, the ``mask`` or its central ``point``.
+        progress: called after each video as ``(done, total)``.
 
     Raises:
         ConfigError: for another prompt, or a folder without annotated videos.
         ImageError: for a file that cannot be read.
     """
     if prompt not in PROMPTS:
-        raise ConfigError(f"prompt: is {prompt!r}; choose of {', '.join(PROMPTS)}")
+        raise ConfigError(f"prompt: is {prompt!r}; choose one of {', '.join(PROMPTS)}")
     videos = find_videos(folder)
     tracks: list[ObjectTrack] = []
     for done, video in enumerate(videos, start=1):
@@ -133,7 +133,7 @@ def _score(model: Model, video: AnnotatedVideo, prompt: str) -> list[ObjectTrack
 def _prompts(truths: Sequence[np.ndarray | None], prompt: str) -> list[TrackPrompt]:
     """Return a prompt for each object, on the first frame that has it."""
     found: dict[int, TrackPrompt] = {}
-    chance = np.random.default_rng(0)  # none of these prompts leaves anything to it
+    chance = np.random.default_rng(0)  # none of these prompts leaves anything to chance
     for number, ids in enumerate(truths, start=1):
         if ids is None:
             continue

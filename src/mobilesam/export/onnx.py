@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
+import onnxruntime as ort
 
+from mobilesam.core.arrays import sum_of_tensors
 from mobilesam.core.errors import LimitError
 from mobilesam.core.version import __version__
+from mobilesam.export.halves import store_halves
 from mobilesam.runtimes.base import Weights
+from mobilesam.runtimes.onnx import OnnxRuntime
 from mobilesam.storage.atomic import refuse_existing, write_bytes
 from mobilesam.weights import check_tensors
-from mobilesam.weights.checksum import sum_of_tensors
 from mobilesam.weights.graph_index import GRAPHS, graph_index
 from mobilesam.weights.onnx_join import fill_weights
 
@@ -20,7 +23,9 @@ MAX_BYTES = 2 * 10**9  # of a file's weights: an ONNX file, as any of protobuf's
 VERSION_KEY, NETWORK_KEY, SUM_KEY = "mobilesam.version", "mobilesam.network", "mobilesam.sha256_of_tensors"
 
 
-def export_onnx(name: str, weights: Weights, folder: Path, *, overwrite: bool = False) -> list[Path]:
+def write(
+    name: str, weights: Weights, folder: Path, *, half: bool = False, overwrite: bool = False
+) -> list[Path]:
     """Write self-contained ONNX files of a network or detector ``name`` with ``weights``; return their paths.
 
     ``encoder``: ``pixels`` (1, 3, S, S), for ``pocket`` also with one side shorter, to the embedding's arrays.
@@ -32,6 +37,14 @@ def export_onnx(name: str, weights: Weights, folder: Path, *, overwrite: bool = 
     detector has this one alone, from ``pixels``.
 
     Each file says by which version and from which weights it was made, by the sum of their tensors.
+
+    Args:
+        name: of the network or detector.
+        weights: its tensors.
+        folder: where the files go.
+        half: store weights as float16, half the bytes; the arithmetic stays float32. What float16 does not hold is
+            rounded; it holds those of ``pocket`` exactly.
+        overwrite: replace files that are there.
 
     Raises:
         WeightsError: if these are not the network's tensors.
@@ -45,14 +58,38 @@ def export_onnx(name: str, weights: Weights, folder: Path, *, overwrite: bool = 
         check_size(name, part, weights)
     for path in paths.values():  # so that no set of files is of two kinds
         refuse_existing(path, overwrite=overwrite)
-    props = made_of(name, weights)
     for part, path in paths.items():
-        model = onnx.load(GRAPHS / index.files[part], load_external_data=False)
-        fill_weights(model.graph, weights)
-        onnx.helper.set_model_props(model, props)
-        onnx.checker.check_model(model)
-        write_bytes(path, model.SerializeToString(), overwrite=overwrite)
+        write_bytes(path, filled(name, part, weights, half=half).SerializeToString(), overwrite=overwrite)
     return list(paths.values())
+
+
+def filled(name: str, part: str, weights: Weights, *, half: bool = False) -> onnx.ModelProto:
+    """Return a part's graph with its weights, as :func:`write` writes it."""
+    model = onnx.load(GRAPHS / graph_index(name).files[part], load_external_data=False)
+    fill_weights(model.graph, weights)
+    if half:
+        store_halves(model.graph)
+    onnx.helper.set_model_props(model, made_of(name, weights))
+    onnx.checker.check_model(model)
+    return model
+
+
+class ExportedOnnx(OnnxRuntime):
+    """The ONNX runtime over exported files."""
+
+    folder: Path
+
+    def start(self, part: str, options: ort.SessionOptions) -> ort.InferenceSession:
+        """Open a part's file."""
+        path = self.folder / file_of(self.spec.name, part)
+        return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def open_exported(name: str, weights: Weights, folder: Path, *, threads: int | None = None) -> ExportedOnnx:
+    """Return a runtime over files that :func:`write` wrote from these weights."""
+    runtime = ExportedOnnx(name, weights, threads=threads)
+    runtime.folder = folder
+    return runtime
 
 
 def check_size(name: str, part: str, weights: Weights) -> None:

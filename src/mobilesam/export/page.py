@@ -22,6 +22,7 @@ import onnx
 from onnx import TensorProto
 
 from mobilesam.core.errors import ConfigError, WeightsError
+from mobilesam.export.halves import exact_halves
 from mobilesam.runtimes.base import Weights
 from mobilesam.storage.atomic import refuse_existing, write_bytes
 from mobilesam.weights import WeightsEntry, check_tensors, store
@@ -148,14 +149,6 @@ def model_files(index: GraphIndex, weights: Weights) -> dict[str, bytes]:
 def packed(data: bytes) -> bytes:
     """Return bytes packed by gzip, the same each time; the page unpacks them, whatever its host does."""
     return gzip.compress(data, LEVEL, mtime=0)
-
-
-def exact_halves(weights: Weights, names: list[str]) -> dict[str, np.ndarray]:
-    """Return tensors as float16, or nothing where that would change one of them."""
-    with np.errstate(over="ignore"):
-        halves = {name: weights[name].astype("<f2") for name in names}
-    same = all(np.array_equal(half.astype(np.float32), weights[name]) for name, half in halves.items())
-    return halves if same else {}
 
 
 def place_weights(path: Path, places: Mapping[str, int]) -> bytes:

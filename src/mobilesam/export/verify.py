@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mobilesam.core.arrays import NamedArrays
+from mobilesam.core.arrays import NamedArrays, sum_of_tensors
 from mobilesam.core.errors import WeightsError, WeightsWarning
 from mobilesam.core.types import MULTIMASK, DecoderInputs
 from mobilesam.core.views import Views
@@ -21,7 +21,6 @@ from mobilesam.networks.checkpoints import load_tensors
 from mobilesam.networks.sam import Sam
 from mobilesam.runtimes.base import Weights
 from mobilesam.runtimes.onnx_file import OnnxFile, open_onnx_file
-from mobilesam.weights.checksum import sum_of_tensors
 
 PROMPTS = 200
 MAX_DIFFERENCE, MIN_IOU = 1e-3, 0.999  # of low-resolution logits, and of the masks at their threshold
@@ -60,7 +59,7 @@ def verify_onnx(
     Args:
         name: the network.
         weights: the checkpoint's tensors.
-        folder: where the files of :func:`mobilesam.export.onnx.export_onnx` lie.
+        folder: where the files of :func:`mobilesam.export.onnx.write` lie.
         prompts: how many random prompts: points, boxes, both, and masks, in turn.
         seed: of the picture and the prompts.
 

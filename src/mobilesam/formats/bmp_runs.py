@@ -1,7 +1,7 @@
-"""BMP pictures that are packed in runs, unpacked within bounds.
+"""BMP pictures packed in runs, unpacked within bounds.
 
-Pillow goes through each code in Python, takes an empty row for none, and fills rows up
-pixel by pixel: a file of ends of rows alone keeps it busy for as long as it is.
+Pillow goes through each code in Python, does not count an empty row, and fills rows up
+pixel by pixel: a file of nothing but ends of rows keeps it busy in proportion to its length.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ RUNS_OF_BYTES, RUNS_OF_HALF_BYTES = 1, 2  # BMP's numbers for how pixels are pac
 END_OF_ROW, END_OF_PICTURE, MOVE = 0, 1, 2
 FIRST_HEADER_WITH_RUNS = 40
 MAX_RUNS = 1_000_000  # 2 MB of codes; a photo has more, and is not packed in runs
-MOST_PIXELS = 178_956_970  # more are refused by everyone, so nothing is made ready for them
+MOST_PIXELS = 178_956_970  # every caller refuses more, so no memory is taken for them
 
 
 @dataclass(frozen=True)
 class _Picture:
-    """What a BMP's header says of runs."""
+    """What a BMP's header says about its runs."""
 
     width: int
     height: int
@@ -33,9 +33,9 @@ class _Picture:
 
 
 def without_runs(data: bytes, name: str) -> bytes:
-    """Return a BMP whose pixels are packed in runs as one with a byte a pixel; any other is left as it is.
+    """Return a BMP whose pixels are packed in runs as one with a byte for each pixel; any other is left as it is.
 
-    Pixels that no run sets have the first colour of the palette.
+    Pixels that no run sets get the palette's first colour.
 
     Raises:
         ValueError: if the runs end before the picture does.
@@ -66,7 +66,7 @@ def _header(data: bytes) -> _Picture | None:
 
 
 def _unpack(data: bytes, plain: bytearray, picture: _Picture, name: str) -> None:
-    """Set the pixels of all runs; what juts out of a row is left out."""
+    """Set the pixels of all runs; what reaches beyond a row is left out."""
     width, height, row_bytes, start = picture.width, picture.height, picture.row_bytes, picture.pixels
     position, x, y = picture.pixels, 0, 0
     fills = [bytes((i >> 4, i & 15) if picture.half_bytes else (i,)) * 255 for i in range(256)]

@@ -1,4 +1,4 @@
-"""A camera's pictures, by FFmpeg's devices; of those that come while one is worked on only the newest is kept."""
+"""A camera's pictures, through FFmpeg's devices; of those that come while one is worked on, only the newest is kept."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mobilesam.formats.image import MAX_PIXELS, whole_number
 from mobilesam.formats.image_bytes import shown
 from mobilesam.formats.video import VideoFrame, check_size, frame_to_arrays, time_of, told_as_ours
 
-# FFmpeg's device for numbered cameras, by Python's name of the system.
+# FFmpeg's device for numbered cameras, by Python's name for the system.
 DEVICES = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}")}
 NUMBER = re.compile(r"\d{1,3}")
-PATIENCE = 10.0  # seconds that a picture may take to come
-WAKE = 0.1  # seconds after which a waiting reader looks whether it was interrupted
+PATIENCE = 10.0  # seconds to wait for a picture
+WAKE = 0.1  # seconds after which a waiting reader checks whether it was interrupted
 
 
 def open_camera(device: str, *, max_pixels: int = MAX_PIXELS) -> Iterator[VideoFrame]:
@@ -31,7 +31,7 @@ def open_camera(device: str, *, max_pixels: int = MAX_PIXELS) -> Iterator[VideoF
         max_pixels: greatest height times width.
 
     Raises:
-        ConfigError: for a device that is not written so.
+        ConfigError: for a device that is not written like that.
         ImageError: if it cannot be opened, or stops.
         LimitError: if its frames are too large.
         MissingExtraError: if PyAV is not installed.
@@ -63,7 +63,7 @@ def _frames(kind: str, name: str, called: str, max_pixels: int) -> Iterator[Vide
 
 
 def _device(device: str) -> tuple[str, str]:
-    """Return FFmpeg's names of a device's format and of itself."""
+    """Return FFmpeg's names for a device's format and for the device."""
     if NUMBER.fullmatch(device):
         known = [one for system, one in DEVICES.items() if sys.platform.startswith(system)]
         if not known:
@@ -80,15 +80,15 @@ def _device(device: str) -> tuple[str, str]:
 
 
 class LatestFrames:
-    """Reads frames in a thread of its own and hands out the newest: what comes meanwhile is dropped.
+    """Reads frames in a thread of its own and hands out the newest; the others are dropped.
 
-    Frames are numbered anew, as they are handed out.
+    Frames are numbered again, as they are handed out.
 
     Args:
-        frames: that come by themselves, such as a camera's.
+        frames: frames that come by themselves, such as a camera's.
 
     Attributes:
-        dropped: how many nobody asked for in time.
+        dropped: how many were not asked for in time.
     """
 
     def __init__(self, frames: Iterator[VideoFrame]) -> None:
@@ -118,7 +118,7 @@ class LatestFrames:
         """Return the newest frame, waiting for it if need be.
 
         Raises:
-            ImageError: if none comes in time, or what the camera raised.
+            ImageError: if none comes in time; also what the camera raised.
         """
         waited = 0.0
         with self._ready:

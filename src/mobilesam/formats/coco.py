@@ -1,4 +1,4 @@
-"""COCO's records: what one says of an image and of an object, read and written. Files are read in ``datasets.coco``."""
+"""COCO's records of images and objects, read and written. Files are read in ``datasets.coco``."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from mobilesam.formats.image import MAX_PIXELS, read_image
 from mobilesam.formats.image_bytes import shown
 
 MAX_SET_BYTES = 2 * 2**30  # COCO's largest is 0.5 GB
-CORNERS = 3  # of a polygon, at least
-UNNAMED = "object"  # the category of what has no name
+CORNERS = 3  # least corners of a polygon
+UNNAMED = "object"  # the category of objects without a name
 
 WORDS = OrNull(Either({str: Text(), int: Whole()}))
 SET_IMAGE = Record(
@@ -47,7 +47,7 @@ SET_RUNS = Record(
 class Instance:
     """One object: its mask as runs, its name in the source, COCO's bounding box and area.
 
-    The area decides whether the object is small, medium or large; it is the mask's where the file has none.
+    The area decides whether the object is small, medium or large; it is the mask's if the file states none.
     """
 
     segmentation: Rle
@@ -65,7 +65,7 @@ class SetPhoto:
         width: of its masks.
         height: of its masks.
         instances: its objects.
-        source: where the set has it from, or empty.
+        source: where the set got it from, or empty.
         ignored: pixels that nobody decided on, such as the border of GrabCut's masks; None without any.
     """
 
@@ -83,7 +83,7 @@ def record_to_instance(record: dict[str, Any], photo: SetPhoto, place: str) -> I
     Raises:
         ConfigError: names the field below ``place`` and what is wrong: a mask of another size, a
             polygon or a box that lies elsewhere.
-        LimitError: for a polygon with a boundary without end.
+        LimitError: for a polygon whose boundary is far too long.
     """
     size = (photo.height, photo.width)
     segmentation = _read_segmentation(record["segmentation"], size, f"{place}.segmentation", photo)
@@ -152,7 +152,7 @@ def read_photo(photo: SetPhoto) -> Image:
 
 
 class ScoredMask(Protocol):
-    """A mask of a prompt or of everything in an image, with what the model says of it."""
+    """A mask of a prompt or of everything in an image, with what the model says about it."""
 
     @property
     def rle(self) -> Rle: ...  # noqa: D102
@@ -181,8 +181,8 @@ def masks_to_coco(
         masks: of the image.
         size: of the image.
         file_name: of the image.
-        categories: names of what masks can be of.
-        category_of: which of them each mask is of, from 0; all of the first where None.
+        categories: names of the categories.
+        category_of: the category of each mask, from 0; the first for all if None.
         image_id: of the image.
     """
     height, width = size

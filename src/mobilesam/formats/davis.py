@@ -13,7 +13,7 @@ from mobilesam.formats.image import MAX_PIXELS, SUFFIXES
 from mobilesam.formats.image_bytes import shown
 
 IMAGES, ANNOTATIONS = "JPEGImages", "Annotations"
-UNKNOWN = 255  # pixels that belong to nobody
+UNKNOWN = 255  # pixels that belong to no object
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class AnnotatedVideo:
     """A video of a set.
 
     Attributes:
-        name: of it.
+        name: its name.
         frames: files of its frames.
-        annotations: file of each frame's annotation, None where there is none.
+        annotations: file of each frame's annotation, None if there is none.
     """
 
     name: str
@@ -35,7 +35,7 @@ def find_videos(folder: Path) -> list[AnnotatedVideo]:
     """Return the annotated videos of a folder, by name.
 
     Args:
-        folder: with ``JPEGImages/NAME/00000.jpg`` and ``Annotations/NAME/00000.png``; between, there may be a
+        folder: with ``JPEGImages/NAME/00000.jpg`` and ``Annotations/NAME/00000.png``; in between there may be a
             resolution, as in ``JPEGImages/480p/NAME``.
 
     Raises:
@@ -52,13 +52,13 @@ def find_videos(folder: Path) -> list[AnnotatedVideo]:
     if not videos:
         raise ConfigError(
             f"{shown(str(folder))}: has no annotated video; it needs {IMAGES}/NAME/00000.jpg and "
-            f"{ANNOTATIONS}/NAME/00000.png, as DAVIS has them"
+            f"{ANNOTATIONS}/NAME/00000.png, as in DAVIS"
         )
     return videos
 
 
 def _below(folder: Path) -> dict[str, Path]:
-    """Return the folders of videos, by their names; resolutions are gone through."""
+    """Return the folders of videos, by their names; folders of resolutions are looked into."""
     if not folder.is_dir():
         return {}
     found: dict[str, Path] = {}
@@ -74,7 +74,7 @@ def read_annotation(path: Path) -> np.ndarray:
     """Return the number of each pixel's object (H, W) uint16; 0 is the ground.
 
     Raises:
-        ImageError: if the file is no PNG of numbers.
+        ImageError: if the file is not a PNG of numbers.
     """
     name = shown(str(path))
     try:

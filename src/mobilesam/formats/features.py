@@ -51,11 +51,11 @@ def to_ground(polygons: Sequence[Polygon], transform: Transform) -> tuple[Polygo
 
 
 def features_to_geojson(features: Sequence[Feature], crs: Any) -> bytes:
-    """Return a feature collection in longitude and latitude (WGS 84), as RFC 7946 has it.
+    """Return a feature collection in longitude and latitude (WGS 84), as RFC 7946 defines it.
 
     Args:
         features: what is on the ground.
-        crs: the reference system of their coordinates, as rasterio has it.
+        crs: the reference system of their coordinates, as rasterio gives it.
     """
     from rasterio.warp import transform_geom
 
@@ -72,11 +72,11 @@ def features_to_geojson(features: Sequence[Feature], crs: Any) -> bytes:
 
 
 def features_to_geopackage(features: Sequence[Feature], crs: Any, name: str) -> bytes:
-    """Return a GeoPackage with one layer ``masks``, in the reference system as it is.
+    """Return a GeoPackage with one layer ``masks``, in the reference system itself.
 
     Args:
         features: what is on the ground.
-        crs: the reference system, as rasterio has it.
+        crs: the reference system, as rasterio gives it.
         name: what the layer is about.
     """
     code = crs.to_epsg()

@@ -1,4 +1,4 @@
-"""Names of files that stand in other files: they may point below a folder, and nowhere else."""
+"""Names of files inside other files: they may point below a folder, and nowhere else."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def file_below(
     """Return the file that ``name`` means below ``folder``, whether it is there or not.
 
     Args:
-        folder: where it must lie; that this one is a link is the user's own doing.
+        folder: where it must lie; if this one is a link, that is the user's own choice.
         name: with ``/`` between folders.
-        follow_symlinks: also a link in the folder may lead out of it.
+        follow_symlinks: a link in the folder may lead out of it.
         place: what messages call the name, such as ``p.json: objects[2].mask``.
         fail: makes the error of a message.
 
@@ -45,7 +45,7 @@ def file_below(
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file is there; a name that no file system has is none."""
+    """Whether a file exists; a name that no file system allows does not."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -53,7 +53,7 @@ def is_file(path: Path) -> bool:
 
 
 def is_there(path: Path) -> bool:
-    """Whether something is there; see :func:`is_file`."""
+    """Whether something exists; see :func:`is_file`."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -61,7 +61,7 @@ def is_there(path: Path) -> bool:
 
 
 def _problem(name: str) -> str:
-    """Return what is wrong with a name as such; empty if nothing is."""
+    """Return what is wrong with the name itself; empty if nothing is."""
     windows = PureWindowsPath(name)
     if not name or name.isspace() or "\0" in name or any("\ud800" <= c <= "\udfff" for c in name):
         return "must be a file's name"

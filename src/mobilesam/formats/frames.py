@@ -7,7 +7,7 @@ import struct
 from mobilesam.core.errors import LimitError
 
 MAX_COUNTED = 100_000  # counting stops here: a file could hold millions of empty frames
-MAX_STEPS = 2_500_000  # parts of blocks; full ones of so many are more than a file may hold
+MAX_STEPS = 2_500_000  # parts of blocks; this many full ones are more than a file may hold
 GIF_IMAGE, GIF_EXTENSION = 0x2C, 0x21
 
 
@@ -30,7 +30,7 @@ def gif_frames(data: bytes, name: str) -> int:
             if blocks > MAX_COUNTED and not frames:
                 raise LimitError(
                     f"{name}: more than {MAX_COUNTED:,} blocks before the picture, the limit for a GIF file; "
-                    "save it anew"
+                    "save it again"
                 )
             while data[position] and steps <= MAX_STEPS:
                 position += data[position] + 1

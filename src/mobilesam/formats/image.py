@@ -1,10 +1,10 @@
 """Read any photo as (H, W, 3) uint8 RGB, upright; write PNG.
 
 Only the listed formats reach a decoder, the pixel limit is checked before pixels are
-decoded, and a file is read whole before it is looked at, so that it cannot change
-underneath. Orientation is applied, transparency lies over white, 16 bits are scaled
-to 8, and of an animation only the first frame is read. docs/reference/images.md is the
-table of what is read how.
+decoded, and a file is read whole before it is looked at, so that it cannot change in
+the meantime. Orientation is applied, transparency lies over white, 16 bits are scaled
+to 8, and only the first frame of an animation is read. The table in
+docs/reference/images.md says what is read how.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ SUFFIXES = (
 )
 MAX_PIXELS = 50_000_000
 MAX_SIDE_RATIO = 1024  # beyond it the shorter side of the model's input would be less than a pixel
-STRIP_PIXELS = 2**20  # turned into RGB at a time, so that a picture lies in memory once, not thrice
-Remarks = tuple[str, ...]  # what was read but may not be meant
+STRIP_PIXELS = 2**20  # turned into RGB at a time, so that a picture is in memory once, not three times
+Remarks = tuple[str, ...]  # what was read but may not be intended
 WHITE = (255, 255, 255)
 LOSSY_BLACK, LOSSY_WHITE, LOSSY_BETWEEN = 40, 215, 0.05  # a JPEG mask has few values between
 EXIF_ORIENTATION = 0x0112
 FULLY_TRANSPARENT = "is fully transparent; all of it is white"
 DAMAGED_TIFF = "is a truncated or damaged TIFF file"
 WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
-# The picture as it is stored is this view of the upright one (H, W, 3), by EXIF orientation.
+# The picture as stored is this view of the upright one (H, W, 3), by EXIF orientation.
 STORED_VIEWS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     1: lambda upright: upright,
     2: lambda upright: upright[:, ::-1],
@@ -78,7 +78,7 @@ def read_image(
 
     Args:
         source: a path, the bytes of a file, a file open for reading (anything with ``read()``
-            that gives bytes), a PIL image, or an array: (H, W, 3) uint8 RGB, (H, W) grey or
+            that returns bytes), a PIL image, or an array: (H, W, 3) uint8 RGB, (H, W) grey or
             (H, W, 4) with alpha, of uint8 or uint16.
         max_pixels: greatest height times width.
         name: what messages call the image; by default its path.
@@ -86,10 +86,10 @@ def read_image(
     Raises:
         ImageError: if it cannot be read or is not an image of a known form.
         LimitError: if it has too many pixels or bytes.
-        ConfigError: if ``max_pixels`` is no whole number above 0.
+        ConfigError: if ``max_pixels`` is not a whole number above 0.
 
     Warns:
-        ImageWarning: for what is read but may not be meant, such as frames that are ignored.
+        ImageWarning: for what is read but may not be intended, such as frames that are ignored.
 
     Example:
         >>> read_image(np.zeros((2, 3), np.uint8)).shape
@@ -105,7 +105,7 @@ def read_image(
 def read_with_remarks(
     source: ArrayLike, *, max_pixels: int = MAX_PIXELS, name: str | None = None
 ) -> tuple[Image, Remarks]:
-    """Return what :func:`read_image` returns, and what it would warn of."""
+    """Return what :func:`read_image` returns, and what it would warn about."""
     name = shown(name or _name_of(source))
     max_pixels = whole_number(max_pixels, "max_pixels")
     try:
@@ -139,7 +139,7 @@ def _too_large(name: str) -> LimitError:
 
 
 def _name_of(source: ArrayLike) -> str:
-    """What messages call an image that was given no name."""
+    """What messages call an image without a name."""
     if isinstance(source, str):
         return source
     if isinstance(source, os.PathLike):
@@ -191,7 +191,7 @@ def _as_array(source: ArrayLike, name: str) -> np.ndarray:
 
 
 def whole_number(value: Any, name: str) -> int:
-    """Return a limit as a whole number above 0; 5e7 is one, not a number is none."""
+    """Return a limit as a whole number above 0; 5e7 is allowed, NaN is not."""
     whole = isinstance(value, int | np.integer) or (
         isinstance(value, float | np.floating) and value.is_integer()
     )
@@ -202,7 +202,7 @@ def whole_number(value: Any, name: str) -> int:
 
 def _bytes_to_rgb(data: bytes, name: str, max_pixels: int) -> tuple[Image, Remarks]:
     opened = open_picture(data, name)
-    del data  # a file that nobody else holds goes once its pixels are decoded
+    del data  # a file that nobody else holds is freed once its pixels are decoded
     if not isinstance(opened, OpenedPicture):
         return _tiff_to_rgb(opened, name, max_pixels)
     with opened.picture:
@@ -240,10 +240,10 @@ def _tiff_to_mask(pixels: TiffPixels, name: str, max_pixels: int) -> Mask:
 
 
 def decode_mask(data: bytes, *, name: str = "mask bytes", max_pixels: int = MAX_PIXELS) -> Mask:
-    """Decode the bytes of a mask file (H, W): what is not black, and not transparent, is the object.
+    """Decode the bytes of a mask file (H, W): what is neither black nor transparent is the object.
 
     Values are looked at as they are stored, so label images of any depth work. A JPEG
-    has no exact black; there the object is what is brighter than half.
+    has no exact black, so there the object is what is brighter than half.
 
     Args:
         data: the whole file.
@@ -300,7 +300,7 @@ def _strips(picture: PillowImage.Image) -> Iterator[tuple[int, PillowImage.Image
 
 
 def _load(opened: OpenedPicture, name: str, max_pixels: int) -> None:
-    """Decode a picture's pixels after its size is checked."""
+    """Decode a picture's pixels after checking its size."""
     picture = opened.picture
     check_size(picture.height, picture.width, name, max_pixels)
     with told_as_ours(name, f"is a truncated or damaged {opened.kind}"):
@@ -309,7 +309,7 @@ def _load(opened: OpenedPicture, name: str, max_pixels: int) -> None:
 
 
 def orientation_of(picture: PillowImage.Image) -> int:
-    """Return the EXIF orientation, 1 (upright) where there is none or it makes no sense."""
+    """Return the EXIF orientation, 1 (upright) if there is none or it makes no sense."""
     try:
         exif = picture.info.get("exif")
         if isinstance(exif, bytes) and exif_claims_too_much(exif.removeprefix(b"Exif\0\0")):
@@ -322,7 +322,7 @@ def orientation_of(picture: PillowImage.Image) -> int:
 
 
 def known_orientation(value: object) -> int:
-    """Return an EXIF orientation, 1 (upright) for what is none."""
+    """Return an EXIF orientation, 1 (upright) for anything else."""
     return value if isinstance(value, int) and value in STORED_VIEWS else 1
 
 
@@ -362,7 +362,7 @@ def _check_depth(picture: PillowImage.Image, name: str) -> None:
 
 
 def _strip_to_rgb(strip: PillowImage.Image) -> tuple[np.ndarray, bool]:
-    """Return a strip as RGB or grey (h, w, 3 or 1), and whether anything of it can be seen."""
+    """Return a strip as RGB or grey (h, w, 3 or 1), and whether any of it is visible."""
     if strip.mode == "I" or strip.mode.startswith("I;16"):
         return sixteen_to_eight(np.asarray(strip))[..., None], True
     if strip.mode == "La":
@@ -429,7 +429,7 @@ def image_to_png(image: np.ndarray) -> bytes:
 def check_size(
     height: int, width: int, name: str, max_pixels: int, max_ratio: float = MAX_SIDE_RATIO
 ) -> None:
-    """Refuse an image that has no pixels, too many, or sides too unlike."""
+    """Refuse an image with no pixels, too many, or sides that differ too much."""
     if height < 1 or width < 1:
         raise ImageError(f"{name}: has no pixels ({width} x {height}); give another image")
     if height * width > max_pixels:
@@ -445,5 +445,5 @@ def _repeat_grey(grey: np.ndarray) -> Image:
 
 
 def suffix_is_image(path: Path) -> bool:
-    """Whether a file's name ends as a known image format's does."""
+    """Whether a file's name has the ending of a known image format."""
     return path.suffix.lower() in SUFFIXES

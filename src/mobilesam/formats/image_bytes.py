@@ -23,7 +23,7 @@ def read_file(path: str | os.PathLike, *, name: str) -> bytes:
         name: what messages call it.
 
     Raises:
-        ImageError: if it is no regular file, or cannot be opened or read.
+        ImageError: if it is not a regular file, or cannot be opened or read.
         LimitError: if it is larger than any image file may be.
     """
     with open_file(path, name=name) as file:
@@ -37,7 +37,7 @@ def open_file(path: str | os.PathLike, *, name: str) -> BinaryIO:
     """Open a regular file for reading; anything else is refused, not waited for.
 
     Raises:
-        ImageError: if it is no regular file, or cannot be opened.
+        ImageError: if it is not a regular file, or cannot be opened.
     """
     try:
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -54,15 +54,15 @@ def open_file(path: str | os.PathLike, *, name: str) -> BinaryIO:
 
 
 def read_limited(file: BinaryIO, name: str) -> bytes:
-    """Read a stream from where it stands up to the limit on bytes.
+    """Read a stream from its current place up to the limit on bytes.
 
     Args:
-        file: anything whose ``read`` gives bytes; it may give less than it is asked for.
+        file: anything whose ``read`` returns bytes; it may return fewer than it is asked for.
         name: what messages call it.
 
     Raises:
         LimitError: if there is more.
-        ImageError: if reading fails, or gives no bytes.
+        ImageError: if reading fails, or does not return bytes.
     """
     parts, left = [], MAX_FILE_BYTES + 1
     while left > 0 and (part := _read_part(file, left, name)):
@@ -95,7 +95,7 @@ def _read_part(file: BinaryIO, size: int, name: str) -> bytes:
 
 
 def shown(name: str) -> str:
-    """Return a name as messages print it; of a very long one its beginning and end."""
+    """Return a name as messages print it; a very long one keeps its beginning and end."""
     if len(name) > MAX_SHOWN:
         name = f"{name[: MAX_SHOWN // 2]}...{name[-MAX_SHOWN // 2 :]}"
     return printable(name)
@@ -105,7 +105,9 @@ def shown_value(value: object) -> str:
     """Return an argument's value as messages print it; some values have no text, or refuse to give it."""
     try:
         return printable(repr(value)[:MAX_VALUE])
-    except Exception:  # Python prints no very long numbers, and the value may be of the caller's own class
+    except (
+        Exception
+    ):  # Python does not print very long numbers, and the value may be of the caller's own class
         return f"a {type(value).__name__} that cannot be printed"
 
 

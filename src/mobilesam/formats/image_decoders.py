@@ -1,7 +1,7 @@
-"""One door for each format: a file's picture, opened but not decoded.
+"""One way in for each format: a file's picture, opened but not decoded.
 
-Pillow's own door is not used: it tries formats that nobody asked for, and its limit on
-pixels is one of the whole process.
+Pillow's own ``open`` is not used: it tries formats that nobody asked for, and its limit on
+pixels is for the whole process.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ from mobilesam.formats.webp_canvas import webp_canvas
 if TYPE_CHECKING:
     from mobilesam.formats.tiff_pixels import TiffPixels
 
-MOST_ADVISED = 400_000_000  # pixels that a message says how to allow: some 1.2 GB
-MOST_WEBP_PIXELS = 25_000_000  # its decoder takes 16 bytes for each, of a file of 34 bytes too
-# Bytes that AVIF's decoder takes for each: 10 bits of three full planes, then two copies as 8 bits.
+MOST_ADVISED = 400_000_000  # pixels up to which a message says how to allow them: about 1.2 GB
+MOST_WEBP_PIXELS = 25_000_000  # its decoder takes 16 bytes for each, even from a file of 34 bytes
+# Bytes that AVIF's decoder takes for each pixel: 10 bits of three full planes, then two copies as 8 bits.
 AVIF_PIXEL_BYTES = {"RGB": 12, "RGBA": 16}
 MOST_DECODING_BYTES = 400 * 2**20
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # else what it logs is printed as it is
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # otherwise what it logs is printed as it is
 PHOTOMETRIC, YCBCR = 262, 6  # a TIFF tag, and one of its values
 DECODING_ERRORS = (
     OSError,
@@ -72,9 +72,9 @@ class OpenedPicture:
 
     Attributes:
         picture: it knows its size; ``load`` decodes it.
-        remarks: what is worth telling of its file.
+        remarks: what is worth saying about its file.
         kind: what messages call its file.
-        stream: the file's bytes, not needed any more once pixels and metadata are read.
+        stream: the file's bytes, no longer needed once pixels and metadata are read.
     """
 
     picture: PillowImage.Image
@@ -91,7 +91,7 @@ def open_picture(data: bytes, name: str) -> OpenedPicture | TiffPixels:
         name: what messages call it.
 
     Raises:
-        ImageError: if it is empty, damaged or of no format that is read.
+        ImageError: if it is empty, damaged or not in a format that is read.
         LimitError: if it holds more than an image file may.
     """
     if not data:
@@ -143,14 +143,14 @@ def _open_tiff(data: bytes, name: str) -> OpenedPicture | TiffPixels:
     try:
         picture = _with_three_bands(TiffImagePlugin.TiffImageFile(stream))
         return OpenedPicture(picture, remarks, "TIFF file", stream)
-    except SyntaxError as error:  # Pillow's word for a layout that it does not know
+    except SyntaxError as error:  # what Pillow raises for a layout that it does not know
         raise ImageError(
             f"{name}: is a TIFF of {layout.words}, which is not read; {tiff_layout.SAVE_PLAINLY}"
         ) from error
 
 
 def _with_three_bands(picture: TiffImagePlugin.TiffImageFile) -> TiffImagePlugin.TiffImageFile:
-    """Mend what Pillow before 13 makes of YCbCr without compression: three bytes for a pixel, read as four."""
+    """Correct how Pillow before 13 reads uncompressed YCbCr: three bytes for a pixel, read as four."""
     uncompressed = picture.info.get("compression") == "raw"
     if uncompressed and picture.mode == "RGB" and picture.tag_v2.get(PHOTOMETRIC) == YCBCR:
         picture._mode = "YCbCr"
@@ -214,7 +214,7 @@ def _open_heif(data: bytes, name: str) -> OpenedPicture:
 
 
 def _check_exif(data: bytes, name: str) -> None:
-    """Refuse EXIF that these formats' readers would read whole as soon as the file is opened."""
+    """Refuse greedy EXIF, which these formats' readers would read whole as soon as the file is opened."""
     if find_greedy_exif(data):
         raise LimitError(
             f"{name}: its EXIF claims far more bytes than the file has; save it without metadata"
@@ -243,7 +243,7 @@ def _frames_remark(frames: int, what: str) -> tuple[str, ...]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep decoders' own warnings, on metadata and the like, from the reader."""
+    """Silence the decoders' own warnings, on metadata and the like."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"(PIL|pi_heif)\.")
         yield
@@ -255,7 +255,7 @@ def told_as_ours(name: str, what: str) -> Iterator[None]:
 
     Args:
         name: what messages call the image.
-        what: what they say of it.
+        what: what they say about it.
 
     Raises:
         ImageError: for a decoder's error.

@@ -30,7 +30,7 @@ NAMES_IN_A_LINE = 3
 
 @dataclass(frozen=True)
 class FoundImage:
-    """A file that is named as an image, or what keeps it, or a whole folder, from being read."""
+    """A file named like an image, or what keeps it, or a whole folder, from being read."""
 
     path: Path
     problem: ImageError | None = None
@@ -38,11 +38,11 @@ class FoundImage:
 
 @dataclass(frozen=True)
 class SkippedFile:
-    """A file that is not named as an image, and so is not read.
+    """A file that is not named like an image, and so is not read.
 
     Attributes:
         path: the file.
-        reason: what its name says that it is, and what to do, as in ``is REASON``.
+        reason: what its name says it is, and what to do, as in ``is REASON``.
     """
 
     path: Path
@@ -69,11 +69,11 @@ def find_images(
 
     Args:
         folder: where to begin.
-        leave_out: a folder of which nothing is returned.
+        leave_out: a folder that nothing is returned from.
         follow_symlinks: follow links to files and folders that lie elsewhere; otherwise
-            each of them is a problem. What a link shows of the folder itself is found at
-            its own place.
-        below: look into the folders in it too.
+        each of them is a problem. What a link shows of the folder itself is found at
+        its own place.
+        below: look into its subfolders too.
     """
     return look_through(folder, leave_out=leave_out, follow_symlinks=follow_symlinks, below=below).images
 
@@ -115,7 +115,7 @@ def look_through(
 
 
 def why_skipped(path: Path) -> str:
-    """Return what a file's name says that it is, and what to do: ``a video; follow objects in it with mobilesam track``."""
+    """Return what a file's name says it is, and what to do: ``a video; follow objects in it with mobilesam track``."""
     ending = path.suffix.lower()
     if ending in CAMERA_RAW:
         return RAW_REASON
@@ -148,7 +148,7 @@ def _middle_left_out(name: str) -> str:
 
 
 def resolved(path: Path) -> Path:
-    """Return where a path really lies; the path itself if that cannot be told."""
+    """Return where a path really lies; the path itself if that cannot be found out."""
     try:
         return path.resolve()
     except (OSError, ValueError, RuntimeError):

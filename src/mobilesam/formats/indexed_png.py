@@ -1,4 +1,4 @@
-"""Numbers of objects as pictures: PNG files with a palette, as DAVIS has them."""
+"""Numbers of objects as pictures: PNG files with a palette, as in DAVIS."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LARGEST_INDEX = 255
 
 
 def index_to_png(ids: np.ndarray) -> bytes:
-    """Encode the object of each pixel (H, W) uint16; up to 255 with a palette to look at, above as 16 bits."""
+    """Encode the object of each pixel (H, W) uint16; up to 255 with a palette for viewing, above that as 16 bits."""
     if ids.max(initial=0) > LARGEST_INDEX:
         return image_to_png(ids)
     picture = PillowImage.fromarray(ids.astype(np.uint8)).convert("P")
@@ -24,7 +24,7 @@ def index_to_png(ids: np.ndarray) -> bytes:
 
 
 def davis_palette() -> list[int]:
-    """Return 256 colours: the bits of a number, dealt out to red, green and blue, as PASCAL VOC began it."""
+    """Return 256 colours: the bits of a number, dealt out to red, green and blue, as PASCAL VOC first did."""
     colours = []
     for number in range(256):
         for channel in range(3):

@@ -1,4 +1,4 @@
-"""What of a JPEG file its pixels need, and how much work its decoder would have."""
+"""The parts of a JPEG file that its pixels need, and how much work its decoder would have."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ JPEG_FRAMES = {  # markers that say how the pixels are coded
 }
 MAX_SEGMENTS = 100_000  # real files have dozens; a decoder would go through millions one by one
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
-# A scan goes over the whole picture again, and may be a few bytes. Encoders write 12 at most.
+# A scan goes over the whole picture again, and may be only a few bytes. Encoders write 12 at most.
 USUAL_SCANS, MAX_SCANS = 12, 200
 MAX_SCANNED_PIXELS = 500_000_000
-# Of a picture in several scans all coefficients, of two bytes, are there before its first pixel, of four.
+# For a picture in several scans, all coefficients, of two bytes, are in memory before its first pixel, of four.
 COEFFICIENT_BYTES, PIXEL_BYTES, MOST_DECODING_BYTES = 2, 4, 400 * 2**20
 COMMENT, APP1, APPLICATION, JFIF_AND_ADOBE = 0xFE, 0xE1, range(0xE0, 0xF0), (0xE0, 0xEE)
 EXIF = b"Exif\0\0"
 METADATA = (EXIF, b"http://ns.adobe.com/xap/")  # both may hold the orientation
 WITHOUT_LENGTH = (0x01, 0xD8, END_OF_IMAGE)
-NEXT_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")  # none that stands among a scan's values
+NEXT_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")  # none that occurs among a scan's values
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Jpeg:
 
     Attributes:
         data: the rest, still a JPEG file.
-        kind: ``JPEG file``, with how its pixels are coded before it where that is not the usual way.
+        kind: ``JPEG file``, preceded by how its pixels are coded if that is unusual.
     """
 
     data: bytes
@@ -48,7 +48,7 @@ class Jpeg:
 
 
 def keep_pixel_segments(data: bytes, name: str) -> Jpeg:
-    """Leave out all segments in front of the pixels that Pillow would gather and nobody asks for.
+    """Leave out all segments before the pixels that Pillow would collect but nobody needs.
 
     Raises:
         LimitError: for more segments or scans than any honest file has.
@@ -60,7 +60,7 @@ def keep_pixel_segments(data: bytes, name: str) -> Jpeg:
     for number, (marker, start, end) in enumerate(_segments(data)):
         if number == MAX_SEGMENTS:
             raise LimitError(
-                f"{name}: more than {MAX_SEGMENTS:,} segments, the limit for a JPEG file; save it anew"
+                f"{name}: more than {MAX_SEGMENTS:,} segments, the limit for a JPEG file; save it again"
             )
         if marker == END_OF_IMAGE and scans:
             break
@@ -76,7 +76,7 @@ def keep_pixel_segments(data: bytes, name: str) -> Jpeg:
             scans += 1
             if scans > most:
                 raise LimitError(
-                    f"{name}: more than {most} scans, the limit for a JPEG of its size; save it anew"
+                    f"{name}: more than {most} scans, the limit for a JPEG of its size; save it again"
                 )
     if scans > 1:
         _check_memory(frame, name)
@@ -109,7 +109,7 @@ def _check_memory(frame: bytes, name: str) -> None:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield each segment's marker, beginning and end; what lies between them is passed over, as decoders do."""
+    """Yield each segment's marker, beginning and end; what lies between them is skipped, as decoders do."""
     position = 2
     while (found := NEXT_MARKER.search(data, position)) is not None:
         start, marker = found.end() - 2, data[found.end() - 1]
@@ -119,7 +119,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _is_wanted(segment: memoryview, seen: set[bytes]) -> bool:
-    """Whether a segment has to do with pixels or orientation; of each kind of metadata the first."""
+    """Whether a segment has to do with pixels or orientation; only the first of each kind of metadata."""
     marker, content = segment[1], bytes(segment[4:40])
     if marker == COMMENT or (marker in APPLICATION and marker not in (*JFIF_AND_ADOBE, APP1)):
         return False
@@ -133,5 +133,5 @@ def _is_wanted(segment: memoryview, seen: set[bytes]) -> bool:
 
 
 def most_scans(height: int, width: int) -> int:
-    """Return how many scans a picture of a size may have: the work that they make is bounded."""
+    """Return how many scans a picture of a size may have, so that their work is bounded."""
     return max(USUAL_SCANS, min(MAX_SCANS, MAX_SCANNED_PIXELS // max(1, height * width)))

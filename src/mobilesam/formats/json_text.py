@@ -1,6 +1,6 @@
-"""JSON as strangers write it: what Python's reader lets pass, or dies of, is refused with its place.
+"""JSON from unknown sources: what Python's reader lets pass, or dies of, is refused with its place.
 
-That is NaN and infinite numbers, fields that stand twice, lists in lists without end, and whole
+That is NaN and infinite numbers, fields that occur twice, endlessly nested lists, and whole
 numbers of thousands of digits.
 """
 
@@ -17,20 +17,20 @@ from mobilesam.core.errors import LimitError, MobileSamError
 from mobilesam.core.schema import Step, place_of
 from mobilesam.core.text import printable, shortened
 
-MAX_DEPTH = 64  # lists and objects in each other
+MAX_DEPTH = 64  # nested lists and objects
 CHUNK = 2**20  # bytes read at once: a pipe does not say how many come
 MAX_DIGITS = 4000  # of a whole number; Python's own limit is a setting
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:]', re.DOTALL)
 
-# Makes the error of a message; its second argument is the contract's code.
+# Makes the error from a message; its second argument is the contract's code.
 Fail = Callable[[str, str], MobileSamError]
 
 
 class _Fault:
-    """Stands in the tree for what may not be there.
+    """Stands in the tree for something that is not allowed.
 
     Args:
-        tell: makes the message of the place.
+        tell: makes the message from the place.
         code: the contract's.
     """
 
@@ -69,10 +69,10 @@ def read_json(text: str, name: str, fail: Fail) -> Any:
     Args:
         text: the JSON.
         name: what messages call it.
-        fail: makes the error of a message and the contract's code.
+        fail: makes the error from a message and the contract's code.
 
     Raises:
-        MobileSamError: what ``fail`` makes: for what is no JSON, and for what is named in the module's text.
+        MobileSamError: what ``fail`` makes: for anything but JSON, and for what the module's text lists.
     """
     try:
         try:
@@ -113,7 +113,7 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Fault:
         if key in seen:
             break
         seen.add(key)
-    twice = f"field {shortened(key)} stands twice in one object"
+    twice = f"field {shortened(key)} is there twice in one object"
     return _Fault(lambda place: f"{place}: {twice}" if place else twice, "U")
 
 
@@ -122,7 +122,7 @@ def _too_deep(place: str) -> str:
 
 
 def _first_fault(content: Any) -> tuple[list[Step], _Fault] | None:
-    """Return what is wrong first and where; without recursion, which has a limit of its own."""
+    """Return the first fault and its place; without recursion, which has a limit of its own."""
     waiting: list[tuple[Any, Any]] = [(content, None)]  # a value, and its place as a chain of steps
     while waiting:
         value, chain = waiting.pop()

@@ -1,4 +1,4 @@
-"""Keep libtiff from printing: what it says of a damaged file is no line of ours."""
+"""Keep libtiff from printing: what it says about a damaged file is not our message."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ HANDLERS = ("TIFFSetErrorHandler", "TIFFSetWarningHandler")
 
 @cache
 def silence_libtiff() -> None:
-    """Take the handlers away that print on standard error, once for the process.
+    """Remove the handlers that print on standard error, once for the process.
 
-    They are found through Pillow's own library. Where libtiff is built into it without
+    They are found through Pillow's own library. If libtiff is built into it without
     names, as in Pillow's files for Windows, nothing is done and libtiff may print.
     """
     with contextlib.suppress(OSError, AttributeError):

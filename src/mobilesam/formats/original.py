@@ -1,4 +1,4 @@
-"""What a result should keep of a photo's file beside its 8-bit pixels: all of 16 bits, and the colour profile."""
+"""What a result should keep of a photo's file besides its 8-bit pixels: all of 16 bits, and the colour profile."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Original:
     """What a file has beyond 8-bit pixels.
 
     Attributes:
-        samples: (H, W, 3) uint16 upright, or None where the file has 8 bits or transparency.
+        samples: (H, W, 3) uint16 upright, or None if the file has 8 bits or transparency.
         profile: the ICC profile of its RGB colours, or None.
     """
 
@@ -42,12 +42,12 @@ class Original:
 
 
 def read_original(data: bytes, name: str, size: Size) -> Original:
-    """Return what of a file that was read before should be kept.
+    """Return what should be kept of a file that was read before.
 
     Args:
         data: the whole file.
         name: what messages call it.
-        size: (height, width) that it was read with; what has another is left alone.
+        size: (height, width) that it was read with; anything of another size is ignored.
     """
     try:
         with quiet():
@@ -60,7 +60,7 @@ def read_original(data: bytes, name: str, size: Size) -> Original:
 
 
 def read_profile(data: bytes) -> bytes | None:
-    """Return the ICC profile of a file's RGB colours; None where there is none, or it is for other colours."""
+    """Return the ICC profile of a file's RGB colours; None if there is none, or it is for other colours."""
     opener = WITH_PROFILES.get(format_of(data) or "")
     if opener is None:
         return None
@@ -96,7 +96,7 @@ def _sixteen_bits(data: bytes, name: str) -> np.ndarray | None:
     assert isinstance(again, OpenedPicture)
     with again.picture as picture:
         assert isinstance(picture, PngImagePlugin.PngImageFile)
-        # Pillow keeps one byte of the two; which one is said by the name of the stored form.
+        # Pillow keeps one byte of the two; the name of the stored form says which one.
         picture.tile = [picture.tile[0]._replace(args=HALVES[raw])]
         picture.load()
         return _upright(high << 8 | np.asarray(picture), orientation)

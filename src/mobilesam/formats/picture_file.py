@@ -14,7 +14,7 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 SIXTEEN_BITS = (".png", ".tif", ".tiff")
 WITHOUT_ALPHA = (".jpg", ".jpeg")
 JPEG_QUALITY, WEBP_QUALITY = 92, 90
-PNG_COLOURS = {1: 0, 3: 2, 4: 6}  # PNG's number for so many samples a pixel
+PNG_COLOURS = {1: 0, 3: 2, 4: 6}  # PNG's number for each count of samples per pixel
 COMPRESSION = 4
 WHITE = 255
 
@@ -54,7 +54,7 @@ def encode_picture(picture: np.ndarray, suffix: str, profile: bytes | None = Non
 
 
 def _png16(picture: np.ndarray, profile: bytes | None) -> bytes:
-    """Return (H, W, 1, 3 or 4) uint16 as PNG: Pillow writes no colours of 16 bits."""
+    """Return (H, W, 1, 3 or 4) uint16 as PNG: Pillow does not write 16-bit colours."""
     height, width, samples = picture.shape
     rows = np.ascontiguousarray(picture, ">u2").view(np.uint8).reshape(height, -1)
     filtered = np.empty((height, rows.shape[1] + 1), np.uint8)
@@ -73,7 +73,7 @@ def _png16(picture: np.ndarray, profile: bytes | None) -> bytes:
 
 
 def _tiff16(picture: np.ndarray, profile: bytes | None) -> bytes:
-    """Return (H, W, 1, 3 or 4) uint16 as TIFF of one deflated strip; Pillow writes no colours of 16 bits."""
+    """Return (H, W, 1, 3 or 4) uint16 as TIFF of one deflated strip; Pillow does not write 16-bit colours."""
     height, width, samples = picture.shape
     packed = zlib.compress(np.ascontiguousarray(picture, "<u2").tobytes(), COMPRESSION)
     short, long, undefined = 3, 4, 7

@@ -1,7 +1,7 @@
-"""What of a PNG file its pixels need.
+"""The parts of a PNG file that its pixels need.
 
-Text and colour profiles may be compressed a thousandfold and one broken comment makes
-Pillow refuse a whole picture, so its decoder only gets the chunks that pixels depend on.
+Text and colour profiles may be compressed a thousandfold, and one broken comment makes
+Pillow refuse a whole picture. So its decoder only gets the chunks that pixels depend on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mobilesam.core.errors import LimitError
 SIGNATURE_BYTES, FRAME_BYTES = 8, 12  # a chunk is framed by its length, kind and checksum
 PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 ORIENTATION_CHUNK = b"eXIf"
-MAX_CHUNKS = 100_000  # of 8 KiB, as encoders write them, they are more than a file may hold
+MAX_CHUNKS = 100_000  # at 8 KiB each, as encoders write them, this many are more than a file may hold
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def keep_pixel_chunks(data: bytes, name: str) -> Png:
             whole = kind == b"IEND"
         position = end
     else:
-        raise LimitError(f"{name}: more than {MAX_CHUNKS:,} chunks, the limit for a PNG file; save it anew")
+        raise LimitError(f"{name}: more than {MAX_CHUNKS:,} chunks, the limit for a PNG file; save it again")
     left_out = sum(map(len, kept)) != len(data)
     return Png(b"".join(kept) if left_out else data, frames, whole)
 

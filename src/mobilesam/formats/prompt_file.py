@@ -8,7 +8,8 @@
     {"version": 1, "texts": ["a dog", "leash"]}
 
 Coordinates are pixels of the upright image. A mask is the name of an image file beside the
-prompt file or below its folder, or a COCO run-length code. A label is what the object is called. Texts name objects, of which there may be any number.
+prompt file or below its folder, or a COCO run-length code. A label is what the object is called. Texts name
+objects, of which there may be any number.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ RUNS = Record(
     required=("size", "counts"),
     open=True,
 )
-# What depends on the image, and says the same from Python, is checked by core.prompts.
+# What depends on the image is checked by core.prompts, as it is for Python.
 OBJECT = Record(
     {
         "points": CheckedLater(OrNull(Array(Array(Real(0), 2, 2), 1, MAX_POINTS))),
@@ -113,7 +114,7 @@ class CutoutFile:
 
     Attributes:
         usual: for photos that are not named.
-        photos: by the name of the photo, or its path in the folder that is given.
+        photos: by the name of the photo, or its path in the given folder.
     """
 
     usual: CutoutPrompts = CutoutPrompts()
@@ -122,7 +123,7 @@ class CutoutFile:
 
 @dataclass(frozen=True)
 class PromptFile:
-    """What a prompt file holds: either of the two. A list of objects may be empty, as a detector's is that found none.
+    """What a prompt file holds: one of the two. A list of objects may be empty, such as that of a detector.
 
     Attributes:
         prompts: one for each object.
@@ -138,7 +139,7 @@ def read_prompts(path: str | Path, *, follow_symlinks: bool = False) -> PromptFi
 
     Args:
         path: the file.
-        follow_symlinks: read masks that links in its folder show of the world outside it.
+        follow_symlinks: also follow links in its folder to masks outside it.
 
     Raises:
         PromptError: if the file is missing, is not such JSON, or has unknown fields.
@@ -161,7 +162,7 @@ def read_cutouts(path: str | Path, *, follow_symlinks: bool = False) -> CutoutFi
     Args:
         path: the file, ``{"version": 1, "photos": {"a.jpg": {"objects": [...], "subtract": [...]}}}``; objects
             beside ``photos`` are for all other photos.
-        follow_symlinks: read masks that links in its folder show of the world outside it.
+        follow_symlinks: also follow links in its folder to masks outside it.
 
     Raises:
         PromptError: if the file is missing, is not such JSON, or has unknown fields.
@@ -197,10 +198,10 @@ def read_track_prompts(path: str | Path, *, follow_symlinks: bool = False) -> li
 
     Args:
         path: the file, ``{"version": 1, "objects": [{"box": [...], "frame": 1, "object": 1}, ...]}``.
-        follow_symlinks: read masks that links in its folder show of the world outside it.
+        follow_symlinks: also follow links in its folder to masks outside it.
 
     Returns:
-        Prompts as dicts, with ``frame`` and ``object`` where the file says them.
+        Prompts as dicts, with ``frame`` and ``object`` if the file states them.
 
     Raises:
         PromptError: if the file is missing, is not such JSON, or has unknown fields.
@@ -254,7 +255,7 @@ def _malformed(message: str) -> PromptError:
 
 
 def prompt_to_record(prompt: ValidPrompt) -> dict[str, Any]:
-    """Return a prompt as a JSON object; of a mask prompt only that there was one."""
+    """Return a prompt as a JSON object; for a mask prompt, only that there was one."""
     record: dict[str, Any] = {}
     if len(prompt.points):
         record |= {"points": prompt.points.tolist(), "labels": prompt.labels.tolist()}
@@ -300,7 +301,7 @@ def runs_to_rle(record: dict[str, Any], place: str) -> Rle:
 
     Raises:
         PromptError: for runs that do not fill their size.
-        LimitError: for one of more pixels than an image may have.
+        LimitError: for one with more pixels than an image may have.
     """
     try:
         rle = dict_to_rle(record)

@@ -1,4 +1,4 @@
-"""Georeferenced pictures of any size, read window by window (GDAL by rasterio, an extra)."""
+"""Georeferenced pictures of any size, read window by window (with GDAL through rasterio, an extra)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mobilesam.core.extras import install_line
 from mobilesam.formats.image_bytes import shown
 
 LOOK_SIDE = 1024  # of the reduced picture that the stretch of values is taken from
-DARKEST, BRIGHTEST = 2.0, 98.0  # per cent of values; what lies beyond is black, and white
+DARKEST, BRIGHTEST = 2.0, 98.0  # percentiles of values; what lies beyond is black or white
 RGB = 3
 
 
@@ -22,11 +22,11 @@ class Raster:
     """A georeferenced picture as an array (H, W, 3) uint8 whose windows are read when they are asked for.
 
     A single band is grey; of three and more the first three are red, green and blue, unless ``bands`` says which.
-    Bytes stay as they are. Any other numbers are stretched: between the 2nd and the 98th per cent of their values,
+    Bytes stay as they are. Any other numbers are stretched between the 2nd and the 98th percentile of their values,
     the same for all windows.
 
     Args:
-        path: what GDAL reads: a GeoTIFF, a JPEG 2000, a VRT.
+        path: anything that GDAL reads: a GeoTIFF, a JPEG 2000, a VRT.
         bands: three bands, from 1, or one.
 
     Raises:
@@ -46,7 +46,7 @@ class Raster:
             with warnings.catch_warnings():
                 warnings.simplefilter(
                     "ignore"
-                )  # that it has no georeference, which is told when it is needed
+                )  # that it has no georeference, which is reported when it is needed
                 self._file: Any = rasterio.open(os.fsdecode(path))
         except rasterio.errors.RasterioError as error:
             raise ImageError(f"{self.name}: is not a raster that GDAL reads ({error})") from error
@@ -72,7 +72,7 @@ class Raster:
 
     @property
     def crs(self) -> Any:
-        """The coordinate reference system, as rasterio has it; None where the file says none."""
+        """The coordinate reference system, as rasterio gives it; None if the file states none."""
         return self._file.crs
 
     @property
@@ -81,7 +81,7 @@ class Raster:
         return tuple(self._file.transform)[:6]
 
     def __getitem__(self, window: tuple[slice, slice]) -> Image:
-        """Read rows and columns, as of an array."""
+        """Read rows and columns, as from an array."""
         rows, columns = (slice(*part.indices(n)) for part, n in zip(window, self.shape, strict=False))
         return self._to_rgb(self._read(((rows.start, rows.stop), (columns.start, columns.stop))))
 

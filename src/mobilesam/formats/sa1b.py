@@ -1,4 +1,4 @@
-"""SA-1B's JSON: an image with its masks as COCO runs, as SAM's data set has it."""
+"""SA-1B's JSON: an image with its masks as COCO runs, as in SAM's data set."""
 
 from __future__ import annotations
 

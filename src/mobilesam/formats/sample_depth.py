@@ -1,4 +1,4 @@
-"""Samples of pixels: 16 bits to 8, and whether any is there."""
+"""Samples of pixels: from 16 bits to 8, and whether any is not zero."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the first bytes of a file say that it is."""
+"""What a file is, going by its first bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AVIF_BRANDS = (b"avif", b"avis")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 CHARACTERS = bytes(range(32, 127)) + b"\t\r\n"
 
-# What people give by mistake, by its first bytes in lower case, and what to say of it.
+# What people give by mistake, by its first bytes in lower case, and what to say about it.
 VIDEO = (
     "a video; follow objects in it with mobilesam track VIDEO --box X0,Y0,X1,Y1, see docs/how-to/video.md, "
     "or save a frame as a photo (ffmpeg -i VIDEO -frames:v 1 frame.png)"
@@ -67,7 +67,7 @@ def format_of(data: bytes) -> str | None:
 
 
 def what_else(data: bytes) -> str:
-    """Say what a file is that is none of those formats, and what to do with it."""
+    """Say what a file in none of those formats is, and what to do with it."""
     head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     for start, what in OTHERS:
         if head.startswith(start):

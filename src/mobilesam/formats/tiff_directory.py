@@ -2,7 +2,7 @@
 
 Any number of tags may claim the same bytes, and one tag may claim all of them, so a
 decoder that reads every tag can be made to fill the memory from a small file. Here a
-tag's values are read when they are asked for, and only as many as are wanted.
+tag's values are read when they are asked for, and only as many as are needed.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy as np
 from mobilesam.core.errors import LimitError
 
 MAX_TAGS = 4096  # real files have dozens
-MAX_CLAIMS = 4  # times a file's bytes that its tags' values may claim
+MAX_CLAIMS = 4  # how many times a file's bytes its tags' values may claim
 MAX_LOOKS = 100  # places that may be the beginning of EXIF
-BREADTH_OF_CLAIMS = 2**16  # bytes that they may claim of any file
-TAG_TYPES = {  # NumPy's name of a tag's values, by TIFF's number; what is no number counts as bytes
+BREADTH_OF_CLAIMS = 2**16  # bytes that they may claim in any file
+TAG_TYPES = {  # NumPy's name for a tag's values, by TIFF's number; what is not a number counts as bytes
     **{1: "u1", 2: "u1", 3: "u2", 4: "u4", 5: "u8", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 10: "i8"},
     **{11: "f4", 12: "f8", 13: "u4", 16: "u8", 17: "i8", 18: "u8"},
 }
@@ -29,7 +29,7 @@ WHOLE_NUMBERS = (1, 3, 4, 6, 8, 9, 13, 16, 17, 18)
 
 @dataclass(frozen=True)
 class Tag:
-    """Where a tag's values lie: so many of a type, from a byte of the file on."""
+    """Where a tag's values lie: how many of which type, and from which byte of the file on."""
 
     kind: int
     count: int
@@ -58,7 +58,7 @@ class Directory:
     whole: bool = True
 
     def numbers(self, tag: int, at_most: int = 64) -> tuple[int, ...]:
-        """Return a tag's first whole numbers; none where the tag is absent or holds something else."""
+        """Return a tag's first whole numbers; none if the tag is absent or holds something else."""
         return tuple(self.array(tag, at_most).tolist())
 
     def array(self, tag: int, at_most: int) -> np.ndarray:
@@ -106,7 +106,7 @@ def first_directory(data: bytes, name: str) -> Directory:
         raise ValueError("its directory lies beyond the end") from error
     if count > MAX_TAGS:
         raise LimitError(
-            f"{name}: {count:,} tags, over the limit of {MAX_TAGS:,} for a TIFF file; save it anew"
+            f"{name}: {count:,} tags, over the limit of {MAX_TAGS:,} for a TIFF file; save it again"
         )
     first = offset + struct.calcsize(count_form)
     there = min(count, (len(data) - first) // entry.size)
@@ -126,7 +126,7 @@ def claims_too_much(page: Directory) -> bool:
 
 
 def exif_claims_too_much(exif: bytes) -> bool:
-    """Whether a decoder that reads EXIF whole could be led astray by it; damaged EXIF counts as such."""
+    """Whether EXIF could lead a decoder astray that reads it whole; damaged EXIF counts as such."""
     try:
         return claims_too_much(first_directory(exif, "EXIF"))
     except (ValueError, LimitError):
@@ -134,7 +134,7 @@ def exif_claims_too_much(exif: bytes) -> bool:
 
 
 def find_greedy_exif(data: bytes) -> bool:
-    """Whether EXIF that claims far more than there is lies anywhere in a file."""
+    """Whether a file has EXIF anywhere that claims far more bytes than there are."""
     starts = itertools.islice(re.finditer(rb"II\*\0|MM\0\*", data), MAX_LOOKS)
     return any(_claims(data[start.start() :]) for start in starts)
 

@@ -53,29 +53,29 @@ FOR_PILLOW = {2: "CCITT", 3: "CCITT", 4: "CCITT", 6: "JPEG", 7: "JPEG", 32771: "
 PREVIEW_ONLY, SUB_DIRECTORIES, DNG_VERSION = 254, 330, 50706
 JPEG = (6, 7)
 START_OF_SCAN_MARKER = b"\xff\xda"
-SHARED_BYTES = 4  # times a file's bytes that its blocks may have together: equal ones may share them
-MAX_BLOCKS = 100_000  # strips or tiles; of the usual size they are more than a file may hold
-LARGE_TILE = 2**24  # pixels of a tile that need not be asked how large its picture is
-MAX_BLOCK_BYTES = 192 * 2**20  # of one strip or tile of each plane that is compressed, once they are unpacked
+SHARED_BYTES = 4  # how many times a file's bytes its blocks may have together: equal ones may share them
+MAX_BLOCKS = 100_000  # strips or tiles; at the usual size this many are more than a file may hold
+LARGE_TILE = 2**24  # pixels of a tile up to which the size of its picture does not matter
+MAX_BLOCK_BYTES = 192 * 2**20  # of one compressed strip or tile of each plane, once unpacked
 SAVE_PLAINLY = "save it as grey, RGB or RGBA of 8 or 16 bits"
 
 
 @dataclass(frozen=True)
 class TiffLayout:
-    """What the tags of a page say of its pixels.
+    """What the tags of a page say about its pixels.
 
     Attributes:
         height: rows as they are stored.
         width: columns as they are stored.
-        orientation: EXIF's, as the tag has it.
-        samples: values a pixel.
+        orientation: EXIF's, as in the tag.
+        samples: values of a pixel.
         bits: of each sample.
         formats: numbers of TIFF for each sample: unsigned, signed, float and so on.
         photometric: TIFF's number for what colours the samples are.
         compression: TIFF's number for how they are packed.
         predictor: TIFF's number for differences instead of values.
         planar: whether each sample lies in a plane of its own.
-        bits_reversed: whether each byte's bits stand in reverse.
+        bits_reversed: whether each byte's bits are in reverse order.
         extra: TIFF's numbers for what the samples beyond the colours are.
         inks: TIFF's number for the inks of a separated picture.
         block_size: (height, width) of a strip or tile.
@@ -123,7 +123,7 @@ class TiffLayout:
 
     @property
     def blocks_across(self) -> int:
-        """Strips or tiles beside each other."""
+        """Strips or tiles side by side."""
         return math.ceil(self.width / self.block_size[1])
 
     @property
@@ -138,7 +138,7 @@ class TiffLayout:
 
     @property
     def words(self) -> str:
-        """The layout as messages tell it."""
+        """The layout in the words of messages."""
         bands = "" if self.samples == 1 else f"{self.samples} bands of "
         bits = " and ".join(map(str, dict.fromkeys(self.bits[:8])))
         kinds = " and ".join(
@@ -150,7 +150,7 @@ class TiffLayout:
 
 
 def read_layout(page: Directory, name: str) -> TiffLayout:
-    """Return what a page's tags say of its pixels.
+    """Return what a page's tags say about its pixels.
 
     Raises:
         ValueError: if sizes are missing or make no sense.
@@ -161,7 +161,7 @@ def read_layout(page: Directory, name: str) -> TiffLayout:
     if claims_too_much(page):
         raise LimitError(
             f"{name}: its tags claim {page.claimed:,} bytes, over the limit of {MAX_CLAIMS} times the file's "
-            f"{len(page.data):,}; save it anew"
+            f"{len(page.data):,}; save it again"
         )
     height, width = page.number(IMAGE_LENGTH, -1), page.number(IMAGE_WIDTH, -1)
     if height < 0 or width < 0:
@@ -204,25 +204,25 @@ def read_layout(page: Directory, name: str) -> TiffLayout:
 
 
 def _usual_extra(photometric: int, samples: int, told: bool) -> tuple[int, ...]:
-    """What samples beyond the colours are where no tag says so: the fourth beside RGB is meant as alpha."""
+    """What samples beyond the colours are if no tag says so: the fourth beside RGB is taken as alpha."""
     return (0,) * 64 if told or photometric != RGB or samples != 4 else (ALPHA,)
 
 
 def _for_each(values: tuple[int, ...], samples: int, default: int) -> tuple[int, ...]:
-    """One value for each sample; one alone holds for all."""
+    """One value for each sample; a single one holds for all."""
     values = values or (default,)
     return values * min(samples, 64) if len(values) == 1 else values[:samples]
 
 
 def is_camera_raw(page: Directory) -> bool:
-    """Whether a TIFF is a camera's raw file, of which the first page is a preview at best."""
+    """Whether a TIFF is a camera's raw file, whose first page is a preview at best."""
     preview = page.number(PREVIEW_ONLY, 0) == 1 and SUB_DIRECTORIES in page.tags
     sensor = page.number(PHOTOMETRIC, 0) in SENSOR_VALUES
     return DNG_VERSION in page.tags or preview or sensor or page.data[8:10] == b"CR"
 
 
 def read_by_pillow(layout: TiffLayout) -> bool:
-    """Whether a layout is left to Pillow, which reads it rightly or says that it does not know it."""
+    """Whether a layout is left to Pillow, which reads it correctly or says that it does not know it."""
     if layout.compression in FOR_PILLOW:
         return True
     packed = len({*layout.bits}) == 1 and layout.bits[0] < 8
@@ -233,14 +233,14 @@ def read_by_pillow(layout: TiffLayout) -> bool:
 
 
 def check_opened_by_pillow(tags: Mapping[int, Any], name: str) -> None:
-    """Refuse a TIFF that the caller opened with Pillow, where Pillow makes other pixels of it.
+    """Refuse a TIFF that the caller opened with Pillow if Pillow makes other pixels from it.
 
     Args:
         tags: Pillow's ``tag_v2``.
         name: what messages call the image.
 
     Raises:
-        ImageError: it says to give the file instead.
+        ImageError: says to give the file instead.
     """
     sixteen, planar = 16 in tags.get(BITS_PER_SAMPLE, ()), tags.get(PLANAR_CONFIGURATION, 1) == 2
     photometric, extra = tags.get(PHOTOMETRIC), tags.get(EXTRA_SAMPLES, ())
@@ -259,7 +259,7 @@ def check_opened_by_pillow(tags: Mapping[int, Any], name: str) -> None:
 
 
 def check_blocks(layout: TiffLayout, page: Directory, name: str, *, read_all: bool) -> None:
-    """Refuse more strips or tiles than a page of its size can have use for.
+    """Refuse more strips or tiles than a page of its size can use.
 
     Raises:
         LimitError: if there are more.
@@ -274,7 +274,7 @@ def check_blocks(layout: TiffLayout, page: Directory, name: str, *, read_all: bo
         )
     if read_all and offsets.count > layout.blocks:
         raise LimitError(
-            f"{name}: {offsets.count:,} {kind}, over the {layout.blocks:,} that its size has use for; save it anew"
+            f"{name}: {offsets.count:,} {kind}, over the {layout.blocks:,} that its size can use; save it again"
         )
     if read_all and layout.compression in JPEG:
         _check_scans(layout, page, name)
@@ -287,7 +287,7 @@ def _check_scans(layout: TiffLayout, page: Directory, name: str) -> None:
     most = layout.blocks * most_scans(layout.height, layout.width)
     if shared or page.data.count(START_OF_SCAN_MARKER) > most:
         raise LimitError(
-            f"{name}: more scans than the {most:,} that a JPEG of its size may have; save it anew"
+            f"{name}: more scans than the {most:,} that a JPEG of its size may have; save it again"
         )
 
 
@@ -295,7 +295,7 @@ def check_colours(layout: TiffLayout, name: str) -> None:
     """Refuse samples that have no colour as an image: a guess would make it another image.
 
     Raises:
-        ImageError: it says what the file holds and what to do.
+        ImageError: says what the file holds and what to do.
     """
     _check_form(layout, name)
     what, whole = (
@@ -309,10 +309,10 @@ def check_colours(layout: TiffLayout, name: str) -> None:
 
 
 def check_bands(layout: TiffLayout, name: str) -> None:
-    """Refuse grey with more bands than its alpha: none of them is the picture more than another.
+    """Refuse grey with more bands than its alpha: none of them is more the picture than another.
 
     Raises:
-        ImageError: it says what the file holds and what to do.
+        ImageError: says what the file holds and what to do.
     """
     grey = layout.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO)
     if grey and layout.samples - (layout.alpha is not None) > 1:
@@ -321,11 +321,11 @@ def check_bands(layout: TiffLayout, name: str) -> None:
             if layout.samples == 2
             else "save one as grey or three as RGB"
         )
-        raise ImageError(f"{name}: is a TIFF of {layout.words}, whose colours are not told; {save}")
+        raise ImageError(f"{name}: is a TIFF of {layout.words}, whose colours are not stated; {save}")
 
 
 def bands_remark(layout: TiffLayout) -> tuple[str, ...]:
-    """Tell of bands beside the colours and the alpha, which are not looked at."""
+    """Mention bands besides the colours and the alpha, which are ignored."""
     ignored = layout.samples - layout.colours - (layout.alpha is not None)
     if ignored < 1 or layout.photometric not in (RGB, SEPARATED):
         return ()
@@ -356,10 +356,10 @@ def _check_form(layout: TiffLayout, name: str) -> None:
 
 
 def check_mask(layout: TiffLayout, name: str) -> None:
-    """Refuse samples of which zero is not plainly the ground of a mask.
+    """Refuse samples whose zero is not clearly the background of a mask.
 
     Raises:
-        ImageError: it says what the file holds and what to do.
+        ImageError: says what the file holds and what to do.
     """
     _check_form(layout, name)
     what = f"{name}: is a TIFF of {layout.words}"

@@ -1,8 +1,8 @@
 """The pixels of a TIFF file, whatever the order of its bytes, planes, strips and tiles.
 
 Pillow takes the pixels of 16-bit planes twice, forgets that white is zero, shifts signed
-numbers and drops bands without a word. So only the unpacking of a block is left to
-libtiff, by Pillow, and to zlib; where a block's values belong is decided here.
+numbers and silently drops bands. So only the unpacking of a block is left to libtiff,
+through Pillow, and to zlib; where a block's values belong is decided here.
 """
 
 from __future__ import annotations
@@ -26,12 +26,10 @@ from mobilesam.formats.sample_depth import any_sample, sixteen_to_eight
 from mobilesam.formats.tiff_directory import Directory
 from mobilesam.formats.tiff_layout import TiffLayout, sample_type
 
-PIECE_BYTES = (
-    2**18
-)  # put in their place at a time: a picture lies in memory once, a piece in the processor's cache
+PIECE_BYTES = 2**18  # put in place at a time: a picture is in memory once, a piece in the processor's cache
 GROUP_BYTES = 2**22  # of strips that libtiff unpacks at a time
 PACKED_PIECE = 2**16
-SLACK, SLACK_BYTES = 2, 1024  # a block's packed bytes beyond twice its values are not looked at
+SLACK, SLACK_BYTES = 2, 1024  # a block's packed bytes beyond twice its values are ignored
 REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 LONG, SHORT = 4, 3
 
@@ -42,9 +40,9 @@ class TiffPixels:
 
     Attributes:
         page: the page's tags.
-        layout: what they say of its pixels.
+        layout: what they say about its pixels.
         name: what messages call the file.
-        remarks: what is worth telling of the file.
+        remarks: what is worth saying about the file.
     """
 
     page: Directory
@@ -82,7 +80,7 @@ class _Piece:
 
 
 def unpack_rgb(pixels: TiffPixels, stored: Image) -> bool:
-    """Write the picture into ``stored`` (H, W, 3), and return whether anything of it can be seen.
+    """Write the picture into ``stored`` (H, W, 3), and return whether any of it is visible.
 
     Raises:
         ValueError: if pixels are missing or damaged.
@@ -98,7 +96,7 @@ def unpack_rgb(pixels: TiffPixels, stored: Image) -> bool:
 
 
 def unpack_samples(pixels: TiffPixels) -> np.ndarray | None:
-    """Return a picture of 16-bit grey or RGB without alpha as it is stored, (H, W, 3) uint16; None for any other.
+    """Return a 16-bit grey or RGB picture without alpha as it is stored, (H, W, 3) uint16; None for any other.
 
     Raises:
         ValueError: if pixels are missing or damaged.
@@ -128,11 +126,11 @@ def _planes_together(pixels: TiffPixels, wanted: list[int]) -> Iterator[_Piece]:
 
 
 def unpack_mask(pixels: TiffPixels, stored: Mask) -> None:
-    """Write into ``stored`` (H, W) what is not black, and not transparent.
+    """Write into ``stored`` (H, W) what is neither black nor transparent.
 
     Raises:
         ValueError: if pixels are missing or damaged.
-        ImageError: if they are no numbers.
+        ImageError: if they are not numbers.
     """
     layout, stored[:] = pixels.layout, False
     wanted = _samples_that_count(layout)
@@ -178,7 +176,7 @@ def _eight_bits(values: np.ndarray, pixels: TiffPixels) -> np.ndarray:
 
 
 def _samples_to_rgb(samples: np.ndarray, layout: TiffLayout) -> tuple[np.ndarray, bool]:
-    """Return colours over white, grey ones (h, w, 1), and whether any can be seen."""
+    """Return colours over white, grey ones (h, w, 1), and whether any is visible."""
     colours = samples[..., : layout.colours]
     if layout.photometric == tiff_layout.SEPARATED:
         inks = np.ascontiguousarray(colours)
@@ -196,7 +194,7 @@ def _samples_to_rgb(samples: np.ndarray, layout: TiffLayout) -> tuple[np.ndarray
 
 
 def _pieces(pixels: TiffPixels, planes: set[int]) -> Iterator[_Piece]:
-    """Yield the picture's samples, some rows of a block at a time, without what juts out."""
+    """Yield the picture's samples, some rows of a block at a time, without what reaches beyond it."""
     layout, page = pixels.layout, pixels.page
     dtype, width = sample_type(layout, page.order), layout.block_size[1]
     for block, first, packed in _unpacked(pixels, _blocks(pixels, planes)):
@@ -212,7 +210,7 @@ def _pieces(pixels: TiffPixels, planes: set[int]) -> Iterator[_Piece]:
 
 
 def _summed(differences: np.ndarray) -> np.ndarray:
-    """Return the values of which rows hold the differences; they wrap around."""
+    """Return the values whose differences the rows hold; they wrap around."""
     whole = differences.view(f"u{differences.dtype.itemsize}")
     return np.cumsum(whole, axis=1, dtype=whole.dtype).view(differences.dtype)
 
@@ -243,7 +241,7 @@ def _blocks(pixels: TiffPixels, planes: set[int]) -> Iterator[_Block]:
 
 
 def _places(pixels: TiffPixels) -> tuple[np.ndarray, np.ndarray]:
-    """Return where each block begins, and its packed bytes where the file says so."""
+    """Return where each block begins, and its packed bytes if the file states them."""
     layout, page = pixels.layout, pixels.page
     starts, lengths = tiff_layout.STRIP_OFFSETS, tiff_layout.STRIP_BYTE_COUNTS
     if layout.tiled:
@@ -255,7 +253,7 @@ def _places(pixels: TiffPixels) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _unpacked(pixels: TiffPixels, blocks: Iterable[_Block]) -> Iterator[tuple[_Block, int, np.ndarray]]:
-    """Yield blocks with the number of a row in them and bytes (h, row_bytes) from there on."""
+    """Yield blocks with the number of one of their rows, and the bytes (h, row_bytes) from there on."""
     compression = pixels.layout.compression
     if compression == tiff_layout.NONE:
         for block in blocks:
@@ -285,7 +283,7 @@ def _in_rows(block: _Block, array: np.ndarray) -> Iterator[tuple[_Block, int, np
 
 
 def _inflated(block: _Block, packed: memoryview) -> Iterator[tuple[_Block, int, np.ndarray]]:
-    """Unpack deflate by pieces, so that a strip of any size takes little memory; its checksum must be right."""
+    """Unpack deflate piece by piece, so that a strip of any size takes little memory; its checksum must be right."""
     coder, position = zlib.decompressobj(), 0
     waiting: bytes | memoryview = b""
 
@@ -310,7 +308,7 @@ def _inflated(block: _Block, packed: memoryview) -> Iterator[tuple[_Block, int, 
 
 
 def _groups(blocks: Iterable[_Block], usual_height: int) -> Iterator[list[_Block]]:
-    """Gather blocks into groups that libtiff unpacks in one go; only the last of a group may be lower."""
+    """Gather blocks into groups that libtiff unpacks in one go; only the last of a group may have fewer rows."""
     group: list[_Block] = []
     for block in blocks:
         group.append(block)

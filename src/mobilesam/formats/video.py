@@ -1,4 +1,4 @@
-"""The frames of a video file, one at a time and with their times, by PyAV."""
+"""The frames of a video file, one at a time and with their times, through PyAV."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".
 # Only these kinds of container reach FFmpeg's readers; others, such as playlists, may open further files.
 CONTAINERS = "mov,avi,matroska,mpeg,mpegts,asf,flv,ogg"
 REFUSED_SIZE = re.compile(r"Picture size (\d+)x(\d+) exceeds specified max pixel count")
-# While a file is opened no decoder is, which would make room for frames of any size before anybody could look at it.
+# Opening a file opens no decoder: it would make room for frames of any size before their size could be checked.
 OPEN_OPTIONS = {"format_whitelist": CONTAINERS, "codec_whitelist": "none"}
 
 
@@ -42,9 +42,9 @@ class VideoFrame:
 
     Attributes:
         number: from 1.
-        time: seconds since the first frame; None where the file does not say.
+        time: seconds since the first frame; None if the file does not say.
         image: upright RGB (H, W, 3) uint8.
-        alpha: (H, W) uint8 where the file has opacity, otherwise None.
+        alpha: (H, W) uint8 if the file has opacity, otherwise None.
     """
 
     number: int
@@ -55,11 +55,11 @@ class VideoFrame:
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What a video file says of itself.
+    """What a video file says about itself.
 
     Attributes:
-        rate: frames a second on the average; None where it does not say.
-        announced: frames that it should have; 0 where it does not say.
+        rate: frames a second on average; None if it does not say.
+        announced: frames that it should have; 0 if it does not say.
         sound: whether there is sound.
     """
 
@@ -69,7 +69,7 @@ class VideoFacts:
 
 
 def suffix_is_video(path: str | os.PathLike) -> bool:
-    """Whether a file's name ends as a known video format's does."""
+    """Whether a file's name has the ending of a known video format."""
     return Path(path).suffix.lower() in SUFFIXES
 
 
@@ -82,14 +82,14 @@ def read_frames(
 
     Args:
         path: the file.
-        stride: every so many frames one is given, beginning with the first.
+        stride: one frame in this many is returned, beginning with the first.
         max_pixels: greatest height times width.
         name: what messages call the file; by default its path.
 
     Raises:
-        ImageError: if it cannot be read, is damaged, or is no video of a known form.
+        ImageError: if it cannot be read, is damaged, or is not a video of a known form.
         LimitError: if its frames are too large.
-        ConfigError: if ``stride`` or ``max_pixels`` is no whole number above 0.
+        ConfigError: if ``stride`` or ``max_pixels`` is not a whole number above 0.
         MissingExtraError: if PyAV is not installed.
 
     Warns:
@@ -122,7 +122,7 @@ def read_video(
 
 
 def read_video_facts(path: str | os.PathLike, *, name: str | None = None) -> VideoFacts:
-    """Return what a video file says of itself; errors are those of :func:`read_frames`."""
+    """Return what a video file says about itself; errors are those of :func:`read_frames`."""
     with _opened(path, name, MAX_PIXELS) as (container, stream, _):
         rate = stream.average_rate or stream.guessed_rate
         return VideoFacts(Fraction(rate) if rate else None, stream.frames, bool(container.streams.audio))
@@ -130,14 +130,14 @@ def read_video_facts(path: str | os.PathLike, *, name: str | None = None) -> Vid
 
 @contextmanager
 def _opened(path: str | os.PathLike, name: str | None, max_pixels: int) -> Iterator[tuple[Any, Any, str]]:
-    """Open a video file; the container, the stream of its pictures, and what messages call it."""
+    """Open a video file; yield the container, the stream of its pictures, and what messages call it."""
     name = shown(name or os.fsdecode(path))
     try:
         import av
     except ModuleNotFoundError as error:
         raise missing_extra(name, "video") from error
     with open_file(path, name=name) as file, told_as_ours(name):
-        # Titles are not used, and many files have them in another encoding than they say.
+        # Titles are not used, and in many files they are in another encoding than stated.
         with av.open(
             FileSource(file), "r", container_options=OPEN_OPTIONS, metadata_errors="replace"
         ) as container:
@@ -185,7 +185,7 @@ def _refused(packet: Any, name: str, max_pixels: int) -> LimitError:
 
 
 class FileSource:
-    """A file as PyAV reads it; a place before its beginning, where damage may lead, is refused in silence.
+    """A file as PyAV reads it; a place before its beginning, where damage may lead, is silently refused.
 
     PyAV would print the exception that a file raises there.
     """
@@ -195,7 +195,7 @@ class FileSource:
         self._file = file
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place; -1 where there is none."""
+        """Go to a place; return -1 if there is none."""
         try:
             return self._file.seek(offset, whence)
         except (OSError, ValueError, OverflowError):
@@ -203,7 +203,7 @@ class FileSource:
 
 
 def frame_to_arrays(frame: Any) -> tuple[Image, np.ndarray | None]:
-    """Return a frame as it is meant to be looked at, and its opacity; its rotation counts degrees counter-clockwise."""
+    """Return a frame as it should be seen, and its opacity; its rotation counts degrees counter-clockwise."""
     turns = round(frame.rotation / 90)
     transparent = any(part.is_alpha for part in frame.format.components)
     array = frame.to_ndarray(format="rgba" if transparent else "rgb24")
@@ -214,18 +214,18 @@ def frame_to_arrays(frame: Any) -> tuple[Image, np.ndarray | None]:
 
 
 def time_of(frame: Any) -> Fraction | None:
-    """Return a frame's time in seconds as its file counts them; None where it does not say."""
+    """Return a frame's time in seconds as its file counts them; None if it does not say."""
     return None if frame.pts is None else Fraction(frame.pts * frame.time_base)
 
 
 def check_size(frame: Any, name: str, max_pixels: int) -> None:
-    """Check the size of a frame, or that which a stream says its frames have."""
+    """Check the size of a frame, or the size that a stream states for its frames."""
     if frame.height * frame.width > max_pixels:
         raise too_many_pixels(name, (frame.height, frame.width), max_pixels)
 
 
 def _check_whole(done: int, announced: int, name: str) -> None:
-    """Tell of frames that are missing at the end; 0 are announced where the file does not say."""
+    """Report frames that are missing at the end; 0 are announced if the file does not say."""
     if not done:
         raise ImageError(f"{name}: is truncated or damaged, no frame of it can be read; copy it again")
     if done < announced:
@@ -235,11 +235,11 @@ def _check_whole(done: int, announced: int, name: str) -> None:
 
 @contextmanager
 def told_as_ours(name: str, what: str = "") -> Iterator[None]:
-    """Turn what FFmpeg and PyAV raise into our error; of a damaged file that may be anything.
+    """Turn what FFmpeg and PyAV raise into our error; for a damaged file that may be anything.
 
     Args:
         name: of what is read.
-        what: is wrong and helps; by default that it is damaged.
+        what: says what is wrong and what helps; by default that it is damaged.
     """
     import av
 
@@ -259,4 +259,6 @@ def _no_video(name: str, reason: object, what: str) -> ImageError:
     reason = printable(str(reason).strip()[:120] or type(reason).__name__)
     if what:
         return ImageError(f"{name}: {what} ({reason})")
-    return ImageError(f"{name}: is damaged, or no video of a known form ({reason}); copy or convert it again")
+    return ImageError(
+        f"{name}: is damaged, or not a video of a known form ({reason}); copy or convert it again"
+    )

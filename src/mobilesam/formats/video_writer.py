@@ -20,8 +20,8 @@ from mobilesam.formats.image_bytes import open_file
 from mobilesam.formats.video import OPEN_OPTIONS, FileSource
 
 TICKS = 90_000  # of a second, in which times are written
-USUAL_RATE = Fraction(25)  # frames a second where nobody says
-# By a file's ending: the container, the encoder, what it is told, and the sound that the container takes as it is.
+USUAL_RATE = Fraction(25)  # frames a second if nothing states it
+# By a file's ending: the container, the encoder, its options, and the sound that the container takes as it is.
 KINDS = {
     ".mp4": ("mp4", "libx264", {"crf": "18", "preset": "veryfast"}, ("aac", "mp3", "ac3", "eac3", "alac")),
     ".webm": (
@@ -35,20 +35,20 @@ SOUND_ENCODERS = {".mp4": "aac", ".webm": "libopus"}
 
 
 class VideoWriter:
-    """Writes frames to an open file, and with them the sound of the video they are from.
+    """Writes frames to an open file, and with them the sound of the video they come from.
 
-    Sides that are odd get one more row or column, the last once again: H.264 and VP9 halve their colours.
+    Odd sides get one more row or column, a copy of the last: H.264 and VP9 halve the resolution of colours.
 
     Args:
         file: open for writing and seeking.
         suffix: ``.mp4`` or ``.webm``.
-        rate: frames a second; where frames have no times, they follow each other at this rate.
+        rate: frames a second; frames without times follow each other at this rate.
         alpha: frames are RGBA; for ``.webm``.
         sound: video whose sound is taken over.
 
     Raises:
         MissingExtraError: if PyAV is not installed.
-        OutputError: if this PyAV has not the encoder.
+        OutputError: if this PyAV does not have the encoder.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class VideoWriter:
             self.abandon()
 
     def abandon(self) -> None:
-        """Let go without an end; what was written is no video."""
+        """Let go without an end; what was written is not a valid video."""
         self._opened.close()
 
     def add(self, image: Image | np.ndarray, time: Fraction | None = None) -> None:
@@ -136,7 +136,7 @@ class VideoWriter:
             self._sound = self._guarded(self._open_sound(self.sound))
 
     def _open_sound(self, path: str | os.PathLike) -> Iterator[Any]:
-        """Add a stream for the sound, and return its packets, as they are or coded anew."""
+        """Add a stream for the sound, and yield its packets, as they are or coded again."""
         import av
 
         file = self._opened.enter_context(open_file(path, name=str(path)))
@@ -169,7 +169,7 @@ class VideoWriter:
         yield from stream.encode()
 
     def _guarded(self, packets: Iterator[Any]) -> Iterator[Any]:
-        """Yield packets; where the sound is damaged, the rest of it is left out and this is told."""
+        """Yield packets; if the sound is damaged, the rest is left out and a warning says so."""
         import av
 
         try:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from mobilesam.core.arrays import Size
 
-CHUNK, CONTENT = 12, 20  # where the first chunk begins, behind RIFF's header, and what it holds
+CHUNK, CONTENT = 12, 20  # where the first chunk begins, after RIFF's header, and where its content begins
 LOSSY_START = b"\x9d\x01\x2a"
 LOSSLESS_START = 0x2F
 SIDE_BITS = 14
 
 
 def webp_canvas(data: bytes) -> Size | None:
-    """Return (height, width); None where the header is not that of a WebP file."""
+    """Return (height, width); None if the header is not that of a WebP file."""
     kind, content = data[CHUNK : CHUNK + 4], data[CONTENT : CONTENT + 10]
     if len(content) < 10:
         return None

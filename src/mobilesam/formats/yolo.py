@@ -1,15 +1,15 @@
-"""YOLO's label lines: ``class x1 y1 x2 y2 ...``, one object a line, in 0..1 of the image's width and height.
+"""YOLO's label lines: ``class x1 y1 x2 y2 ...``, one object per line, in 0..1 of the image's width and height.
 
 Training fills a line's points with OpenCV's ``fillPoly`` after it has cut them down to whole
 pixels, and ``fillPoly`` fills the pixels of the outline too. So the points are pixels of the mask,
-the outermost ones, as ``findContours`` gives them, and not the edges around them: a square of five pixels is four
-wide. Coordinates stand a little before the pixel's centre, so that cutting off and rounding both
+the outermost ones, as ``findContours`` returns them, and not the edges around them: a square of five pixels is
+four wide. Coordinates lie a little before the pixel's centre, so that both cutting off and rounding
 give this pixel.
 
 A line has one ring. A hole, or a further part, is reached by a bridge that is walked there and
-back. ``fillPoly`` draws the bridge as a line of one pixel: inside the object that costs nothing, between
-parts it does. So parts are left out that are smaller than what the way to them costs, which are
-specks far off.
+back. ``fillPoly`` draws the bridge as a line of one pixel: inside the object that costs nothing, but between
+parts it does. So parts that are smaller than the cost of the way to them, specks far off, are
+left out.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from mobilesam.core.ranges import check_number, check_whole_number
 from mobilesam.core.simplify import simplify_outlines
 
 TOLERANCE = 1.0  # pixels
-IN_PIXEL = 0.45  # of a pixel from its edge: cut off and rounded, this pixel
-MOST_RINGS = 200  # of one line, the largest; training takes 1,000 points of a line
+IN_PIXEL = 0.45  # of a pixel from its edge: cutting off and rounding both give this pixel
+MOST_RINGS = 200  # of one line, the largest ones; training takes 1,000 points of a line
 
 
 def mask_to_yolo_ring(mask: Mask, *, tolerance: float = TOLERANCE) -> np.ndarray:
@@ -38,7 +38,7 @@ def mask_to_yolo_ring(mask: Mask, *, tolerance: float = TOLERANCE) -> np.ndarray
         tolerance: as :func:`mobilesam.core.polygons.mask_to_polygons` takes it.
 
     Raises:
-        PromptError: for a tolerance that is no number from 0.
+        PromptError: for a tolerance that is not a number from 0.
 
     Example:
         >>> mask = np.zeros((10, 20), bool)
@@ -54,7 +54,7 @@ def mask_to_yolo_ring(mask: Mask, *, tolerance: float = TOLERANCE) -> np.ndarray
     whole = float(np.count_nonzero(mask))
 
     def worth(number: int, bridge: np.ndarray) -> bool:
-        """Whether the IoU of what is filled with the mask gains by a part and its bridge."""
+        """Whether a part and its bridge improve the IoU of what is filled with the mask."""
         nonlocal filled, drawn
         cost = max(float(np.abs(bridge).max()) - 1, 0.0)
         gains = areas[number] * (whole + drawn) > filled * cost
@@ -89,11 +89,11 @@ def mask_to_yolo_line(
     Args:
         mask: (H, W).
         class_number: from 0.
-        score: goes to the end of the line, as predictions have it; labels for training have none.
+        score: goes to the end of the line, as in predictions; labels for training have none.
         tolerance: as :func:`mask_to_yolo_ring` takes it.
 
     Raises:
-        PromptError: for a class that is no whole number from 0, or a tolerance that is none.
+        PromptError: for a class that is not a whole number from 0, or a tolerance that is not a number from 0.
 
     Example:
         >>> mask_to_yolo_line(np.ones((2, 2), bool), 7)
@@ -124,7 +124,7 @@ def masks_to_yolo_lines(
 
     Raises:
         ConfigError: unless there is one class, and one score, for each mask.
-        PromptError: for a class that is no whole number from 0, or a tolerance that is none.
+        PromptError: for a class that is not a whole number from 0, or a tolerance that is not a number from 0.
     """
     for name, values in (("class_numbers", class_numbers), ("scores", scores)):
         if values is not None and len(values) != len(masks):

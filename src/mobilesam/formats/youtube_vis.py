@@ -1,4 +1,4 @@
-"""Tracks as YouTube-VIS has them: COCO with a list over the frames in each annotation, null where there is no mask."""
+"""Tracks in YouTube-VIS' form: COCO with a list over the frames in each annotation, null where there is no mask."""
 
 from __future__ import annotations
 

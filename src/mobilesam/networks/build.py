@@ -24,13 +24,13 @@ def build_network(name: str) -> Sam:
     """Return the network ``name`` of ``NETWORKS`` with untrained weights, in eval mode.
 
     Raises:
-        ConfigError: for a name that is not there.
+        ConfigError: for an unknown name.
     """
     if name not in NETWORKS:
         raise ConfigError(f"network {name!r}: unknown; choose one of {', '.join(sorted(NETWORKS))}")
     config = NETWORKS[name]
     prompt_encoder, mask_decoder = DECODERS[config.spec.decoder]()
-    encoder = config.encoder()  # the order of the parts decides which random weights each gets of a seed
+    encoder = config.encoder()  # the order of the parts decides which random weights a seed gives each
     head = config.proposal_head() if config.proposal_head else None
     return Sam(encoder, prompt_encoder, mask_decoder, head, spec=config.spec).eval()
 
@@ -39,7 +39,7 @@ def build_detector(name: str) -> ObjectDetector:
     """Return the detector ``name`` of ``DETECTORS`` with untrained weights, in eval mode.
 
     Raises:
-        ConfigError: for a name that is not there.
+        ConfigError: for an unknown name.
     """
     if name not in DETECTORS:
         raise ConfigError(f"detector {name!r}: unknown; choose one of {', '.join(sorted(DETECTORS))}")
@@ -52,7 +52,7 @@ def sam_decoder() -> tuple[PromptEncoder, MaskDecoder]:
 
 
 def pocket_decoder() -> tuple[PromptEncoder, PocketDecoder]:
-    """``pocket``'s: narrower, and with the prompts drawn on the grid."""
+    """``pocket``'s prompt encoder and decoder: narrower, and with the prompts drawn on the grid."""
     decoder = PocketDecoder()
     sparse, dense = decoder.mask_tokens.embedding_dim, decoder.dense_dim
     maps = PromptMaps(out_channels=dense)

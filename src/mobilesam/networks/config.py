@@ -1,4 +1,4 @@
-"""A network as data: its spec, and how its parts are built. Each encoder's file has those of its networks."""
+"""A network as data: its spec, and how its parts are built. Each encoder's file has the configs of its networks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class NetworkConfig:
     Attributes:
         spec: what it is.
         encoder: builds its image encoder.
-        proposal_head: builds its head for objects; None for a network without.
+        proposal_head: builds its head for objects; None for a network without one.
     """
 
     spec: NetworkSpec

@@ -1,4 +1,4 @@
-"""A detector of objects by itself: what MobileSAMv2 runs beside its model.
+"""A stand-alone detector of objects: what MobileSAMv2 runs beside its model.
 
 Anchor-free, decoupled and class-agnostic: YOLOX's pyramid (:mod:`~mobilesam.networks.yolox`) at any
 width and depth, and the head that ``pocket`` carries on its own features

@@ -24,7 +24,7 @@ AGGREGATED = 5  # side of the neighbourhood that the second set of queries, keys
 
 
 class ConvLayer(nn.Module):
-    """Convolution, batch normalisation and GELU, of which the last two may be left out."""
+    """Convolution, batch normalisation and GELU; the last two may be left out."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class LiteMLA(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """``main`` and, where shapes allow it, the sum with its input."""
+    """``main``, added to its input where shapes allow it."""
 
     def __init__(self, main: nn.Module, *, shortcut: bool = True) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class EfficientViTLargeBackbone(nn.Module):
 
     Args:
         width_list: channels of the stages of strides 2 to 32.
-        depth_list: their blocks, after the one that reduces.
+        depth_list: blocks of each stage, after the one that reduces.
     """
 
     def __init__(self, *, width_list: Sequence[int], depth_list: Sequence[int]) -> None:
@@ -262,9 +262,9 @@ class EfficientViTSamImageEncoder(nn.Module):
 
     Args:
         width_list: channels of the trunk's stages.
-        depth_list: their blocks.
+        depth_list: blocks of each.
         head_width: channels of the neck.
-        head_depth: its blocks.
+        head_depth: blocks of the neck.
         out_channels: channels of the image embedding.
     """
 
@@ -295,7 +295,7 @@ class EfficientViTSamImageEncoder(nn.Module):
 
 
 def _sam(kind: str, depths: tuple[int, ...], head_depth: int) -> NetworkConfig:
-    """EfficientViT-SAM of a size."""
+    """EfficientViT-SAM in one of its sizes."""
     spec = NetworkSpec(
         f"efficientvit_sam_{kind}",
         f"EfficientViT-SAM {kind.upper()}",

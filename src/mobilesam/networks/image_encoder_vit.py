@@ -34,7 +34,7 @@ class RelativeAttention(nn.Module):
     Args:
         dim: channels.
         heads: attention heads.
-        side: of the square.
+        side: side of the square.
     """
 
     def __init__(self, dim: int, heads: int, side: int) -> None:
@@ -47,7 +47,7 @@ class RelativeAttention(nn.Module):
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * side - 1, dim // heads))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (B, side, side, C) for the same."""
+        """Return (B, side, side, C) for an input of the same shape."""
         b, side = x.shape[0], self.side
         qkv = self.project(x).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, N, d)
@@ -174,7 +174,7 @@ class ImageEncoderViT(nn.Module):
 def _vit(
     name: str, called: str, megabytes: int, *, width: int, depth: int, heads: int, mlp_dim: int | None = None
 ) -> NetworkConfig:
-    """SAM's ViT of a size; every fourth part of its blocks ends with one that looks at the whole image."""
+    """SAM's ViT in one of its sizes; each quarter of its blocks ends with one that looks at the whole image."""
     spec = NetworkSpec(name, called, image_size=1024, fixed_size=True, working_set=WorkingSet(megabytes * MB))
     whole = tuple(depth // 4 * (i + 1) - 1 for i in range(4))
     encoder = partial(

@@ -31,15 +31,15 @@ class MaskDecoder(nn.Module):
     """Predict one mask (token 0) and three masks (tokens 1 to 3) with their IoU.
 
     Attributes:
-        PER_PROMPT: the arrays that prompts are laid over.
+        PER_PROMPT: the arrays that are combined with each prompt.
         PER_IMAGE: those that need no copy for each prompt; SAM has none.
-        ends_at_box: whether masks that nearly fit their box are made to; SAM's are not.
+        ends_at_box: whether masks that nearly fit their box are cut to it; SAM's are not.
 
     Args:
         transformer: joins prompts and image.
         embed_dim: channels of the transformer.
         iou_head_hidden: hidden width of the IoU head.
-        num_multimask_outputs: masks beside the single one.
+        num_multimask_outputs: number of masks besides the single one.
     """
 
     PER_PROMPT: tuple[str, ...] = ("image_embedding",)
@@ -97,7 +97,7 @@ class MaskDecoder(nn.Module):
             image_pe: (1, C, h, w).
             sparse_prompt_embeddings: (B, N, C).
             dense_prompt_embeddings: (B or 1, C, h or 1, w or 1).
-            mask_tokens: (M,) numbers of the mask tokens that are asked for: 0 the single mask.
+            mask_tokens: (M,) numbers of the mask tokens asked for; 0 is the single mask.
             first_layer: from :meth:`project_image`; only where the dense embedding is shared.
             fold: see :class:`TwoWayTransformer`.
         """
@@ -115,7 +115,7 @@ class MaskDecoder(nn.Module):
         output_tokens = output_tokens.expand(sparse_prompt_embeddings.shape[0], -1, -1)
         return torch.cat([output_tokens, sparse_prompt_embeddings], dim=1)
 
-    def answer(self, tokens: Tensor, image: Tensor, mask_tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def answer(self, tokens: Tensor, image: Tensor, mask_tokens: Tensor | slice) -> tuple[Tensor, Tensor]:
         """Return the masks and IoU predictions that tokens (B, T, C) and an image (B, C, h, w) hold."""
         upscaled = self.output_upscaling(image)  # (B, C/8, 4h, 4w)
         hyper = torch.stack(

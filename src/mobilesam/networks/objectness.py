@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from mobilesam.networks.yolox import Conv, DepthwiseConv
 
-LARGEST = 8.0  # of a box's side, as the logarithm of its part of a cell: beyond any input
+LARGEST = 8.0  # logarithm of a box's side in cells: beyond any input
 
 
 class ObjectnessHead(nn.Module):
     """Feature maps -> one box and one objectness logit for each of their cells.
 
     Args:
-        inputs: for each map its name, its stride in pixels of the input and its channels.
+        inputs: by each map's name, its stride in pixels of the input and its channels.
         width: channels of the two branches.
         depth: depthwise separable convolutions in each branch.
     """
@@ -43,7 +43,7 @@ class ObjectnessHead(nn.Module):
 
     def middles(self, image_size: int) -> Tensor:
         """Return the middle (N, 2) of each cell in pixels of a square input, in the order of ``forward``."""
-        like = next(self.box_preds.parameters())  # tells device and type
+        like = next(self.box_preds.parameters())  # for its device and type
         return torch.cat([(cells((image_size // s, image_size // s), like) + 0.5) * s for s in self.strides])
 
     def forward(self, maps: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

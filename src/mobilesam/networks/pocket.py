@@ -1,11 +1,11 @@
 """``pocket``: the small network that this project trains itself.
 
-Two trunks look at the pixels: MobileNetV2 (Sandler et al. 2018), taught by ImageNet what
-things look like, and YOLOX-nano (:mod:`~mobilesam.networks.yolox`), taught by boxes where
+Two trunks look at the pixels. MobileNetV2 (Sandler et al. 2018) learned from ImageNet what
+things look like; YOLOX-nano (:mod:`~mobilesam.networks.yolox`) learned from boxes where
 one ends and the next begins. Their features are merged top-down into maps of strides 16
-and 8; finer ones go along for the masks' edges. A 768 x 768 input gives a grid of 96 x 96,
-of which :mod:`~mobilesam.networks.pocket_decoder` reads views of up to the 64 x 64 that SAM's
-decoder has at 1024 (:mod:`mobilesam.core.views`). YOLOX-nano's own maps go along for
+and 8; finer ones are passed on for the masks' edges. A 768 x 768 input gives a grid of 96 x 96.
+:mod:`~mobilesam.networks.pocket_decoder` reads it in views of up to 64 x 64, which is what SAM's
+decoder has at 1024 (:mod:`mobilesam.core.views`). YOLOX-nano's own maps are passed on for
 :mod:`~mobilesam.networks.objectness`.
 """
 
@@ -64,7 +64,7 @@ class ConvNorm(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """MobileNetV2's block: expand, depthwise 3 x 3, project, and the sum where shapes allow it."""
+    """MobileNetV2's block: expand, depthwise 3 x 3, project, added to the input where shapes allow it."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int) -> None:
         super().__init__()

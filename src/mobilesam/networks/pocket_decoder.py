@@ -1,15 +1,15 @@
 """``pocket``'s mask decoder: SAM's two-way transformer with eyes of its own.
 
-What is not in SAM, and why: a small encoder cannot foresee every object, so every prompt
-gets some seeing of its own, made cheap enough for hundreds of prompts.
+What SAM does not have, and why: a small encoder cannot foresee every object, so every prompt
+takes a look of its own, made cheap enough for hundreds of prompts.
 
 - Prompts are also drawn on the grid (:class:`PromptMaps`).
 - Between the transformer's layers lie convolutions (:class:`ConvBlock`): attention joins
-  a prompt with places, but only neighbours show which places hang together. Both run on
+  a prompt with places, but only neighbours show which places belong together. Both run on
   the coarse grid of stride 16, where they cost a quarter.
 - The finer maps of the image come in on the way up. At stride 2 there is no map for each
-  prompt at all: a token weighs the image's own, and that is one product for all prompts.
-- The predicted IoU looks at the mask, too (:class:`MaskEvidence`).
+  prompt at all: a token weighs the image's own map, and that is one product for all prompts.
+- The predicted IoU also looks at the mask (:class:`MaskEvidence`).
 - A mask that fits its box ends there (:func:`end_at_box`).
 """
 
@@ -29,7 +29,7 @@ from mobilesam.networks.two_way_transformer import FOLD_LIMIT, FirstLayer, TwoWa
 DENSE_DIM = 32  # channels of the prompts that are drawn on the grid
 FITTING = 0.03  # root mean square of how far a fitting mask's sides lie from its box's, in sides of the box
 RAMP = 2.0  # logits per cell that a mask may rise from its box inwards
-UNBOUND = 1e4  # a logit that bounds none, and a column that no mask has
+UNBOUND = 1e4  # a logit that is no bound, and a column that no mask has
 OUTSIDE = 4.0  # a squared distance, in sides of the image, that no two of its places have
 
 
@@ -37,17 +37,17 @@ class PromptMaps(nn.Module):
     """Draw point and box prompts on the image embedding's grid.
 
     A small decoder that has seen few images looks at the right place at once when the
-    prompts lie on the grid; from the tokens' position embeddings alone it has to learn
-    first what a place is.
+    prompts lie on the grid; from the tokens' position embeddings alone it would first
+    have to learn what a place is.
 
     Args:
-        out_channels: of the dense prompt embedding.
+        out_channels: channels of the dense prompt embedding.
         hidden: channels between the two pointwise convolutions.
     """
 
     CHANNELS = 14
     SIGMAS = (0.02, 0.1)  # of the two Gaussians around a point, in sides of the image
-    NEAREST = 1e-3  # distances are not told apart below this
+    NEAREST = 1e-3  # distances below this count as equal
 
     def __init__(self, *, out_channels: int, hidden: int = 32) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class PromptMaps(nn.Module):
             positions: x and y in a square.
             labels: 1 foreground, 0 background, 2 and 3 box corners, -1 pad.
             grid_size: (h, w) of the cells to draw on.
-            side: of the square in cells, if they are only its upper left part.
+            side: side of the square in cells, if the grid is only its upper left part.
         """
         axes = grid_axes(grid_size, positions, side)
         one_more = F.pad(positions, (0, 0, 0, 1))  # an unchosen point, so that there is always one
@@ -124,12 +124,12 @@ class ConvBlock(nn.Module):
 
 
 class MaskEvidence(nn.Module):
-    """Predict a mask's IoU from what the IoU token expects of the prompt, and what the mask shows.
+    """Predict a mask's IoU from what the IoU token expects of the prompt and what the mask shows.
 
-    SAM's IoU head knows the tokens alone, and of one point's three masks it chose worse than a glance at
+    SAM's IoU head sees only the tokens, and among one point's three masks it chose worse than a glance at
     how certain each mask is. So among these three the masks themselves decide, and the token says what to
-    expect of them together; of the single mask it says that alone. No mask's prediction depends on which
-    others were asked for.
+    expect of them together; for the single mask the token alone decides. No mask's prediction depends on
+    which others were asked for.
 
     Args:
         hidden: units between the two linear layers.
@@ -143,19 +143,19 @@ class MaskEvidence(nn.Module):
         super().__init__()
         self.widen = nn.Linear(len(self.MEANS), hidden)
         self.narrow = nn.Linear(hidden, 1)
-        nn.init.zeros_(self.narrow.weight)  # at first the more certain mask is the better one, no more
+        nn.init.zeros_(self.narrow.weight)  # at first the more certain mask is simply the better one
         nn.init.zeros_(self.narrow.bias)
 
     def forward(
-        self, iou_predictions: Tensor, logits: Tensor, mask_tokens: Tensor, side: int | None = None
+        self, iou_predictions: Tensor, logits: Tensor, mask_tokens: Tensor | slice, side: int | None = None
     ) -> Tensor:
-        """Return predicted IoUs (B, M) of the masks that were asked for; nothing of this moves the masks.
+        """Return predicted IoUs (B, M) of the masks that were asked for; no gradient reaches the masks.
 
         Args:
             iou_predictions: (B, 4) of all tokens, the single mask's first.
-            logits: (B, M, h, w). Every second row and column tell as much.
-            mask_tokens: (M,) numbers of the masks that these are.
-            side: of the square whose upper left part the logits are, if they are not all of it.
+            logits: (B, M, h, w). Every second row and column is enough.
+            mask_tokens: (M,) numbers of these masks.
+            side: side of the square whose upper left part the logits are, if they are not all of it.
         """
         side = side or logits.shape[-1]
         single, three = iou_predictions[:, :1], iou_predictions[:, 1:]
@@ -175,15 +175,15 @@ class PocketDecoder(nn.Module):
     """Predict one mask (token 0) and three masks (tokens 1 to 3) with their IoU.
 
     Attributes:
-        PER_PROMPT: the arrays that prompts are laid over, of four sizes to each other.
+        PER_PROMPT: the arrays that are combined with each prompt, each of its own size.
         PER_IMAGE: those that need no copy for each prompt; they may be finer.
         ends_at_box: whether :func:`end_at_box` follows.
 
     Args:
-        heads: of the attention.
+        heads: attention heads.
         mlp_dim: hidden width of the transformer's perceptrons.
         dense_dim: channels of the dense prompt embedding.
-        num_multimask_outputs: masks beside the single one.
+        num_multimask_outputs: number of masks besides the single one.
     """
 
     PER_PROMPT: tuple[str, ...] = ("coarse_embedding", "image_embedding", "skip_stride4")
@@ -239,18 +239,51 @@ class PocketDecoder(nn.Module):
             image_pe: (1, C, s, s) of the square whose upper left part the arrays are.
             sparse_prompt_embeddings: (B, N, C).
             dense_prompt_embeddings: (B, dense_dim, h, w).
-            mask_tokens: (M,) numbers of the mask tokens that are asked for: 0 the single mask.
+            mask_tokens: (M,) numbers of the mask tokens asked for; 0 is the single mask.
             first_layer: must be None: prompts change the image side before the first layer.
             fold: see :class:`~mobilesam.networks.two_way_transformer.TwoWayTransformer`.
         """
         if first_layer is not None:
-            raise ValueError("first_layer: of an image alone there is none, prompts are drawn on it")
-        b = sparse_prompt_embeddings.shape[0]
-        output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
-        tokens = torch.cat([output_tokens.expand(b, -1, -1), sparse_prompt_embeddings], dim=1)
+            raise ValueError("first_layer: an image alone has none, because prompts are drawn on it")
+        tokens = self.ask(sparse_prompt_embeddings)
         coarse = embedding["coarse_embedding"] + self.coarse_prompt(dense_prompt_embeddings)
         tokens, coarse = self.join(tokens, coarse, image_pe, fold=fold)
+        return self.answer(
+            embedding, tokens, coarse, dense_prompt_embeddings, mask_tokens, image_pe.shape[-1]
+        )
 
+    def ask(self, sparse_prompt_embeddings: Tensor) -> Tensor:
+        """Put the output tokens before prompts (B, N, C): (B, 1 + masks + N, C)."""
+        b = sparse_prompt_embeddings.shape[0]
+        output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        return torch.cat([output_tokens.expand(b, -1, -1), sparse_prompt_embeddings], dim=1)
+
+    def answer(
+        self,
+        embedding: Mapping[str, Tensor],
+        tokens: Tensor,
+        coarse: Tensor,
+        dense_prompt_embeddings: Tensor,
+        mask_tokens: Tensor,
+        side: int,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the masks and IoU predictions that tokens (B, T, C) and the coarse map (B, C, h/2, w/2) hold.
+
+        ``side`` is that of the square, in cells, whose upper left part the arrays are; the rest as in :meth:`decode`.
+        """
+        masks = self.draw(embedding, tokens, coarse, dense_prompt_embeddings, mask_tokens)
+        side = side * embedding["skip_stride2"].shape[-1] // embedding["image_embedding"].shape[-1]
+        return masks, self.evidence(self.expect(tokens), masks, mask_tokens, side)
+
+    def draw(
+        self,
+        embedding: Mapping[str, Tensor],
+        tokens: Tensor,
+        coarse: Tensor,
+        dense_prompt_embeddings: Tensor,
+        mask_tokens: Tensor | slice,
+    ) -> Tensor:
+        """Return the masks alone; the arguments are those of :meth:`answer`."""
         x = self.fine_prompt(dense_prompt_embeddings) + twice(self.coarse_to_fine(coarse))
         x = self.fine_block(embedding["image_embedding"] + x)
         x = twice(self.fine_to_skip(x)) + embedding["skip_stride4"]
@@ -262,11 +295,20 @@ class PocketDecoder(nn.Module):
         of_prompt, of_image = hyper.split(self.widths, dim=-1)  # (B, M, 32 and 16)
         edges = embedding["skip_stride2"]  # (I or 1, 16, 4h, 4w), or finer
         masks = resize(weigh(of_prompt, x), edges.shape[-2:]) + weigh(of_image, edges)
-        side = image_pe.shape[-1] * edges.shape[-1] // embedding["image_embedding"].shape[-1]
-        return masks, self.evidence(self.iou_prediction_head(tokens[:, 0]), masks, mask_tokens, side)
+        return masks
+
+    def expect(self, tokens: Tensor) -> Tensor:
+        """Return the IoUs (B, 4) that the IoU token expects, before anybody has looked at the masks."""
+        return self.iou_prediction_head(tokens[:, 0])
 
     def join(
-        self, tokens: Tensor, image: Tensor, image_pe: Tensor, *, fold: bool | None
+        self,
+        tokens: Tensor,
+        image: Tensor,
+        image_pe: Tensor,
+        *,
+        fold: bool | None,
+        absent: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Let tokens (B, T, C) and the coarse map (B, C, h/2, w/2) read each other, between convolutions."""
         if fold is None:
@@ -276,16 +318,16 @@ class PocketDecoder(nn.Module):
         token_pe = tokens
         image = self.coarse_blocks[0](image)
         for layer, block in zip(self.transformer.blocks, self.coarse_blocks[1:], strict=True):
-            tokens, x = layer.join(tokens, rows(image), token_pe, place, None, fold=fold)
+            tokens, x = layer.join(tokens, rows(image), token_pe, place, None, fold=fold, absent=absent)
             image = block(grid(x, (height, width)))
         return self.transformer.last_look(tokens, token_pe, rows(image), place, fold=fold), image
 
 
 def end_at_box(masks: Tensor, positions: Tensor, labels: Tensor, side: int | None = None) -> Tensor:
-    """Let each mask whose sides are those of its prompt's box, nearly, end at the box.
+    """Let each mask whose sides nearly match its prompt's box end at the box.
 
-    A box drawn by hand says about where an object is, a tight one says where it ends, and nobody says which of
-    the two it is. The mask does: that it comes to the box on all four sides is no chance.
+    A box drawn by hand says roughly where an object is, a tight one says where it ends, and nothing says which
+    of the two it is. The mask does: if it reaches the box on all four sides, that is no accident.
 
     Args:
         masks: logits (B, M, h, w) of a view.
@@ -314,7 +356,7 @@ def compare_sides(profile: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, T
         high: (B, 1) where it ends.
 
     Returns:
-        How far the two sides are apart (B, M), squares added up, in sides of the box; and the greatest logits
+        How far apart the two sides are (B, M), as a sum of squares in sides of the box; and the greatest logits
         (B, 1, s) of masks that end at the box.
     """
     # As exact as the box: bfloat16 counts only to 256.
@@ -328,8 +370,8 @@ def compare_sides(profile: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, T
 
 
 def weigh(weights: Tensor, maps: Tensor) -> Tensor:
-    """Sum maps (I, C, h, w) of I images with weights (B, M, C): (B, M, h, w); an image's B / I follow each other."""
-    # In a graph, I is 1 or B as the arrays come; ONNX Runtime makes one product of it where it is 1.
+    """Sum maps (I, C, h, w) of I images with weights (B, M, C): (B, M, h, w); each image's B / I rows are adjacent."""
+    # In a graph, I is 1 or B as the arrays come; where it is 1, ONNX Runtime makes one product of it.
     if torch.compiler.is_exporting():
         masks = weights @ maps.flatten(2)
     else:

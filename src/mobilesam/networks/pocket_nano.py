@@ -1,7 +1,7 @@
-"""``pocket_nano``: an image encoder for ``pocket``'s decoder that is a third of the work, meant to be distilled.
+"""``pocket_nano``: an image encoder for ``pocket``'s decoder that takes a third of the work, meant for distillation.
 
 One narrow trunk of inverted residuals up to stride 16, and a few residual blocks over its coarsest map in place of
-the second trunk and the neck. It gives the arrays that the decoder reads, and none for finding objects.
+the second trunk and the neck. It returns the arrays that the decoder reads, and none for finding objects.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from mobilesam.networks.layer_norm import LayerNorm2d
 from mobilesam.networks.pocket import EMBEDDING, ConvNorm, InvertedResidual, NeckBlock, PocketEncoder, twice
 
 # Expansion, channels, blocks and stride of the first block of each stage. The first two are the narrowest: on their
-# large maps a channel costs most.
+# large maps each channel costs most.
 STAGES = ((1, 8, 1, 1), (3, 16, 2, 2), (4, 32, 3, 2), (4, 64, 4, 2), (4, 96, 2, 1))
 STEM = 8  # channels
 WIDTH = 96  # channels of the blocks at stride 16
-DEPTH = 3  # of them
+DEPTH = 3  # number of these blocks
 
 
 class NanoTrunk(nn.Module):

@@ -26,7 +26,7 @@ class PositionEmbeddingRandom(nn.Module):
     def encode(self, positions: Tensor) -> Tensor:
         """Encode positions (..., 2), x and y in 0..1, as (..., 2 * frequencies)."""
         matrix = self.positional_encoding_gaussian_matrix
-        matrix = matrix.to(torch.promote_types(matrix.dtype, torch.float32))  # half has no place for pixels
+        matrix = matrix.to(torch.promote_types(matrix.dtype, torch.float32))  # half cannot tell pixels apart
         angles = 2 * pi * ((2 * positions.to(matrix.dtype) - 1) @ matrix)
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
@@ -50,8 +50,8 @@ def grid_axes(grid_size: tuple[int, int], like: Tensor, side: int | None = None)
 
     Args:
         grid_size: (height, width) in cells.
-        like: tells device and type.
-        side: cells of the square whose upper left part the grid is; 0..1 are the grid's own sides where None.
+        like: a tensor whose device and type are used.
+        side: cells of the square whose upper left part the grid is; where None, 0..1 spans the grid's own sides.
     """
     height, width = grid_size
     x = (torch.arange(width, device=like.device, dtype=like.dtype) + 0.5) / (side or width)
@@ -71,7 +71,7 @@ class PromptEncoder(nn.Module):
 
     Args:
         embed_dim: channels of the sparse embedding.
-        dense_dim: channels of the dense embedding; as many where none are given.
+        dense_dim: channels of the dense embedding; ``embed_dim`` where None.
         mask_in_chans: channels inside the mask prompt's convolutions.
         prompt_maps: draws the point and box prompts on the grid as well, see
             :class:`mobilesam.networks.pocket_decoder.PromptMaps`; SAM has none.
@@ -137,7 +137,7 @@ class PromptEncoder(nn.Module):
             mask_input: (B, 1, 4h, 4w) logits, or None.
             image_size: (height, width) of the model's input.
             grid_size: (h, w) of the image embedding.
-            side: of the square whose upper left part that is, in cells; ``image_size`` is then the square's.
+            side: side in cells of the square whose upper left part that is; ``image_size`` is then the square's.
         """
         height, width = image_size
         scale = torch.tensor([width, height], dtype=point_coords.dtype, device=point_coords.device)

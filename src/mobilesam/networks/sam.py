@@ -40,9 +40,9 @@ class Decoder(Protocol):
     """What all mask decoders have in common.
 
     Attributes:
-        PER_PROMPT: the arrays that prompts are laid over, the coarsest first.
+        PER_PROMPT: the arrays that are combined with each prompt, the coarsest first.
         PER_IMAGE: those that need no copy for each prompt.
-        ends_at_box: whether masks that nearly fit their box are made to.
+        ends_at_box: whether masks that nearly fit their box are cut to it.
     """
 
     PER_PROMPT: tuple[str, ...]
@@ -67,18 +67,18 @@ class Decoder(Protocol):
 class Sam(nn.Module):
     """A promptable network in three steps, tensors in and tensors out.
 
-    Its parts are asked by verbs of their own (``embed``, ``decode``, ``join``), so that their ``forward`` is free
-    for those who know them by another library's call.
+    Its parts are called by verbs of their own (``embed``, ``decode``, ``join``), so that their ``forward`` stays
+    free for callers who know them from another library.
 
-    ``encode`` once per image, ``prepare`` once per image, ``decode`` once per batch of prompts; and
-    ``propose``, where there is a head for it, to find what to prompt with.
+    Call ``encode`` and ``prepare`` once per image and ``decode`` once per batch of prompts; ``propose``,
+    where there is a head for it, finds what to prompt with.
 
     Args:
-        image_encoder: pixels as an image embedding, or as several named arrays.
-        prompt_encoder: points, boxes and masks as embeddings.
-        mask_decoder: embeddings as masks.
+        image_encoder: turns pixels into an image embedding, or several named arrays.
+        prompt_encoder: turns points, boxes and masks into embeddings.
+        mask_decoder: turns embeddings into masks.
         proposal_head: boxes of objects from some of the encoder's arrays, or None.
-        spec: what inputs the weights are meant for; the network itself takes every size that its encoder takes.
+        spec: the inputs that the weights are meant for; the network itself takes every size that its encoder takes.
     """
 
     image_encoder: ImageEncoder
@@ -106,7 +106,7 @@ class Sam(nn.Module):
 
         Args:
             pixels: (B, 3, S, S) or, for a network with ``padded_to``, (B, 3, h, w).
-            of_full_size: whether the longer side is ``image_size``, so that there are views; found out where None.
+            of_full_size: whether the longer side is ``image_size``, so that there are views; worked out where None.
         """
         encoded = self.see(pixels)
         if of_full_size is None:
@@ -119,7 +119,7 @@ class Sam(nn.Module):
         return encoded if isinstance(encoded, dict) else {"image_embedding": encoded}
 
     def reduce(self, encoded: Mapping[str, Tensor], views: Views) -> dict[str, Tensor]:
-        """Make the arrays that the view of a whole input has of its own."""
+        """Make the arrays that only the view of a whole input has."""
         return {
             REDUCED + name: resize(
                 encoded[name], [side * views.size // views.image_size for side in encoded[name].shape[-2:]]
@@ -134,7 +134,7 @@ class Sam(nn.Module):
         """
         if self.prompt_encoder.prompt_maps is not None:
             return {}
-        assert isinstance(self.mask_decoder, MaskDecoder)  # the others have prompt maps
+        assert isinstance(self.mask_decoder, MaskDecoder)  # other decoders have prompt maps
         height, width = image_embedding.shape[-2:]
         image_pe = self.image_pe((height, width))
         first = self.mask_decoder.project_image(image_embedding, image_pe, self.prompt_encoder.no_mask())
@@ -158,7 +158,7 @@ class Sam(nn.Module):
 
         Args:
             embedding: from :meth:`encode`, for one image or, where the decoder reads all of it, one per
-                prompt; and, for one image, from :meth:`prepare`, whose arrays serve prompts without a mask.
+                prompt; for one image also from :meth:`prepare`, whose arrays serve prompts without a mask.
             point_coords: (B, N, 2) x and y in the pixels of ``prompt_size``.
             point_labels: (B, N) 1 foreground, 0 background, 2 and 3 box corners, -1 pad.
             mask_input: (B, 1, 4h, 4w) logits, or None.
@@ -210,15 +210,15 @@ class Sam(nn.Module):
             point_labels: (B, N).
             mask_input: logits (B, 1, 4h, 4w) or, in a view of arrays that were reduced, finer.
             mask_tokens: as in :meth:`decode`.
-            fold: likewise.
-            side: of the square whose upper left part the view is, in cells; the view's longer side where None.
+            fold: as in :meth:`decode`.
+            side: side in cells of the square whose upper left part the view is; the view's longer side where None.
         """
         image_embedding = embedding["image_embedding"]
         h, w = image_embedding.shape[-2:]
         side = side or max(h, w)
         stride = self.spec.stride * self.spec.prompt_size // self.spec.image_size  # of prompts
-        if mask_input is not None and self.views is not None:
-            mask_input = resize(mask_input, (LOW_RES_PER_GRID * h, LOW_RES_PER_GRID * w))
+        if mask_input is not None:
+            mask_input = self.mask_to_grid(mask_input, (h, w))
         sparse, dense = self.prompt_encoder.embed(
             point_coords,
             point_labels,
@@ -244,6 +244,13 @@ class Sam(nn.Module):
             masks = end_at_box(masks, positions, point_labels, side * masks.shape[-1] // w)
         return masks, ious
 
+    def mask_to_grid(self, mask_input: Tensor, grid_size: Size) -> Tensor:
+        """Return mask prompts (B, 1, h, w) as fine as a grid of (height, width) cells takes them."""
+        if self.views is None:
+            return mask_input
+        height, width = grid_size
+        return resize(mask_input, (LOW_RES_PER_GRID * height, LOW_RES_PER_GRID * width))
+
     def propose(self, embedding: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return boxes (B, N, 4) xyxy in pixels of the input and their objectness (B, N) in 0..1."""
         assert self.proposal_head is not None
@@ -252,5 +259,5 @@ class Sam(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters lie."""
+        """The device that the parameters are on."""
         return next(self.parameters()).device

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 FOLD_LIMIT = 16  # tokens: heads * tokens vectors against embed_dim / 2 projected channels
+UNREAD = 1e4  # what a score is lower by that softmax makes 0 of
 
 
 class FirstLayer(NamedTuple):
@@ -51,14 +52,15 @@ class Attention(nn.Module):
         """(B, heads, N, head width) -> (B, N, embed_dim), through the output projection."""
         return self.out_proj(x.transpose(1, 2).flatten(-2))
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, absent: Tensor | None = None) -> Tensor:
         """Attention on projected heads; the batch of ``k`` and ``v``, or of ``q``, may be 1."""
         scores = (q / sqrt(self.head_dim)) @ k.transpose(-2, -1)
-        return self.merge(scores.softmax(-1) @ v)
+        return self.merge(without(scores, absent).softmax(-1) @ v)
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Plain attention of ``q`` (B, N, C) on ``k`` and ``v`` (B, M, C)."""
-        return self.attend(self.split(self.q_proj(q)), self.split(self.k_proj(k)), self.split(self.v_proj(v)))
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, absent: Tensor | None = None) -> Tensor:
+        """Plain attention of ``q`` (B, N, C) on ``k`` and ``v`` (B, M, C); see :func:`without`."""
+        q, k, v = self.split(self.q_proj(q)), self.split(self.k_proj(k)), self.split(self.v_proj(v))
+        return self.attend(q, k, v, absent)
 
     def tokens_read_image(self, tokens: Tensor, image_key: Tensor, image_value: Tensor) -> Tensor:
         """``forward(tokens, image_key, image_value)`` with the image side folded into the tokens.
@@ -75,14 +77,17 @@ class Attention(nn.Module):
         bias = self.v_proj.bias.unflatten(0, (self.heads, 1, self.head_dim))
         return self.merge(value + bias)
 
-    def image_reads_tokens(self, image: Tensor, token_key: Tensor, token_value: Tensor) -> Tensor:
-        """``forward(image, token_key, token_value)`` with the image side folded into the tokens."""
+    def image_reads_tokens(
+        self, image: Tensor, token_key: Tensor, token_value: Tensor, absent: Tensor | None = None
+    ) -> Tensor:
+        """``forward(image, token_key, token_value, absent)`` with the image side folded into the tokens."""
         b, t, _ = token_key.shape
         k = self.split(self.k_proj(token_key)) / sqrt(self.head_dim)  # (B, heads, T, d)
         w_q = self.q_proj.weight.unflatten(0, (self.heads, self.head_dim))  # (heads, d, C)
         bias = (k @ self.q_proj.bias.unflatten(0, (self.heads, self.head_dim, 1))).view(b, 1, -1)
         scores = image @ (k @ w_q).flatten(1, 2).transpose(1, 2) + bias  # (B, P, heads * T)
-        weights = scores.unflatten(-1, (self.heads, t)).softmax(-1).flatten(-2)
+        scores = without(scores.unflatten(-1, (self.heads, t)), absent)
+        weights = scores.softmax(-1).flatten(-2)
         return weights @ self._values_through_output(token_value) + self.out_proj.bias
 
     def _values_through_output(self, token_value: Tensor) -> Tensor:
@@ -131,16 +136,18 @@ class TwoWayAttentionBlock(nn.Module):
         first_layer: FirstLayer | None,
         *,
         fold: bool,
+        absent: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the updated tokens (B, T, C) and image (B, P, C).
 
-        With ``first_layer`` given, ``image`` and its projections have a batch of 1.
+        With ``first_layer`` given, ``image`` and its projections have a batch of 1. Nobody reads tokens that are
+        ``absent``, see :func:`without`.
         """
         if self.is_first:  # the tokens are still their own position embedding
-            tokens = self.norm1(self.self_attn(tokens, tokens, tokens))
+            tokens = self.norm1(self.self_attn(tokens, tokens, tokens, absent))
         else:
             q = tokens + token_pe
-            tokens = self.norm1(tokens + self.self_attn(q, q, tokens))
+            tokens = self.norm1(tokens + self.self_attn(q, q, tokens, absent))
 
         read = self.cross_attn_token_to_image
         if first_layer is not None:
@@ -156,11 +163,11 @@ class TwoWayAttentionBlock(nn.Module):
         write = self.cross_attn_image_to_token
         if first_layer is not None:
             k = write.split(write.k_proj(tokens + token_pe))
-            told = write.attend(first_layer.query, k, write.split(write.v_proj(tokens)))
+            told = write.attend(first_layer.query, k, write.split(write.v_proj(tokens)), absent)
         elif fold:
-            told = write.image_reads_tokens(image + image_pe, tokens + token_pe, tokens)
+            told = write.image_reads_tokens(image + image_pe, tokens + token_pe, tokens, absent)
         else:
-            told = write(image + image_pe, tokens + token_pe, tokens)
+            told = write(image + image_pe, tokens + token_pe, tokens, absent)
         return tokens, self.norm4(image + told)
 
 
@@ -194,7 +201,7 @@ class TwoWayTransformer(nn.Module):
 
     @property
     def blocks(self) -> Sequence[TwoWayAttentionBlock]:
-        """The layers as what they are, which a ModuleList does not know."""
+        """The layers with their own type, which a ModuleList loses."""
         return cast("Sequence[TwoWayAttentionBlock]", self.layers)
 
     def project_first_layer(self, image: Tensor, image_pe: Tensor) -> FirstLayer:
@@ -216,15 +223,17 @@ class TwoWayTransformer(nn.Module):
         first_layer: FirstLayer | None = None,
         *,
         fold: bool | None = None,
+        absent: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return what the tokens (B, T, C) and the image (B, C, h, w) have become.
+        """Return the updated tokens (B, T, C) and image (B, C, h, w).
 
         Args:
             image: (B, C, h, w), or (1, C, h, w) together with ``first_layer``.
             image_pe: (1, C, h, w) position embedding of the image.
             tokens: (B, T, C), also their own position embedding.
             first_layer: projections of ``image`` made once per image.
-            fold: use the folded form; by default where it is the cheaper one.
+            fold: use the folded form; by default only where it is cheaper.
+            absent: which tokens are none, see :func:`without`.
         """
         if fold is None:
             fold = tokens.shape[1] <= FOLD_LIMIT
@@ -232,7 +241,9 @@ class TwoWayTransformer(nn.Module):
         image, image_pe = rows(image), rows(image_pe)
         token_pe = tokens
         for layer in self.blocks:
-            tokens, image = layer.join(tokens, image, token_pe, image_pe, first_layer, fold=fold)
+            tokens, image = layer.join(
+                tokens, image, token_pe, image_pe, first_layer, fold=fold, absent=absent
+            )
             first_layer = None
         tokens = self.last_look(tokens, token_pe, image, image_pe, fold=fold)
         return tokens, grid(image, (height, width))
@@ -244,6 +255,18 @@ class TwoWayTransformer(nn.Module):
         last = self.final_attn_token_to_image
         look = last.tokens_read_image if fold else last
         return self.norm_final_attn(tokens + look(tokens + token_pe, image + image_pe, image))
+
+
+def without(scores: Tensor, absent: Tensor | None) -> Tensor:
+    """Return scores (B, X, Y, T) of tokens by which those that are absent get no attention.
+
+    A graph of fixed shapes has a place for each of so many tokens, and not every prompt has as many.
+
+    Args:
+        scores: before softmax.
+        absent: (B, 1, 1, T) 1 for a place without a token, 0 for others; None where there is a token in each.
+    """
+    return scores if absent is None else scores - UNREAD * absent
 
 
 def rows(image: Tensor) -> Tensor:

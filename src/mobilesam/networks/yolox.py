@@ -1,9 +1,9 @@
 """YOLOX's features: a depthwise CSPDarknet and its feature pyramid (Ge et al. 2021).
 
-The detector's head is left out: :class:`YoloxFeatures` gives the maps that the head would look
+The detector's head is left out: :class:`YoloxFeatures` returns the maps that the head would look
 at. Trained on boxes, they tell one object from its neighbour, which features trained on
 one label per photo do not. Batch normalisation is folded into the convolutions, as in
-the published ONNX file of the smallest, :class:`YoloxNano`.
+the published ONNX file of the smallest network, :class:`YoloxNano`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class DepthwiseConv(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Pointwise, then depthwise separable, and the sum where ``shortcut``."""
+    """Pointwise, then depthwise separable, added to the input where ``shortcut``."""
 
     def __init__(self, channels: int, *, shortcut: bool) -> None:
         super().__init__()
@@ -123,8 +123,8 @@ class YoloxFeatures(nn.Module):
     """The detector's feature pyramid: normalised pixels (B, 3, S, S) -> maps of strides 8, 16 and 32.
 
     Args:
-        mean: of red, green and blue in 0..255, that was taken from the pixels.
-        std: that they were divided by.
+        mean: of red, green and blue in 0..255, which was subtracted from the pixels.
+        std: what they were divided by.
         width: channels of the first layer; the maps have those of :func:`channels_of`.
         depth: bottlenecks of the shortest layers.
     """
@@ -155,12 +155,12 @@ class YoloxFeatures(nn.Module):
 
 
 def channels_of(width: int) -> dict[int, int]:
-    """Return the channels of the maps by their stride, for so many in the first layer."""
+    """Return the maps' channels by their stride, where the first layer has ``width``."""
     return {8: 4 * width, 16: 8 * width, 32: 16 * width}
 
 
 class YoloxNano(YoloxFeatures):
-    """The smallest of the published ones; see :class:`YoloxFeatures`."""
+    """The smallest published network; see :class:`YoloxFeatures`."""
 
     WIDTH, DEPTH = 16, 1
     CHANNELS = channels_of(WIDTH)

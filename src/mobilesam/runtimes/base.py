@@ -19,7 +19,7 @@ class Runtime(Protocol):
     """Runs a network: NumPy arrays in, NumPy arrays out. Safe to call from several threads.
 
     Attributes:
-        name: ``onnx``, ``openvino`` or ``torch``.
+        name: ``onnx``, ``openvino``, ``torch``, ``litert``, ``executorch`` or ``ncnn``.
         device: ``cpu``, ``cuda`` or ``mps``.
         spec: what network it runs.
         batches_images: whether ``encode`` takes several images; the ONNX graphs take one.

@@ -1,4 +1,8 @@
-"""Choose a runtime and give it a model's weights. A new runtime is a file with ``open_runtime``, and a line in ``RUNTIMES``."""
+"""Choose a runtime and give it a model's weights.
+
+A new runtime is a file with ``open_runtime``, and a line in ``RUNTIMES``; one that runs files of ``mobilesam export``
+has ``open_files`` and its line in ``FROM_FILES``.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,12 @@ from pathlib import Path
 from mobilesam.core.errors import ConfigError, missing_extra
 from mobilesam.core.text import shortened
 from mobilesam.runtimes.base import Runtime
+from mobilesam.runtimes.fixed_files import default_folder, index_name, only_float32_on_cpu
 from mobilesam.weights import WeightsEntry, read_weights, weights_path
 
 # Each with the package that it needs, which is also the name of the extra that brings it.
 RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
+FROM_FILES = {"litert": "ai_edge_litert", "executorch": "executorch", "ncnn": "ncnn"}
 DEFAULT_RUNTIME = "onnx"
 
 
@@ -27,14 +33,25 @@ def load_runtime(
 ) -> Runtime:
     """Return a runtime with an entry's weights; see :func:`mobilesam.load` for the arguments."""
     runtime = DEFAULT_RUNTIME if runtime is None else runtime
-    if not isinstance(runtime, str) or runtime not in RUNTIMES:
-        raise ConfigError(f"runtime {shortened(runtime)}: unknown; choose one of {', '.join(RUNTIMES)}")
+    if not isinstance(runtime, str) or runtime not in RUNTIMES | FROM_FILES:
+        known = ", ".join(RUNTIMES | FROM_FILES)
+        raise ConfigError(f"runtime {shortened(runtime)}: unknown; choose one of {known}")
+    package = (RUNTIMES | FROM_FILES)[runtime]
     try:
         module = import_module(f"mobilesam.runtimes.{runtime}")
     except ModuleNotFoundError as error:
-        if error.name not in (RUNTIMES[runtime], "onnx"):
+        if error.name not in (package, "onnx", "torch"):
             raise
-        raise missing_extra(f"runtime {runtime!r}", RUNTIMES[runtime]) from error
+        raise missing_extra(f"runtime {runtime!r}", runtime if runtime in FROM_FILES else package) from error
+    if runtime in FROM_FILES:
+        if decoder is not None:
+            raise ConfigError(
+                f"decoder: the {runtime} runtime reads exported files; export a model that has it"
+            )
+        only_float32_on_cpu(runtime, device, dtype)
+        index = exported_index(entry, runtime, checkpoint)
+        opened: Runtime = module.open_files(index.parent, entry.network, threads=threads)
+        return opened
     return module.open_runtime(
         entry.network,
         read_weights(entry, checkpoint, decoder),
@@ -43,3 +60,9 @@ def load_runtime(
         threads=threads,
         what=f"{checkpoint or weights_path(entry)} as {entry.name}",
     )
+
+
+def exported_index(entry: WeightsEntry, runtime: str, checkpoint: str | Path | None) -> Path:
+    """Return the file that says what a model's exported files are; ``checkpoint`` is their folder."""
+    folder = default_folder(runtime) if checkpoint is None else Path(checkpoint)
+    return folder / index_name(entry.network, runtime)

@@ -61,12 +61,15 @@ class OpenVinoRuntime(OnnxRuntime):
     name = "openvino"
 
     def _start(self, part: str) -> Any:
-        """Join a graph with its tensors, and compile the two."""
+        """Compile a graph that has its tensors."""
+        config: dict[str, Any] = FLOAT32 | ({"INFERENCE_NUM_THREADS": self._threads} if self._threads else {})
+        return CompiledPart(openvino.Core().compile_model(self._model(part), "CPU", config))
+
+    def _model(self, part: str) -> Any:
+        """Join a graph with its tensors."""
         model = onnx.load(GRAPHS / self._index.files[part], load_external_data=False)
         fill_weights(model.graph, self._weights)
-        core = openvino.Core()
-        config: dict[str, Any] = FLOAT32 | ({"INFERENCE_NUM_THREADS": self._threads} if self._threads else {})
-        return CompiledPart(core.compile_model(core.read_model(model.SerializeToString()), "CPU", config))
+        return openvino.Core().read_model(model.SerializeToString())
 
 
 def open_runtime(

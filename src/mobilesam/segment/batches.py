@@ -1,7 +1,7 @@
-"""Several images and prompts at once: in which form they are given, and how many go into one call.
+"""Several images and prompts at once: what form they come in, and how many go into one call.
 
-On a processor more at once is no faster, because the maps leave its cache, so few are taken;
-a GPU takes what the budget of memory allows. Either way the results are those of one by one.
+On a processor taking more at once is no faster, because the maps no longer fit its cache, so few
+are taken; a GPU takes what the memory budget allows. Either way the results are those of one by one.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from mobilesam.core.types import MULTIMASK, SINGLE_MASK, Embedding, Prompt
 from mobilesam.runtimes.base import Runtime
 from mobilesam.segment.results import Segmentation
 
-DEFAULT_MEMORY = 2_000_000_000  # bytes; one image or one prompt may take more, where nothing was stated
+DEFAULT_MEMORY = 2_000_000_000  # bytes; unless a limit was given, one image or prompt may take more
 FASTEST_IMAGES = 1  # at once on a processor
-FASTEST_PROMPTS = 8  # likewise
+FASTEST_PROMPTS = 8  # at once on a processor
 
 
 def images_at_once(runtime: Runtime, memory: int | None = None) -> int:
-    """Return how many images the encoder is given in one call.
+    """Return how many images go into one call of the encoder.
 
     Args:
         runtime: what runs the network.
         memory: bytes that the call may add, by default ``DEFAULT_MEMORY``.
 
     Raises:
-        ConfigError: if ``memory`` is no number of bytes.
+        ConfigError: if ``memory`` is not a number of bytes.
         LimitError: if it is too small for one image.
     """
     fitting = _fitting(working_set_of(runtime).image, memory, "one image")
@@ -45,7 +45,7 @@ def images_at_once(runtime: Runtime, memory: int | None = None) -> int:
 
 
 def prompts_at_once(runtime: Runtime, slots: int, memory: int | None = None) -> int:
-    """Return how many prompts of so many slots the decoder is given in one call.
+    """Return how many prompts with ``slots`` slots each go into one call of the decoder.
 
     Arguments and errors are those of :func:`images_at_once`.
     """
@@ -56,12 +56,12 @@ def prompts_at_once(runtime: Runtime, slots: int, memory: int | None = None) -> 
 
 def working_set_of(runtime: Runtime) -> WorkingSet:
     """Return the bytes that a promptable network's steps take."""
-    assert runtime.spec.working_set is not None  # only a detector has none
+    assert runtime.spec.working_set is not None  # only detectors have none
     return runtime.spec.working_set
 
 
 def _fitting(each: int, memory: int | None, what: str) -> int:
-    """Return how often ``each`` bytes fit into a budget, at least once."""
+    """Return how many times ``each`` bytes fit into a budget, at least 1."""
     if memory is None:
         return max(1, DEFAULT_MEMORY // each)
     try:
@@ -86,7 +86,7 @@ def encode_images(runtime: Runtime, images: Sequence[Image], at_once: int) -> It
             if len(numbers) == 1:
                 encoded[numbers[0]] = arrays
                 continue
-            for row, i in enumerate(numbers):  # copied, so that no image keeps the memory of its neighbours
+            for row, i in enumerate(numbers):  # copied, so that no image keeps its neighbours' memory alive
                 encoded[i] = {name: array[row : row + 1].copy() for name, array in arrays.items()}
         yield from (encoded[i] for i in range(len(batch)))
 
@@ -98,7 +98,7 @@ def decode_prompts(
     multimask: bool | None,
     memory: int | None,
 ) -> tuple[Segmentation, ...]:
-    """Batch what has the same shape, decode, and put the results in order."""
+    """Batch prompts of the same shape, decode them, and put the results in order."""
     results: dict[int, Segmentation] = {}
     for (slots, _, many), numbers in group_prompts(prompts, multimask).items():
         tokens = MULTIMASK if many else SINGLE_MASK
@@ -130,7 +130,7 @@ def group_prompts(
 
 
 def named_images(images: Iterable[ArrayLike]) -> list[tuple[str, ArrayLike]]:
-    """Return each image with what messages call it: its number, and its path if it has one."""
+    """Return each image with its name in messages: its number, and its path if it has one."""
     one = isinstance(images, str | bytes | bytearray | memoryview) or getattr(images, "ndim", 4) != 4
     try:
         given = None if one else list(images)
@@ -147,7 +147,7 @@ def named_images(images: Iterable[ArrayLike]) -> list[tuple[str, ArrayLike]]:
 
 
 def as_prompts(prompts: Iterable[Prompt | dict[str, Any]], name: str) -> list[Prompt]:
-    """Return the prompts of one image, which may be none."""
+    """Return the prompts of one image; there may be none."""
     try:
         given = list(prompts)
     except TypeError as error:

@@ -1,4 +1,4 @@
-"""Things cut out of a photo: masks joined to one, its edge made soft, and laid on another ground."""
+"""Things cut out of a photo: masks joined into one, given a soft edge, and laid on another ground."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from mobilesam.draw.matting import load_matte
 from mobilesam.formats.image import image_to_png
 from mobilesam.segment.results import CERTAIN_HOLE, LARGE_HOLE, Segmentation
 
-FRAME_CELLS = 2  # of the logits, along the frame, in which a model is unsure
-CRUMB = 0.02  # of a subject's mask: smaller islands are left out
-MOST_PIXELS = 500  # that an edge is grown, shrunk or feathered by
+FRAME_CELLS = 2  # cells of the logits along the frame, where a model is unsure
+CRUMB = 0.02  # share of a subject's mask: smaller islands are left out
+MOST_PIXELS = 500  # by which an edge may be grown, shrunk or feathered
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class CutoutOptions:
     Attributes:
         background: what it is laid on: a colour such as ``white``, ``#ff8800`` or ``255,136,0``, a picture's file,
             ``blur`` for the photo itself out of focus, or ``none``.
-        feather: fade the edge over so many pixels more.
-        grow: move the edge outwards by so many pixels.
-        shrink: move the edge inwards by so many pixels.
+        feather: fade the edge over this many more pixels.
+        grow: move the edge outwards by this many pixels.
+        shrink: move the edge inwards by this many pixels.
         invert: keep everything else instead.
         crop: cut to what is kept; the photo's full size stays without it.
-        only_mask: the alpha channel alone, as a grey picture.
+        only_mask: only the alpha channel, as a grey picture.
         matte: find hair and fur by closed-form matting, which needs ``mobilesam[matting]``.
-        holes: leave the holes of the mask that the model is not sure of, such as a face in a coat.
+        holes: keep holes in the mask that the model is not sure of, such as a face in a coat.
 
     Raises:
         PromptError: for a number outside its range.
@@ -73,13 +73,13 @@ class Cutout:
     """What was cut out of an image.
 
     Attributes:
-        image: (H, W, 3) where the edge is soft, the object's own colours without those of what was behind.
+        image: (H, W, 3); where the edge is soft, the object's own colours without those behind it.
         alpha: (H, W) uint8, how much of each pixel is kept.
-        edge: what both are made from.
-        results: the masks that were joined, or the subject; then those that were subtracted.
+        edge: what ``image`` and ``alpha`` are made from.
+        results: the masks that were joined, or the subject's, then those that were subtracted.
         options: how it was cut out.
-        photo: (H, W, 3) as it was.
-        remarks: what may not be meant.
+        photo: (H, W, 3) the photo as it was.
+        remarks: what may not be intended.
     """
 
     image: Image = field(repr=False)
@@ -103,7 +103,7 @@ class Cutout:
         """What the options ask for: (h, w, 4), (h, w, 3) on a background, or (h, w) with ``only_mask``.
 
         Args:
-            samples: (H, W, 3) uint16, the photo with its full depth; the picture has that depth too then.
+            samples: (H, W, 3) uint16, the photo at its full depth, which the picture then also has.
         """
         options = self.options
         if options.only_mask:
@@ -141,7 +141,7 @@ def make_cutout(
 
 
 def cut_out_mask(embedding: Embedding, mask: Mask, options: CutoutOptions) -> Cutout:
-    """Cut out what a mask (H, W) covers as it is, such as one that was corrected by hand; its holes stay."""
+    """Cut out exactly what a mask (H, W) covers, such as one that was corrected by hand; its holes stay."""
     return _cut_out(embedding.image, mask, None, (), options, ())
 
 
@@ -153,11 +153,11 @@ def _cut_out(
     options: CutoutOptions,
     remarks: Sequence[str],
 ) -> Cutout:
-    """Make the edge of a mask soft, with the logits (h, w) that tell where it may lie, if they are known."""
+    """Make the edge of a mask soft, using the logits (h, w) that say where it may lie, if they are known."""
     matte = load_matte() if options.matte else None
     if options.grow or options.shrink:
         mask = moved(mask, options.grow - options.shrink)
-        logits = None  # they tell of the edge where it was
+        logits = None  # they describe the edge where it was
     if options.invert:
         mask, logits = ~mask, None if logits is None else -logits
     edge = soften(image, mask, logits, matte=matte)
@@ -175,10 +175,10 @@ def join(
     """Return the union of masks (H, W) without what is subtracted, and its logits over the whole image.
 
     Args:
-        kept: what is joined.
-        subtracted: what is taken away.
+        kept: the masks that are joined.
+        subtracted: those that are taken away.
         size: (height, width) of the image.
-        fill: fill the holes of each that the model is not sure of.
+        fill: fill those holes of each mask that the model is not sure of.
     """
     mask = np.zeros(size, bool)
     logits: Logits | None = None
@@ -197,9 +197,9 @@ def join(
 
 
 def to_the_frame(values: np.ndarray, reach: int) -> np.ndarray:
-    """Return a mask or logits (h, w) in which what comes within ``reach`` of the frame goes on to it.
+    """Return a mask or logits (h, w) in which whatever comes within ``reach`` of the frame extends to it.
 
-    A model is unsure at the frame, where it sees nothing beyond; a thing that the frame cuts off would end early.
+    A model is unsure at the frame, where it sees nothing beyond; a thing cut off by the frame would end early.
     """
     carried = values.copy()
     for along in (carried, carried.T):
@@ -213,7 +213,7 @@ def to_the_frame(values: np.ndarray, reach: int) -> np.ndarray:
 def _unsure_holes(result: Segmentation) -> Mask:
     """Return the holes (H, W) of a mask that its model is not sure of, with the edge around them.
 
-    They are looked for on small logits: at full size that would take longer than the rest.
+    They are looked for on small logits: at full size this would take longer than all the rest.
     """
     logits = result.small_logits
     small = logits > 0
@@ -238,7 +238,7 @@ def _enlarged(small: Mask, size: tuple[int, ...]) -> Mask:
 
 
 def moved(mask: Mask, pixels: int) -> Mask:
-    """Return a mask whose edge lies so many pixels further out, or in where negative; the image's border is no edge."""
+    """Return a mask with its edge ``pixels`` further out, or in if negative; the image's border is no edge."""
     if pixels < 0:
         return ~moved(~mask, -pixels)
     if not mask.any():
@@ -259,7 +259,7 @@ def moved(mask: Mask, pixels: int) -> Mask:
 
 
 def _rows_away(mask: Mask, most: int) -> np.ndarray:
-    """Return how many rows (H, W) each pixel is from the mask in its own column; ``most + 1`` for all beyond."""
+    """Return how many rows (H, W) each pixel is from the mask in its column; ``most + 1`` for all further away."""
     away = np.where(mask, 0, most + 1).astype(np.uint8 if most < 254 else np.uint16)
     for rows in (away, away[::-1]):
         for last, row in pairwise(rows):
@@ -268,7 +268,7 @@ def _rows_away(mask: Mask, most: int) -> np.ndarray:
 
 
 def feathered(alpha: np.ndarray, pixels: float) -> np.ndarray:
-    """Return alpha (H, W) uint8 that fades inwards over so many pixels more, so that no ground comes in."""
+    """Return alpha (H, W) uint8 that fades inwards over ``pixels`` more, so that none of the ground comes in."""
     from PIL import Image as Pillow
     from PIL import ImageFilter
 

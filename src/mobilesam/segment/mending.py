@@ -1,7 +1,7 @@
-"""Mending a mask that exists: only the connected region around a click or stroke changes.
+"""Mending an existing mask: only the connected region around a click or stroke changes.
 
-A model that is asked anew may lose what was right. So its answer is compared with the mask, and of all
-that differs only the region that was pointed at is taken over.
+A model that is asked anew may lose what was right. So its answer is compared with the mask, and only the
+differing region that was pointed at is taken over.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mobilesam.core.regions import central_pixel, regions_touching
 from mobilesam.core.types import Embedding, Prompt
 from mobilesam.segment.predictor import Predictor
 
-UNSURE = 0.25  # of a mask's logits where it is said less surely
+UNSURE = 0.25  # factor of a mask's logits where it is given as less certain
 NOTHING = "nothing changed: the mask already says so there; click where it is wrong"
 
 
@@ -25,15 +25,15 @@ def mend(
     asked: tuple[Points, Labels],
     places: Mask,
 ) -> tuple[Mask, tuple[str, ...]]:
-    """Return a mask (H, W) that is changed around places only, and what may not be meant.
+    """Return a mask (H, W) that is changed around ``places`` only, and remarks.
 
     Args:
-        predictor: what segments.
+        predictor: asks the model.
         embedding: of the image.
-        mask: (H, W) that is mended.
+        mask: (H, W) to mend.
         asked: points (N, 2) that were clicked or brushed since mending began, and their labels (N,); the
-            last is what is asked now: 1 where more belongs to the object, 0 where less does.
-        places: (H, W) pixels that were clicked or brushed now.
+            last is the current one: 1 where more belongs to the object, 0 where less does.
+        places: (H, W) pixels that were clicked or brushed just now.
     """
     points, labels = asked
     more = bool(labels[-1])
@@ -49,10 +49,10 @@ def mend(
 def _best_answer(
     predictor: Predictor, embedding: Embedding, mask: Mask, points: Points, labels: Labels
 ) -> Mask:
-    """Return the mask (H, W) that the model believes in most, of three ways to ask for it.
+    """Ask in three ways for the mask, and return the answer (H, W) that the model believes in most.
 
-    They are: the mask as a prompt, which the model hardly leaves; the same said less surely; and, instead of
-    it, a point in its middle, which lets go what was never of the object.
+    The ways: the mask as a prompt, which the model hardly departs from; the same given as less certain; and
+    instead of the mask a point in its middle, which lets go of what never belonged to the object.
     """
     side = max(embedding.image_embedding.shape[-2:]) * LOW_RES_PER_GRID
     logits = mask_to_logits(mask, side, embedding.frame)

@@ -1,4 +1,4 @@
-"""The face of the package: everything that is asked of a model, checked at the door."""
+"""The face of the package: everything that a model can be asked, checked on the way in."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mobilesam.detectors.head import HeadDetector
 from mobilesam.detectors.load import detector_for, text_model_for
 from mobilesam.formats.image import MAX_PIXELS, Remarks, check_size, read_with_remarks
 from mobilesam.runtimes.base import Runtime
-from mobilesam.runtimes.load import load_runtime
+from mobilesam.runtimes.load import FROM_FILES, exported_index, load_runtime
 from mobilesam.segment.batches import as_prompts, images_at_once, named_images, pair_prompts
 from mobilesam.segment.cutout import Cutout, CutoutOptions, make_cutout
 from mobilesam.segment.everything.options import EverythingOptions
@@ -44,7 +44,15 @@ from mobilesam.segment.track.results import TrackedFrame
 from mobilesam.segment.track.stream import Progress as FramesProgress
 from mobilesam.segment.track.stream import TrackOptions, track
 from mobilesam.segment.track.stream import no_progress as no_frames_progress
-from mobilesam.weights import DEFAULT_MODEL, entry_of, entry_of_network, network_of_file
+from mobilesam.storage.embeddings import KeptEmbeddings
+from mobilesam.weights import (
+    DEFAULT_MODEL,
+    decoder_path,
+    entry_of,
+    entry_of_network,
+    network_of_file,
+    weights_path,
+)
 
 
 def load(
@@ -56,24 +64,29 @@ def load(
     device: str | None = None,
     dtype: str | None = None,
     threads: int | None = None,
+    embeddings: str | Path | None = None,
 ) -> Model:
     """Load a model. Nothing is ever downloaded here.
 
     Args:
-        name: ``pocket``, which the package carries, or a published one such as ``mobile_sam``,
+        name: ``pocket``, which comes with the package, or a published one such as ``mobile_sam``,
             whose file has to be there; ``mobilesam weights pull mobile_sam`` fetches it; or one of your own
-            (``mobilesam finetune --name``). ``pocket`` where it is not given, or the model whose network
+            (``mobilesam finetune --name``). By default ``pocket``, or the model whose network
             ``checkpoint`` has.
-        checkpoint: another file of the same network, ``.pt`` or ``.safetensors``.
-        decoder: MobileSAMv2's decoder instead of the model's own, ``prompt_guided_decoder`` or a file.
-        runtime: ``onnx`` (the default) or ``torch``.
+        checkpoint: another file of the same network, ``.pt`` or ``.safetensors``; for the runtimes ``litert``,
+            ``executorch`` and ``ncnn`` the folder that ``mobilesam export`` wrote.
+        decoder: replaces the model's own decoder: MobileSAMv2's ``prompt_guided_decoder``, or a file of it.
+        runtime: ``onnx`` (the default), ``openvino`` or ``torch``; ``litert``, ``executorch`` or ``ncnn`` with files
+            that ``mobilesam export`` wrote, by default into a folder of that name beside fetched weights.
         device: ``cpu``, ``cuda`` or, with torch, ``mps``.
         dtype: ``float32``; with torch also ``bfloat16`` and, on a GPU, ``float16``.
-        threads: processor threads of the onnx runtime; ``OMP_NUM_THREADS`` or as many as cores where None.
+        threads: processor threads of the onnx runtime; where None, ``OMP_NUM_THREADS`` or one for each core.
+        embeddings: a folder that keeps the embeddings of images, as float16; the embedding of an image that was
+            encoded before with the same weights is read from there.
 
     Raises:
         ConfigError: for an unknown name, runtime, device or dtype.
-        WeightsError: if the weights are missing, damaged or another network's.
+        WeightsError: if the weights are missing, damaged or of another network.
         MissingExtraError: if the runtime is not installed.
 
     Example:
@@ -85,7 +98,7 @@ def load(
     for argument, path in (("checkpoint", checkpoint), ("decoder", decoder)):
         if path is not None and not isinstance(path, str | os.PathLike):
             raise ConfigError(f"{argument}: is {shortened(path)}; must be the path of a file, or None")
-    if name is None and checkpoint is not None:
+    if name is None and checkpoint is not None and not os.path.isdir(checkpoint):
         entry = entry_of_network(network_of_file(checkpoint))
     else:
         entry = entry_of(DEFAULT_MODEL if name is None else name)
@@ -101,15 +114,26 @@ def load(
     called = entry.name if checkpoint is None else f"{entry.network} network with {_file_name(checkpoint)}"
     if decoder is not None:
         called = f"{called} and decoder {_file_name(decoder)}"
-    return Model(chosen, name=called, thresholds=entry.thresholds)
+    kept = None
+    if embeddings is not None:
+        files = [checkpoint or weights_path(entry), *([] if decoder is None else [decoder_path(decoder)])]
+        if runtime in FROM_FILES:  # whose arrays are those of a square
+            files = [exported_index(entry, str(runtime), checkpoint)]
+        kept = KeptEmbeddings(embeddings, " ".join([entry.network, dtype or "float32", *map(_sum_of, files)]))
+    return Model(chosen, name=called, thresholds=entry.thresholds, kept=kept)
 
 
 def _file_name(path: str | Path) -> str:
-    """Return what tells a file of weights from others: its name, and the start of its sum."""
+    """Return what tells a file of weights from others: its name, and the start of its checksum."""
     if not Path(path).is_file():  # an entry's name
         return str(path)
+    return f"{Path(path).name} ({_sum_of(path)[:8]})"
+
+
+def _sum_of(path: str | Path) -> str:
+    """Return a file's SHA-256."""
     with Path(path).open("rb") as file:
-        return f"{Path(path).name} ({hashlib.file_digest(file, 'sha256').hexdigest()[:8]})"
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Model:
@@ -117,8 +141,9 @@ class Model:
 
     Args:
         runtime: what runs the network.
-        name: what embeddings say they are from.
-        thresholds: which masks :meth:`everything` keeps where its options do not say.
+        name: the model's name that embeddings carry.
+        thresholds: which masks :meth:`everything` keeps, where its options do not say.
+        kept: where embeddings are kept, if anywhere; :func:`load` makes it from a folder.
 
     Example:
         >>> import numpy as np, mobilesam
@@ -129,8 +154,15 @@ class Model:
         (3, 60, 80)
     """
 
-    def __init__(self, runtime: Runtime, *, name: str, thresholds: MaskThresholds = SAM_THRESHOLDS) -> None:
-        self.predictor = Predictor(runtime, name=name, thresholds=thresholds)
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        name: str,
+        thresholds: MaskThresholds = SAM_THRESHOLDS,
+        kept: KeptEmbeddings | None = None,
+    ) -> None:
+        self.predictor = Predictor(runtime, name=name, thresholds=thresholds, kept=kept)
 
     @property
     def runtime(self) -> Runtime:
@@ -139,19 +171,19 @@ class Model:
 
     @property
     def name(self) -> str:
-        """What embeddings say they are from."""
+        """The model's name that embeddings carry."""
         return self.predictor.name
 
     @property
     def thresholds(self) -> MaskThresholds:
-        """Which masks :meth:`everything` keeps where its options do not say."""
+        """Which masks :meth:`everything` keeps, where its options do not say."""
         return self.predictor.thresholds
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, runtime={self.runtime.name!r}, device={self.runtime.device!r})"
 
     def embed(self, image: ArrayLike, *, max_pixels: int = MAX_PIXELS) -> Embedding:
-        """Make everything that depends on the image alone, once for all its prompts.
+        """Compute everything that depends on the image alone, once for all its prompts.
 
         Args:
             image: a path, the bytes of a file, a PIL image or an array (H, W, 3) uint8 RGB.
@@ -162,7 +194,7 @@ class Model:
             LimitError: if it is too large.
 
         Warns:
-            ImageWarning: for what is read but may not be meant, such as an animation's first
+            ImageWarning: for what is read but may not be intended, such as an animation's first
                 frame; also in the embedding's ``remarks``.
         """
         rgb, remarks = _read(image, None, max_pixels)
@@ -173,22 +205,22 @@ class Model:
     ) -> tuple[Embedding, ...]:
         """Embed several images, of any sizes, with the same result as one by one.
 
-        All images are read before the first is encoded, so an error costs no work. A GPU
-        takes as many at once as ``memory`` allows, a processor one after another, which is
-        the fastest there.
+        All images are read before the first is encoded, so an error wastes no work. A GPU
+        takes as many at once as ``memory`` allows; a processor takes them one by one, which is
+        fastest there.
 
         Args:
             images: each as :meth:`embed` takes it; there may be none.
-            memory: bytes that the call may add at its peak, beside the images and embeddings
-                themselves and the model; by default 2 GB, or what one image takes.
-            max_pixels: greatest height times width of each.
+            memory: bytes that the call may add at its peak, besides the images, the embeddings and
+                the model; by default 2 GB, or what one image takes.
+            max_pixels: greatest height times width of each image.
 
         Returns:
             One embedding for each image, in their order.
 
         Raises:
             ImageError: names the image that cannot be read, ``images[3]``.
-            LimitError: if one is too large, or ``memory`` too small for one.
+            LimitError: if an image is too large, or ``memory`` is too small for one.
 
         Warns:
             ImageWarning: as :meth:`embed` does.
@@ -241,21 +273,21 @@ class Model:
             embedding: from :meth:`embed` of this model.
             prompts: one prompt, or one for each object; there may be none. A dict such as ``{"box": [9, 9, 50, 50]}``
                 will do for a prompt.
-            multimask: three masks, or one. By default three for a single point, which may
-                mean a part or the whole, and one for everything else.
-            memory: bytes that the call may add at its peak, beside its results and the model;
+            multimask: whether to return three masks or one. By default three for a single point,
+                which may mean a part or the whole, and one for everything else.
+            memory: bytes that the call may add at its peak, besides its results and the model;
                 by default 2 GB, or what one prompt takes.
 
         Returns:
             One segmentation for one prompt, a tuple for several, in their order.
 
         Raises:
-            PromptError: names the argument that is wrong and what is allowed.
+            PromptError: names the wrong argument and what is allowed.
             LimitError: for too many points or prompts, or a ``memory`` too small for one.
-            ConfigError: if the embedding is another model's.
+            ConfigError: if the embedding is from another model.
 
         Warns:
-            PromptWarning: for what is valid but may not be meant; also in ``remarks``.
+            PromptWarning: for what is valid but may not be intended; also in ``remarks``.
         """
         self._check(embedding, "embedding", multimask)
         if isinstance(prompts, Prompt | dict):
@@ -278,21 +310,21 @@ class Model:
     ) -> tuple[tuple[Segmentation, ...], ...]:
         """Segment objects in several images, with the same result as one by one.
 
-        All prompts are checked before the first is decoded, so an error costs no work.
+        All prompts are checked before the first is decoded, so an error wastes no work.
 
         Args:
             embeddings: from :meth:`embed_batch` or :meth:`embed` of this model.
-            prompts: for each embedding its prompts, as many as it has objects; ``[]`` for none.
+            prompts: for each embedding a list of its prompts, one for each object; ``[]`` for none.
             multimask: as :meth:`segment` takes it.
             memory: as :meth:`segment` takes it.
 
         Returns:
-            For each embedding one segmentation for each of its prompts, all in their order.
+            For each embedding, one segmentation for each of its prompts, all in the order given.
 
         Raises:
             PromptError: names the argument, ``prompts[3][0].box``, and what is allowed.
             LimitError: for too many points or prompts, or a ``memory`` too small for one.
-            ConfigError: if an embedding is another model's.
+            ConfigError: if an embedding is from another model.
 
         Warns:
             PromptWarning: as :meth:`segment` does.
@@ -320,7 +352,7 @@ class Model:
     def subject(self, embedding: Embedding, *, detector: Detector | None = None) -> Segmentation:
         """Segment the subject of an image without a prompt: what stands out from the ground.
 
-        It takes three embeddings' time in all, because the image is looked at again mirrored and in a window.
+        It takes as long as three embeddings, because the image is looked at again mirrored and in a window.
 
         Args:
             embedding: from :meth:`embed` of this model.
@@ -328,10 +360,10 @@ class Model:
                 or ``pocket``'s.
 
         Returns:
-            One mask. Its ``predicted_iou`` is low, and ``remarks`` say so, where it is not clear what is meant.
+            One mask. Where it is not clear what the subject is, its ``predicted_iou`` is low and ``remarks`` say so.
 
         Raises:
-            ConfigError: if the embedding is another model's.
+            ConfigError: if the embedding is from another model.
 
         Example:
             >>> import numpy as np, mobilesam
@@ -354,12 +386,12 @@ class Model:
         options: CutoutOptions | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> Cutout:
-        """Cut something out of an image, with a soft edge and without the colours of what was behind it.
+        """Cut something out of an image, with a soft edge and without the colours of what is behind it.
 
         Args:
             image: as :meth:`embed` takes it, or an embedding of this model.
-            prompts: what is cut out, one prompt for each object; the subject where None.
-            subtract: what is taken away again, one prompt for each object.
+            prompts: what to cut out, one prompt for each object; the subject where None.
+            subtract: what to take away from it, one prompt for each object.
             options: edge, background and size.
             max_pixels: greatest height times width.
 
@@ -394,11 +426,11 @@ class Model:
             max_pixels: greatest height times width.
 
         Returns:
-            A session in which nothing is asked yet; each action on it gives a new one.
+            A session in which nothing has been asked yet; each action on it returns a new one.
 
         Raises:
             ImageError, LimitError: as :meth:`embed` does.
-            ConfigError: if the embedding is another model's.
+            ConfigError: if the embedding is from another model.
 
         Example:
             >>> import numpy as np, mobilesam
@@ -426,20 +458,20 @@ class Model:
         Args:
             image: as :meth:`embed` takes it. With ``tile`` an array (H, W, 3) uint8 is read tile by tile from where
                 it lies, such as a ``numpy.memmap`` or a ``Raster``, and ``max_pixels`` is no limit.
-            options: how the image is searched.
+            options: how to search the image.
             detector: what finds boxes: the name of a model with a head for objects, or the model itself;
-                ``detector_nano``; a detector's file; a :class:`mobilesam.Detector` of your own; by default
+                ``detector_nano``; a detector's file; or a :class:`mobilesam.Detector` of your own. By default
                 this model's own head, or ``pocket``'s.
             max_pixels: greatest height times width.
-            progress: called with how many prompts are done, and of how many.
+            progress: called with how many prompts are done, and how many there are.
 
         Returns:
-            The masks, best first; of a grid, the best of each crop first.
+            The masks, best first; with a grid, the best of each crop first.
 
         Raises:
             ImageError: if the image cannot be read.
             LimitError: if it is too large.
-            ConfigError: for a detector that is none.
+            ConfigError: if ``detector`` is not a detector.
             WeightsError: if a detector's file is missing or damaged.
         """
         options = options or EverythingOptions()
@@ -460,7 +492,7 @@ class Model:
         max_pixels: int = MAX_PIXELS,
         progress: Progress = no_progress,
     ) -> Iterator[FoundMask]:
-        """Yield the masks of :meth:`everything` as they are found; of a grid, when it is done.
+        """Yield the masks of :meth:`everything` as they are found; those of a grid when it is done.
 
         Example:
             >>> import numpy as np, mobilesam
@@ -504,13 +536,13 @@ class Model:
         Raises:
             PromptError: names the text that is wrong and what is allowed.
             LimitError: for too many or too long texts, or a ``memory`` too small for one object.
-            ConfigError: if the embedding is another model's, or for a text model that is none.
+            ConfigError: if the embedding is from another model, or ``text_model`` is not a text model.
             MissingExtraError: if ``mobilesam[text]`` is not installed.
-            WeightsError: if the text model is missing, damaged or another network.
+            WeightsError: if the text model is missing, damaged or of another network.
             DeadlineError: if it takes too long.
 
         Warns:
-            PromptWarning: for texts of which not all is read, or that may not be understood; also in
+            PromptWarning: for texts that are not read in full or may not be understood; also in
                 the result's ``remarks``.
 
         Example:
@@ -543,18 +575,18 @@ class Model:
         max_pixels: int = MAX_PIXELS,
         progress: FramesProgress = no_frames_progress,
     ) -> Iterator[TrackedFrame]:
-        """Follow objects through a video: yield each frame with their masks, while the next is read.
+        """Follow objects through a video: yield each frame with their masks while the next one is read.
 
         Args:
             frames: the path of a video; of a folder of pictures, in the order of their names; a list of images, each
                 as :meth:`embed` takes it; or an iterator of images, such as a camera's.
-            prompts: what is followed. A plain prompt is an object of its own on the first frame. A
+            prompts: what to follow. A plain prompt is an object of its own on the first frame. A
                 :class:`TrackPrompt`, or a dict with ``frame`` and ``object`` beside a prompt's keys, says on which
                 frame (from 1) and which object (from 1); later prompts of an object correct it. Points
-                alone correct the mask that is there, a box or a mask begins anew.
-            options: in which direction, and how long what is lost is looked for.
+                alone correct the current mask; a box or a mask begins anew.
+            options: in which direction to follow, and how long to look for a lost object.
             max_pixels: greatest height times width of a frame.
-            progress: called with how many frames are done, and of how many, or None where that is not known.
+            progress: called with how many frames are done, and how many there are, or None where that is unknown.
 
         Yields:
             The frames in order. A lost object has an empty mask and a ``question``; it is
@@ -562,13 +594,13 @@ class Model:
 
         Raises:
             PromptError: names the prompt that is wrong and what is allowed.
-            ConfigError: for frames that are none, or that cannot be gone through as often as ``options`` ask.
+            ConfigError: for ``frames`` of another kind, or that cannot be read as many times as ``options`` need.
             ImageError, LimitError: for a frame that cannot be read or is too large.
             MissingExtraError: for a video, if ``mobilesam[video]`` is not installed.
 
         Warns:
-            PromptWarning: for what is valid but may not be meant.
-            ImageWarning: for a video with fewer frames than it says.
+            PromptWarning: for what is valid but may not be intended.
+            ImageWarning: for a video with fewer frames than it declares.
 
         Example:
             >>> import numpy as np, mobilesam
@@ -586,7 +618,7 @@ class Model:
     def _detector(
         self, detector: str | Path | Detector | Model | None, options: EverythingOptions | None
     ) -> Detector | None:
-        """Return what finds boxes; nothing where a grid is asked."""
+        """Return what finds boxes; None for a grid."""
         if options is not None and options.sampler == "grid":
             return None
         if isinstance(detector, Model):
@@ -605,7 +637,7 @@ class Model:
 
 
 def _read(image: ArrayLike, name: str | None, max_pixels: int) -> tuple[Image, Remarks]:
-    """Return an image that nobody changes any more, and what was remarked when reading it."""
+    """Return an image that nobody can change any more, and the remarks made when reading it."""
     rgb, remarks = read_with_remarks(image, max_pixels=max_pixels, name=name)
     for remark in remarks:
         warnings.warn(f"{name or 'image'}: {remark}", ImageWarning, stacklevel=3)
@@ -614,9 +646,9 @@ def _read(image: ArrayLike, name: str | None, max_pixels: int) -> tuple[Image, R
 
 
 def _read_to_search(image: ArrayLike, options: EverythingOptions, max_pixels: int) -> Image:
-    """Return an image; for tiles, an array (H, W, 3) uint8 stays where it lies, such as in a mapped file.
+    """Return an image; for tiles, an array (H, W, 3) uint8 stays where it is, such as in a mapped file.
 
-    Whatever has the shape, the type and the slices of such an array is one: of h5py, of zarr, a raster.
+    Whatever has the shape, the type and the slices of such an array counts as one: h5py's, zarr's, a raster.
     """
     shape: tuple[int, ...] = getattr(image, "shape", ())
     if options.tile is not None and getattr(image, "dtype", None) == np.uint8 and shape[2:] == (3,):
@@ -627,6 +659,6 @@ def _read_to_search(image: ArrayLike, options: EverythingOptions, max_pixels: in
 
 
 def warn_of_remarks(prompts: Iterable[ValidPrompt]) -> None:
-    """Warn the caller's caller of what is valid but may not be meant."""
+    """Warn the caller's caller of what is valid but may not be intended."""
     for remark in (remark for prompt in prompts for remark in prompt.remarks):
         warnings.warn(remark, PromptWarning, stacklevel=3)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from mobilesam.core.arrays import Image, Logits
+from mobilesam.core.arrays import Image, Logits, NamedArrays, Pixels
 from mobilesam.core.frame import Frame
 from mobilesam.core.preprocess import preprocess
 from mobilesam.core.prompts import FieldNames, ValidPrompt, validate_prompt
@@ -17,31 +17,44 @@ from mobilesam.core.types import SAM_THRESHOLDS, DecoderInputs, Embedding, MaskT
 from mobilesam.runtimes.base import Runtime
 from mobilesam.segment.batches import check_count, decode_prompts, encode_images, prompts_at_once
 from mobilesam.segment.results import Segmentation
+from mobilesam.storage.embeddings import KeptEmbeddings
 
 
 class Predictor:
-    """A network with what it needs to turn images and prompts into masks.
+    """A network, and what it takes to turn images and prompts into masks.
 
     Args:
         runtime: what runs the network.
-        name: what embeddings say they are from.
-        thresholds: which masks are kept of everything, where options do not say.
+        name: the model's name that embeddings carry.
+        thresholds: which masks of everything are kept, where the options do not say.
+        kept: where embeddings are kept, if anywhere.
     """
 
-    def __init__(self, runtime: Runtime, *, name: str, thresholds: MaskThresholds = SAM_THRESHOLDS) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        name: str,
+        thresholds: MaskThresholds = SAM_THRESHOLDS,
+        kept: KeptEmbeddings | None = None,
+    ) -> None:
         self.runtime = runtime
         self.name = name
         self.thresholds = thresholds
+        self.kept = kept
 
     def embed(self, image: Image, remarks: Sequence[str] = ()) -> Embedding:
-        """Encode an image (H, W, 3), with what was remarked when it was read."""
-        arrays = self.runtime.encode(preprocess(image, self.runtime.spec))
+        """Encode an image (H, W, 3) or read its kept embedding, with the remarks made when the image was read."""
+        arrays = self._encode(preprocess(image, self.runtime.spec))
         return Embedding(arrays, self.name, self._frame(image), image, tuple(remarks))
 
     def embed_all(
         self, images: Sequence[Image], remarks: Sequence[Sequence[str]], at_once: int
     ) -> Iterator[Embedding]:
-        """Encode images in order, so many at once."""
+        """Encode images in order, ``at_once`` in each call; where embeddings are kept, one by one."""
+        if self.kept is not None:
+            yield from (self.embed(image, told) for image, told in zip(images, remarks, strict=True))
+            return
         encoded = encode_images(self.runtime, images, at_once)
         for arrays, image, told in zip(encoded, images, remarks, strict=True):
             yield Embedding(arrays, self.name, self._frame(image), image, tuple(told))
@@ -81,8 +94,15 @@ class Predictor:
         return self.runtime.decode(embedding.arrays, inputs, mask_tokens)
 
     def at_once(self, slots: int) -> int:
-        """Return how many prompts of so many points, pads and corners go into one call."""
+        """Return how many prompts go into one call, each with ``slots`` points, pads and corners."""
         return prompts_at_once(self.runtime, slots)
+
+    def _encode(self, pixels: Pixels) -> NamedArrays:
+        if self.kept is None:
+            return self.runtime.encode(pixels)
+        path = self.kept.path(pixels)
+        arrays = self.kept.read(path)
+        return self.kept.write(path, self.runtime.encode(pixels)) if arrays is None else arrays
 
     def _frame(self, image: Image) -> Frame:
         return Frame.fit(image.shape[:2], self.runtime.spec.prompt_size)

@@ -1,4 +1,4 @@
-"""What a model says of a prompt, or of a whole image, with everything that can be made of it."""
+"""What a model says about a prompt or a whole image, and everything that can be made of it."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from mobilesam.formats.image import image_to_png
 from mobilesam.formats.sa1b import masks_to_sa1b
 
 MAX_IDS = np.iinfo(np.uint16).max
-# What is remarked, by experience with pocket on photos with human masks (docs/reference/prompts.md).
+# When to remark on a result, from experience with pocket on photos with human masks (docs/reference/prompts.md).
 LOW_PREDICTED_IOU = 0.45  # of points and masks
 LOW_PREDICTED_IOU_BOX = 0.6  # of boxes, which mean one thing
-LOW_PREDICTED_IOU_SUBJECT = 0.75  # of what is found without a prompt
+LOW_PREDICTED_IOU_SUBJECT = 0.75  # of what was found without a prompt
 UNSURE_SUBJECT = (
     "it is not clear what the subject is (predicted IoU {:.2f}); look at the result, and say what is meant "
     "by a point on it or a box around it"
 )
-LARGE_BOX = 0.8  # of the image
-STRAYING = 0.1  # of the mask, outside of its box
-SURROUNDING = 0.5  # of what lies outside of the box, in the mask
+LARGE_BOX = 0.8  # share of the image
+STRAYING = 0.1  # share of the mask that lies outside its box
+SURROUNDING = 0.5  # share of the outside of the box that the mask takes
 
-# Which holes a cut-out has: over 1,707 objects of four sets, masks are no worse without the others.
-CERTAIN_HOLE = -1.0  # a logit, 27 % likely to be of the object: a hole that has one below it
-LARGE_HOLE = 0.1  # of the mask
-SMALL_SIDE = 512  # of logits that tell where an edge is unsure
+# Which holes a cut-out keeps: over 1,707 objects of four sets, masks are no worse without the others.
+CERTAIN_HOLE = -1.0  # a logit (27 % likely to be the object): a hole with a lower one is kept
+LARGE_HOLE = 0.1  # share of the mask: a hole this large is kept
+SMALL_SIDE = 512  # of the logits that show where an edge is uncertain
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,19 +82,19 @@ class SegmentedMask:
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """What a model says of one prompt: one mask, or three where the prompt is ambiguous.
+    """What a model says about one prompt: one mask, or three where the prompt is ambiguous.
 
-    Iterating gives each :class:`SegmentedMask`; ``best`` is the model's own choice, whose
-    properties are also the segmentation's (``mask``, ``box``, ``area``, ``rle``). Masks
+    Iterating yields each :class:`SegmentedMask`. ``best`` is the model's own choice; its
+    ``mask``, ``box``, ``area`` and ``rle`` are also properties of the segmentation. Masks
     are enlarged to the image's size only when asked for.
 
     Attributes:
         low_res_masks: (M, h, w) logits of the model's whole input.
         predicted_iou: (M,) estimated IoU of each mask.
         embedding: of the image.
-        prompt: as the validator left it.
+        prompt: the prompt after validation.
         label: what the object is called: the prompt's label, or the text that found it; None where neither says.
-        text_score: how well the text fits, 0..1, as whoever found the box says; None where it was not found by text.
+        text_score: how well the text fits, 0..1, as the text model says; None where it was not found by text.
         min_mask_region_area: see :meth:`cleaned`.
         is_subject: whether it was found without a prompt, see :meth:`mobilesam.Model.subject`.
     """
@@ -109,12 +109,12 @@ class Segmentation:
     is_subject: bool = False
 
     def cleaned(self, min_mask_region_area: int) -> Segmentation:
-        """Return the same with tidy masks: holes below so many pixels filled, and islands dropped.
+        """Return the same with tidy masks: holes smaller than this many pixels filled, islands dropped.
 
-        If every island is small, the largest stays. Logits and scores are those of the masks as they were.
+        If every island is small, the largest stays. Logits and scores are those of the masks before tidying.
 
         Raises:
-            PromptError: for what is no whole number from 0.
+            PromptError: for anything but a whole number from 0.
         """
         check_whole_number("min_mask_region_area", min_mask_region_area, 0)
         return replace(self, min_mask_region_area=int(min_mask_region_area))
@@ -170,7 +170,7 @@ class Segmentation:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What is valid in the prompt, or in the result, but may not be meant."""
+        """What is valid in the prompt or in the result, but may not be intended."""
         if not self.area:
             return (*self.prompt.remarks, "the mask is empty")
         own = (self._large_box(), self._low_confidence(), self._straying())
@@ -201,7 +201,7 @@ class Segmentation:
         return f"the predicted IoU is {predicted:.2f}, below {limit:g}; look at the mask, and {advice}"
 
     def _straying(self) -> str:
-        """Remark on a mask that is not what its box holds, or an empty text."""
+        """Remark on a mask that is not what lies in its box, or an empty text."""
         if self.prompt.box is None:
             return ""
         x0, y0 = np.floor(self.prompt.box[:2]).astype(int)
@@ -276,8 +276,8 @@ class Segmentation:
         Args:
             crop: cut to the mask's box.
             fill_holes: fill those holes of the mask that are smaller than a tenth of it and that the
-                model is not sure of, for none of their logits is below -1; a face in a coat is an
-                example. The mask itself keeps them.
+                model is not sure of, as none of their logits is below -1. A face in a coat is an
+                example. The mask itself keeps its holes.
         """
         mask = self.mask
         if fill_holes:
@@ -291,7 +291,7 @@ class Segmentation:
 
 
 def draw_results(image: Image, results: Sequence[Segmentation]) -> Image:
-    """Return an image (H, W, 3) with the best masks, the prompts and the labels of results drawn over it.
+    """Return the image (H, W, 3) with the results' best masks, prompts and labels drawn over it.
 
     Several are numbered from 1, as their files are.
     """
@@ -310,15 +310,15 @@ def results_to_coco(
     texts: Sequence[str] = (),
     image_id: int = 1,
 ) -> dict[str, Any]:
-    """Return a COCO instance document of the best masks of results in one image (height, width).
+    """Return a COCO instance document of the results' best masks in one image.
 
     Args:
         results: what was found.
-        size: of the image.
-        file_name: of the image.
-        texts: that were asked for: each is a category, in their order, so that the documents of
-            several images agree. Without them each label is one, in the order of the results.
-        image_id: of the image, which the documents of several should not share.
+        size: (height, width) of the image.
+        file_name: its file name.
+        texts: the texts that were asked for. Each becomes a category, in their order, so that the
+            documents of several images agree. Without them each label does, in the order of the results.
+        image_id: its number, which should differ between the documents of several images.
     """
     masks = [result.best for result in results]
     labels = [result.label for result in results]
@@ -344,13 +344,13 @@ def results_to_coco(
 class TextMatches:
     """The objects in an image that texts name, best first; a sequence of :class:`Segmentation`.
 
-    It is empty where nothing is found: there is no best wrong mask.
+    It is empty where nothing is found, rather than holding the best of wrong masks.
 
     Attributes:
         image: (H, W, 3).
         segmentations: what was found, each with its ``label`` and ``text_score``.
         texts: what was asked for.
-        remarks: what of the texts was not read, or may not be understood.
+        remarks: which parts of the texts were not read, or may not be understood.
     """
 
     image: Image = field(repr=False)

@@ -1,7 +1,7 @@
-"""Correcting by hand: clicks, boxes and strokes one after the other, each of which can be taken back.
+"""Correcting by hand: clicks, boxes and strokes, one after the other, each of which can be undone.
 
-A session is a value. Each action gives a new one, and all that it holds is the image's hash and the
-actions: the masks follow from them. So it is small as JSON, and undoing is going back a step.
+A session is a value. Each action returns a new one, and all that it holds is the image's hash and the
+actions; the masks follow from them. So it is small as JSON, and to undo is to go back a step.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from mobilesam.storage.atomic import write_bytes
 
 VERSION = 1
 MAX_ACTIONS = 500
-MAX_STATES = 32  # that are kept, each of up to 2 MB: others are worked out again
+MAX_STATES = 32  # that are kept, up to 2 MB each; others are worked out again
 MAX_STROKE = 1000  # points of a brushed line
 USUAL_WIDTH = 10.0  # of a brushed line, in pixels
-STROKE_POINTS = 3  # that a brushed line gives the model, beside the mask of it
+STROKE_POINTS = 3  # that the model gets of a brushed line, besides its mask
 MAX_FILE_BYTES = 64 * 2**20
 
 PLACE = Array(Real(), 2, 2)
@@ -70,7 +70,7 @@ SESSION = Record(
     },
     required=("version", "image", "size", "model", "position", "actions"),
 )
-# What an action is: its own field, and what may stand beside it.
+# The kinds of action: the field of each, and which fields may go with it.
 KINDS: dict[str, tuple[str, ...]] = {
     "point": ("label",),
     "box": (),
@@ -83,16 +83,16 @@ KINDS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """What has been asked so far, and what came of it.
+    """What has been asked so far, and the result.
 
     Attributes:
-        points: (N, 2) clicked, x and y.
-        labels: (N,) 1 on the object, 0 beside it.
+        points: (N, 2) clicks, x and y.
+        labels: (N,) 1 on the object, 0 off it.
         box: x0, y0, x1, y1, or None.
-        found: the model's answer; None while nothing is asked, and of a mask that is being mended.
+        found: the model's answer; None while nothing is asked, and while a mask is being mended.
         mended: the mask that is being mended.
-        chosen: number of the mask.
-        remarks: what may not be meant.
+        chosen: number of the chosen mask.
+        remarks: what may not be intended.
     """
 
     points: tuple[tuple[float, float], ...] = ()
@@ -105,7 +105,7 @@ class State:
 
     @cached_property
     def masks(self) -> tuple[SegmentedMask, ...]:
-        """What there is to choose from: none, one or three. A mask that is mended counts as sure of itself."""
+        """The masks to choose from: none, one or three. A mask that is being mended counts as certain."""
         if self.mended is not None:
             mask = rle_to_mask(self.mended)
             mask.flags.writeable = False
@@ -113,12 +113,12 @@ class State:
         return () if self.found is None else tuple(self.found)
 
     def with_points(self, points: Sequence[tuple[float, float]], action: Mapping[str, Any]) -> State:
-        """Return the same with further points, which an action says are on the object or beside it."""
+        """Return the same with further points; the action says whether they are on the object."""
         labels = [action.get("label", 1)] * len(points)
         return replace(self, points=(*self.points, *points), labels=(*self.labels, *labels))
 
     def without_masks(self) -> State:
-        """Return the same without the masks at the image's size that were made of it: it is kept for undoing."""
+        """Return the same without its masks at the image's size, to be kept for undoing."""
         return replace(self, found=None if self.found is None else replace(self.found))
 
 
@@ -128,7 +128,7 @@ class Session:
 
     Attributes:
         embedding: of the image.
-        actions: what was done, also what is undone and can be redone.
+        actions: what was done, including what was undone and can be redone.
         position: how many of them count.
 
     Example:
@@ -157,39 +157,39 @@ class Session:
         return self.act({"point": [x, y], "label": label})
 
     def box(self, box: ArrayLike) -> Session:
-        """Say that the object lies in a box x0, y0, x1, y1; it replaces an earlier one."""
+        """Say that the object lies in a box x0, y0, x1, y1, which replaces an earlier one."""
         return self.act({"box": _numbers(box, (4,), "box")})
 
     def stroke(self, points: ArrayLike, *, width: float = USUAL_WIDTH, label: int = 1) -> Session:
-        """Brush along points (N, 2), so many pixels wide: all of it belongs to the object (1), or does not (0)."""
+        """Brush along points (N, 2), ``width`` pixels wide: all of it belongs to the object (1), or does not (0)."""
         return self.act({"stroke": _numbers(points, (-1, 2), "points"), "width": width, "label": label})
 
     def from_mask(self, mask: Mask | Rle) -> Session:
-        """Begin with a mask (H, W) that exists: clicks and strokes then change only what is connected around them."""
+        """Begin with an existing mask (H, W): clicks and strokes then change only the connected region around them."""
         rle = mask if isinstance(mask, Rle) else mask_to_rle(_as_mask(mask))
         return self.act({"mask": rle.to_dict()})
 
     def choose(self, number: int) -> Session:
-        """Take another of the masks that a single click gives: 0, 1 or 2."""
+        """Choose another of the masks that a single click returns: 0, 1 or 2."""
         return self.act({"choose": number})
 
     def clear(self) -> Session:
-        """Begin anew; it can be undone."""
+        """Begin anew. This can be undone."""
         return self.act({"clear": True})
 
     def undo(self) -> Session:
-        """Take the last action back; without one, nothing changes."""
+        """Undo the last action; without one, nothing changes."""
         return replace(self, position=max(0, self.position - 1))
 
     def redo(self) -> Session:
-        """Do again what was undone last; without it, nothing changes."""
+        """Redo what was undone last; if there is nothing, nothing changes."""
         return replace(self, position=min(len(self.actions), self.position + 1))
 
     def act(self, action: Mapping[str, Any]) -> Session:
         """Do what a JSON object says, such as ``{"point": [210, 140], "label": 1}``; see docs/reference/json.md.
 
         Raises:
-            PromptError: for an action that is malformed, or cannot be meant in this image.
+            PromptError: for an action that is malformed, or makes no sense in this image.
             LimitError: for too many actions.
         """
         check_action(action, "action")
@@ -198,43 +198,43 @@ class Session:
         acted = replace(
             self, actions=(*self.actions[: self.position], dict(action)), position=self.position + 1
         )
-        acted.__dict__["state"] = acted._state_at(acted.position, "action")  # refuses what cannot be meant
+        acted.__dict__["state"] = acted._state_at(acted.position, "action")  # refuses what makes no sense
         return acted
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is something to take back."""
+        """Whether there is something to undo."""
         return self.position > 0
 
     @property
     def can_redo(self) -> bool:
-        """Whether there is something that was taken back."""
+        """Whether there is something to redo."""
         return self.position < len(self.actions)
 
     @cached_property
     def state(self) -> State:
-        """What has been asked so far, and what came of it."""
+        """What has been asked so far, and the result."""
         return self._state_at(self.position, f"actions[{self.position - 1}]")
 
     @property
     def masks(self) -> tuple[SegmentedMask, ...]:
-        """What there is to choose from: none, one or three."""
+        """The masks to choose from: none, one or three."""
         return self.state.masks
 
     @property
     def best(self) -> SegmentedMask | None:
-        """The mask that is chosen; None while nothing is asked."""
+        """The chosen mask; None while nothing is asked."""
         masks = self.masks
         return masks[self.state.chosen] if masks else None
 
     @property
     def mask(self) -> Mask | None:
-        """The mask (H, W) that is chosen; None while nothing is asked."""
+        """The chosen mask (H, W); None while nothing is asked."""
         return None if self.best is None else self.best.mask
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What may not be meant."""
+        """What may not be intended."""
         state = self.state
         return state.remarks if state.found is None else (*state.remarks, *state.found.remarks)
 
@@ -244,7 +244,7 @@ class Session:
         return hash_image(self.embedding.image)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON holds of it."""
+        """Return the session as JSON can hold it."""
         return {
             "version": VERSION,
             "image": self.image_hash,
@@ -255,7 +255,7 @@ class Session:
         }
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write it as JSON.
+        """Write the session as JSON.
 
         Raises:
             OutputError: if it cannot be written, or the file exists and may not be replaced.
@@ -263,10 +263,10 @@ class Session:
         write_bytes(path, (json.dumps(self.to_dict()) + "\n").encode(), overwrite=overwrite)
 
     def load(self, saved: str | Path | Mapping[str, Any]) -> Session:
-        """Return a session of this image that was saved: a file, or what :meth:`to_dict` gave.
+        """Return a saved session of this image, from a file or from what :meth:`to_dict` returned.
 
         Raises:
-            PromptError: if it is no such JSON, or of another image or model.
+            PromptError: if it is not such JSON, or belongs to another image or model.
         """
         if isinstance(saved, Mapping):
             return self._from_content(dict(saved), "session")
@@ -278,7 +278,7 @@ class Session:
     def _from_content(self, content: Any, name: str) -> Session:
         check_session(content, name)
         if content["image"] != self.image_hash or tuple(content["size"]) != self.embedding.original_size:
-            raise PromptError(f"{name}: image: is of another image; open the one it was made with")
+            raise PromptError(f"{name}: image: belongs to another image; open the one it was made with")
         if content["model"] != self.embedding.model:
             raise PromptError(
                 f"{name}: model: was made with {content['model']}, this model is {self.embedding.model}"
@@ -286,7 +286,7 @@ class Session:
         return replace(self, actions=tuple(content["actions"]), position=content["position"])
 
     def _state_at(self, position: int, name: str) -> State:
-        """Return the state after so many actions, from the latest one before it that is known."""
+        """Return the state after ``position`` actions, starting from the latest known one before it."""
         keys: list[tuple[bytes, ...]] = [()]
         for action in self.actions[:position]:
             keys.append((*keys[-1], _digest(action)))
@@ -309,7 +309,7 @@ def hash_image(image: Image) -> str:
 
 
 def check_session(content: Any, name: str) -> None:
-    """Refuse what is no session's JSON.
+    """Refuse anything but a session's JSON.
 
     Raises:
         PromptError: names the place, what is there and what is allowed.
@@ -325,10 +325,10 @@ def check_session(content: Any, name: str) -> None:
 
 
 def check_action(action: Any, name: str) -> None:
-    """Refuse what is no action.
+    """Refuse anything but an action.
 
     Raises:
-        PromptError: names the field that is wrong and what is allowed.
+        PromptError: names the wrong field and what is allowed.
     """
     check(action, ACTION, name, _malformed)
     kinds = [kind for kind in KINDS if kind in action]
@@ -380,7 +380,7 @@ class _Doing:
     """Does one action.
 
     Attributes:
-        predictor: what segments.
+        predictor: asks the model.
         embedding: of the image.
         name: what messages call the action.
     """
@@ -428,20 +428,20 @@ class _Doing:
     def _choose(self, state: State, action: Mapping[str, Any]) -> State:
         number, there = action["choose"], len(state.masks)
         if number >= there:
-            raise PromptError(f"{self.name}.choose: is {number}; of {there} masks, the first is 0")
+            raise PromptError(f"{self.name}.choose: is {number}; there are {there} masks, numbered from 0")
         return replace(state, chosen=number)
 
     def _clear(self, state: State, action: Mapping[str, Any]) -> State:
         return State()
 
     def _places(self, points: list, field: str) -> list[tuple[float, float]]:
-        """Return points of the image; others are refused as a prompt's are."""
+        """Return points of the image; others are refused, as they are in a prompt."""
         names = replace(names_with(""), points=f"{self.name}.{field}")
         valid = validate_prompt(Prompt(points), self.embedding.frame, grid=1, names=names)
         return [(x, y) for x, y in valid.points.tolist()]
 
     def _ask(self, state: State, logits: Logits | None) -> State:
-        """Ask for the object of all points and the box, with logits (h, w) of what is thought of it so far."""
+        """Ask for the object of all points and the box, with the logits (h, w) of its mask so far."""
         prompt = Prompt(state.points or None, state.labels or None, state.box, logits)
         valid = self.predictor.validate(self.embedding, [prompt], [names_with(f"{self.name}.")])
         found = self.predictor.segment(self.embedding, valid)[0]
@@ -465,5 +465,5 @@ class _Doing:
 
 
 def _logits(state: State) -> Logits | None:
-    """Return the logits (h, w) of the mask that is chosen."""
+    """Return the logits (h, w) of the chosen mask."""
     return None if state.found is None else state.found.low_res_masks[state.chosen]

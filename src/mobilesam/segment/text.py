@@ -20,11 +20,11 @@ from mobilesam.segment.results import TextMatches
 
 @dataclass(frozen=True)
 class TextOptions:
-    """Which boxes are believed.
+    """Which boxes are trusted.
 
     Attributes:
-        threshold: least score of a box; 0.1 is what OWLv2's users start from.
-        max_boxes: boxes that are segmented, those with the highest scores.
+        threshold: least score of a box; OWLv2's users usually start from 0.1.
+        max_boxes: at most this many boxes are segmented, those with the highest scores.
         box_nms_thresh: of two boxes of one text whose IoU is higher, the better stays; 1 keeps all.
         mask_nms_thresh: of two masks of one text whose IoU is higher, the one with the better
             box stays; 1 keeps all.
@@ -60,11 +60,11 @@ def segment_text(
     """Segment what texts name; see :meth:`mobilesam.Model.segment_text`.
 
     Args:
-        predictor: what segments.
+        predictor: segments the boxes.
         embedding: of the image.
-        texts: that were checked.
+        texts: already checked.
         detector: what finds boxes for them.
-        options: which boxes are believed.
+        options: which boxes are trusted.
         memory: see :meth:`mobilesam.Model.segment`.
     """
     boxes = find_boxes(detector, embedding, texts, options)
@@ -84,9 +84,9 @@ def segment_text(
 
 
 def find_boxes(detector: Detector, embedding: Embedding, texts: Sequence[str], options: TextOptions) -> Boxes:
-    """Return the boxes that are believed, by falling score.
+    """Return the boxes that are trusted, highest score first.
 
-    Boxes that repeat each other are left out for each text by itself: one thing may have several names.
+    Boxes that repeat each other are left out within each text only, as one thing may have several names.
 
     Raises:
         ConfigError: if the detector does not answer as :class:`~mobilesam.detectors.base.Detector` says.

@@ -1,4 +1,4 @@
-"""What work on an image gives, as the bytes of an answer. Everything here is called in a lane's thread."""
+"""The results of work on an image, as the bytes of an answer. Everything here is called in a lane's thread."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ JSON, PNG, COCO, GEOJSON, LOGITS, LINES = (
 )
 SEGMENT_KINDS = (JSON, LOGITS, PNG, COCO, GEOJSON)
 PICTURE_KINDS = {"png": PNG, "webp": "image/webp", "jpg": "image/jpeg", "tiff": "image/tiff"}
-LOGIT_STEPS = 16  # of the quick form, to one logit
+LOGIT_STEPS = 16  # steps of the quick form in one logit
 LARGEST_STEP = 127
 
 
@@ -59,7 +59,7 @@ class Answer:
     Attributes:
         content: the bytes.
         kind: its media type.
-        headers: that go with it.
+        headers: the headers that go with it.
     """
 
     content: bytes
@@ -70,11 +70,11 @@ class Answer:
 def segment(
     service: Service, stored: StoredImage, prompts: Sequence[Prompt], multimask: bool | None
 ) -> tuple[tuple[Segmentation, ...], dict[str, float]]:
-    """Return the objects of prompts, and the milliseconds that it took.
+    """Return the objects of prompts, and the milliseconds it took.
 
     Raises:
         LimitError: for more prompts than a request may have.
-        PromptError: for one that cannot be meant in the image.
+        PromptError: for a prompt that makes no sense in the image.
     """
     clock = Clock()
     most = service.options.max_objects
@@ -90,7 +90,7 @@ def segment(
 def segment_answer(
     service: Service, stored: StoredImage, prompts: Sequence[Prompt], multimask: bool | None, kind: str
 ) -> Answer:
-    """Return the objects of prompts in one of ``SEGMENT_KINDS`` but the quick form."""
+    """Return the objects of prompts in one of ``SEGMENT_KINDS`` other than the quick form."""
     found, milliseconds = segment(service, stored, prompts, multimask)
     if kind == PNG:
         masks = np.zeros(stored.embedding.original_size, bool)
@@ -124,7 +124,7 @@ def segment_answer(
 def logits_answer(
     service: Service, stored: StoredImage, prompts: Sequence[Prompt], multimask: bool | None, side: int
 ) -> Answer:
-    """Return one object's masks in the quick form: sixteenths of logits over the whole image, as int8."""
+    """Return one object's masks in the quick form: logits over the whole image, in sixteenths, as int8."""
     if len(prompts) != 1:
         raise PromptError(f"objects: has {len(prompts)}; the quick form takes one")
     (found,), _ = segment(service, stored, prompts, multimask)
@@ -146,7 +146,7 @@ def logits_answer(
 
 
 def everything_options(service: Service, body: dict[str, Any]) -> EverythingOptions:
-    """Return how an image is searched; it never takes longer than a request may.
+    """Return how an image is to be searched; it never takes longer than a request may.
 
     Raises:
         PromptError, ConfigError, LimitError: for options that are not allowed.
@@ -161,7 +161,7 @@ def everything_options(service: Service, body: dict[str, Any]) -> EverythingOpti
 def everything_lines(
     service: Service, stored: StoredImage, options: EverythingOptions, stop: Stop
 ) -> Iterator[bytes]:
-    """Yield lines of JSON: masks as they are found, how far the search is, and its end."""
+    """Yield lines of JSON: masks as they are found, the progress of the search, and its end."""
     start = time.perf_counter()
     lines: list[dict[str, Any]] = []
 
@@ -187,7 +187,7 @@ def everything_lines(
 
 
 def cutout_options(body: dict[str, Any]) -> CutoutOptions:
-    """Return how something is cut out.
+    """Return how something is to be cut out.
 
     Raises:
         ConfigError: for a background that is a file, which a server does not open.
@@ -207,14 +207,14 @@ def cutout_answer(
     options: CutoutOptions,
     suffix: str,
 ) -> Answer:
-    """Return a picture of what prompts and masks mean together, or of the subject without any.
+    """Return a picture of what prompts and masks together point at, or of the subject if there are none.
 
     Args:
-        service: what segments.
+        service: does the work.
         stored: the image.
-        wanted: prompts of what is kept, prompts of what is taken away, masks that are kept as they are.
+        wanted: prompts for what is kept, prompts for what is taken away, and masks that are kept as they are.
         options: how it is cut out.
-        suffix: of the picture's format, such as ``png``.
+        suffix: the suffix of the picture's format, such as ``png``.
     """
     prompts, subtract, masks = wanted
     embedding = stored.embedding
@@ -238,7 +238,7 @@ def joined(masks: Sequence[Rle], size: tuple[int, ...]) -> np.ndarray:
     """Return the union (H, W) of masks.
 
     Raises:
-        PromptError: for one of another size.
+        PromptError: for a mask of another size.
     """
     union = np.zeros(size, bool)
     for i, rle in enumerate(masks):
@@ -273,7 +273,7 @@ def session_answer(service: Service, stored: StoredImage, body: dict[str, Any]) 
 
 
 def state_to_record(state: State) -> dict[str, Any] | None:
-    """Return what a session's state found as a record of results."""
+    """Return what a session's state found, as a record of results."""
     if not state.masks:
         return None
     prompt: dict[str, Any] = {}
@@ -288,7 +288,7 @@ def state_to_record(state: State) -> dict[str, Any] | None:
 
 
 def picture_answer(stored: StoredImage, side: int | None) -> Answer:
-    """Return the upright image as JPEG, its longer side at most so many pixels."""
+    """Return the upright image as JPEG, its longer side at most ``side`` pixels."""
     from PIL import Image
 
     image = Image.fromarray(stored.embedding.image)

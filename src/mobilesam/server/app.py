@@ -27,12 +27,12 @@ DOCUMENT = make_document(ENDPOINTS)
 
 
 async def openapi(service: Service, request: Request) -> Response:
-    """Give the OpenAPI document."""
+    """Send the OpenAPI document."""
     return JSONResponse(DOCUMENT)
 
 
 def make_app(service: Service) -> Starlette:
-    """Return the application of a service; when it ends, the service is closed."""
+    """Return a service's application; when it ends, the service is closed."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -51,7 +51,7 @@ def make_app(service: Service) -> Starlette:
 
 
 def other_methods(endpoints: Sequence[Endpoint]) -> list[Route]:
-    """Return routes that refuse the methods which addresses do not have: the page has every other address."""
+    """Return routes that refuse methods that an address does not have; all other addresses belong to the page."""
     allowed: dict[str, list[str]] = {}
     for one in endpoints:
         allowed.setdefault(one.path, []).extend([one.method, "HEAD"] if one.method == "GET" else [one.method])
@@ -62,7 +62,7 @@ def other_methods(endpoints: Sequence[Endpoint]) -> list[Route]:
 
 
 def refuse_method(allowed: Sequence[str]) -> Callable[[Request], Awaitable[Response]]:
-    """Return what refuses a method, and says which there are."""
+    """Return a handler that refuses a method and names the allowed ones."""
 
     async def refuse_it(request: Request) -> Response:
         names = ", ".join(allowed)
@@ -72,6 +72,6 @@ def refuse_method(allowed: Sequence[str]) -> Callable[[Request], Awaitable[Respo
 
 
 async def refuse(request: Request, error: HTTPException) -> Response:
-    """Turn what Starlette refuses into what the door tells."""
-    words = {404: "address: there is nothing here", 405: "method: is not for this address"}
-    raise Refusal(error.status_code, "A", words.get(error.status_code, "request: is refused"), error.headers)
+    """Turn Starlette's refusals into the door's."""
+    words = {404: "address: there is nothing here", 405: "method: is not allowed at this address"}
+    raise Refusal(error.status_code, "A", words.get(error.status_code, "request: was refused"), error.headers)

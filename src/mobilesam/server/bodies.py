@@ -1,4 +1,4 @@
-"""Bodies of requests: read within limits of bytes and seconds, and only then looked at."""
+"""Bodies of requests: read within limits of bytes and seconds, and only then parsed."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from mobilesam.core.schema import Shape, check
 from mobilesam.formats.json_text import read_json
 from mobilesam.server.refusals import Refusal, busy, gone_away
 
-SECONDS = 30.0  # that a body may take
-MAX_FIELDS = 32  # of a form
-AT_ONCE = 8  # largest bodies that are in memory together before others are refused
+SECONDS = 30.0  # a body may take
+MAX_FIELDS = 32  # in a form
+AT_ONCE = 8  # bodies of the largest size that fit into memory together before others are refused
 NAME = "body"
 
 
 @dataclass
 class BodyReader:
-    """Reads bodies, and refuses them while too much of others is in memory.
+    """Reads bodies, and refuses them while too many others are in memory.
 
     Attributes:
-        limit: bytes of one.
-        held: bytes of all that are being read or worked on.
+        limit: bytes that one body may have.
+        held: bytes of all bodies that are being read or worked on.
     """
 
     limit: int
@@ -37,7 +37,7 @@ class BodyReader:
         """Return a request's body.
 
         Raises:
-            Refusal: 413 over the limit, before it is read where its length is told; 408 if it is slow.
+            Refusal: 413 over the limit, before reading if the length is declared; 408 if it is slow.
         """
         length = request.headers.get("content-length", "")
         if length.isdecimal() and (len(length) > 18 or int(length) > self.limit):
@@ -68,12 +68,12 @@ class BodyReader:
         """Return a body's JSON, checked.
 
         Raises:
-            PromptError: if it is no such JSON; names the place.
+            PromptError: if it is not such JSON; names the place.
         """
         return body_to_json(await self.read(request), shape)
 
     async def read_form(self, request: Request) -> dict[str, bytes | str]:
-        """Return a form's fields; those that are files as bytes."""
+        """Return a form's fields; files as bytes."""
         data = await self.read(request)
         sent = False
 
@@ -93,10 +93,10 @@ class BodyReader:
                     for key, value in form.multi_items()
                 }
         except MultiPartException as error:
-            raise Refusal(400, "U", f"body: is no form that can be read ({error.message})") from error
+            raise Refusal(400, "U", f"body: is not a readable form ({error.message})") from error
         except Exception as error:
             if type(error).__name__ == "HTTPException":  # what Starlette makes of it inside an application
-                raise Refusal(400, "U", "body: is no form that can be read") from error
+                raise Refusal(400, "U", "body: is not a readable form") from error
             raise
 
     def _too_large(self) -> Refusal:
@@ -104,7 +104,7 @@ class BodyReader:
 
 
 def body_to_json(data: bytes, shape: Shape) -> Any:
-    """Return JSON bytes as what they hold, checked; no bytes are an empty object."""
+    """Return the content of JSON bytes, checked; no bytes mean an empty object."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""The door: who may come in, and what every answer carries. Whatever goes wrong inside ends here as one line."""
+"""The door: who may come in, and what every answer carries. Whatever goes wrong inside becomes one line here."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Door:
 
     Args:
         app: what is behind it.
-        service: whose options and token count.
+        service: its options and token apply.
     """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
@@ -76,7 +76,7 @@ class Door:
 
 
 class Visit:
-    """One request: its id, what was answered, and how long it took."""
+    """One request: its id, its answer, and how long it took."""
 
     def __init__(self, scope: Scope, send: Send, service: Service) -> None:
         self.scope, self.out, self.service = scope, send, service
@@ -101,7 +101,7 @@ class Visit:
         await self.out(message)
 
     async def refuse(self, refusal: Refusal) -> None:
-        """Answer with an error; where the answer has begun, it is only cut off."""
+        """Answer with an error; an answer that has already begun is just cut off."""
         if self.status:
             self.cut = True
             return
@@ -131,7 +131,7 @@ class Visit:
 
 
 def check_request(scope: Scope, service: Service) -> None:
-    """Refuse what comes from a page of another site, from a name that is not ours, or without the token.
+    """Refuse requests from another site's page, under a host name that is not ours, or without the token.
 
     Raises:
         Refusal: 401, 403, 414, 421 or 431.
@@ -144,7 +144,7 @@ def check_request(scope: Scope, service: Service) -> None:
     headers = Headers(scope=scope)
     hosts = headers.getlist("host")
     if len(hosts) != 1 or not is_own_host(hosts[0], service.options):
-        raise Refusal(421, "A", "host: is not this server's; pass --allow-host for a further name")
+        raise Refusal(421, "A", "host: is not this server's; allow a further name with --allow-host")
     _check_origin(scope, headers, hosts[0])
     if service.token is not None and _needs_token(scope):
         if not hmac.compare_digest(token_in(headers).encode(), service.token.encode()):
@@ -154,7 +154,7 @@ def check_request(scope: Scope, service: Service) -> None:
 
 
 def token_in(headers: Headers) -> str:
-    """Return the token that a request brings; a client that knows passwords only sends it as one (``Basic``)."""
+    """Return the token of a request; a client that only knows passwords sends it as one (``Basic``)."""
     kind, _, given = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return given.strip()
@@ -167,9 +167,9 @@ def token_in(headers: Headers) -> str:
 
 
 def is_own_host(value: str, options: ServeOptions) -> bool:
-    """Whether a Host names this server: an address, localhost, or a name that was allowed.
+    """Whether a Host names this server: an address, localhost, or an allowed name.
 
-    A page that makes its own name lead here (DNS rebinding) is known by that name; an address has none.
+    A page that makes its own name lead here (DNS rebinding) gives itself away by that name; an address has none.
     """
     try:
         name = urlsplit(f"//{value}").hostname
@@ -187,7 +187,7 @@ def is_own_host(value: str, options: ServeOptions) -> bool:
 
 
 def _check_origin(scope: Scope, headers: Headers, host: str) -> None:
-    """Refuse what a page of another site asks."""
+    """Refuse requests from another site's page."""
     if headers.get("sec-fetch-site", "none") in ("cross-site", "same-site"):
         leads_here = scope["method"] in SAFE_METHODS and headers.get("sec-fetch-mode") == "navigate"
         if not leads_here:
@@ -198,7 +198,7 @@ def _check_origin(scope: Scope, headers: Headers, host: str) -> None:
 
 
 def _needs_token(scope: Scope) -> bool:
-    """Whether a request is more than one for the page's own files or the server's health."""
+    """Whether a request is for more than the page's own files or the server's health."""
     path = scope["path"]
     page = scope["method"] in ("GET", "HEAD") and not path.startswith(NOT_THE_PAGE)
     return path not in OPEN and not page

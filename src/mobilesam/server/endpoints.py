@@ -1,4 +1,4 @@
-"""Routes as values: each has its handler, and what the OpenAPI document says of it."""
+"""Routes as values: each with its handler, and what the OpenAPI document says about it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mobilesam.server.service import Service
 
 Handler = Callable[[Service, Request], Awaitable[Response]]
 ANYTHING = "*/*"
-ROUTE = "mobilesam.route"  # where a request's scope has the route that answers it
+ROUTE = "mobilesam.route"  # key in a request's scope for the route that answers it
 
 
 @dataclass(frozen=True)
@@ -25,17 +25,17 @@ class Endpoint:
     """A route.
 
     Attributes:
-        method: HTTP's.
+        method: HTTP method.
         path: with its parameters in braces.
         handler: answers a request.
         about: one sentence.
         body: shape of the request's JSON; None where it has none.
-        bodies: further media types of the request.
+        bodies: further media types that a request may have.
         answers: by media type, the shape of the answer, or None where it is not JSON.
-        query: by name, the shape of what may be asked behind the question mark.
-        any_query: whether anything may be; the handler checks it.
-        status: of success.
-        errors: statuses of refusals, beside those that any request may get.
+        query: by name, the shape of each query parameter.
+        any_query: whether any parameter is accepted; the handler checks it.
+        status: status of success.
+        errors: statuses of refusals, besides those that any request may get.
     """
 
     method: str
@@ -51,7 +51,7 @@ class Endpoint:
     errors: tuple[int, ...] = ()
 
     def to_route(self, service: Service) -> Route:
-        """Return it as Starlette has it."""
+        """Return it as Starlette's route."""
 
         async def answer(request: Request) -> Response:
             request.scope[ROUTE] = self.path
@@ -59,7 +59,7 @@ class Endpoint:
                 if name not in self.query and not self.any_query:
                     known = ", ".join(self.query) or "none"
                     raise PromptError(
-                        f"{name[:40]}: unknown; this address knows {known} behind the ?", code="U"
+                        f"{name[:40]}: unknown; this address takes {known} after the ?", code="U"
                     )
             return await self.handler(service, request)
 
@@ -67,12 +67,12 @@ class Endpoint:
 
 
 def to_response(answer: Answer, status: int = 200) -> Response:
-    """Return an answer as Starlette has it."""
+    """Return an answer as Starlette's response."""
     return Response(answer.content, status, answer.headers, answer.kind)
 
 
 def choose_kind(request: Request, kinds: tuple[str, ...]) -> str:
-    """Return which of several media types a client would rather have; the first where it does not mind.
+    """Return which of several media types a client prefers; the first where it does not mind.
 
     Raises:
         Refusal: 406 where it wants none of them.
@@ -83,11 +83,11 @@ def choose_kind(request: Request, kinds: tuple[str, ...]) -> str:
         for kind in kinds:
             if weight > 0 and pattern in (kind, ANYTHING, f"{kind.partition('/')[0]}/*"):
                 return kind
-    raise Refusal(406, "A", f"accept: this address gives {', '.join(kinds)}")
+    raise Refusal(406, "A", f"accept: this address sends {', '.join(kinds)}")
 
 
 def _weighed(part: str) -> tuple[str, float]:
-    """Return a media range, and how much it is wanted, 0..1."""
+    """Return a media range and its weight, 0..1."""
     pattern, *parameters = (one.strip().lower() for one in part.split(";"))
     weight = 1.0
     for one in parameters:
@@ -100,7 +100,7 @@ def _weighed(part: str) -> tuple[str, float]:
 
 
 def flag_of(request: Request, name: str) -> bool | None:
-    """Return true or false from behind the question mark, None where it is not there.
+    """Return a query parameter that is true or false; None where it is missing.
 
     Raises:
         PromptError: for another value.
@@ -114,7 +114,7 @@ def flag_of(request: Request, name: str) -> bool | None:
 
 
 def whole_of(request: Request, name: str, low: int, high: int) -> int | None:
-    """Return a whole number from behind the question mark, None where it is not there.
+    """Return a query parameter that is a whole number; None where it is missing.
 
     Raises:
         PromptError: for another value.

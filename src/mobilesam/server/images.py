@@ -1,4 +1,4 @@
-"""Routes of images: sending one, and everything that is asked of it."""
+"""Routes of images: sending one, and everything that can be asked about it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def add(service: Service, request: Request) -> Response:
 
 
 def stored_response(service: Service, stored: StoredImage, *, new: bool) -> Response:
-    """Return what is told of an image."""
+    """Return what the client learns about an image."""
     height, width = stored.embedding.original_size
     record = {
         "id": stored.id,
@@ -92,15 +92,15 @@ async def segment(service: Service, request: Request) -> Response:
 
 
 def to_prompts(records: Any, name: str) -> Sequence[Prompt]:
-    """Return prompts from JSON; a mask is a run-length code, for the server opens no file.
+    """Return prompts from JSON; a mask must be a run-length code, as the server opens no file.
 
     Raises:
-        PromptError: for something else.
+        PromptError: for anything else.
     """
     if isinstance(records, list):
         for i, one in enumerate(records):
             if isinstance(one, dict) and isinstance(one.get("mask"), str):
-                raise PromptError(f"{name}[{i}].mask: is a text; give a run-length code", code="U")
+                raise PromptError(f"{name}[{i}].mask: is a string; give a run-length code", code="U")
     content = {} if records is None else {"objects": records}
     try:
         return content_to_prompts(content, name=NAME, folder=Path(), follow_symlinks=False).prompts
@@ -110,14 +110,14 @@ def to_prompts(records: Any, name: str) -> Sequence[Prompt]:
 
 
 async def everything(service: Service, request: Request) -> Response:
-    """Find everything, and tell each mask when it is found."""
+    """Find everything, and send each mask when it is found."""
     body = await service.bodies.read_json(request, EVERYTHING_REQUEST)
     stored = service.store.get(request.path_params["id"])
     options = answers.everything_options(service, body)
     lines = service.encoding.stream(
         lambda stop: answers.everything_lines(service, stored, options, stop), gone_from(request)
     )
-    first = await anext(lines)  # what is refused is refused with its status
+    first = await anext(lines)  # so that a refusal still gets its status
 
     async def all_lines() -> AsyncIterator[bytes]:
         try:
@@ -145,7 +145,7 @@ async def cutout(service: Service, request: Request) -> Response:
         to_masks(body.get("masks", [])),
     )
     suffix = body.get("format", "png")
-    # The subject is looked for in more than the one embedding; the rest is quick.
+    # The subject needs more than this one embedding; everything else is quick.
     lane = service.prompting if wanted[0] or wanted[2] else service.encoding
     answer = await lane.run(
         lambda stop: answers.cutout_answer(service, stored, wanted, options, suffix), gone_from(request)
@@ -159,7 +159,7 @@ def to_masks(records: Sequence[dict[str, Any]]) -> list[Rle]:
 
 
 async def session(service: Service, request: Request) -> Response:
-    """Do one step of correcting by hand."""
+    """Take one step of correcting by hand."""
     body = await service.bodies.read_json(request, SESSION_REQUEST)
     stored = service.store.get(request.path_params["id"])
     answer = await service.prompting.run(
@@ -209,7 +209,7 @@ ENDPOINTS = (
         errors=(*KNOWN, 413),
     ),
     Endpoint(
-        *("POST", f"{ONE}/session", session, "Do one step of correcting by hand."),
+        *("POST", f"{ONE}/session", session, "Take one step of correcting by hand."),
         body=SESSION_REQUEST,
         answers={answers.JSON: SESSION_ANSWER},
         errors=(*KNOWN, 413),

@@ -1,4 +1,4 @@
-"""Lanes of work: one after the other in a thread, with so many places to wait, and none for those who have left."""
+"""Lanes of work: jobs one by one in a thread, with a limited queue from which those who have left are dropped."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from typing import Any, TypeVar
 from mobilesam.server.refusals import Refusal, busy, gone_away
 
 T = TypeVar("T")
-USUAL = 0.2  # of the mean time of a job that its latest one counts
-FIRST_GUESS = 1.0  # seconds of a job, before one was measured
+USUAL = 0.2  # weight of the latest job in the mean time of a job
+FIRST_GUESS = 1.0  # seconds for a job, before one was measured
 END = object()
 Gone = Callable[[], Awaitable[None]]  # waits until a client has hung up
 
 
 class Stop(threading.Event):
-    """Is set when nobody waits for the work any more."""
+    """Set when nobody waits for the work any more."""
 
 
 class Stopped(Exception):
-    """Ends work for which nobody waits any more."""
+    """Raised to end work that nobody waits for any more."""
 
 
 class Job:
-    """Work that is to be done, and what became of it."""
+    """Work to be done, and its outcome."""
 
     def __init__(self, work: Callable[[Stop], Any]) -> None:
         self.work = work
@@ -45,18 +45,18 @@ class Job:
             self.future.set_exception(error)
 
     def drop(self) -> None:
-        """Let it not begin, or end as soon as it can."""
+        """Keep it from beginning, or let it end as soon as it can."""
         self.stop.set()
         self.future.cancel()
 
 
 class Lane:
-    """One thread that does jobs in their order.
+    """One thread that does jobs in order.
 
     Args:
         name: what messages call it.
-        places: jobs that may wait beside the one that runs.
-        seconds: after which a job is given up, counted from when it came.
+        places: jobs that may wait besides the one that runs.
+        seconds: after which a job is given up, counted from its arrival.
     """
 
     def __init__(self, name: str, places: int, seconds: float) -> None:
@@ -72,23 +72,23 @@ class Lane:
 
     @property
     def taken(self) -> int:
-        """Jobs that wait or run."""
+        """Number of jobs that wait or run."""
         return len(self._jobs)
 
     @property
     def full(self) -> bool:
-        """Whether a further job would be refused."""
+        """Whether another job would be refused."""
         return self.taken > self.places
 
     async def run(self, work: Callable[[Stop], T], gone: Gone) -> T:
-        """Do a job and return what it returns.
+        """Do a job and return its result.
 
         Args:
             work: is called in the lane's thread.
             gone: waits until the client has hung up.
 
         Raises:
-            Refusal: if there is no place, if the client is gone, or after the lane's seconds.
+            Refusal: if there is no place, if the client has gone, or after the lane's seconds.
         """
         job = self._enter(work)
         await self._watch(asyncio.wrap_future(job.future), job, gone)
@@ -104,7 +104,7 @@ class Lane:
         self._enter(work)
 
     async def stream(self, work: Callable[[Stop], Iterator[T]], gone: Gone) -> AsyncGenerator[T, None]:
-        """Do a job that yields, and yield the same; whoever stops listening ends it.
+        """Do a job that yields, and yield its items; the job ends when the caller stops listening.
 
         Raises:
             Refusal: as :meth:`run` does.
@@ -132,7 +132,7 @@ class Lane:
             watching.cancel()
 
     def close(self, seconds: float = 0.0) -> bool:
-        """Take no more jobs and drop those that wait; return whether the one that ran has ended after so long."""
+        """Take no more jobs and drop those that wait; return whether the running one ended within ``seconds``."""
         with self._lock:
             self.closed = True
             jobs = list(self._jobs.values())
@@ -150,7 +150,7 @@ class Lane:
             if self.full:
                 raise busy(self.name, self.usual * self.taken)
             self._jobs[id(job)] = job
-        number = id(job)  # the job itself would be held by its own future, and with it an image
+        number = id(job)  # the job's own future would keep the job alive, and with it an image
         job.future.add_done_callback(lambda _: self._leave(number))
         self._waiting.put(job)
         return job
@@ -168,13 +168,13 @@ class Lane:
             del job
 
     async def _watch(self, done: asyncio.Future, job: Job, gone: Gone) -> None:
-        """Wait until a job is done, the client has gone or the time is over."""
+        """Wait until a job is done, the client has gone or the time is up."""
         left = asyncio.ensure_future(gone())
         try:
             await asyncio.wait({done, left}, timeout=self.seconds, return_when=asyncio.FIRST_COMPLETED)
             if done.done():
                 if not done.cancelled():
-                    done.exception()  # else it is told as one that nobody looked at
+                    done.exception()  # otherwise asyncio reports that it was never retrieved
                 return
             if left.done():
                 raise gone_away()
@@ -187,7 +187,7 @@ class Lane:
 
 
 def _result(job: Job) -> Any:
-    """Return what a job that is done has returned."""
+    """Return the result of a finished job."""
     try:
         return job.future.result()
     except (CancelledError, Stopped) as error:

@@ -11,7 +11,7 @@ KIND = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
-    """What was counted since the server began."""
+    """What has been counted since the server began."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -34,7 +34,7 @@ class Metrics:
         """Return everything as text.
 
         Args:
-            gauges: by name, what each means and its value now.
+            gauges: by name, what each means and its current value.
         """
         with self._lock:
             return "".join(f"{line}\n" for line in self._lines(gauges))

@@ -1,4 +1,4 @@
-"""The OpenAPI document, from the routes and the shapes that requests are checked with."""
+"""The OpenAPI document, made from the routes and from the shapes that requests are checked with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mobilesam.core.version import __version__
 from mobilesam.server.endpoints import Endpoint
 from mobilesam.server.shapes import ERROR
 
-ANY = (400, 401, 403, 408, 414, 421, 422, 429, 431, 500, 503, 504)  # that every request may get
+ANY = (400, 401, 403, 408, 414, 421, 422, 429, 431, 500, 503, 504)  # any request may get these
 JSON = "application/json"
 
 
@@ -46,7 +46,7 @@ def _operation(one: Endpoint) -> dict[str, Any]:
         answer["content"] = {kind: _content(shape) for kind, shape in one.answers.items()}
     responses: dict[str, Any] = {str(one.status): answer}
     if one.status == 201:
-        responses["200"] = {**answer, "description": "It is there already."}
+        responses["200"] = {**answer, "description": "It is already there."}
     refused = {"content": {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}}
     for status in sorted({*ANY, *one.errors}):
         responses[str(status)] = {"description": HTTPStatus(status).phrase, **refused}

@@ -22,17 +22,17 @@ class ServeOptions:
     """How a server listens, and what it allows.
 
     Attributes:
-        host: address to listen at; other machines reach it only where this is not loopback, which needs a token.
+        host: address to listen at; anything but loopback lets other machines in and needs a token.
         port: to listen at; 0 takes a free one.
-        allow_host: a name by which browsers may call the server, beside localhost and addresses.
+        allow_host: a name under which browsers may call the server, besides localhost and addresses.
         max_megabytes: largest body of a request.
         max_pixels: limit on an image's pixels.
-        memory: megabytes that embeddings may take together; the ones not used for longest go first.
-        keep_minutes: after which an image goes that nobody asks for.
-        queue: requests that may wait for the encoder; others are refused for the moment.
+        memory: megabytes that all embeddings may take together; those unused for longest go first.
+        keep_minutes: minutes without a request after which an image is forgotten.
+        queue: requests that may wait for the encoder; further ones are refused for the moment.
         prompt_queue: requests that may wait for the decoder.
-        max_objects: prompts in one request.
-        seconds: after which a request is given up.
+        max_objects: prompts allowed in one request.
+        seconds: seconds after which a request is given up.
         label_studio_media: folder where Label Studio keeps its files; its tasks name images there.
     """
 
@@ -56,13 +56,13 @@ class ServeOptions:
         for name in ("keep_minutes", "seconds"):
             check_number(name, getattr(self, name), 0.0, above=True)
         if self.label_studio_media is not None and not self.label_studio_media.is_dir():
-            raise ConfigError(f"label_studio_media: {printable(self.label_studio_media)} is no folder")
+            raise ConfigError(f"label_studio_media: {printable(self.label_studio_media)} is not a folder")
         if not self.host.strip():
             raise ConfigError("host: is empty; give an address such as 127.0.0.1")
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine reaches the server."""
+        """Whether only this machine can reach the server."""
         if self.host == "localhost":
             return True
         try:
@@ -77,7 +77,7 @@ class ServeOptions:
 
 
 def check_token(token: str | None, options: ServeOptions) -> None:
-    """Refuse to listen beyond loopback without a token, and tokens that can be guessed.
+    """Refuse to listen beyond loopback without a token; refuse tokens that can be guessed.
 
     Raises:
         ConfigError: says how to give one.
@@ -85,7 +85,7 @@ def check_token(token: str | None, options: ServeOptions) -> None:
     if token is None:
         if not options.is_loopback:
             raise ConfigError(
-                f"host: {options.host} is reached by other machines, and needs a token; "
+                f"host: other machines can reach {options.host}, so it needs a token; "
                 "set the environment variable MOBILESAM_TOKEN, or listen at 127.0.0.1"
             )
         return

@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent / "static"
 
 
 class Page(StaticFiles):
-    """Gives the files of the page; a browser asks each time whether they are still the same."""
+    """Serves the page's files; a browser asks each time whether they are still the same."""
 
     def __init__(self) -> None:
         super().__init__(directory=FOLDER, html=True)

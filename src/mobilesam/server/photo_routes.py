@@ -1,4 +1,4 @@
-"""Routes of the photos that the page may open, and of what is saved beside them."""
+"""Routes for the photos that the page may open, and for what is saved beside them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mobilesam.server.service import Service, file_reader, gone_from
 from mobilesam.server.shapes import IMAGE, LABELS, LABELS_ANSWER, PHOTOS
 
 UNKNOWN = "application/octet-stream"
-SCRIPTABLE = ("image/svg+xml",)  # a browser would run what is in it
+SCRIPTABLE = ("image/svg+xml",)  # a browser would run scripts in it
 
 
 async def list_photos(service: Service, request: Request) -> Response:
@@ -26,7 +26,7 @@ async def list_photos(service: Service, request: Request) -> Response:
 
 
 async def show(service: Service, request: Request) -> Response:
-    """Give a photo's file as it is."""
+    """Send a photo's file as it is."""
     photo = service.photos.at(request.path_params["index"])
     data = await run_in_threadpool(read_file, photo.path, name=photo.name)
     kind = mimetypes.guess_type(photo.name)[0] or UNKNOWN
@@ -43,7 +43,7 @@ async def add(service: Service, request: Request) -> Response:
 
 
 async def show_labels(service: Service, request: Request) -> Response:
-    """Give what was saved for a photo."""
+    """Send what was saved for a photo."""
     photo = service.photos.at(request.path_params["index"])
     return JSONResponse(await run_in_threadpool(read_labels, photo.path))
 
@@ -52,7 +52,7 @@ async def save_labels(service: Service, request: Request) -> Response:
     """Save objects beside a photo."""
     photo = service.photos.at(request.path_params["index"])
     body = await service.bodies.read_json(request, LABELS)
-    files = await service.encoding.run(  # outlines of many large masks take long
+    files = await service.encoding.run(  # outlines of many large masks take a while
         lambda stop: write_labels(photo.path, body["objects"], service.options.max_pixels), gone_from(request)
     )
     return JSONResponse({"files": files})
@@ -65,7 +65,7 @@ ENDPOINTS = (
         answers={answers.JSON: PHOTOS},
     ),
     Endpoint(
-        *("GET", ONE, show, "Give a photo's file as it is."),
+        *("GET", ONE, show, "Send a photo's file as it is."),
         answers={"image/*": None},
         errors=(404,),
     ),
@@ -76,7 +76,7 @@ ENDPOINTS = (
         errors=(404, 415),
     ),
     Endpoint(
-        *("GET", f"{ONE}/labels", show_labels, "Give the objects that were saved for a photo."),
+        *("GET", f"{ONE}/labels", show_labels, "Send the objects that were saved for a photo."),
         answers={answers.JSON: LABELS},
         errors=(404,),
     ),

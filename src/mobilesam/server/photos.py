@@ -20,8 +20,8 @@ from mobilesam.formats.prompt_file import VERSION, content_to_prompts, runs_to_r
 from mobilesam.server.refusals import Refusal
 from mobilesam.storage.atomic import write_bytes
 
-MARK = "mobilesam"  # the field of files that a server has written itself
-BEGIN = f'{{\n "{MARK}": '.encode()  # of such a file
+MARK = "mobilesam"  # a field that marks files written by a server
+BEGIN = f'{{\n "{MARK}": '.encode()  # how such a file begins
 SAVED = Record(
     {"files": Array(Text(1)), "objects": Array(Record({}, open=True))}, required=("files", "objects")
 )
@@ -34,8 +34,8 @@ class OpenPhoto:
     """A photo that the page may open.
 
     Attributes:
-        path: where it lies.
-        name: what the page calls it: its path in the folder that was given, or its name.
+        path: where it is.
+        name: what the page calls it: its path in the given folder, or its name.
     """
 
     path: Path
@@ -55,7 +55,7 @@ class Photos:
             Refusal: 404 for another number.
         """
         if not index.isdecimal() or len(index) > 9 or int(index) >= len(self.all):
-            raise Refusal(404, "A", f"photo: there is no such one; there are {len(self.all)}, from 0")
+            raise Refusal(404, "A", f"photo: unknown number; there are {len(self.all)}, numbered from 0")
         return self.all[int(index)]
 
     def records(self) -> list[dict[str, Any]]:
@@ -67,7 +67,7 @@ class Photos:
 
 
 def find_photos(paths: Sequence[Path], *, follow_symlinks: bool = False) -> tuple[Photos, list[str]]:
-    """Return the photos among files and folders, and what to remark.
+    """Return the photos among files and folders, and remarks.
 
     Raises:
         ConfigError: if a folder holds no photo.
@@ -89,12 +89,12 @@ def name_in(path: Path, folders: Iterable[Path]) -> str:
 
 
 def labels_path(photo: Path) -> Path | None:
-    """Return the file of labels that a server has written for a photo; None where there is none."""
+    """Return the labels file that a server has written for a photo; None if there is none."""
     return next((path for path in names_of(photo, "json") if _begins_as_ours(path)), None)
 
 
 def names_of(photo: Path, ending: str) -> tuple[Path, Path]:
-    """Return what a file beside a photo is called, and what else where that is somebody else's."""
+    """Return the name of a file beside a photo, and the one to use if somebody else's file has that name."""
     return photo.with_suffix(f".{ending}"), photo.with_suffix(f".{MARK}.{ending}")
 
 
@@ -112,7 +112,7 @@ def read_labels(photo: Path) -> dict[str, Any]:
 
 
 def _saved(photo: Path) -> dict[str, Any]:
-    """Return what a server has written of a photo: the objects, and the names of the files."""
+    """Return what a server has written for a photo: the objects, and the names of the files."""
     path = labels_path(photo)
     if path is None:
         return {"objects": [], "files": []}
@@ -123,12 +123,12 @@ def _saved(photo: Path) -> dict[str, Any]:
 
 
 def write_labels(photo: Path, objects: Sequence[dict[str, Any]], max_pixels: int) -> list[str]:
-    """Save objects beside a photo; only files that a server has written itself are replaced.
+    """Save objects beside a photo; only files written by a server are replaced.
 
     Args:
         photo: its file.
-        objects: with ``segmentation`` and perhaps ``label`` and ``prompt``; of none the files are removed.
-        max_pixels: limit on the photo.
+        objects: each with ``segmentation`` and perhaps ``label`` and ``prompt``; if none, the files are removed.
+        max_pixels: limit on the photo's pixels.
 
     Returns:
         The names of the files.
@@ -162,7 +162,7 @@ def _free(names: Sequence[Path], ours: Collection[Path]) -> Path:
     for path in names:
         if path in ours or not (path.exists() or path.is_symlink()):
             return path
-    raise OutputError(f"{names[-1].name}: is somebody else's file, and is not replaced; move it away")
+    raise OutputError(f"{names[-1].name}: belongs to somebody else and is not replaced; move it away")
 
 
 def _remove(paths: Iterable[Path]) -> list[str]:
@@ -186,10 +186,10 @@ def _to_object(record: dict[str, Any], size: Size, place: str) -> LabelledObject
 
 
 def _to_prompt(record: dict[str, Any], place: str) -> dict[str, Any]:
-    """Return an object of a prompt file, checked as such a file is."""
+    """Return an object of a prompt file, checked in the same way."""
     prompt = {**record["prompt"], **({"label": record["label"]} if record.get("label") else {})}
     if isinstance(prompt.get("mask"), str):
-        raise PromptError(f"{place}.prompt.mask: is a text; give a run-length code", code="U")
+        raise PromptError(f"{place}.prompt.mask: is a string; give a run-length code", code="U")
     content_to_prompts({"objects": [prompt]}, name=f"{place}.prompt", folder=Path(), follow_symlinks=False)
     return prompt
 

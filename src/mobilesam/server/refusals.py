@@ -1,4 +1,4 @@
-"""What a request is refused with: the error contract as HTTP statuses."""
+"""How a request is refused: the error contract as HTTP statuses."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Refusal(MobileSamError):
     """A request that is not answered.
 
     Attributes:
-        status: HTTP's.
-        headers: that go with it, such as ``Retry-After``.
+        status: HTTP status.
+        headers: the headers that go with it, such as ``Retry-After``.
     """
 
     def __init__(
@@ -30,11 +30,11 @@ class Refusal(MobileSamError):
 
 
 def busy(what: str, seconds: float) -> Refusal:
-    """Return the refusal of a request for which there is no place."""
+    """Return the refusal of a request that there is no place for."""
     return Refusal(
         429,
         "B",
-        f"{what}: all places are taken; come again later",
+        f"{what}: all places are taken; try again later",
         {"Retry-After": f"{max(1, round(seconds))}"},
     )
 
@@ -45,7 +45,7 @@ def gone_away() -> Refusal:
 
 
 def refusal_of(error: BaseException) -> Refusal:
-    """Return how an error is told over HTTP; of our own bugs nothing is told."""
+    """Return how an error is reported over HTTP; nothing is revealed about our own bugs."""
     if isinstance(error, Refusal):
         return error
     if isinstance(error, MemoryError):

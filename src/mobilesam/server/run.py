@@ -22,16 +22,16 @@ from mobilesam.server.app import make_app
 from mobilesam.server.options import ServeOptions
 from mobilesam.server.service import Service
 
-HEAD_SECONDS = 10.0  # in which a request's head must come
+HEAD_SECONDS = 10.0  # within which a request's head must arrive
 KEEP_ALIVE = 5  # seconds that a connection may idle
-GRACE = 8  # seconds in which requests may end when the server is stopped
+GRACE = 8  # seconds that requests have to end when the server is stopped
 MAX_HEAD = 32 * 2**10  # bytes
-LAST_JOB = 1.0  # seconds that the job which runs may still take when all requests have ended
+LAST_JOB = 1.0  # seconds that the running job may still take when all requests have ended
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Protocol(H11Protocol):
-    """HTTP with a deadline for the head of a request, which uvicorn has not."""
+    """HTTP with a deadline for a request's head, which uvicorn does not have."""
 
     _late: asyncio.TimerHandle | None = None
 
@@ -41,7 +41,7 @@ class Protocol(H11Protocol):
         self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
-        """Stop the clock when the head is whole."""
+        """Stop the clock when the head is complete."""
         if self._late is None and not self._answering:
             self._wait_for_head()
         super().data_received(data)
@@ -67,12 +67,12 @@ class Protocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """A server that ends with its requests answered, and is not in a hurry to tell whoever asked it to.
+    """A server that answers its requests before it ends, and does not pass the signal on.
 
     Args:
         config: uvicorn's.
-        service: is told when the end comes.
-        on_ready: is called once when requests are answered.
+        service: learns when the server is ending.
+        on_ready: called once, when requests are being answered.
     """
 
     def __init__(self, config: uvicorn.Config, service: Service, on_ready: Callable[[], None]) -> None:
@@ -86,7 +86,7 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Let a signal end the server, and a second one end it at once; afterwards nobody hears of it."""
+        """Let a signal end the server, and a second one end it at once; neither is passed on afterwards."""
         before = {number: signal.signal(number, self._end) for number in SIGNALS}
         try:
             yield
@@ -121,10 +121,10 @@ def open_socket(options: ServeOptions) -> socket.socket:
         ConfigError: if the address is taken, or not this machine's.
     """
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    # Without the protocol's name asyncio would let small answers wait for each other (Nagle's algorithm).
+    # Unless the protocol is named, asyncio lets small answers wait for each other (Nagle's algorithm).
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        if os.name == "posix":  # on Windows it would let two servers share a port
+        if os.name == "posix":  # on Windows this would let two servers share a port
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((options.host, options.port))
     except (OSError, OverflowError) as error:
@@ -147,13 +147,13 @@ def address_of(listening: socket.socket) -> str:
 def run_server(
     service: Service, listening: socket.socket, *, on_ready: Callable[[], None], quiet: bool = False
 ) -> None:
-    """Answer requests until a signal comes; then end those that run.
+    """Answer requests until a signal arrives; then finish those that are running.
 
     Args:
-        service: what answers.
+        service: answers them.
         listening: a socket that listens.
-        on_ready: is called once when requests are answered.
-        quiet: log warnings and errors only.
+        on_ready: called once, when requests are being answered.
+        quiet: log only warnings and errors.
     """
     log_to(sys.stderr, quiet=quiet)
     service.warm()
@@ -173,7 +173,7 @@ def run_server(
     asyncio.run(Server(config, service, on_ready).serve([listening]))
     if not service.close(LAST_JOB):
         sys.stdout.flush()
-        os._exit(0)  # a job is still in the network's arithmetic, and nobody waits for it
+        os._exit(0)  # a job is still inside the network, and nobody waits for it
 
 
 def log_to(stream: Any, *, quiet: bool) -> None:

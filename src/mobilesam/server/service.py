@@ -31,7 +31,7 @@ from mobilesam.server.refusals import Refusal
 from mobilesam.server.store import Store, StoredImage
 
 WARMING = (24, 32)  # height and width of the first image
-IMAGE = "image"  # what messages call an image that was sent
+IMAGE = "image"  # what messages call a sent image
 
 
 @dataclass(eq=False)
@@ -39,17 +39,17 @@ class Service:
     """A model that answers requests.
 
     Attributes:
-        predictor: what segments.
-        detector: what finds boxes of objects, for everything and for the subject.
+        predictor: segments.
+        detector: finds boxes of objects, for everything and for the subject.
         options: what is allowed.
-        photos: that the page may open.
-        token: that requests must bring, if any.
+        photos: those that the page may open.
+        token: the token that requests must carry, if any.
         store: the images that were sent.
-        encoding: the lane of images, and of all that takes long.
+        encoding: the lane for images and everything else that takes long.
         prompting: the quick lane.
         bodies: reads requests.
         metrics: counts them.
-        stopping: whether the server ends.
+        stopping: whether the server is ending.
     """
 
     predictor: Predictor
@@ -66,11 +66,11 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """Whether a further image would be taken."""
+        """Whether another image would be accepted."""
         return not (self.stopping or self.encoding.full or self.prompting.full)
 
     def warm(self) -> None:
-        """Let both lanes do their work once, so that the first request need not wait for the network's start."""
+        """Let both lanes work once, so that the first request need not wait for the network to start."""
 
         def embed(stop: Stop) -> None:
             embedding = self.predictor.embed(np.zeros((*WARMING, 3), np.uint8))
@@ -79,13 +79,13 @@ class Service:
         self.encoding.begin(embed)
 
     def _decode(self, embedding: Embedding) -> None:
-        """Ask for a point, and for it and a mask: the decoder has two graphs."""
+        """Decode a point, and a point with a mask: the decoder has two graphs."""
         for mask in (None, np.ones(WARMING, bool)):
             prompts = self.predictor.validate(embedding, [Prompt([1, 1], mask=mask)], [names_with("")])
             self.predictor.segment(embedding, prompts)
 
     def close(self, seconds: float = 0.0) -> bool:
-        """Take no more work; return whether all of it has ended after so long."""
+        """Take no more work; return whether all of it ended within ``seconds``."""
         self.stopping = True
         ended = [lane.close(seconds) for lane in (self.encoding, self.prompting)]
         return all(ended)
@@ -94,13 +94,13 @@ class Service:
         """Return the image of a file's bytes, and whether it is new.
 
         Args:
-            data: gives the bytes; called in the lane.
-            request: of whoever waits.
+            data: returns the bytes; called in the lane.
+            request: the request that waits for it.
 
         Raises:
             ImageError: if it cannot be read.
             LimitError: if it has too many pixels.
-            Refusal: 415 for what is no image; and as :meth:`Lane.run` does.
+            Refusal: 415 for what is not an image; otherwise as :meth:`Lane.run` does.
         """
         return await self.encoding.run(lambda stop: self._embed(data(), stop), gone_from(request))
 
@@ -120,10 +120,10 @@ class Service:
 
 
 def read_image(data: bytes, max_pixels: int) -> tuple[Image, Remarks]:
-    """Return the image (H, W, 3) of a file's bytes, which nobody changes, and what was remarked.
+    """Return the image (H, W, 3) of a file's bytes, which nobody may change, and the remarks about it.
 
     Raises:
-        Refusal: 415 for what is no image of a format that is read.
+        Refusal: 415 for what is not an image in a format that can be read.
         ImageError: if it is damaged.
         LimitError: if it has too many pixels.
     """
@@ -140,7 +140,7 @@ def read_image(data: bytes, max_pixels: int) -> tuple[Image, Remarks]:
 def make_service(
     model: Model, options: ServeOptions, photos: Photos | None = None, token: str | None = None
 ) -> Service:
-    """Return a service with a model, and get it ready for its first request."""
+    """Return a service with a model, ready for its first request."""
     predictor = model.predictor
     detector = detector_for(predictor.runtime, predictor.name, None)
     runtime = predictor.runtime
@@ -162,12 +162,12 @@ def make_service(
 
 
 def file_reader(path: Path, name: str) -> Callable[[], bytes]:
-    """Return what reads a file when it is called."""
+    """Return a function that reads a file when it is called."""
     return lambda: read_file(path, name=name)
 
 
 def gone_from(request: Request) -> Callable[[], Awaitable[None]]:
-    """Return what waits until a request's client has hung up; its body must have been read."""
+    """Return a function that waits until a request's client hangs up; the body must have been read."""
 
     async def gone() -> None:
         while (await request.receive())["type"] != "http.disconnect":

@@ -1,4 +1,4 @@
-"""What requests hold and answers are, as shapes: requests are checked with them, and the OpenAPI document is made of them."""
+"""Shapes of requests and answers: requests are checked with them, and the OpenAPI document is made from them."""
 
 from __future__ import annotations
 

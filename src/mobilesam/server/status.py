@@ -1,4 +1,4 @@
-"""Routes for whoever watches the server, or wants to know what it can do."""
+"""Routes for those who watch the server or want to know what it can do."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ async def health(service: Service, request: Request) -> Response:
 async def ready(service: Service, request: Request) -> Response:
     """Say whether the server would take an image now."""
     if not service.ready:
-        raise Refusal(503, "B", "the server takes nothing now", {"Retry-After": "1"})
+        raise Refusal(503, "B", "the server takes no images now", {"Retry-After": "1"})
     return JSONResponse(UP)
 
 
 async def models(service: Service, request: Request) -> Response:
-    """Tell the model and the limits."""
+    """Return the model and the limits."""
     runtime, options = service.predictor.runtime, service.options
     limits = {
         "bytes": options.max_bytes,
@@ -48,12 +48,12 @@ async def models(service: Service, request: Request) -> Response:
 
 
 async def metrics(service: Service, request: Request) -> Response:
-    """Tell the counts."""
+    """Return the counts."""
     gauges = {
         "images": ("Images whose embedding is kept.", float(len(service.store))),
-        "image_bytes": ("Bytes that they take.", float(service.store.bytes)),
-        "encoder_jobs": ("Jobs that wait for the encoder or run.", float(service.encoding.taken)),
-        "decoder_jobs": ("Jobs that wait for the decoder or run.", float(service.prompting.taken)),
+        "image_bytes": ("Bytes that these embeddings take.", float(service.store.bytes)),
+        "encoder_jobs": ("Jobs of the encoder that wait or run.", float(service.encoding.taken)),
+        "decoder_jobs": ("Jobs of the decoder that wait or run.", float(service.prompting.taken)),
     }
     return Response(service.metrics.text(gauges), media_type=KIND)
 
@@ -64,9 +64,9 @@ ENDPOINTS = (
         *("GET", "/ready", ready, "Say whether the server would take an image now."),
         answers={answers.JSON: HEALTH},
     ),
-    Endpoint("GET", "/v1/models", models, "Tell the model and the limits.", answers={answers.JSON: MODELS}),
+    Endpoint("GET", "/v1/models", models, "Return the model and the limits.", answers={answers.JSON: MODELS}),
     Endpoint(
-        *("GET", "/metrics", metrics, "Tell the counts, as Prometheus reads them."),
+        *("GET", "/metrics", metrics, "Return the counts, as Prometheus reads them."),
         answers={"text/plain": Text()},
     ),
 )

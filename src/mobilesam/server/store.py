@@ -1,4 +1,4 @@
-"""The images that a server knows: their embeddings, as many as the memory allows, the latest used last."""
+"""The images that a server knows: their embeddings, as many as memory allows, the latest used last."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from mobilesam.core.types import Embedding
 from mobilesam.segment.session import hash_image
 from mobilesam.server.refusals import Refusal
 
-REMEMBERED = 10_000  # images that are gone, and of which that is told
-STATE_BYTES = 2 * 2**20  # that a session's step may take
+REMEMBERED = 10_000  # images that are known to have gone
+STATE_BYTES = 2 * 2**20  # a session's step may take
 
 
 @dataclass(eq=False)
@@ -23,9 +23,9 @@ class StoredImage:
 
     Attributes:
         id: SHA-256 of its pixels and the weights.
-        embedding: of it.
-        expires: seconds since 1970, when it goes if nobody asks for it.
-        states: of sessions on it; see :class:`mobilesam.segment.session.Session`.
+        embedding: its embedding.
+        expires: when it goes if nobody asks for it, in seconds since 1970.
+        states: states of sessions on it; see :class:`mobilesam.segment.session.Session`.
     """
 
     id: str
@@ -41,7 +41,7 @@ class StoredImage:
 
 
 def image_id(pixels_hash: str, weights: str) -> str:
-    """Return an image's id: SHA-256 of the hash of its pixels and of what names the weights."""
+    """Return an image's id: SHA-256 of its pixels' hash and of what names the weights."""
     return hashlib.sha256(f"{pixels_hash} {weights}".encode()).hexdigest()
 
 
@@ -50,8 +50,8 @@ class Store:
 
     Args:
         weights: what names the model and its weights.
-        limit: bytes that all may take together; the last one stays in any case.
-        keep: seconds after which one goes that nobody asks for.
+        limit: bytes that all images may take together; the last one stays in any case.
+        keep: seconds without a request after which an image goes.
     """
 
     def __init__(self, weights: str, limit: int, keep: float) -> None:
@@ -66,7 +66,7 @@ class Store:
 
     @property
     def bytes(self) -> int:
-        """What all take together."""
+        """Bytes that all images take together."""
         with self._lock:
             return sum(one.size for one in self._images.values())
 
@@ -90,17 +90,17 @@ class Store:
         if found is not None:
             return found
         if identity in self._gone:
-            raise Refusal(410, "A", "image: has gone; send it again")
-        raise Refusal(404, "A", "image: no such id; send the image first")
+            raise Refusal(410, "A", "image: is no longer here; send it again")
+        raise Refusal(404, "A", "image: unknown id; send the image first")
 
     def find_file(self, file_hash: str) -> StoredImage | None:
-        """Return the image of a file that was sent before, by the file's SHA-256, if it is there."""
+        """Return the image of a previously sent file, by the file's SHA-256, if it is there."""
         with self._lock:
             identity = self._of_file.get(file_hash)
         return None if identity is None else self.find(identity)
 
     def add(self, embedding: Embedding, file_hash: str) -> StoredImage:
-        """Keep an image, and drop others that there is no more room for."""
+        """Keep an image, and drop others if there is no room for them."""
         identity = image_id(hash_image(embedding.image), self.weights)
         added = StoredImage(identity, embedding, time.time() + self.keep)
         with self._lock:

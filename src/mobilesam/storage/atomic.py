@@ -1,8 +1,8 @@
 """Write files so that a crash leaves either the old one or the new one, never half of one.
 
 A file is written under a name that nothing else has, and its writer holds the file's lock. The
-system drops the lock when the writer dies, so that who comes next can tell what a killed
-process left from what a neighbour is writing.
+system drops the lock when the writer dies, so that the next process can tell what a killed
+one left behind from what a neighbour is writing.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from mobilesam.storage.lock import is_at, try_lock
 
 TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.mobilesam\.tmp")
 LOCKS_KEEP_OTHERS_OFF = sys.platform != "win32"  # there a file has to be closed before it can be renamed
-_cleaned: set[Path] = set()  # folders that this process has looked into
+_cleaned: set[Path] = set()  # folders that this process has already cleaned
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator[IO[bytes]]:
-    """Open a file beside ``path`` for writing and move it there once it is whole and on disk.
+    """Open a file beside ``path`` for writing and move it there once it is complete and on disk.
 
     Args:
         path: the file to write; its folder is made if need be.
@@ -68,10 +68,10 @@ def atomic_write(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator
 
 
 def remove_remains(folder: Path) -> None:
-    """Remove what killed processes left of files that they were writing into a folder.
+    """Remove the half-written files that killed processes left in a folder.
 
-    What a living process is writing stays, and so does what this cannot be told of: on Windows,
-    on file systems without locks, and in folders of others.
+    What a living process is writing stays, and so does everything where the two cannot be told apart:
+    on Windows, on file systems without locks, and in other users' folders.
     """
     if not LOCKS_KEEP_OTHERS_OFF:
         return
@@ -108,14 +108,14 @@ def _open_temporary(folder: Path) -> tuple[Path, int]:
             locked = try_lock(descriptor)
         if locked and is_at(descriptor, path):
             return path, descriptor
-        os.close(descriptor)  # between making and locking it another process took it for a dead one's
+        os.close(descriptor)  # before it was locked, another process took it for a dead one's
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Refuse to replace what is there, unless that is asked for.
+    """Refuse to replace an existing file, unless that is asked for.
 
     Raises:
-        OutputError: if something is there, or a folder in any case.
+        OutputError: if a file is there and may not be replaced, or if a folder is there.
     """
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; move it away or choose another one")
@@ -133,7 +133,7 @@ def write_bytes(path: str | os.PathLike, data: bytes, *, overwrite: bool = True)
 
 
 def move_into_place(temporary: Path, path: Path) -> None:
-    """Give a file that is whole and on disk its name, for good.
+    """Give a file that is complete and on disk its final name.
 
     Raises:
         OSError: if that cannot be done.
@@ -143,7 +143,7 @@ def move_into_place(temporary: Path, path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Put a folder's entries on disk; systems that cannot are left alone."""
+    """Flush a folder's entries to disk, where the system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

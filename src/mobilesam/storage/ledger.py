@@ -1,4 +1,4 @@
-"""A file that grows line by line, each on disk before the next: what a crash cuts is the last line at most."""
+"""A file that grows line by line, each on disk before the next, so that a crash cuts the last line at most."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mobilesam.storage.atomic import reason_for
 
 
 class Ledger:
-    """Appends lines to a file that is there.
+    """Appends lines to an existing file.
 
     Args:
         path: the file.
-        whole_bytes: its length without a line that was cut, which is taken away.
+        whole_bytes: its length without a line that was cut short; that line is removed.
 
     Raises:
         OutputError: if it cannot be opened.
@@ -40,10 +40,10 @@ class Ledger:
         os.close(self._descriptor)
 
     def append(self, line: bytes) -> None:
-        """Write a line to its end and on disk.
+        """Append a line and flush it to disk.
 
         Raises:
-            OutputError: if there is no room; the lines before are as they were.
+            OutputError: if there is no room; the earlier lines stay as they were.
         """
         try:
             os.lseek(self._descriptor, self.length, os.SEEK_SET)

@@ -15,10 +15,10 @@ TELL_SECONDS = 10.0
 
 @contextlib.contextmanager
 def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the lock of a file among processes and threads; wait for it as long as it takes.
+    """Hold a file's lock, among processes and threads; wait for it as long as it takes.
 
     Nothing has to be cleaned up after a holder that was killed. The file is removed with
-    the lock; who waited on the removed one starts over with the new one.
+    the lock; whoever was waiting on the removed file starts over with the new one.
 
     Args:
         path: the lock file; its folder is made if need be.
@@ -38,7 +38,7 @@ def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[N
 
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold the lock of a file as :func:`locked` does, but do not wait for it.
+    """Hold a file's lock as :func:`locked` does, but do not wait for it.
 
     Args:
         path: the lock file; its folder is made if need be.
@@ -61,7 +61,7 @@ def _acquire(path: Path, on_wait: Callable[[], None]) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-        except FileNotFoundError:  # who had the lock removed the empty folder just now
+        except FileNotFoundError:  # whoever had the lock has just removed the empty folder
             continue
         try:
             while not try_lock(descriptor):

@@ -1,8 +1,8 @@
-"""Named arrays of many things in checksummed files: written shard by shard, each whole or not at all.
+"""Named arrays of many things in checksummed files, written shard by shard, each wholly or not at all.
 
 A folder has ``shard-00000.safetensors`` and so on, and ``shards.jsonl`` with a line for each: its file, its SHA-256
-and the keys of what it holds. A shard is on disk before its line, so that a process that was killed leaves
-a folder that is right as far as it goes; the next one writes the rest, with the same bytes.
+and the keys of what it holds. A shard is on disk before its line, so that a killed process leaves
+a folder that is correct as far as it goes; the next one writes the rest, with the same bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mobilesam.storage.ledger import Ledger
 
 INDEX = "shards.jsonl"
 FILE = "shard-{:05d}.safetensors"
-SHARD_BYTES = 2**26  # of arrays, about, after which a shard ends
+SHARD_BYTES = 2**26  # of arrays, roughly, after which a shard ends
 READ_BYTES = 2**22
 
 Arrays = Mapping[str, np.ndarray]
@@ -35,9 +35,9 @@ class Shard:
     """One line of the index.
 
     Attributes:
-        file: name in the folder.
-        sha256: of its bytes.
-        keys: of what it holds, in order.
+        file: its name in the folder.
+        sha256: checksum of its bytes.
+        keys: keys of what it holds, in order.
     """
 
     file: str
@@ -49,7 +49,7 @@ class Shards:
     """A folder of shards, to read from.
 
     Args:
-        folder: of the store.
+        folder: the store's folder.
 
     Raises:
         WeightsError: if the index is damaged.
@@ -72,7 +72,7 @@ class Shards:
         return self.__dict__ | {"_open": {}}
 
     def read(self, key: str) -> dict[str, np.ndarray]:
-        """Return the arrays of one thing by name. A shard's sum is taken when it is first read.
+        """Return the arrays of one thing by name. A shard's checksum is verified when it is first read.
 
         Raises:
             WeightsError: if the store lacks it, or the shard is damaged.
@@ -89,17 +89,17 @@ class Shards:
         return {name[len(start) :]: file.get_tensor(name) for name in file.keys() if name.startswith(start)}
 
     def verify(self) -> None:
-        """Take the sum of every shard.
+        """Verify the checksum of every shard.
 
         Raises:
-            WeightsError: names the first that is damaged.
+            WeightsError: names the first damaged shard.
         """
         for shard in self.shards:
             check_sum(self.folder / shard.file, shard.sha256)
 
 
 def read_index(folder: Path) -> list[Shard]:
-    """Return the index's whole lines; a last one that was cut is left out.
+    """Return the index's complete lines; a last one that was cut short is left out.
 
     Raises:
         WeightsError: if another line is damaged.
@@ -116,7 +116,7 @@ def read_index(folder: Path) -> list[Shard]:
 
 
 def check_sum(path: Path, sha256: str) -> None:
-    """Refuse a shard whose bytes are others than those that were written.
+    """Refuse a shard whose bytes are not those that were written.
 
     Raises:
         WeightsError: if it is missing or damaged.
@@ -133,14 +133,14 @@ def check_sum(path: Path, sha256: str) -> None:
 
 
 def write_shards(folder: Path, things: Iterable[tuple[str, Arrays]]) -> None:
-    """Write what a folder lacks of some things; shards that are there stay.
+    """Write the things that a folder still lacks; shards that are there stay.
 
     Args:
-        folder: of the store, made if need be.
-        things: key and arrays of each that is missing, in a fixed order.
+        folder: the store's folder, made if need be.
+        things: key and arrays of each missing thing, in a fixed order.
 
     Raises:
-        OutputError: if the folder cannot be written; what is there is right as far as it goes.
+        OutputError: if the folder cannot be written; what is there is correct as far as it goes.
     """
     path = folder / INDEX
     if not path.is_file():

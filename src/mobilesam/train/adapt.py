@@ -1,7 +1,7 @@
 """Which part of a network learns: all of it, its mask decoder, or low-rank additions to its weights.
 
-The additions are LoRA's (Hu et al. 2021): a matrix W becomes W + B A, where B starts as zeros, and only A and B
-learn. They are added to W at the end, so that the result is a network like any other.
+The additions are LoRA's (Hu et al. 2021): a matrix W becomes W + B A, where B starts as zeros and only A and B
+learn. At the end they are merged into W, so that the result is a network like any other.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from mobilesam.train.start import start_network
 
 DECODER = "mask_decoder."
 ADAPTED = ("image_encoder.", "mask_decoder.")  # parts whose matrices get additions
-LEAST_SIDE = 32  # of a matrix that gets one; of a smaller one all of it would be
+LEAST_SIDE = 32  # of a matrix that gets one; in a smaller one it would be as large as the matrix
 
 
 class LowRank(nn.Module):
-    """A matrix with an addition of low rank; also the matrix of a 1 x 1 convolution.
+    """A matrix with an addition of low rank; it may also be that of a 1 x 1 convolution.
 
     Args:
         weight: (out, in) or (out, in, 1, 1).
@@ -39,12 +39,12 @@ class LowRank(nn.Module):
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the sum."""
+        """Return the weight with its addition."""
         return weight + (self.up @ self.down).view_as(weight)
 
 
 def adapt(network: Sam, recipe: Recipe) -> Sam:
-    """Leave only that part of a network to learn that the recipe's ``tuned`` names; return the network."""
+    """Let only the part of a network learn that the recipe's ``tuned`` names; return the network."""
     if recipe.tuned == "all":
         return network
     for name, parameter in network.named_parameters():
@@ -66,7 +66,7 @@ def _is_matrix(module: nn.Module) -> bool:
 
 
 def merge(network: Sam) -> Sam:
-    """Add the additions to the weights, in place; return the network, which is a plain one then."""
+    """Merge the additions into the weights, in place; return the network, which is then a plain one."""
     for module in list(network.modules()):
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight")

@@ -1,7 +1,7 @@
 """Train a detector of objects from the boxes of human masks: ``mobilesam train boxes``.
 
 A step draws photos (:class:`~mobilesam.train.data.BoxSamples`) and takes the loss of
-:mod:`~mobilesam.train.objectness`. The steps follow each other in :mod:`~mobilesam.train.loop`.
+:mod:`~mobilesam.train.objectness`. The loop over the steps is :mod:`~mobilesam.train.loop`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mobilesam.train.options import RunOptions
 from mobilesam.train.recipe import Recipe, Stage
 from mobilesam.train.start import start_detector
 
-HELD_OUT_STEPS = 24  # batches that are scored
+HELD_OUT_STEPS = 24  # number of batches that are scored
 
 
 def train_boxes(
@@ -30,10 +30,10 @@ def train_boxes(
     options: RunOptions | None = None,
     report: Report = no_report,
 ) -> Path:
-    """Train a detector by ``recipe``, or go on; see :func:`mobilesam.train.loop.train`.
+    """Train a detector by ``recipe``, or resume; see :func:`mobilesam.train.loop.train`.
 
     Raises:
-        ConfigError: also if a stage trains masks, or no boxes.
+        ConfigError: also if a stage trains masks, or does not train boxes.
     """
     for number, stage in enumerate(recipe.stages, 1):
         if stage.masks or not stage.boxes:

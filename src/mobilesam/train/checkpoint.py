@@ -1,4 +1,4 @@
-"""A training run's state on disk: written whole or not at all, the last two kept."""
+"""A training run's state on disk: written wholly or not at all; the last two are kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mobilesam.storage.atomic import write_bytes
 
 KEPT = 2
 PATTERN = "step-{:08d}.safetensors"
-FORCE = Remedy("force", True, "to go on in spite of it")
+FORCE = Remedy("force", True, "to resume anyway")
 
 
 @dataclass
@@ -27,11 +27,11 @@ class State:
     """Where a run stands.
 
     Attributes:
-        network: with the weights so far.
-        average: of its weights, by name.
+        network: with its current weights.
+        average: the average of its weights, by name.
         optimizer: with its moments.
         step: steps done.
-        losses: of the steps that the log has no line for yet.
+        losses: losses of the steps that are not in the log yet.
     """
 
     network: nn.Module
@@ -43,7 +43,7 @@ class State:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a run's steps depend on: it only goes on with the same.
+    """What a run's steps depend on: it only resumes with the same.
 
     Attributes:
         recipe: fingerprint of the recipe.
@@ -55,13 +55,13 @@ class Identity:
 
 
 def fingerprint(recipe: Any) -> str:
-    """Return a short hash of everything in a recipe; a run only continues under its own."""
+    """Return a short hash of everything in a recipe; a run only resumes under its own."""
     content = json.dumps(dataclasses.asdict(recipe), sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def save_state(folder: Path, state: State, identity: Identity) -> Path:
-    """Write weights, averaged weights and the optimiser's moments after ``state.step`` steps."""
+    """Write the weights, the averaged weights and the optimiser's moments after ``state.step`` steps."""
     tensors = {f"weights/{name}": value for name, value in state.network.state_dict().items()}
     tensors |= {f"average/{name}": value for name, value in state.average.items()}
     for i, moments in state.optimizer.state_dict()["state"].items():
@@ -80,13 +80,13 @@ def load_state(folder: Path, state: State, identity: Identity, *, force: bool = 
 
     Args:
         folder: of the run.
-        state: is filled in.
-        identity: of the run as it is now.
-        force: go on although recipe or data are others.
+        state: filled in here.
+        identity: identity of the run as it is now.
+        force: resume even if recipe or data differ.
 
     Raises:
         ConfigError: if the state belongs to another recipe, or was made with other data.
-        WeightsError: if states are there and none can be read, or not by this network.
+        WeightsError: if there are states and none can be read, or they are another network's.
     """
     paths = sorted(folder.glob("step-*.safetensors"), reverse=True)
     for path in paths:
@@ -108,7 +108,7 @@ def load_state(folder: Path, state: State, identity: Identity, *, force: bool = 
 def _check_identity(path: Path, metadata: dict[str, str], identity: Identity) -> None:
     if metadata["recipe"] != identity.recipe:
         raise ConfigError(
-            f"{path}: belongs to another recipe; go on with that one, or choose another folder", remedy=FORCE
+            f"{path}: belongs to another recipe; resume with that one, or choose another folder", remedy=FORCE
         )
     before = metadata.get("data", "")
     if before and identity.data and before != identity.data:

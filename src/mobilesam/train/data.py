@@ -1,7 +1,7 @@
 """Training samples: random crops of photos, with objects and prompts.
 
-Every sample depends on the recipe's seed and the sample's number alone, so a run that
-is stopped and taken up again sees what it would have seen.
+Every sample depends only on the recipe's seed and the sample's number, so a run that
+is stopped and resumed sees what it would have seen.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from mobilesam.train.ranks import Ranks
 from mobilesam.train.recipe import Recipe, Stage
 from mobilesam.weights.graph_index import network_specs
 
-MOST_BOXES = 64  # of a sample
-DRAWS = 1000  # of crops, before a sample with an object is given up
+MOST_BOXES = 64  # in a sample
+DRAWS = 1000  # of crops, before giving up on a sample with an object
 LEAST_BOX_SIDE = 4.0  # of an object that the head for objects learns, in pixels of the input
-SEEN = 0.25  # of an object that a crop must show
-BACKGROUND = (0.1, 0.9)  # least and greatest part of a crop that a background is
+SEEN = 0.25  # part of an object that a crop must show
+BACKGROUND = (0.1, 0.9)  # least and greatest part of a crop that a background takes
 PASTED = (0.15, 0.6)  # least and greatest longer side of a pasted object, in sides of the input
 LEAST_PASTED = 0.01  # part of its photo that a pasted object covers there
 LEAST_PASTED_SIDE = 12  # pixels of the input
 KEPT_BYTES = 3 * 2**30  # of decoded photos, in each worker
 
-# Slots of a step's prompts, and how often: SAM pads a prompt without a box, so a box,
-# and a point with its pad, both take two. All prompts of a step have the same number.
+# Slots of a step's prompts, and how often. SAM pads a prompt without a box, so a box takes
+# two slots, and so does a point with its pad. All prompts of a step have the same number.
 SLOTS = {2: 0.62, 3: 0.2, 4: 0.08, 6: 0.05, 0: 0.05}
-BOXES = 0.62  # part of the prompts of two slots that are boxes; the others are points
-BOXES_WITH_POINTS = 0.4  # part of those of more slots that have one; the others are points alone
+BOXES = 0.62  # part of the prompts with two slots that are boxes; the others are points
+BOXES_WITH_POINTS = 0.4  # part of those with more slots that have a box; the others are only points
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Drawn:
 
     Attributes:
         photo: with its objects.
-        weight: how often it is drawn, relative to others.
+        weight: how often it is drawn, relative to the others.
         partial: whether it has objects without a mask.
     """
 
@@ -67,7 +67,7 @@ class Drawn:
 def split_sets(
     recipe: Recipe, data: Path, *, follow_symlinks: bool = False
 ) -> tuple[list[Drawn], list[Drawn]]:
-    """Return the photos to train on, and those held out, of which each weighs the same.
+    """Return the photos to train on, and those held out, each of which weighs the same.
 
     A photo is held out by the hash of its name, so the split never depends on the order.
     """
@@ -94,7 +94,7 @@ def has_large_object(photo: SetPhoto, smallest: float) -> bool:
 
 
 def fingerprint_photos(photos: list[Drawn]) -> str:
-    """Return a short hash of photos' names, sizes and masks, in any order: a run goes on with the same alone."""
+    """Return a short hash of photos' names, sizes and masks, in any order; a run resumes only with the same."""
     lines = []
     for drawn in photos:
         photo = drawn.photo
@@ -106,13 +106,13 @@ def fingerprint_photos(photos: list[Drawn]) -> str:
 
 
 class Samples(Dataset):
-    """Samples by number; see the module's text.
+    """Samples by number; see the module's docstring.
 
     Attributes:
-        ranks: of several processes, which takes which part of each batch.
+        ranks: which of several processes takes which part of each batch.
 
     Args:
-        photos: what is drawn from.
+        photos: the photos to draw from.
         recipe: seed and settings.
         stage: image size and numbers of images and objects.
         first_step: number of the stage's first step in the run.
@@ -136,11 +136,11 @@ class Samples(Dataset):
         self.ranks = Ranks()
         self._pixels: dict[Path, np.ndarray] = {}
         self._kept = 0
-        self._names: list[str] = []  # of the photos of the batch that was made last
+        self._names: list[str] = []  # of the photos in the latest batch
 
     @property
     def low_res(self) -> int:
-        """Side of the masks of a whole input."""
+        """Side of a whole input's masks."""
         return self.stage.image_size // network_specs()[self.recipe.network].stride * LOW_RES_PER_GRID
 
     def __len__(self) -> int:
@@ -159,7 +159,7 @@ class Samples(Dataset):
         }
 
     def photos_of(self, step: int) -> list[str]:
-        """Return the names of the photos of a step's batch, which is made once more for that."""
+        """Return the names of the photos in a step's batch, which is made once more for that."""
         self[step]
         return sorted(set(self._names))
 
@@ -178,7 +178,7 @@ class Samples(Dataset):
             small = " small enough for a window; write windows = 0" if windows else " large enough"
             raise ConfigError(f"sets: among {DRAWS} crops none shows an object{small}")
         image = crop_pixels(self._read(photo), crop, size)
-        background = None  # number of the target that is one
+        background = None  # number of the target that is the background
         chance = 0 if windows or drawn.partial else self.stage.background
         if chance and rng.random() < chance:
             background = self._put_background(targets, photo.instances, crop, rng)
@@ -209,14 +209,14 @@ class Samples(Dataset):
         return sample
 
     def _is_small(self, target: np.ndarray) -> bool:
-        """Whether there are views, and an object belongs in a window as soon as its extent is known."""
+        """Whether there are views and an object belongs in a window as soon as its extent is known."""
         if self.views is None:
             return False
         x0, y0, x1, y1 = mask_to_box(target > 0)
         return max(x1 - x0, y1 - y0) * self.stage.image_size <= LARGEST * self.views.size * target.shape[0]
 
     def _shown(self, targets: np.ndarray, inputs: DecoderInputs, *, windows: bool) -> dict[str, np.ndarray]:
-        """Return targets (n, s, s) and prompts of an input as the decoder is shown them, by name."""
+        """Return an input's targets (n, s, s) and prompts as the decoder is shown them, by name."""
         sample: dict[str, np.ndarray] = {}
         if self.views is not None:
             square = (self.stage.image_size, self.stage.image_size)
@@ -241,7 +241,7 @@ class Samples(Dataset):
         n: int,
         rng: np.random.Generator,
     ) -> list[np.ndarray]:
-        """Return up to ``n`` objects of the crop that are large enough, drawn without order."""
+        """Return up to ``n`` objects of the crop that are large enough, in random order."""
         x0, y0, x1, y1 = crop
         targets: list[np.ndarray] = []
         for i in rng.permutation(len(instances)):
@@ -264,7 +264,7 @@ class Samples(Dataset):
         crop: tuple[int, int, int, int],
         rng: np.random.Generator,
     ) -> int | None:
-        """Put what no object of the crop covers in a target's place; return which, if there is enough of it."""
+        """Replace a target with what no object of the crop covers; return its number, if there is enough of it."""
         x0, y0, x1, y1 = crop
         rest = np.ones((y1 - y0, x1 - x0), bool)
         for instance in instances:
@@ -285,16 +285,16 @@ class Samples(Dataset):
         *,
         small: bool = False,
     ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Paste another photo's object in, and put it in a target's place, or after them.
+        """Paste in another photo's object, and put it in place of a target, or after the targets.
 
-        Nothing is done where it is too small or too large, or would hide a target.
+        Does nothing if it is too small or too large, or would hide a target.
 
         Args:
             image: (h, w, 3), the input without its padding.
             targets: (s, s) each.
-            kept: number of a target whose place is not taken.
+            kept: number of a target that must not be replaced.
             rng: source of all draws.
-            small: whether it must belong in a window.
+            small: whether the object must belong in a window.
         """
         drawn = self._draw(rng).photo
         area = LEAST_PASTED * drawn.width * drawn.height
@@ -343,7 +343,7 @@ class Samples(Dataset):
 
 
 class BoxSamples(Samples):
-    """Samples of boxes alone, for a network that has no masks."""
+    """Samples with boxes only, for a network that has no masks."""
 
     def _sample(self, slots: int, rng: np.random.Generator, *, windows: bool) -> dict[str, np.ndarray]:
         size = self.stage.image_size
@@ -360,7 +360,7 @@ class BoxSamples(Samples):
 
 
 def draw_kind(slots: int, rng: np.random.Generator, *, boxed: bool | None = None) -> str:
-    """Choose what an object's prompt of so many slots is; with ``boxed``, whether it has a box if it can."""
+    """Choose the kind of an object's prompt with ``slots`` slots; ``boxed`` says whether it has a box, if it can."""
     if slots == 0:
         return "mask"
     box = rng.random() < (BOXES if slots == 2 else BOXES_WITH_POINTS)
@@ -383,13 +383,13 @@ def draw_crop(photo: SetPhoto, stage: Stage, rng: np.random.Generator) -> tuple[
 
 
 def crop_pixels(image: np.ndarray, crop: tuple[int, int, int, int], size: int) -> np.ndarray:
-    """Cut out and resize so that the longer side is ``size``."""
+    """Cut out a crop and resize it so that its longer side is ``size``."""
     x0, y0, x1, y1 = crop
     return resize_image(image[y0:y1, x0:x1], input_size_of((y1 - y0, x1 - x0), size))
 
 
 def cut_out(instance: Instance, image: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cut an object out of its photo, its longer side ``side`` pixels: the part of each that is object, pixels."""
+    """Cut an object out of its photo, its longer side ``side`` pixels; return its part of each pixel, and pixels."""
     mask = rle_to_mask(instance.segmentation)
     x0, y0, x1, y1 = mask_to_box(mask)
     pixels = crop_pixels(image, (x0, y0, x1, y1), side)
@@ -398,7 +398,7 @@ def cut_out(instance: Instance, image: np.ndarray, side: int) -> tuple[np.ndarra
 
 
 def is_outside(bbox: tuple[float, float, float, float], crop: tuple[int, int, int, int]) -> bool:
-    """Whether a COCO box has nothing in a crop."""
+    """Whether a COCO box lies entirely outside a crop."""
     x, y, w, h = bbox
     return x + w <= crop[0] or y + h <= crop[1] or x >= crop[2] or y >= crop[3]
 
@@ -428,7 +428,7 @@ def flip(image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def box_arrays(boxes: np.ndarray, *, partial: bool) -> dict[str, np.ndarray]:
-    """Return what a head for objects learns from one sample, by name."""
+    """Return the arrays that a head for objects learns from one sample, by name."""
     return {
         "boxes": pad_boxes(boxes)[None],
         "partial": np.array([partial]),
@@ -472,7 +472,7 @@ def recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def batches(samples: Samples, start: int, workers: int) -> Iterator[dict[str, torch.Tensor]]:
-    """Yield the batches of a stage from its step ``start`` on, made by worker processes."""
+    """Yield the batches of a stage from step ``start`` on, made by worker processes."""
     return iter(
         DataLoader(
             samples,

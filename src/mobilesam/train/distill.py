@@ -1,7 +1,7 @@
-"""Distillation: a student's encoder learns to give what a teacher's gives. ``mobilesam train distill``.
+"""Distillation: a student's encoder learns to return what a teacher's returns. ``mobilesam train distill``.
 
 Four modes, named after MobileSAM's section 3 and EdgeSAM: see :class:`~mobilesam.train.distill_recipe.DistillRecipe`.
-The student is a whole network with the teacher's prompt encoder and mask decoder, so that it is used as any other.
+The student is a whole network with the teacher's prompt encoder and mask decoder, so it is used like any other.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from mobilesam.weights.graph_index import network_specs
 
 SINGLE = (0,)  # the mask token that students learn
 HELD_OUT_BATCHES = 6
-SCORED_OBJECTS = 4  # prompts a photo
+SCORED_OBJECTS = 4  # prompts per photo
 IGNORED = (
     0.5  # of the way from the teacher's overlap of masks of different prompts to that of one and the same
 )
@@ -54,14 +54,14 @@ def train_distill(
     options: RunOptions | None = None,
     report: Report = no_report,
 ) -> Path:
-    """Distil a student by ``recipe``, or go on; see :func:`mobilesam.train.loop.train`.
+    """Distil a student by ``recipe``, or resume; see :func:`mobilesam.train.loop.train`.
 
     Raises:
-        ConfigError: also if the store is missing, or another teacher's than the student's decoder can follow.
+        ConfigError: also if the store is missing, or its teacher does not fit the student's decoder.
         WeightsError: if the store is damaged or incomplete.
 
     Warns:
-        TrainingWarning: if the student's masks depend on their prompts much less than the teacher's do.
+        TrainingWarning: if the student's masks depend much less on their prompts than the teacher's do.
     """
     task = replace(
         DISTILL,
@@ -72,10 +72,10 @@ def train_distill(
 
 
 class Kept:
-    """Something of a module's that is neither in its state nor copied with it.
+    """Something that a module holds, but that is neither in its state nor copied with it.
 
     Args:
-        value: that is kept.
+        value: the thing that is kept.
     """
 
     def __init__(self, value: Any) -> None:
@@ -86,12 +86,12 @@ class Kept:
 
 
 class Student(nn.Module):
-    """A student with what brings its arrays into the teacher's shapes, and its teacher beside it.
+    """A student with its teacher, and with what brings its arrays into the teacher's shapes.
 
     Args:
         sam: the student.
         projections: 1 x 1 convolutions by the name of the teacher's array, where shapes differ.
-        teacher: whose masks and, without a store, arrays it learns.
+        teacher: whose masks it learns and, without a store, whose arrays.
     """
 
     def __init__(self, sam: Sam, projections: Mapping[str, nn.Module], teacher: TeacherPart) -> None:
@@ -106,10 +106,10 @@ class Student(nn.Module):
         return self.kept.value
 
     def project(self, arrays: Arrays, name: str, like: Tensor) -> Tensor:
-        """Return what stands against a teacher's array (B, C, h, w): the student's own, in its shape."""
+        """Return the student's counterpart of a teacher's array, in its shape (B, C, h, w)."""
         array = arrays[name if name in arrays else "image_embedding"]
         if name in self.projections:
-            array = self.projections[name](array)
+            array = self.projections[name](array.float())  # a student may have been run in bfloat16
         if array.shape[-2:] != like.shape[-2:]:
             array = F.interpolate(array, size=like.shape[-2:], mode="bilinear", align_corners=False)
         return array
@@ -117,12 +117,12 @@ class Student(nn.Module):
 
 @dataclass
 class TeacherPart:
-    """What is there of a teacher in a run.
+    """As much of a teacher as a run has.
 
     Attributes:
         decoder: a network with its prompt encoder and mask decoder, whose image encoder is empty.
-        channels: of each array that it gives, by name.
-        image_size: side of the input that its arrays are of; 0 for the student's.
+        channels: channels of each array that it returns, by name.
+        image_size: side of the input that its arrays belong to; 0 for the student's.
         whole: the teacher itself, where there is no store.
     """
 
@@ -133,7 +133,7 @@ class TeacherPart:
 
 
 class NoEncoder(nn.Module):
-    """Stands where an image encoder is not needed."""
+    """Stands in where no image encoder is needed."""
 
     def __init__(self, stride: int) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ class NoEncoder(nn.Module):
 
 
 def start_student(recipe: DistillRecipe, data: Path) -> Student:
-    """Build the student with the weights that it starts from, and what is needed of its teacher."""
+    """Build the student with its starting weights, and what is needed of its teacher."""
     teacher = open_teacher(recipe, data)
     sam = build_network(recipe.network)
     own = network_specs()[recipe.network].decoder == teacher.decoder.spec.decoder
@@ -150,7 +150,7 @@ def start_student(recipe: DistillRecipe, data: Path) -> Student:
         given |= {n: t.numpy() for n, t in decoder_state(teacher.decoder).items()}
     elif recipe.compares_masks and recipe.targets == "teacher" and not recipe.start:
         warnings.warn(
-            f"{recipe.network} has another decoder than its teacher, and learns it from random weights",
+            f"{recipe.network} has a different decoder from its teacher's, which it learns from random weights",
             TrainingWarning,
             stacklevel=2,
         )
@@ -170,7 +170,7 @@ def start_student(recipe: DistillRecipe, data: Path) -> Student:
 
 
 def synchronised(sam: Sam, recipe: DistillRecipe) -> Sam:
-    """Have batch normalisation that learns agree among several processes.
+    """Make batch normalisation that learns agree among several processes.
 
     Raises:
         ConfigError: on processors, where PyTorch cannot do that.
@@ -179,14 +179,14 @@ def synchronised(sam: Sam, recipe: DistillRecipe) -> Sam:
         return sam
     if not torch.cuda.is_available():
         raise ConfigError(
-            'batch_norm: is "trained"; several processes on processors cannot agree on its statistics; '
-            'write "frozen", or take one process'
+            'batch_norm: is "trained"; several processes cannot agree on its statistics without a GPU; '
+            'write "frozen", or use one process'
         )
     return nn.SyncBatchNorm.convert_sync_batchnorm(sam)
 
 
 def open_teacher(recipe: DistillRecipe, data: Path) -> TeacherPart:
-    """Return what the recipe needs of the teacher: of a store no more than its decoder."""
+    """Return what the recipe needs of the teacher: with a store, only its decoder."""
     if recipe.store:
         facts = read_facts(data / recipe.store)
         decoder = decoder_network(facts.network)
@@ -231,7 +231,7 @@ def channels_of(network: Sam) -> dict[str, int]:
 
 
 def take_matching(sam: Sam, given: Mapping[str, np.ndarray]) -> None:
-    """Give a network those of some tensors whose names and shapes it has."""
+    """Load into a network those tensors whose names and shapes it has."""
     state = sam.state_dict()
     state |= {
         name: torch.from_numpy(np.array(tensor))
@@ -260,14 +260,14 @@ def step_loss(
 
 
 def set_norms(network: nn.Module, train: bool) -> None:
-    """Have batch normalisation take a batch's statistics and learn from them, or use what it has."""
+    """Let batch normalisation use and learn from a batch's statistics, or use those it has."""
     for module in network.modules():
         if isinstance(module, NORMS):
             module.train(train)
 
 
 def taught_arrays(teacher: TeacherPart, batch: Arrays, stage: DistillStage, device: str) -> dict[str, Tensor]:
-    """Return the teacher's arrays of a batch: from the store, or asked for."""
+    """Return the teacher's arrays of a batch, from the store or from the teacher itself."""
     stored = {name.removeprefix(TAUGHT): array for name, array in batch.items() if name.startswith(TAUGHT)}
     if stored:
         return stored
@@ -285,12 +285,12 @@ def taught_arrays(teacher: TeacherPart, batch: Arrays, stage: DistillStage, devi
 def embedding_loss(
     student: Student, seen: Arrays, taught: Arrays, shown: Tensor, recipe: DistillRecipe
 ) -> Tensor:
-    """Return the distance of embeddings: the mean over each image's cells, and of these over the images.
+    """Return the distance of embeddings: the mean over each image's cells, then over the images.
 
-    So ranks with other photos agree with one that has all. Several arrays add up.
+    So ranks with different photos agree with a single one that has them all. Several arrays add up.
 
     Args:
-        student: whose projections bring shapes together.
+        student: its projections make the shapes agree.
         seen: its arrays (I, C, h, w).
         taught: the teacher's.
         shown: (I, 2) part of the input's height and width that shows the photo.
@@ -312,7 +312,7 @@ DISTANCE: dict[str, Any] = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.smoot
 
 
 def cells_shown(shown: Tensor, size: torch.Size) -> Tensor:
-    """Return 1 for the cells (I, h, w) that show some of the photo, 0 for padding."""
+    """Return 1 for the cells (I, h, w) that show part of the photo, 0 for padding."""
     height, width = size
     rows = torch.arange(height, device=shown.device) < (shown[:, :1] * height - 1e-4)
     columns = torch.arange(width, device=shown.device) < (shown[:, 1:] * width - 1e-4)
@@ -327,7 +327,7 @@ def loop_loss(
     recipe: DistillRecipe,
     generator: torch.Generator,
 ) -> Tensor:
-    """Return the loss of masks, the mean over the rounds; each but the first follows a click where masks differ."""
+    """Return the masks' loss, the mean over the rounds; each but the first follows a click where masks differ."""
     coords, labels = batch["point_coords"], batch["point_labels"]
     device = coords.device.type
     prompts = len(coords)
@@ -353,7 +353,7 @@ def loop_loss(
 def decode_both(
     student: Sam, teacher: Sam, ours: Arrays, theirs: Arrays, coords: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the single mask's logits (B, 1, s, s) of the student and the teacher, both in the student's size."""
+    """Return the single mask's logits (B, 1, s, s) of student and teacher, both at the student's size."""
     with mixed_precision(coords.device.type):
         logits, _ = student.decode_view(
             ours, in_prompts(student, ours, coords, ours), labels, mask_tokens=SINGLE
@@ -370,7 +370,7 @@ def decode_both(
 def in_prompts(
     network: Sam, arrays: Arrays, coords: Tensor, ours: Arrays, student: Sam | None = None
 ) -> Tensor:
-    """Scale coordinates in pixels of the student's input to those that a network's prompts have for its arrays."""
+    """Scale coordinates in pixels of the student's input to those of a network's prompts for its arrays."""
     from_side = side_shown(student or network, dict(ours))
     spec = network.spec
     to_side = max(arrays["image_embedding"].shape[-2:]) * (spec.stride * spec.prompt_size // spec.image_size)
@@ -378,7 +378,7 @@ def in_prompts(
 
 
 def compared(logits: Tensor, target: Tensor, truth: Tensor, recipe: DistillRecipe) -> Tensor:
-    """Return the masks' loss: of each prompt, and of these the mean over the hardest.
+    """Return the masks' loss: the mean over the hardest prompts.
 
     Args:
         logits: (B, 1, s, s) of the student.
@@ -402,9 +402,9 @@ def compared(logits: Tensor, target: Tensor, truth: Tensor, recipe: DistillRecip
 
 
 def tokens_of(network: Sam, arrays: Arrays, coords: Tensor, labels: Tensor) -> Tensor:
-    """Return the output tokens (B, 5, C) of SAM's decoder: that of the IoU, and those of the masks."""
+    """Return the output tokens (B, 5, C) of SAM's decoder: the IoU's, then the masks'."""
     decoder = network.mask_decoder
-    assert isinstance(decoder, MaskDecoder)  # the recipe was checked
+    assert isinstance(decoder, MaskDecoder)  # checked with the recipe
     image = arrays["image_embedding"]
     h, w = image.shape[-2:]
     side = max(h, w)
@@ -418,7 +418,7 @@ def tokens_of(network: Sam, arrays: Arrays, coords: Tensor, labels: Tensor) -> T
 
 
 def trained(student: Student, stage: DistillStage) -> list[nn.Parameter]:
-    """Return what learns."""
+    """Return the parameters that learn."""
     return [parameter for parameter in student.parameters() if parameter.requires_grad]
 
 
@@ -432,14 +432,14 @@ def score_held_out(
     *,
     data: Path,
 ) -> dict[str, float]:
-    """Score a student on the held-out photos, the same prompts every time.
+    """Score a student on the held-out photos, with the same prompts every time.
 
-    ``embedding_error`` is the root mean square of the difference to the teacher's arrays in units of theirs;
+    ``embedding_error`` is the root mean square difference from the teacher's arrays, relative to theirs;
     ``teacher_box`` and ``teacher_point`` are mean IoUs with the teacher's masks, ``box`` and ``point`` with human
-    ones; ``same_mask`` is the mean IoU of the masks of different objects in a photo, which is small if prompts count.
+    ones; ``same_mask`` is the mean IoU of the masks of different objects in a photo, which is small if prompts matter.
 
     Warns:
-        TrainingWarning: if it is much greater than the teacher's.
+        TrainingWarning: if ``same_mask`` is much greater than the teacher's.
     """
     set_norms(student.sam, False)
     images = max(1, min(stage.images, len(held_out)))
@@ -459,7 +459,7 @@ def score_held_out(
 
 
 def score_batch(student: Student, batch: Arrays, stage: DistillStage, device: str) -> dict[str, Tensor]:
-    """Return the scores of a batch by name, of each prompt, image or array."""
+    """Return a batch's scores by name, for each prompt, image or array."""
     with mixed_precision(device):
         seen = student.sam.see(channels_last(batch["pixels"]))
     taught = taught_arrays(student.teacher, batch, stage, device)
@@ -484,7 +484,7 @@ def score_batch(student: Student, batch: Arrays, stage: DistillStage, device: st
 
 
 def embedding_errors(student: Student, seen: Arrays, taught: Arrays, shown: Tensor) -> Tensor:
-    """Return the relative root mean square error of each array (A,), where there is photo."""
+    """Return the relative root mean square error of each array (A,), where the input shows the photo."""
     errors = []
     for name, target in taught.items():
         cells = cells_shown(shown, target.shape[-2:])[:, None]
@@ -495,7 +495,7 @@ def embedding_errors(student: Student, seen: Arrays, taught: Arrays, shown: Tens
 
 
 def overlaps(masks: Tensor, targets: Tensor) -> Tensor:
-    """Return the IoU of the masks (I, n, s, s) of each two prompts that were made from different objects."""
+    """Return the IoU of the masks (I, n, s, s) of each pair of prompts made from different objects."""
     found = []
     for each, truth in zip(masks, targets, strict=True):
         for a in range(len(each)):

@@ -1,7 +1,7 @@
 """What a student sees in a step: whole photos, what the teacher made of them, and prompts.
 
-As everywhere in training, a batch depends on the recipe's seed and the step's number alone. Photos come in rounds: each
-once before any comes again.
+As everywhere in training, a batch depends only on the recipe's seed and the step's number. Photos come in rounds:
+each once before any comes again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mobilesam.train.ranks import Ranks
 from mobilesam.train.teacher import decode, key_of, photo_pixels
 from mobilesam.weights.graph_index import network_specs
 
-TAUGHT = "teacher/"  # what begins the names of the teacher's arrays in a batch
+TAUGHT = "teacher/"  # prefix of the teacher's arrays in a batch
 LOOSE_BOXES = 0.3  # part of the boxes whose corners are jittered
 
 
@@ -54,17 +54,17 @@ def split_photos(
 
 
 class DistillSamples(Dataset):
-    """Batches by number; see the module's text.
+    """Batches by number; see the module's docstring.
 
     Args:
-        photos: what is learnt from.
+        photos: the photos to learn from.
         recipe: seed and settings.
         stage: image size and numbers of images and prompts.
         first_step: number of the stage's first step in the run.
-        data: folder that the recipe's store lies in.
+        data: folder that the recipe's store is in.
 
     Attributes:
-        ranks: of several processes, which takes which part of each batch. It makes its own part alone.
+        ranks: which of several processes takes which part of each batch; each makes only its own.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class DistillSamples(Dataset):
         return self._keys[photo.path]
 
     def _prompts(self, photo: SetPhoto, shown: tuple[int, int], rng: np.random.Generator) -> NamedArrays:
-        """Return prompts of objects with a mask, or points anywhere in a photo that has none, and the human masks."""
+        """Return prompts for objects with a mask, or points anywhere in a photo that has none, and the human masks."""
         n, side = self.stage.objects, self.low_res
         scale = self.stage.image_size / side
         coords, labels = np.zeros((n, 2, 2), np.float32), np.full((n, 2), -1, np.float32)

@@ -24,7 +24,7 @@ class PhotoSet:
     """Photos to learn from.
 
     Attributes:
-        path: a folder of photos, or a set in any format that is read; relative to the ``data`` folder.
+        path: a folder of photos, or a set in any supported format; relative to the ``data`` folder.
         terms: licence of the photos, which goes into the weights' metadata.
     """
 
@@ -37,14 +37,14 @@ class DistillStage:
     """A part of the run at one image size.
 
     Attributes:
-        image_size: side of the student's square input, in pixels; a multiple of 32. The teacher's may be another.
+        image_size: side of the student's square input, in pixels; a multiple of 32. The teacher's may differ.
         steps: optimiser steps.
-        images: photos a step, of all ranks together.
-        objects: prompts a photo, where masks are compared.
-        learning_rate: peak; falls as a cosine over the stage.
+        images: photos per step, over all ranks.
+        objects: prompts per photo, where masks are compared.
+        learning_rate: its peak; it falls as a cosine over the stage.
         warm_up: steps over which it rises.
         last_rate: part of the learning rate that is left at the stage's end.
-        averaged: about which part of the steps so far the averaged weights are the mean of.
+        averaged: roughly what part of the steps so far the averaged weights are the mean of.
     """
 
     image_size: Annotated[int, Whole(64, 4096)]
@@ -59,38 +59,38 @@ class DistillStage:
 
 @dataclass(frozen=True)
 class DistillRecipe:
-    """Everything that decides the weights of a distillation, besides the photos' bytes.
+    """Everything that determines the weights of a distillation, besides the photos' bytes.
 
     Attributes:
         network: the student: name in ``networks.build.NETWORKS``.
         sets: the photos.
         stages: image sizes and lengths, in order.
-        mode: ``decoupled`` compares embeddings, and needs the teacher's alone; ``semi-coupled`` compares masks that
-            the teacher's decoder, which stays as it is, makes of both; ``coupled`` has the decoder learn, too;
+        mode: ``decoupled`` compares embeddings, and needs only the teacher's; ``semi-coupled`` compares the masks that
+            the teacher's decoder, which stays as it is, makes of both; ``coupled`` lets the decoder learn as well;
             ``prompt-in-the-loop`` also clicks where the two masks differ, and compares again.
         store: folder of the teacher's embeddings, from ``mobilesam train teacher``, in the data folder; or empty.
-        teacher: model that is asked for each batch where there is no store: ``pocket``, or a file in the data folder
-            that says its network.
-        teacher_size: side of the teacher's input where there is no store; its own where 0.
+        teacher: model that is run on each batch if there is no store: ``pocket``, or a file in the data folder
+            that names its network.
+        teacher_size: side of the teacher's input if there is no store; 0 for its own.
         start: weights that the student starts from, as far as names and shapes agree: a model or a file; or empty.
-        padding: ``mask`` compares embeddings only where there is photo; ``keep`` compares the padding, too.
-        distance: of embeddings: ``mse``, ``l1`` or ``huber``.
-        embedding: weight of the embeddings' distance. In other modes than ``decoupled``, beside the masks' loss.
-        token: weight of the L1 distance of the decoder's output tokens (TinySAM); SAM's decoder alone.
+        padding: ``mask`` compares embeddings only where the input shows the photo; ``keep`` also compares the padding.
+        distance: distance of embeddings: ``mse``, ``l1`` or ``huber``.
+        embedding: weight of the embeddings' distance. In modes other than ``decoupled`` it adds to the masks' loss.
+        token: weight of the L1 distance of the decoder's output tokens (TinySAM); only for SAM's decoder.
         output: weight of the L1 distance of the mask logits (TinySAM).
         bce: weight of the masks' binary cross entropy.
         focal: weight of their focal loss.
         dice: weight of their dice loss.
-        targets: whose masks these are: the ``teacher``'s, above its threshold, or ``human`` ones.
+        targets: whose masks to learn: the ``teacher``'s, above its threshold, or ``human`` ones.
         boxes: part of the prompts that are boxes of human masks; the others are points in them.
-        smallest_object: least part of its photo that an object covers whose prompt is asked.
-        rounds: clicks in the loop.
-        hardest: part of the prompts, those with the greatest loss, that count.
-        batch_norm: ``frozen`` uses the statistics as they are, and is for students with trained weights; ``trained``
-            has them learn, and is for others.
-        seed: of everything random.
-        weight_decay: AdamW's; 0 is Adam.
-        ema_decay: of the averaged weights that are kept.
+        smallest_object: least part of its photo that an object must cover to be prompted.
+        rounds: number of clicks in the loop.
+        hardest: part of the prompts that counts: those with the greatest loss.
+        batch_norm: ``frozen`` uses the statistics as they are, for students with trained weights; ``trained``
+            lets them learn, for all others.
+        seed: seed of everything random.
+        weight_decay: AdamW's; 0 for Adam.
+        ema_decay: decay of the averaged weights that are kept.
         held_out: part of the photos that is only scored.
         clip_norm: largest norm of the gradient.
     """
@@ -164,7 +164,7 @@ def read_distill_recipe(path: str | Path) -> DistillRecipe:
 
 
 def _check(recipe: DistillRecipe, name: str) -> None:
-    """Refuse what no single field tells."""
+    """Refuse settings that do not fit together."""
     spec = network_specs()[recipe.network]
     for number, stage in enumerate(recipe.stages):
         place = f"{name}: stages[{number}]"
@@ -175,7 +175,7 @@ def _check(recipe: DistillRecipe, name: str) -> None:
                 f"so it must be at most {spec.view_size}"
             )
     if not (recipe.store or recipe.teacher):
-        raise ConfigError(f"{name}: names no teacher; give store, the folder of its embeddings, or teacher")
+        raise ConfigError(f"{name}: names no teacher; give teacher, or store, the folder of its embeddings")
     masks = recipe.bce + recipe.focal + recipe.dice + recipe.token + recipe.output
     if recipe.compares_masks and not masks:
         raise ConfigError(
@@ -186,8 +186,8 @@ def _check(recipe: DistillRecipe, name: str) -> None:
             f"{name}: mode decoupled compares embeddings alone; leave out bce, focal, dice, token, output"
         )
     if recipe.token and spec.decoder != "sam":
-        raise ConfigError(f"{name}: token: {recipe.network} has another decoder than SAM's; leave it out")
+        raise ConfigError(f"{name}: token: {recipe.network} has a different decoder from SAM's; leave it out")
     if recipe.rounds and recipe.mode != "prompt-in-the-loop":
         raise ConfigError(
-            f'{name}: rounds: mode {recipe.mode} clicks nowhere; write mode = "prompt-in-the-loop"'
+            f'{name}: rounds: mode {recipe.mode} has no clicks; write mode = "prompt-in-the-loop"'
         )

@@ -1,6 +1,6 @@
-"""From one's own photos with masks to one's own model, without a recipe: ``mobilesam finetune``.
+"""From your own photos with masks to your own model, without a recipe: ``mobilesam finetune``.
 
-What the machine chooses stands in :mod:`~mobilesam.train.plan`, and then in ``recipe.toml`` of the run's folder.
+:mod:`~mobilesam.train.plan` has what the machine chooses; the run's folder records it in ``recipe.toml``.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ MOST_MINUTES = 7 * 24 * 60.0
 
 @dataclass(frozen=True)
 class FinetuneOptions:
-    """What is fine-tuned, and for how long.
+    """What to fine-tune, and for how long.
 
     Attributes:
         model: whose weights it starts from: ``pocket``, ``mobile_sam`` or another model of ``mobilesam info``.
         checkpoint: other weights of the same network to start from, ``.pt`` or ``.safetensors``.
-        what: what learns: ``all`` of the network, its mask ``decoder`` alone, or ``lora``, additions of low rank.
-            ``all`` for ``pocket`` and ``decoder`` for the larger models where it is not given.
-        minutes: for everything, scores before and after included; it ends with the step in which they are over.
+        what: what learns: ``all`` of the network, only its mask ``decoder``, or ``lora``, additions of low rank. By
+            default ``all`` for ``pocket`` and ``decoder`` for the larger models.
+        minutes: for everything, including the scores before and after; it ends with the step in which they run out.
         val: set that is scored instead of a fifth of the photos.
-        name: under which ``load`` and ``--model`` know the result from then on.
-        seed: of everything random.
-        follow_symlinks: also read photos that links in a set take from other folders.
-        device: ``cpu`` or ``cuda``; cuda if there.
+        name: name by which ``load`` and ``--model`` then know the result.
+        seed: seed of everything random.
+        follow_symlinks: also read photos in other folders that links in a set lead to.
+        device: ``cpu`` or ``cuda``; by default cuda if there is one.
         threads: processor threads.
         workers: processes that make samples.
-        force: go on although the options or the photos have changed since the checkpoint.
+        force: resume even if the options or the photos have changed since the checkpoint.
 
     Raises:
         ConfigError: for an unknown part.
@@ -68,18 +68,18 @@ class FinetuneOptions:
 
 @dataclass(frozen=True)
 class Finetuned:
-    """What came of it.
+    """The result of a fine-tuning.
 
     Attributes:
         weights: the file, for ``load(checkpoint=...)`` and ``--checkpoint``.
         recipe: the file with what the machine chose; ``mobilesam train masks`` takes it.
         sheet: picture of masks before and after, on photos that were not trained on.
         before: mean IoU by kind of prompt, of the model as it was.
-        after: the same, of the new one on the same objects.
-        photos: that were scored.
-        objects: that were scored.
-        steps: that were trained.
-        name: that the model has now, or empty.
+        after: the same for the new one, on the same objects.
+        photos: number of photos scored.
+        objects: number of objects scored.
+        steps: number of steps trained.
+        name: the model's name from now on, or empty.
     """
 
     weights: Path
@@ -97,7 +97,7 @@ Tell = Callable[[str], None]
 
 
 def tell_nobody(text: str) -> None:
-    """Say nothing."""
+    """Report nothing."""
 
 
 def finetune(
@@ -110,20 +110,20 @@ def finetune(
 ) -> Finetuned:
     """Train a model further on photos with masks.
 
-    A run that was stopped goes on with the same call.
+    A run that was stopped resumes with the same call.
 
     Args:
-        data: a set in any format that is read (docs/reference/datasets.md): a folder or a file of labels.
+        data: a set in any supported format (docs/reference/datasets.md): a folder or a file of labels.
         out: folder for the weights, scores, contact sheet, recipe and checkpoints.
         options: see :class:`FinetuneOptions`.
-        tell: called with each line of how it goes.
-        changes: fields of the options, instead of ``options``: ``minutes=5``.
+        tell: called with each line of progress.
+        changes: fields of the options, such as ``minutes=5``, instead of ``options``.
 
     Raises:
         ConfigError: if the set cannot be read or has no objects, or ``out`` belongs to another run.
         WeightsError: if the weights to start from are missing or damaged.
         MissingExtraError: if the packages for training are not installed.
-        TrainingDiverged: if the loss is no number; the last checkpoint stays.
+        TrainingDiverged: if the loss is not a number; the last checkpoint stays.
 
     Example:
         >>> import mobilesam

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ STARTS = (
     "trunk",
     "detector",
 )  # fields of recipes that name what a run starts from
-# What the log has where held-out photos were scored, and what the picture calls it.
+# The scores of held-out photos in the log, and what the picture calls them.
 SCORES = {
     "box": "box",
     "point_choice": "point, own choice",
@@ -43,25 +44,26 @@ SCORES = {
 def finish(
     recipe: Any, checkpoint: Path, out: Path, plain: Callable[[Any, Tensors], Tensors] = plain_weights
 ) -> list[Path]:
-    """Write ``weights.safetensors`` and ``loss.png`` from a checkpoint and the log; return their paths.
+    """Write ``weights.safetensors``, ``loss.png`` and ``log.csv`` from a checkpoint and the log; return their paths.
 
     Args:
-        recipe: of the run.
-        checkpoint: its newest.
+        recipe: the run's recipe.
+        checkpoint: its newest checkpoint.
         out: its folder.
-        plain: from the recipe and the weights that were trained to those that are used.
+        plain: turns the recipe and the trained weights into those that are used.
     """
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    weights, plot = out / "weights.safetensors", out / "loss.png"
+    weights, plot, table = out / "weights.safetensors", out / "loss.png", out / "log.csv"
     write_bytes(weights, average_to_weights(checkpoint.read_bytes(), recipe, log, plain))
     write_bytes(plot, plot_log(log))
-    return [weights, plot]
+    write_bytes(table, log_to_csv(log))
+    return [weights, plot, table]
 
 
 def average_to_weights(
     checkpoint: bytes, recipe: Any, log: list[dict], plain: Callable[[Any, Tensors], Tensors]
 ) -> bytes:
-    """Return a checkpoint's averaged weights as float16 safetensors that say where they are from."""
+    """Return a checkpoint's averaged weights as float16 safetensors that say where they come from."""
     prefix = "average/"
     averaged = {n[len(prefix) :]: t for n, t in load_tensors(checkpoint).items() if n.startswith(prefix)}
     tensors = {name: t.numpy() for name, t in plain(recipe, averaged).items()}
@@ -84,6 +86,16 @@ def average_to_weights(
 def scored_lines(log: list[dict]) -> list[dict]:
     """Return the lines of a log that have scores."""
     return [line for line in log if SCORES.keys() & line.keys()]
+
+
+def log_to_csv(log: list[dict]) -> bytes:
+    """Return a log as CSV: a column for each figure, empty where a line lacks it."""
+    text = StringIO()
+    names = dict.fromkeys(name for line in log for name in line)
+    table = csv.DictWriter(text, list(names), lineterminator="\n")
+    table.writeheader()
+    table.writerows(log)
+    return text.getvalue().encode()
 
 
 def plot_log(log: list[dict]) -> bytes:

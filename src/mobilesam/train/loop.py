@@ -1,9 +1,9 @@
 """The loop that every training run goes through, on one screen.
 
-A step takes a batch, the loss that its task gives it, and moves the weights. What is kept is a
-running average of them, from which the next stage starts. A run is stopped at any moment and goes on bit for bit: the state is in
-:mod:`~mobilesam.train.checkpoint`, the batches depend on their number alone. Several processes may share the batches
-(:mod:`~mobilesam.train.ranks`).
+A step takes a batch and its task's loss, and moves the weights. What is kept is a running average of them, from
+which the next stage starts. A run can be stopped at any moment and resumes bit for bit: its state is in
+:mod:`~mobilesam.train.checkpoint`, and batches depend only on their number. Several processes may share the
+batches (:mod:`~mobilesam.train.ranks`).
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mobilesam.core.errors import TrainingDiverged
+from mobilesam.core.errors import ConfigError, TrainingDiverged
 from mobilesam.core.text import shortened
 from mobilesam.networks.checkpoints import weights_channels_last
 from mobilesam.runtimes.torch import choose_device, limit_threads
 from mobilesam.storage.atomic import write_bytes
+from mobilesam.train.board import Board
 from mobilesam.train.checkpoint import Identity, State, fingerprint, load_state, save_state
 from mobilesam.train.data import Drawn, Samples, batches, fingerprint_photos
 from mobilesam.train.options import RunOptions
@@ -35,7 +36,7 @@ from mobilesam.train.ranks import Ranks, alike, joined_ranks
 from mobilesam.train.recipe import Stage
 
 TAUGHT = {"trunk": "trunk", "detector": "detector", "features": "detector"}  # module -> the recipe's key
-NAMED = 8  # photos of a batch that a message names
+NAMED = 8  # photos of a batch that a message lists
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,12 @@ class Task:
 
     Attributes:
         samples: makes the batches.
-        split: from the recipe and the data folder to the photos that are trained on, and those held out.
-        plain: from the recipe and the weights that were trained to those that are used.
-        start: from the recipe and the data folder to the network with its starting weights.
-        trained: from the network and a stage to the parameters that the stage trains.
-        step_loss: from the network, a batch, the recipe, the stage, the step and the device to the loss.
-        score: from a network, the recipe, the stage, the held-out photos and the device to scores by name.
+        split: takes the recipe and the data folder; returns the photos to train on, and those held out.
+        plain: takes the recipe and the trained weights; returns those that are used.
+        start: takes the recipe and the data folder; returns the network with its starting weights.
+        trained: takes the network and a stage; returns the parameters that the stage trains.
+        step_loss: takes the network, a batch, the recipe, the stage, the step and the device; returns the loss.
+        score: takes a network, the recipe, the stage, the held-out photos and the device; returns scores by name.
     """
 
     samples: Callable[..., Any]
@@ -63,7 +64,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a run reports while it goes on.
+    """What a run reports as it goes.
 
     Attributes:
         step: steps done.
@@ -86,12 +87,12 @@ Report = Callable[[Progress], None]
 
 
 def no_report(progress: Progress) -> None:
-    """Tell nobody."""
+    """Report nothing."""
 
 
 @contextlib.contextmanager
 def denormals_flushed() -> Iterator[None]:
-    """Take the smallest numbers for 0, which is many times faster on a processor, and only in here."""
+    """Treat the smallest numbers as 0 within this context, which is many times faster on a processor."""
     torch.set_flush_denormal(True)
     try:
         yield
@@ -108,12 +109,12 @@ def train(
     options: RunOptions | None = None,
     report: Report = no_report,
 ) -> Path:
-    """Train ``recipe`` to its end, or go on from the newest checkpoint in ``out``.
+    """Train ``recipe`` to its end, or resume from the newest checkpoint in ``out``.
 
     Args:
         task: what is trained.
-        recipe: settings: a :class:`~mobilesam.train.recipe.Recipe`, or what has its fields that this reads.
-        data: folder that the recipe's sets lie in.
+        recipe: a :class:`~mobilesam.train.recipe.Recipe`, or anything with the fields of it that are read here.
+        data: folder that the recipe's sets are in.
         out: folder for checkpoints, ``log.jsonl`` and ``loss.png``.
         options: how it runs.
         report: called with each :class:`Progress`, by the first of several ranks.
@@ -135,7 +136,7 @@ def train(
 
 
 class Run:
-    """One run of :func:`train`; the arguments are its own."""
+    """One run of :func:`train`, with the same arguments."""
 
     def __init__(
         self,
@@ -152,7 +153,7 @@ class Run:
         self.started = time.monotonic()
 
     def to_end(self, data: Path) -> Path:
-        """Go on from where the folder stands; return the newest checkpoint."""
+        """Continue from the folder's state; return the newest checkpoint."""
         recipe = self.recipe
         torch.manual_seed(recipe.seed)
         self.photos, self.held_out = self.task.split(
@@ -167,6 +168,7 @@ class Run:
         self.first_step = state.step
         if self.ranks.first:
             cut_log(self.out / "log.jsonl", state.step)
+        self.board = Board(self.out, state.step) if self.options.tensorboard and self.ranks.first else None
         self.save()
         while state.step < recipe.steps and not self.stage():
             pass
@@ -191,7 +193,7 @@ class Run:
             saves = ends or state.step % options.save_every == 0
             if ends or state.step % options.report_every == 0:
                 self.tell(stage, scored=saves)
-            if saves:  # after the log, whose lines beyond the newest state are cut when a run goes on
+            if saves:  # after the log: its lines beyond the newest state are cut when a run resumes
                 self.save()
             if late:
                 return True
@@ -200,16 +202,19 @@ class Run:
     def step(self, batch: dict[str, Tensor], samples: Samples, stage: Stage) -> tuple[float, bool]:
         """Train on one batch; return its loss, and whether the time is up.
 
-        Batch normalisation keeps its statistics, unless a task has them learn.
+        Batch normalisation keeps its statistics, unless a task lets them learn.
         """
         state, network = self.state, self.state.network
-        batch = {key: value.to(self.device) for key, value in batch.items()}
-        loss = self.task.step_loss(network, batch, self.recipe, stage, state.step, self.device)
         trained = self.task.trained(network, stage)
         state.optimizer.zero_grad(set_to_none=True)
-        loss.backward(inputs=trained)
+        value = 0.0
+        for part in in_parts(batch, self.options.accumulate):
+            part = {key: tensor.to(self.device) for key, tensor in part.items()}
+            loss = self.task.step_loss(network, part, self.recipe, stage, state.step, self.device)
+            (loss / self.options.accumulate).backward(inputs=trained)
+            value += loss.item() / self.options.accumulate
         late = time.monotonic() - self.started > self.options.minutes * 60
-        value, late = self.ranks.agree(trained, loss.item(), late)
+        value, late = self.ranks.agree(trained, value, late)
         if not math.isfinite(value):
             raise self.diverged(value, samples)
         torch.nn.utils.clip_grad_norm_(network.parameters(), self.recipe.clip_norm)
@@ -217,18 +222,18 @@ class Run:
         return value, late
 
     def diverged(self, loss: float, samples: Samples) -> TrainingDiverged:
-        """Return the error for a loss that is no number, with the batch that had it."""
+        """Return the error for a loss that is not a number, naming its batch."""
         step = self.state.step
         names = samples.photos_of(step - samples.first_step)
         told = ", ".join(shortened(name) for name in names[:NAMED])
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         return TrainingDiverged(
-            f"step {step}: the loss is {loss} on {told}{more}; take a lower learning_rate or look at these "
-            f"photos, the state of {self.newest} stays"
+            f"step {step}: the loss is {loss} on {told}{more}; lower learning_rate or look at these "
+            f"photos; the state of {self.newest} stays"
         )
 
     def tell(self, stage: Stage, *, scored: bool) -> None:
-        """Write a line of the log and report it, with the held-out scores if they are to be taken."""
+        """Write a line to the log and report it, with held-out scores if ``scored``."""
         state, recipe = self.state, self.recipe
         if self.ranks.first:
             scores = None
@@ -239,6 +244,8 @@ class Run:
             left = passed / (state.step - self.first_step) * (recipe.steps - state.step)
             progress = Progress(state.step, recipe.steps, float(np.mean(state.losses)), left, scores)
             append_log(self.out / "log.jsonl", progress, stage)
+            if self.board is not None:
+                self.board.write(state.step, {"loss": progress.loss} | (scores or {}))
             self.report(progress)
         state.losses = []
 
@@ -251,8 +258,21 @@ class Run:
             self.newest = max(self.out.glob("step-*.safetensors"))
 
 
+def in_parts(batch: dict[str, Tensor], parts: int) -> list[dict[str, Tensor]]:
+    """Split a batch into parts of equally many images; every tensor has the same number of rows for each image.
+
+    Raises:
+        ConfigError: if the images cannot be shared out evenly.
+    """
+    images = len(batch["pixels"])
+    if images % parts:
+        raise ConfigError(f"accumulate: is {parts}; must divide the {images} images that a step takes here")
+    split = {key: tensor.chunk(parts) for key, tensor in batch.items()}
+    return [{key: tensors[part] for key, tensors in split.items()} for part in range(parts)]
+
+
 def make_optimizer(network: nn.Module, recipe: Any) -> torch.optim.AdamW:
-    """AdamW with the trunks at their own rate, and no decay on gains, biases and tokens."""
+    """Return AdamW with the trunks at their own rate, and no decay on gains, biases and tokens."""
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
@@ -287,14 +307,14 @@ def with_weights(network: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
 
 
 def channels_last(pixels: Tensor) -> Tensor:
-    """Lay pixels out so that convolutions are fast on a CPU."""
+    """Lay out pixels so that convolutions are fast on a processor."""
     return pixels.contiguous(memory_format=torch.channels_last)
 
 
 def mixed_precision(device: str) -> AbstractContextManager:
-    """bfloat16 for the products where the device computes with it, float32 for the rest.
+    """Use bfloat16 for matrix products where the device computes with it, float32 for the rest.
 
-    A processor without it (AVX2 alone, say) would emulate it, and a step take sixteen times as long.
+    A processor without it (with AVX2 only, say) would emulate it, and a step would take sixteen times as long.
     """
     native = device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.autocast(device, torch.bfloat16, enabled=native)
@@ -323,7 +343,7 @@ def append_log(path: Path, progress: Progress, stage: Stage) -> None:
 
 
 def cut_log(path: Path, step: int) -> None:
-    """Drop the log's lines after ``step``, which will be done again."""
+    """Drop the log's lines after ``step``, whose steps will be done again."""
     if path.exists():
         lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
         write_bytes(path, "".join(f"{line}\n" for line in lines).encode())

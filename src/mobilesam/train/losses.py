@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 FOCUS = 2.0  # exponent of the focal loss
-SECONDARY = 0.3  # weight of the mask tokens that a prompt is not meant for
-EDGE = 7  # cells; an edge is where the mean of so many a side differs from the middle one by EDGE_STEP
+SECONDARY = 0.3  # weight of the mask tokens that are not meant for a prompt
+EDGE = 7  # cells a side; an edge is where their mean differs from the middle one by EDGE_STEP
 EDGE_STEP = 0.02
 
 
@@ -18,12 +18,12 @@ def mask_losses(
     """Return focal + dice loss (B, M) of logits (B, M, s, s) against parts of pixels (B, s, s).
 
     Args:
-        logits: of M masks.
-        target: what each of them should be.
+        logits: logits of M masks.
+        target: what each mask should be.
         focal: weight of the focal loss.
         boundary: how much more the focal loss of a pixel near the target's edge counts.
-        sharpness: of the sigmoid whose overlap with the target the dice loss is; at 1 a pixel counts by its
-            probability, above that more and more by its side of the threshold.
+        sharpness: sharpness of the sigmoid in the dice loss; at 1 a pixel counts by its
+            probability, above that more and more by which side of the threshold it is on.
     """
     target = target[:, None]
     weight = 1 + boundary * edges(target) if boundary else 1.0
@@ -75,8 +75,8 @@ def prompt_loss(
         target: (B, s, s).
         ambiguous: (B,) whether the prompt is one point.
         focal: see :func:`mask_losses`.
-        boundary: likewise.
-        sharpness: likewise.
+        boundary: see :func:`mask_losses`.
+        sharpness: see :func:`mask_losses`.
     """
     losses = mask_losses(logits, target, focal, boundary, sharpness)  # (B, 4)
     single, best = losses[:, 0], losses[:, 1:].amin(1)
@@ -85,7 +85,7 @@ def prompt_loss(
 
 
 def score_loss(logits: Tensor, iou_predictions: Tensor, target: Tensor, ambiguous: Tensor) -> Tensor:
-    """Return the mean squared error of predicted IoUs, of the masks that a prompt is meant for most of all.
+    """Return the mean squared error of predicted IoUs, mostly of the masks that are meant for the prompt.
 
     The arguments are those of :func:`prompt_loss`.
     """

@@ -2,9 +2,9 @@
 
 A step draws photos, objects and prompts (:mod:`~mobilesam.train.data`), decodes all four
 masks, and takes the loss of :mod:`~mobilesam.train.losses`; some steps first decode without
-gradient, once or several times, click where that mask is wrong and train on the corrected prompt. A
+gradient, once or more, click where that mask is wrong, and train on the corrected prompt. A
 stage may train the head for objects (:mod:`~mobilesam.train.objectness`) along with the masks, or that
-head and the masks' scores without the masks. The steps follow each other in :mod:`~mobilesam.train.loop`.
+head and the masks' scores without the masks. The loop over the steps is :mod:`~mobilesam.train.loop`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from mobilesam.train.prompts import corrective_click
 from mobilesam.train.recipe import Recipe, Stage
 
 ALL_MASKS = (0, 1, 2, 3)
-MOST_CLICKS = 4  # corrections of a step's prompts before it trains
-HELD_OUT_STEPS = 12  # batches that are scored
+MOST_CLICKS = 4  # greatest number of corrections before a step trains
+HELD_OUT_STEPS = 12  # number of batches that are scored
 SCORE_PARTS = ("mask_decoder.iou_prediction_head.", "mask_decoder.evidence.")
 OBJECT_PARTS = ("proposal_head.",)
 
@@ -41,7 +41,7 @@ def train_masks(
     options: RunOptions | None = None,
     report: Report = no_report,
 ) -> Path:
-    """Train a promptable network by ``recipe``, or go on; see :func:`mobilesam.train.loop.train`."""
+    """Train a promptable network by ``recipe``, or resume; see :func:`mobilesam.train.loop.train`."""
     return train(MASKS, recipe, data, out, options, report)
 
 
@@ -69,7 +69,7 @@ def mask_loss(
     generator: torch.Generator,
     device: str,
 ) -> Tensor:
-    """Correct a batch's prompts as often as the generator says, and return the loss of the last masks."""
+    """Correct a batch's prompts a random number of times, and return the loss of the last masks."""
     targets = batch["targets"]
     coords, labels, masks = batch["point_coords"], batch["point_labels"], batch.get("mask_input")
     embedding = for_prompts(network, embedding, len(targets), batch.get("windows"))
@@ -116,7 +116,7 @@ def box_loss(network: Sam, embedding: dict[str, Tensor], batch: dict[str, Tensor
 
 
 def draw_clicks(chance: float, generator: torch.Generator) -> int:
-    """Draw how often a step corrects its prompts before it trains: each time with the same chance."""
+    """Draw how many times a step corrects its prompts before it trains, each time with the same chance."""
     clicks = 0
     while clicks < MOST_CLICKS and torch.rand((), generator=generator, device=generator.device) < chance:
         clicks += 1
@@ -141,11 +141,11 @@ def for_prompts(
     """Repeat each image's arrays for each of its prompts, without those that only the head for objects reads.
 
     Args:
-        network: whose arrays these are.
+        network: the network that they come from.
         embedding: arrays (I, ...) of the images.
-        prompts: how many there are; those of an image follow each other.
-        windows: (B, 4) of the prompts' views, all of the whole or all of one size; None where the decoder
-            reads all of the arrays.
+        prompts: number of prompts; those of one image are adjacent.
+        windows: (B, 4) of the prompts' views, all of the whole input or all of one size; None where the
+            decoder reads the arrays in full.
     """
     others = network.proposal_head.inputs if network.proposal_head else ()
     embedding = {name: array for name, array in embedding.items() if name not in others}
@@ -185,7 +185,7 @@ def score_held_out(
     device: str,
     batches: int = HELD_OUT_STEPS,
 ) -> dict[str, float]:
-    """Score a network on the held-out photos as they are, the same prompts every time.
+    """Score a network on the held-out photos as they are, with the same prompts every time.
 
     Mean IoU at the resolution of the logits: of the single mask for a box, of the
     model's own choice and of the best of three for one point.

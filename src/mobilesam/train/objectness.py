@@ -1,7 +1,7 @@
-"""Training a head for objects: which cells answer for an object, what their boxes cost, and how many are found.
+"""Training a head for objects: which cells answer for an object, their loss, and how many objects are found.
 
-Cells are assigned as in TOOD (Feng et al. 2021) and YOLOv8: those inside an object's box
-whose own box and objectness already fit it best, and each is to say how well it fits.
+Cells are assigned as in TOOD (Feng et al. 2021) and YOLOv8: an object gets those inside its box
+whose own box and objectness already fit it best, and each learns to say how well it fits.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from mobilesam.core.boxes import non_maximum_suppression
 from mobilesam.networks.objectness import ObjectnessHead
 
 ANSWERS = 10  # cells for each object
-OBJECTNESS_POWER, OVERLAP_POWER = 0.5, 6.0  # of the two in a cell's fitness
-LEAST_SIDE = 16.0  # of a box when asked which cells are inside, in pixels: small ones need some too
-BOX_WEIGHT = 2.0  # of the boxes' loss to that of the objectness
+OBJECTNESS_POWER, OVERLAP_POWER = 0.5, 6.0  # exponents of the two in a cell's fitness
+LEAST_SIDE = 16.0  # of a box when finding the cells inside it, in pixels: small ones need some too
+BOX_WEIGHT = 2.0  # of the boxes' loss relative to the objectness
 TINY = 1e-9
 PROPOSALS = 100  # best boxes of an image that are scored
-SAME = 0.7  # IoU above which two of them are one
+SAME = 0.7  # IoU above which two of them count as one
 
 
 def pairwise_ious(boxes: Tensor, others: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def pairwise_ious(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def generalised_ious(boxes: Tensor, others: Tensor) -> Tensor:
-    """Return the generalised IoU (N,) of boxes (N, 4) with as many others (Rezatofighi et al. 2019)."""
+    """Return the generalised IoU (N,) of boxes (N, 4) with the same number of others (Rezatofighi et al. 2019)."""
     low, high = torch.maximum(boxes[:, :2], others[:, :2]), torch.minimum(boxes[:, 2:], others[:, 2:])
     overlap = (high - low).clamp(min=0).prod(-1)
     union = (boxes[:, 2:] - boxes[:, :2]).prod(-1) + (others[:, 2:] - others[:, :2]).prod(-1) - overlap
@@ -43,7 +43,7 @@ def generalised_ious(boxes: Tensor, others: Tensor) -> Tensor:
 
 @torch.no_grad()
 def assign(boxes: Tensor, objectness: Tensor, middles: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Return, for each cell, the objectness it is to have (N,) and the number of its object (N,).
+    """Return each cell's target objectness (N,) and the number of its object (N,).
 
     Args:
         boxes: (N, 4) the cells' boxes.
@@ -59,7 +59,7 @@ def assign(boxes: Tensor, objectness: Tensor, middles: Tensor, truth: Tensor) ->
     least = fitness.topk(min(ANSWERS, len(fitness)), 0).values[-1]
     chosen = (fitness >= least) & (fitness > 0)
     ious = ious * chosen
-    owner = ious.argmax(1)  # a cell that several objects want answers for the one it fits best
+    owner = ious.argmax(1)  # a cell wanted by several objects answers for the one it fits best
     chosen &= F.one_hot(owner, len(truth)).bool()
     fitness = fitness * chosen
     best = (ious * chosen).amax(0)
@@ -68,7 +68,7 @@ def assign(boxes: Tensor, objectness: Tensor, middles: Tensor, truth: Tensor) ->
 
 
 def head_loss(head: ObjectnessHead, boxes: Tensor, logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
-    """Return the loss of what a head said of a batch of :mod:`mobilesam.train.data`."""
+    """Return the loss of a head's answers to a batch of :mod:`mobilesam.train.data`."""
     middles = head.middles(batch["pixels"].shape[-1])
     return objectness_loss(
         boxes.float(), logits.float(), middles, batch["boxes"], batch["counts"], batch["partial"]
@@ -86,8 +86,8 @@ def objectness_loss(
         middles: (N, 2) the cells' middles, in pixels.
         truth: (B, M, 4) the objects' boxes, padded.
         counts: (B,) how many of them there are.
-        partial: (B,) whether an image has objects that are not among them: then a cell that
-            answers for none is not told that there is none.
+        partial: (B,) whether an image has objects that are not among them; if so, a cell without
+            an object does not learn that there is none.
     """
     total, weight = boxes.new_zeros(()), boxes.new_zeros(())
     for i, count in enumerate(counts.tolist()):
@@ -107,7 +107,7 @@ def objectness_loss(
 def proposal_recalls(boxes: Tensor, objectness: Tensor, batch: dict[str, Tensor]) -> list[Tensor]:
     """Return, for each image whose objects all have a mask, the recall of each by its best hundred boxes.
 
-    An object's recall is the part of COCO's thresholds, IoU 0.5 to 0.95, that its best box passes.
+    An object's recall is the share of COCO's thresholds, IoU 0.5 to 0.95, that its best box passes.
     """
     thresholds = torch.arange(0.5, 1.0, 0.05)
     recalls = []

@@ -1,4 +1,4 @@
-"""How a training runs: what does not change its weights. The command line's options are made of it."""
+"""How a training runs, without any effect on its weights. The command line's options are made from it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ class RunOptions:
     """How a training runs.
 
     Attributes:
-        follow_symlinks: also read photos that links in a set take from other folders.
-        device: ``cpu`` or ``cuda``; cuda if there.
+        follow_symlinks: also read photos in other folders that links in a set lead to.
+        device: ``cpu`` or ``cuda``; by default cuda if there is one.
         threads: processor threads.
         workers: processes that make samples.
-        minutes: save and stop after so long; the same command again goes on.
+        accumulate: take each step's images in this many parts, one after the other, to fit into less memory.
+        minutes: save and stop after this many minutes; the same command resumes.
         report_every: steps between two lines of the log.
         save_every: steps between two checkpoints and held-out scores.
-        force: go on although the recipe or the data has changed since the checkpoint.
+        tensorboard: also write the log's figures for TensorBoard, into tensorboard/ in the run's folder.
+        force: resume even if the recipe or the data has changed since the checkpoint.
 
     Raises:
         PromptError: for a number outside its range.
@@ -30,15 +32,18 @@ class RunOptions:
     device: str | None = None
     threads: int | None = None
     workers: int = 1
+    accumulate: int = field(default=1, metadata={"metavar": "PARTS"})
     minutes: float = field(default=math.inf, metadata={"shown_default": "no limit"})
     report_every: int = field(default=50, metadata={"metavar": "STEPS"})
     save_every: int = field(default=500, metadata={"metavar": "STEPS"})
+    tensorboard: bool = False
     force: bool = False
 
     def __post_init__(self) -> None:
         if self.threads is not None:
             check_whole_number("threads", self.threads, 1)
         check_whole_number("workers", self.workers, 0)
+        check_whole_number("accumulate", self.accumulate, 1)
         if self.minutes != math.inf:
             check_number("minutes", self.minutes, 0.0)
         check_whole_number("report_every", self.report_every, 1)

@@ -1,4 +1,4 @@
-"""Photos to learn from without human masks: a set's, or those of a plain folder."""
+"""Photos to learn from without human masks: from a set or a plain folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mobilesam.formats.image_folder import find_images
 
 
 def read_any_photos(path: Path, *, follow_symlinks: bool = False) -> list[SetPhoto]:
-    """Read the photos of a set, with its objects, or those below a folder, with none.
+    """Read the photos of a set with their objects, or those in a folder and below it without.
 
     Raises:
         ConfigError: if there are no photos.

@@ -1,4 +1,4 @@
-"""What the machine chooses for a fine-tuning: what is held out, the input's size, the settings and the steps."""
+"""What the machine chooses for a fine-tuning: the held-out photos, the input's size, the settings and the steps."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from mobilesam.formats.coco import SetPhoto
 from mobilesam.train.recipe import Recipe, SourceSet, Stage
 
 HELD_OUT = 0.2  # part of the photos that is scored and not trained on
-SMALLEST = (1e-4, 0.0012)  # bounds of the least part of a photo that an object covers to be asked for
-SMALL_PERCENTILE = 10  # of the objects' parts: those below are left out
-SIZES = {"pocket": (384, 512, 768)}  # sides that samples may have; other networks have their own alone
-FEWEST_STEPS = 60  # with which a larger input is worth while
-MOST_ROUNDS = 100  # that each photo is seen
-LEAST_CAP = 300  # steps that few photos may have, too
-USED = 0.92  # of the time, so that a machine that gets busier still ends the schedule
+SMALLEST = (1e-4, 0.0012)  # bounds of the least part of a photo that an object must cover to count
+SMALL_PERCENTILE = 10  # of the parts that objects cover: those below are left out
+SIZES = {"pocket": (384, 512, 768)}  # sides that samples may have; other networks have only their own
+FEWEST_STEPS = 60  # from which a larger input is worthwhile
+MOST_ROUNDS = 100  # greatest number of times that each photo is seen
+LEAST_CAP = 300  # steps that are allowed even for few photos
+USED = 0.92  # part of the time, so that a machine that gets busier still finishes the schedule
 RATES = {"all": 3e-4, "decoder": 3e-4, "lora": 1e-3}
 LARGE_RATES = {"all": 3e-5, "decoder": 1e-4, "lora": 5e-4}  # for networks with a transformer as encoder
 WINDOWS = (0.1, 0.8)  # bounds of the part of the steps that show small objects, where there are some
@@ -32,8 +32,8 @@ class Facts:
     """What the photos are like.
 
     Attributes:
-        photos: with an object that counts.
-        objects: that count.
+        photos: number of photos with an object that counts.
+        objects: number of objects that count.
         smallest: least part of its photo that such an object covers.
         small: part of the objects that the network decodes from a window.
         held_out: bound of the names' hashes below which photos are held out; see ``train.data.split_sets``.
@@ -50,9 +50,9 @@ def facts_of(photos: Sequence[SetPhoto], spec: NetworkSpec, *, hold_out: bool) -
     """Look at a set.
 
     Args:
-        photos: all of it.
-        spec: of the network that learns.
-        hold_out: whether some photos are to be scored instead of trained on.
+        photos: all of its photos.
+        spec: spec of the network that learns.
+        hold_out: whether some photos are scored instead of trained on.
 
     Raises:
         ConfigError: if no photo has an object with a mask.
@@ -90,7 +90,7 @@ def small_part(photos: Sequence[SetPhoto], spec: NetworkSpec) -> float:
 
 
 def hash_bound(names: Sequence[str]) -> float:
-    """Return the bound of the names' hashes below which a fifth of the photos lies, one at least; 0 for a single one."""
+    """Return the bound of names' hashes below which a fifth of the photos lies, at least one; 0 for a single photo."""
     hashes = sorted(
         int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32 for name in names
     )
@@ -101,19 +101,19 @@ def hash_bound(names: Sequence[str]) -> float:
 
 
 def default_part(network: str) -> str:
-    """Return what learns where nothing is asked for."""
+    """Return what learns by default."""
     return "all" if network in SIZES else "decoder"
 
 
 def make_recipe(source: SourceSet, facts: Facts, spec: NetworkSpec, base: Recipe, images: int) -> Recipe:
-    """Return the recipe of a fine-tuning, its stage still of one step.
+    """Return the recipe of a fine-tuning, whose stage still has a single step.
 
     Args:
         source: the set.
-        facts: of it.
-        spec: of the network.
+        facts: what it is like.
+        spec: spec of the network.
         base: a recipe with network, start, seed and ``tuned``.
-        images: photos a step.
+        images: photos per step.
     """
     pocket = spec.name in SIZES
     rates = RATES if pocket else LARGE_RATES
@@ -151,20 +151,20 @@ def make_recipe(source: SourceSet, facts: Facts, spec: NetworkSpec, base: Recipe
 
 
 def most_steps(facts: Facts, stage: Stage) -> int:
-    """Return how many steps a set is good for: more would learn it by heart."""
+    """Return how many steps a set is good for; with more, it would be learned by heart."""
     return max(LEAST_CAP, MOST_ROUNDS * facts.photos // stage.images)
 
 
 def choose_size(spec: NetworkSpec, seconds: float, time_step: Callable[[int], float]) -> tuple[int, float]:
-    """Return the side of the samples, and the seconds of a step with it.
+    """Return the side of the samples, and how long a step with it takes, in seconds.
 
-    The largest with which enough steps fit into ``seconds`` wins. A step takes about as long as it has pixels,
-    so that only the smallest side and the chosen one are measured.
+    The largest side with which enough steps fit into ``seconds`` wins. A step's time is about proportional to its
+    pixels, so only the smallest side and the chosen one are measured.
 
     Args:
-        spec: of the network.
-        seconds: that training may take.
-        time_step: measures a step of samples with such a side.
+        spec: spec of the network.
+        seconds: how long training may take.
+        time_step: measures a step on samples with a given side.
     """
     smallest, *larger = SIZES.get(spec.name, (spec.image_size,))
     each = time_step(smallest)

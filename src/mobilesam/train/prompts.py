@@ -13,7 +13,7 @@ from mobilesam.core.regions import central_pixel
 BOX_JITTER = 0.06  # standard deviation of a corner, in sides of the box
 TOUCHED = 0.1  # least part of a cell that an object covers where its box begins
 COARSE_SHIFT = 0.02  # greatest shift of a drawn mask prompt, in sides of the input
-CENTRAL = 0.35  # part of the points that lie at the object's centre-most pixel
+CENTRAL = 0.35  # part of the points that lie on the object's most central pixel
 
 
 def draw_prompt(
@@ -28,8 +28,8 @@ def draw_prompt(
 
     Args:
         target: (s, s) part of each pixel that is object, 0..1.
-        kind: ``box``, ``point``, ``points``, ``box_and_points`` or ``mask``; the slots left over by a box are points, a prompt without a
-            box ends with a pad, as SAM's prompt encoder has it.
+        kind: ``box``, ``point``, ``points``, ``box_and_points`` or ``mask``; slots that a box leaves over are points,
+            and a prompt without a box ends with a pad, as in SAM's prompt encoder.
         slots: number of slots.
         image_size: side of the model input that ``target`` shows.
         rng: source of all draws.
@@ -55,7 +55,7 @@ def draw_prompt(
 
 
 def draw_box(target: np.ndarray, rng: np.random.Generator, loose: float) -> np.ndarray:
-    """Return the object's box (x0, y0, x1, y1), with chance ``loose`` of jittered corners."""
+    """Return the object's box (x0, y0, x1, y1), whose corners are jittered with chance ``loose``."""
     box = tight_box(target)
     if rng.random() < loose:
         width, height = box[2] - box[0], box[3] - box[1]
@@ -65,15 +65,15 @@ def draw_box(target: np.ndarray, rng: np.random.Generator, loose: float) -> np.n
 
 
 def tight_box(target: np.ndarray) -> np.ndarray:
-    """Return an object's tight box, within its outermost cells as far out as they are covered.
+    """Return an object's tight box, which enters its outermost cells as far as they are covered.
 
-    A box of whole cells would be off by up to half of one, which is much of a small object.
+    A box of whole cells would be off by up to half a cell, which is a lot for a small object.
     """
     ends = []
     for covered in (target.max(0), target.max(1)):
         cells = np.flatnonzero(covered >= min(TOUCHED, covered.max()))
         first, last = cells[0], cells[-1]
-        if first == last:  # one cell does not tell where in it the object lies
+        if first == last:  # a single cell does not say where in it the object lies
             ends.append((first, last + 1))
         else:
             ends.append((first + 1 - covered[first], last + covered[last]))
@@ -117,7 +117,7 @@ def corrective_click(
     Args:
         logits: (B, s, s) of the mask to correct.
         target: (B, s, s) part of each pixel that is object.
-        image_size: side of what the masks show, in pixels of prompts.
+        image_size: side of what the masks show, in the prompts' pixels.
         generator: source of the draws.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Several processes that train one network together, as ``torchrun`` starts them.
+"""Several processes that train one network together, started by ``torchrun``.
 
-Every rank has the whole network and takes its part of each batch. The gradients are averaged, so that all
-ranks take the same step: that of one process with the whole batch. Only the first writes files.
+Every rank has the whole network and takes its part of each batch. The gradients are averaged, so all ranks take
+the same step as one process with the whole batch would. Only the first writes files.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from mobilesam.core.errors import ConfigError
 
-PATIENCE = timedelta(minutes=30)  # that ranks wait for the first, which scores and writes
+PATIENCE = timedelta(minutes=30)  # how long ranks wait for the first, which scores and writes
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Which of how many processes this is.
+    """Which process this is, and of how many.
 
     Attributes:
         rank: number of this process, from 0.
@@ -35,7 +35,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes."""
+        """Whether this is the process that writes."""
         return self.rank == 0
 
     def part(self, n: int, what: str) -> slice:
@@ -50,12 +50,12 @@ class Ranks:
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def wait(self) -> None:
-        """Wait until all ranks are here."""
+        """Wait until all ranks have arrived."""
         if self.world > 1:
             dist.barrier()
 
     def agree(self, parameters: Sequence[nn.Parameter], loss: float, late: bool) -> tuple[float, bool]:
-        """Average gradients and the loss over the ranks, in one exchange; late if one of them is.
+        """Average gradients and the loss over the ranks, in one exchange; late if any of them is.
 
         The parameters' ``grad`` are replaced in place.
         """
@@ -99,7 +99,7 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
 
 
 def alike(tensors: dict[str, Tensor], ranks: Ranks) -> None:
-    """Give every rank the first one's tensors, in place."""
+    """Copy the first rank's tensors to all others, in place."""
     if ranks.world > 1:
         for tensor in tensors.values():
             dist.broadcast(tensor, 0)

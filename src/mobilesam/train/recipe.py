@@ -17,8 +17,8 @@ from mobilesam.formats.image_bytes import shown
 from mobilesam.weights.graph_index import network_specs
 
 MAX_RECIPE_BYTES = 128 * 2**10
-MAX_LINE = 1000  # characters; Python's reader takes the square of a dotted key's length
-CELL = 32  # pixels of the input's side to one cell of the coarsest maps
+MAX_LINE = 1000  # characters; Python's reader takes time in the square of a dotted key's length
+CELL = 32  # pixels of the input's side per cell of the coarsest maps
 
 PART = Real(0, 1)
 CHANCE = PART
@@ -39,14 +39,14 @@ TUNED = ("all", "decoder", "lora")
 
 @dataclass(frozen=True)
 class SourceSet:
-    """A training set: a folder with ``instances.json`` and ``images/``, or of another format that is read.
+    """A training set: a folder with ``instances.json`` and ``images/``, or in another supported format.
 
     Attributes:
         path: folder, relative to the recipe's ``data`` folder.
         weight: how often one of its photos is drawn, relative to those of other sets; more than 0.
         terms: licence of the set, which goes into the weights' metadata.
-        partial: sources in the set whose photos have objects without a mask, or ``*`` for all:
-            there the head for objects is not told that there is nothing elsewhere.
+        partial: sources in the set whose photos have objects without a mask, or ``*`` for all;
+            there the head for objects does not learn that there is nothing elsewhere.
     """
 
     path: Annotated[str, Text(1)]
@@ -66,29 +66,29 @@ class Stage:
     Attributes:
         image_size: side of the square model input, in pixels; a multiple of 32.
         steps: optimiser steps.
-        images: photos a step.
-        objects: prompts a photo.
-        learning_rate: peak; falls as a cosine over the stage.
+        images: photos per step.
+        objects: prompts per photo.
+        learning_rate: its peak; it falls as a cosine over the stage.
         warm_up: steps over which it rises.
         last_rate: part of the learning rate that is left at the stage's end.
-        averaged: about which part of the steps so far, the latest of them, the averaged weights are the mean of:
-            1 for all alike, the start among them. ``ema_decay`` limits how many these may be.
+        averaged: roughly what part of the steps so far, the latest ones, the averaged weights are the mean of;
+            1 for all of them, including the start. ``ema_decay`` limits their number.
         masks: whether everything that makes masks is trained, their predicted IoU included.
-        scores: whether, where masks are not, what predicts their IoU is trained on the masks as they are.
-        boxes: weight of the loss of the head for objects; without one, it is left as it is.
-        background: chance that one of a photo's objects is what none of them covers, asked for by a
-            box. Without it a box around a background means the thing in front.
+        scores: where masks are not trained, whether what predicts their IoU is, on the masks as they are.
+        boxes: weight of the loss of the head for objects; without it, the head is left as it is.
+        background: chance that one of a photo's objects is the area that none of them covers, asked for by a
+            box. Without it, a box around a background would mean the thing in front.
         copy_paste: chance that an object of another photo is pasted in; not where boxes are trained.
-        focal: weight of the focal loss, to one of the dice loss; 20 is SAM's proportion.
+        focal: weight of the focal loss, where the dice loss has 1; SAM's is 20.
         boundary: how much more the focal loss of pixels near an object's edge counts.
-        sharpness: of the sigmoid in the dice loss; above 1 it is less about how sure a pixel is, and more about
-            which side of the threshold it lies on.
+        sharpness: sharpness of the sigmoid in the dice loss; above 1 it is less about how sure a pixel is, and more
+            about which side of the threshold it is on.
         whole: part of the samples that show a whole photo; the others show a part of it.
-        smallest_crop: the least part of a photo's sides that such a part has; smaller ones show small
-            objects large.
-        windows: chance that a step shows small objects in windows, and not any in views of the whole, where
+        smallest_crop: least side of such a part, relative to the photo's; smaller parts show small
+            objects enlarged.
+        windows: chance that a step shows small objects in windows rather than any in views of the whole, where
             the image size is that of a network with views (:mod:`mobilesam.core.views`). At any other size
-            the decoder reads all of the input.
+            the decoder reads the whole input.
         loose_boxes: part of the boxes whose corners are jittered, as people draw them; the others are tight.
     """
 
@@ -116,27 +116,27 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the weights of a run, besides the data's bytes.
+    """Everything that determines the weights of a run, besides the data's bytes.
 
     Attributes:
         network: name in ``networks.build.NETWORKS`` or, for ``train boxes``, ``DETECTORS``.
         sets: what is trained on.
         stages: image sizes and lengths, in order.
-        seed: of everything random.
+        seed: seed of everything random.
         start: model whose weights the run starts from, such as ``pocket``, or a file in the data folder; or empty.
         trunk: MobileNetV2 weights to start from (``.npz``), or empty.
         detector: YOLOX-nano's ONNX file, for the second trunk or a detector to start from, or empty.
-        trunk_rate: the learning rate of these trunks, as a part of the others'.
+        trunk_rate: learning rate of these trunks, relative to the rest.
         weight_decay: AdamW's.
-        ema_decay: of the averaged weights that are kept.
+        ema_decay: decay of the averaged weights that are kept.
         held_out: part of each set's photos that is only scored, never trained on.
-        correct: chance that a step corrects its prompts with a click, and the mask so far as mask prompt,
-            before it trains; once more with the same chance after each.
+        correct: chance that a step corrects its prompts with a click, and with the mask so far as a mask prompt,
+            before it trains; after each correction, there is another with the same chance.
         smallest_object: least part of the input that an object must cover.
         clip_norm: largest norm of the gradient.
-        tuned: what learns: ``all`` of the network, its mask ``decoder`` alone, or ``lora``: additions of low rank to
-            its matrices, which are added to them at the end.
-        lora_rank: of these additions.
+        tuned: what learns: ``all`` of the network, only its mask ``decoder``, or ``lora``: additions of low rank to
+            its matrices, which are merged into them at the end.
+        lora_rank: rank of these additions.
     """
 
     network: Annotated[str, OneOf(tuple(network_specs()))]
@@ -199,11 +199,11 @@ def read_recipe(path: str | Path) -> Recipe:
 
 
 def recipe_to_toml(recipe: Any, comment: str = "") -> str:
-    """Return a recipe as the text that :func:`read_recipe` reads, without what is as by default.
+    """Return a recipe as the text that :func:`read_recipe` reads, without default values.
 
     Args:
         recipe: a dataclass of plain values, and of tuples of such dataclasses.
-        comment: lines that stand before it.
+        comment: lines to put before it.
     """
     lines = [f"# {line}" for line in comment.splitlines()]
     lines += _table_lines(recipe)
@@ -230,14 +230,14 @@ def _toml_value(value: Any) -> str:
 
 
 def _check_stage(stage: Stage, network: str, place: str) -> None:
-    """Refuse what no single field of a stage tells."""
+    """Refuse a stage whose settings do not fit together."""
     if not (stage.masks or stage.scores or stage.boxes):
         raise ConfigError(f"{place}: trains nothing; give it masks, scores or boxes")
     check_size(stage.image_size, network, place)
 
 
 def check_size(image_size: int, network: str, place: str) -> None:
-    """Refuse a side of an input that a network does not take."""
+    """Refuse an input size that a network does not take."""
     spec = network_specs()[network]
     if spec.fixed_size and image_size != spec.image_size:
         raise ConfigError(
@@ -252,7 +252,7 @@ def check_size(image_size: int, network: str, place: str) -> None:
 
 
 def read_toml(path: Path, name: str) -> dict[str, Any]:
-    """Read TOML as strangers write it: what Python's reader dies of is refused."""
+    """Read TOML that strangers may have written; what would crash Python's reader is refused."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_RECIPE_BYTES + 1)
@@ -274,7 +274,7 @@ def read_toml(path: Path, name: str) -> dict[str, Any]:
         raise ConfigError(f"{name}: not a TOML file that can be read: lists nested too deep") from error
     except ConfigError:
         raise
-    except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
+    except ValueError as error:  # not TOML, not UTF-8, or a number with thousands of digits
         raise ConfigError(f"{name}: not a TOML file ({shortened(str(error), 200)[1:-1]})") from error
 
 

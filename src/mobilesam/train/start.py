@@ -20,8 +20,8 @@ from mobilesam.train.recipe import Recipe
 from mobilesam.weights import ALIASES, ENTRIES, entry_of, read_detector, read_tensors, read_weights
 from mobilesam.weights.own import own_names
 
-# What stays as published: edges look the same everywhere, and on the finest maps a
-# gradient costs most.
+# What stays as published: edges look the same everywhere, and gradients cost most on the
+# finest maps.
 FROZEN = (
     "trunk.stem",
     "trunk.stages.0",
@@ -30,15 +30,15 @@ FROZEN = (
     "detector.backbone.dark2",
 )
 MAX_TRUNK_BYTES = 2**28  # MobileNetV2 has 14 MB
-# Parts that a network's older weights may lack: these start as the network is built.
+# Parts that a network's older weights may lack; these start as the network is built.
 NEWER = ("proposal_head.", "mask_decoder.evidence.")
 
 
 def start_network(recipe: Recipe, data: Path) -> Sam:
     """Build the recipe's network, with the weights that it starts from.
 
-    A recipe with a start as well as a trunk takes the start's weights, and treats the trunk as it
-    would from its own file: the first layers stay, the others learn at the trunk's rate. The head for
+    If a recipe has both a start and a trunk, the start's weights are used, and the trunk is treated as if
+    it came from its own file: the first layers stay, the others learn at the trunk's rate. The head for
     objects starts from the detector's.
 
     Raises:
@@ -70,7 +70,7 @@ def start_detector(recipe: Recipe, data: Path) -> ObjectDetector:
     """Build the recipe's detector, with YOLOX's weights or those of another run where it names them.
 
     Raises:
-        ConfigError: if the recipe's network is no detector, the detector's file is missing or of another
+        ConfigError: if the recipe's network is not a detector, the detector's file is missing or of another
             size, or the recipe has a trunk.
         WeightsError: if the weights to start from are missing or another network's.
     """
@@ -98,11 +98,11 @@ def is_nano(network: ObjectDetector) -> bool:
 
 
 def take_published(part: nn.Module, name: str, path: Path, read: Callable[[Path], dict[str, Tensor]]) -> None:
-    """Give a part of a network its published weights; its first layers then stay as they are.
+    """Load published weights into a part of a network; its first layers then stay as they are.
 
     Raises:
         ConfigError: if the file is missing.
-        WeightsError: if it is no such file, or of another network.
+        WeightsError: if it is not such a file, or belongs to another network.
     """
     load_published(part, read_published(path, name, read), f"{shown(str(path))}: the recipe's {name}")
     for parameter_name, parameter in part.named_parameters(prefix=name):
@@ -110,17 +110,17 @@ def take_published(part: nn.Module, name: str, path: Path, read: Callable[[Path]
 
 
 def load_head(head: nn.Module, path: Path) -> None:
-    """Give a head for objects YOLOX's weights."""
+    """Load YOLOX's weights into a head for objects."""
     state = read_published(path, "detector", read_yolox_head)
     load_published(head, state, f"{shown(str(path))}: the recipe's detector")
 
 
 def read_published(path: Path, name: str, read: Callable[[Path], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Read a published file, which may be anything: what its reader stumbles over is told.
+    """Read a published file, which may be anything; whatever its reader stumbles over is reported.
 
     Raises:
         ConfigError: if the file is missing.
-        WeightsError: if it is no such file.
+        WeightsError: if it is not such a file.
     """
     told = shown(str(path))
     try:
@@ -140,7 +140,7 @@ def read_published(path: Path, name: str, read: Callable[[Path], dict[str, Tenso
 
 
 def load_published(part: nn.Module, state: dict[str, Tensor], told: str) -> None:
-    """Give a part of a network its weights.
+    """Load weights into a part of a network.
 
     Raises:
         WeightsError: if they are another network's, or not finite.
@@ -161,7 +161,7 @@ def load_published(part: nn.Module, state: dict[str, Tensor], told: str) -> None
 
 
 def read_start(start: str, data: Path) -> dict[str, np.ndarray]:
-    """Read the weights of a model, by name, or of a file in the data folder."""
+    """Read the weights of a named model, or of a file in the data folder."""
     if start in (*ENTRIES, *ALIASES, *own_names()):
         entry = entry_of(start)
         return read_detector(entry) if entry.detector else read_weights(entry)
@@ -169,7 +169,7 @@ def read_start(start: str, data: Path) -> dict[str, np.ndarray]:
 
 
 def read_paddle_trunk(path: Path) -> dict[str, Tensor]:
-    """Read MobileNetV2's arrays, named as Paddle names them, by our trunk's names."""
+    """Read MobileNetV2's arrays, which have Paddle's names, under our trunk's names."""
     with path.open("rb") as file, np.load(file) as arrays:
         size = sum(record.file_size for record in arrays.zip.infolist())
         if size > MAX_TRUNK_BYTES:
@@ -192,7 +192,7 @@ def paddle_to_trunk(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
         if numbers[0] == "1":
             target = "stem"
         elif numbers[0] in ("9", "fc10"):
-            continue  # the classifier's
+            continue  # belongs to the classifier
         else:
             target = f"stages.{int(numbers[0]) - 2}.{int(numbers[1]) - 1}.{layers[numbers[2]]}"
         state[f"{target}.{parts[part]}"] = torch.from_numpy(array)
@@ -202,12 +202,12 @@ def paddle_to_trunk(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
 
 
 def read_yolox_features(path: Path) -> dict[str, Tensor]:
-    """Read all of YOLOX's published ONNX file but its head, by our modules' names."""
+    """Read all of YOLOX's published ONNX file except its head, under our modules' names."""
     return read_onnx_convolutions(path, "/backbone/")
 
 
 def read_yolox_head(path: Path) -> dict[str, Tensor]:
-    """Read YOLOX's head without its classes, by our head's names.
+    """Read YOLOX's head without its classes, under our head's names.
 
     It has one branch for boxes and objectness, and another for classes; ours has one for each of
     the first two, so both start from the same weights.
@@ -227,9 +227,9 @@ def read_yolox_head(path: Path) -> dict[str, Tensor]:
 
 
 def read_onnx_convolutions(path: Path, prefix: str) -> dict[str, Tensor]:
-    """Read the convolutions of a published ONNX file whose nodes begin with ``prefix``, by their modules' names.
+    """Read the convolutions of a published ONNX file whose nodes begin with ``prefix``, under their modules' names.
 
-    The file has lost the weights' names and keeps those of the modules in its nodes':
+    The file has lost the weights' names, but its nodes' names keep those of the modules:
     ``/backbone/backbone/dark3/dark3.1/m/m.0/conv1/conv/Conv``.
     """
     try:
@@ -244,7 +244,7 @@ def read_onnx_convolutions(path: Path, prefix: str) -> dict[str, Tensor]:
         if node.op_type != "Conv" or not node.name.startswith(prefix):
             continue
         steps = node.name.removeprefix(prefix).split("/")[:-1]
-        # A container names itself again in its items: dark3/dark3.1 is one step.
+        # A container repeats its name in its items: dark3/dark3.1 is one step.
         name = ".".join(a for a, b in zip(steps, [*steps[1:], ""], strict=True) if not b.startswith(f"{a}."))
         for part, tensor in zip(("weight", "bias"), node.input[1:], strict=True):
             state[f"{name}.{part}"] = torch.from_numpy(arrays[tensor].copy())

@@ -1,4 +1,4 @@
-"""How a store of a teacher's embeddings is made; the command line's options are made of it."""
+"""How a store of a teacher's embeddings is made; the command line's options are made from it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class StoreOptions:
     Attributes:
         model: the teacher: ``pocket``, ``sam_vit_h`` or another model of ``mobilesam info``.
         checkpoint: other weights of the same network.
-        dtype: of the embeddings on disk: ``float16``, ``int8`` with a factor for each channel, or ``float32``.
-        image_size: side of the square input, in pixels; the teacher's where it is not given.
-        follow_symlinks: also read photos that links show of the world outside the folder.
-        device: ``cpu`` or ``cuda``; cuda if there.
+        dtype: type of the embeddings on disk: ``float16``, ``int8`` with a factor for each channel, or ``float32``.
+        image_size: side of the square input, in pixels; by default the teacher's.
+        follow_symlinks: also read photos outside the folder that links lead to.
+        device: ``cpu`` or ``cuda``; by default cuda if there is one.
         threads: processor threads.
 
     Raises:

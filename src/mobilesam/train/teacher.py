@@ -1,7 +1,7 @@
-"""A teacher's embeddings of many photos, once and for all: ``mobilesam train teacher``.
+"""A teacher's embeddings of many photos, made once and for all: ``mobilesam train teacher``.
 
 A store is a folder of :mod:`mobilesam.storage.shards` with ``store.json``, which says what they are, and
-``decoder.safetensors``: the teacher's prompt encoder and mask decoder, so that a student needs no more of it.
+``decoder.safetensors``, the teacher's prompt encoder and mask decoder. A student needs no more of the teacher.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save
 from torch import Tensor
 
-from mobilesam.core.arrays import NamedArrays
+from mobilesam.core.arrays import NamedArrays, sum_of_tensors
 from mobilesam.core.errors import ConfigError, WeightsError
 from mobilesam.core.frame import input_size_of
 from mobilesam.core.preprocess import normalise
@@ -35,13 +35,12 @@ from mobilesam.storage.shards import Shards, write_shards
 from mobilesam.train.photos import read_any_photos
 from mobilesam.train.store_options import StoreOptions
 from mobilesam.weights import entry_of, entry_of_network, network_of_file, read_weights
-from mobilesam.weights.checksum import sum_of_tensors
 
 FACTS, DECODER = "store.json", "decoder.safetensors"
 KEY_DIGITS = 24  # of the SHA-256 of a photo's file
 DECODER_PARTS = ("prompt_encoder.", "mask_decoder.")
-CHECKED = 8  # photos whose loss by rounding is measured
-SCALE = "scale"  # what ends the name of an int8 array's factors
+CHECKED = 8  # photos on which the rounding loss is measured
+SCALE = "scale"  # ending of the name of an int8 array's factors
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,9 @@ class StoreFacts:
 
     Attributes:
         teacher: name of the model.
-        network: of the teacher.
-        weights: sum of its weights.
-        image_size: side of the square input that the embeddings are of.
+        network: the teacher's network.
+        weights: checksum of its weights.
+        image_size: side of the square input that the embeddings belong to.
         dtype: ``float16``, ``int8`` or ``float32``.
         arrays: shape (C, h, w) of each array, by name.
         loss: greatest relative root mean square error of each array by its dtype, over the first photos.
@@ -71,13 +70,13 @@ Tell = Callable[[str], None]
 
 
 def make_store(data: Path, out: Path, options: StoreOptions, tell: Tell = lambda text: None) -> StoreFacts:
-    """Write the embeddings that a teacher gives a set's photos, or the rest of them.
+    """Write a teacher's embeddings of a set's photos, or those that are still missing.
 
     Args:
-        data: a folder of photos, or a set in any format that is read.
+        data: a folder of photos, or a set in any supported format.
         out: folder of the store.
         options: see :class:`StoreOptions`.
-        tell: called with each line of how it goes.
+        tell: called with each line of progress.
 
     Raises:
         ConfigError: if there are no photos, or ``out`` is another teacher's store.
@@ -123,7 +122,7 @@ def _embedded(
 def _told(
     things: Iterator[tuple[str, NamedArrays]], total: int, tell: Tell
 ) -> Iterator[tuple[str, NamedArrays]]:
-    """Pass things on, and tell after the first and then about ten times how long the rest will take."""
+    """Pass things on, and report after the first, and then about ten times, how long the rest will take."""
     start = time.monotonic()
     for done, thing in enumerate(things, 1):
         yield thing
@@ -137,8 +136,8 @@ class Teacher:
 
     Args:
         network: in eval mode, on its device.
-        name: of the model.
-        weights: sum of its tensors.
+        name: name of the model.
+        weights: checksum of its tensors.
     """
 
     def __init__(self, network: Sam, name: str, weights: str) -> None:
@@ -146,7 +145,7 @@ class Teacher:
 
     @classmethod
     def load(cls, model: str, checkpoint: Path | None = None, device: str | None = None) -> Teacher:
-        """Load a model by name, or other weights of its network."""
+        """Load a model by name, or other weights of the same network."""
         entry = entry_of(model)
         tensors = read_weights(entry, checkpoint)
         network = load_tensors(build_network(entry.network), tensors, f"{checkpoint or model}, the teacher,")
@@ -155,7 +154,7 @@ class Teacher:
 
     @classmethod
     def from_file(cls, path: Path) -> Teacher:
-        """Load weights whose network is recognised, on the processor."""
+        """Load weights onto the processor; their network is recognised."""
         return cls.load(entry_of_network(network_of_file(path)).name, path, "cpu")
 
     @property
@@ -164,7 +163,7 @@ class Teacher:
         return arrays_read(self.network)
 
     def arrays(self, photo: SetPhoto, size: int) -> NamedArrays:
-        """Return the arrays (C, h, w) of a photo in a square input of a side."""
+        """Return the arrays (C, h, w) of a photo in a square input with side ``size``."""
         pixels = torch.from_numpy(photo_pixels(photo, size)).to(self.network.device)
         return {name: array[0].float().cpu().numpy() for name, array in self.tensors(pixels).items()}
 
@@ -195,7 +194,7 @@ def photo_pixels(photo: SetPhoto, size: int) -> np.ndarray:
 
 
 def key_of(path: Path) -> str:
-    """Return what a store calls a photo: it depends on the file's bytes alone."""
+    """Return a store's key for a photo, which depends only on the file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:KEY_DIGITS]
 
@@ -203,7 +202,7 @@ def key_of(path: Path) -> str:
 def encode(arrays: NamedArrays, dtype: str) -> NamedArrays:
     """Return arrays (C, h, w) as a store keeps them.
 
-    int8 has a factor for each channel: the greatest of its values is 127.
+    int8 has a factor for each channel, so that its greatest value is 127.
     """
     if dtype != "int8":
         return {name: array.astype(dtype) for name, array in arrays.items()}
@@ -215,7 +214,7 @@ def encode(arrays: NamedArrays, dtype: str) -> NamedArrays:
 
 
 def decode(kept: NamedArrays) -> NamedArrays:
-    """Return the arrays that :func:`encode` was given, rounded, in float32."""
+    """Return the arrays that :func:`encode` took, rounded, as float32."""
     return {
         name: array.astype(np.float32) * kept.get(f"{name}.{SCALE}", np.float32(1))
         for name, array in kept.items()
@@ -224,7 +223,7 @@ def decode(kept: NamedArrays) -> NamedArrays:
 
 
 def measured_loss(teacher: Teacher, photos: list[SetPhoto], size: int, dtype: str) -> dict[str, float]:
-    """Return the greatest relative error by a dtype of each array, over some photos."""
+    """Return the greatest relative error that a dtype causes in each array, over some photos."""
     worst: dict[str, float] = {}
     for photo in photos:
         arrays = teacher.arrays(photo, size)
@@ -236,10 +235,10 @@ def measured_loss(teacher: Teacher, photos: list[SetPhoto], size: int, dtype: st
 
 
 def begin_store(out: Path, facts: StoreFacts, teacher: Teacher) -> None:
-    """Write what a store is, unless it is there.
+    """Write a store's facts, unless they are there.
 
     Raises:
-        ConfigError: if it is another one.
+        ConfigError: if they are different.
     """
     path = out / FACTS
     if path.is_file():
@@ -256,10 +255,10 @@ def begin_store(out: Path, facts: StoreFacts, teacher: Teacher) -> None:
 
 
 def read_facts(store: Path) -> StoreFacts:
-    """Return what a store is.
+    """Return a store's facts.
 
     Raises:
-        ConfigError: if it is none.
+        ConfigError: if it is not a store.
     """
     path = store / FACTS
     try:

@@ -38,15 +38,15 @@ from mobilesam.weights.graph_index import network_specs
 from mobilesam.weights.own import add_own, check_own_name
 
 KINDS = ("box", "point")  # of the prompts that are scored
-SCORED_PART = 0.1  # of the minutes that scores before take, and those after once more
-MOST_SCORED = 20.0  # seconds, so that there are figures within half a minute
-LEAST_TRAINED = 0.2  # of the minutes, whatever scores and measuring took
-MOST_OBJECTS = 12  # of a photo that are scored, so that more photos are
-MEASURED = 2  # steps that are timed
-SAVES = 5  # of a run
-SHORTEST_SAVE = 30.0  # seconds between two
+SCORED_PART = 0.1  # part of the minutes for the scores before, and as much again for those after
+MOST_SCORED = 20.0  # seconds for scoring, so that there are figures within half a minute
+LEAST_TRAINED = 0.2  # part of the minutes, however long scoring and measuring took
+MOST_OBJECTS = 12  # scored per photo, so that more photos are scored
+MEASURED = 2  # number of steps that are timed
+SAVES = 5  # in a run
+SHORTEST_SAVE = 30.0  # seconds between two saves
 REPORTS = 20.0  # seconds between two lines
-QUICK_BATCHES = 3  # that the scores are of while it trains
+QUICK_BATCHES = 3  # number of batches scored during training
 LEAST_COLUMNS = 3  # of the sheet, so that its title has room
 RECIPE, SCORES, SHEET = "recipe.toml", "scores.json", "before-after.png"
 
@@ -58,7 +58,7 @@ class Scored:
     """Photos with the scores of one model.
 
     Attributes:
-        photos: that were scored.
+        photos: the photos that were scored.
         each: what was found in each.
     """
 
@@ -76,7 +76,7 @@ class Scored:
 
     @property
     def objects(self) -> int:
-        """How many were scored."""
+        """Number of objects that were scored."""
         return sum(len(found[KINDS[0]]) for found in self.each)
 
     def told(self) -> str:
@@ -86,7 +86,7 @@ class Scored:
 
 
 class Tuning:
-    """One call of :func:`mobilesam.train.finetune.finetune`; the arguments are its own."""
+    """One call of :func:`mobilesam.train.finetune.finetune`, with the same arguments."""
 
     def __init__(self, data: Path, out: Path, options: FinetuneOptions, tell: Tell) -> None:
         self.started = time.monotonic()
@@ -102,7 +102,7 @@ class Tuning:
 
     @property
     def seconds_left(self) -> float:
-        """Until the minutes are over."""
+        """Seconds until the minutes are over."""
         return self.options.minutes * 60 - (time.monotonic() - self.started)
 
     def run(self) -> Finetuned:
@@ -122,7 +122,7 @@ class Tuning:
         return self.leave(weights, before, after, int(newest.stem.rpartition("-")[2]))
 
     def look(self) -> Recipe:
-        """Read the set; return the recipe that follows from it, its size and steps still open."""
+        """Read the set; return the recipe that follows from it, with size and steps still open."""
         options, spec = self.options, network_specs()[self.entry.network]
         photos = read_photos(self.data, follow_symlinks=options.follow_symlinks)
         try:
@@ -133,7 +133,7 @@ class Tuning:
         start = str(options.checkpoint.resolve()) if options.checkpoint else options.model
         source = SourceSet(str(self.data), terms="your own", partial=("*",))
         self.tell(
-            f"{self.facts.photos} photos with {self.facts.objects} objects; of {start}, {what_learns(what)} learns"
+            f"{self.facts.photos} photos with {self.facts.objects} objects; starting from {start}, {what_learns(what)} learns"
         )
         return make_recipe(
             source,
@@ -144,7 +144,7 @@ class Tuning:
         )
 
     def photos_to_score(self, recipe: Recipe) -> list[SetPhoto]:
-        """Return the photos of ``val`` or those held out, in an order that depends on nothing else."""
+        """Return the photos of ``val`` or those held out, in a fixed order."""
         options = self.options
         if options.val is not None:
             photos = read_photos(options.val, follow_symlinks=options.follow_symlinks)
@@ -156,7 +156,7 @@ class Tuning:
             photos = [drawn.photo for drawn in held_out or trained]
             if not held_out:
                 self.tell(
-                    "the only photo is trained on and scored, so that its scores say little; give more, or val"
+                    "the only photo is both trained on and scored, so its scores say little; give more, or val"
                 )
         order = np.random.default_rng(0).permutation(len(photos))
         return [some_objects(photos[i], recipe.smallest_object) for i in order]
@@ -166,7 +166,7 @@ class Tuning:
         return split_sets(recipe, self.data.parent, follow_symlinks=self.options.follow_symlinks)
 
     def model(self, weights: Path | None = None) -> Model:
-        """Load the model as it was, or with new weights, as its users do."""
+        """Load the original model, or the one with new weights, as its users do."""
         options = self.options
         runtime: dict[str, Any] = {"runtime": "torch", "device": self.device}
         if self.device == "cpu":
@@ -174,7 +174,7 @@ class Tuning:
         return load(options.model, checkpoint=weights or options.checkpoint, **runtime)
 
     def score_before(self, photos: list[SetPhoto]) -> Scored:
-        """Score the model as it is on as many photos as there is time for."""
+        """Score the original model on as many photos as there is time for."""
         model, start = self.model(), time.monotonic()
         allowed = min(MOST_SCORED, SCORED_PART * self.options.minutes * 60)
         each: list[Found] = []
@@ -193,14 +193,14 @@ class Tuning:
         return Scored(photos, [score_photo(model, photo, kinds=KINDS, smallest=smallest) for photo in photos])
 
     def planned(self, wanted: Recipe, kept_back: float) -> Recipe:
-        """Return the recipe that the folder has, or measure the machine and write one.
+        """Return the folder's recipe, or measure the machine and write one.
 
         Args:
             wanted: what the set and the options ask for.
-            kept_back: seconds for what comes after training.
+            kept_back: seconds reserved for what comes after training.
 
         Raises:
-            ConfigError: if the folder has a recipe of other options or another set.
+            ConfigError: if the folder has a recipe for other options or another set.
         """
         path = self.out / RECIPE
         if path.is_file():
@@ -209,7 +209,8 @@ class Tuning:
             stage = replace(wanted.stages[0], image_size=chosen.image_size, steps=chosen.steps)
             if recipe != replace(wanted, stages=(stage,)) and not self.options.force:
                 raise ConfigError(
-                    f"{path}: is of a run with other options or photos; choose another folder", remedy=FORCE
+                    f"{path}: belongs to a run with other options or photos; choose another folder",
+                    remedy=FORCE,
                 )
             self.each = 0.0
             return recipe
@@ -222,7 +223,7 @@ class Tuning:
         return recipe
 
     def measured(self, wanted: Recipe, kept_back: float) -> Recipe:
-        """Choose the input's size and the number of steps by how long a step takes here."""
+        """Choose the input's size and the number of steps by how long a step takes on this machine."""
         photos, _ = self.split(wanted)
         network = MASKS.start(wanted, self.data.parent).to(self.device)
         time_step = partial(seconds_of_step, network, wanted, photos, self.device)
@@ -254,7 +255,7 @@ class Tuning:
         return train(task, recipe, self.data.parent, self.out, run, self.tell_progress)
 
     def tell_progress(self, progress: Progress) -> None:
-        """Tell a line of the training."""
+        """Report a line of the training."""
         scores = f", box IoU {progress.scores['box']:.3f}" if progress.scores else ""
         self.tell(f"step {progress.step} of {progress.steps}: loss {progress.loss:.3f}{scores}")
 
@@ -277,13 +278,13 @@ class Tuning:
         write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
         if after.mean("box") < before.mean("box"):
             self.tell(
-                "boxes are worse than before on these photos: keep the old weights, or give more photos or time"
+                "boxes are worse than before on these photos; keep the old weights, or give more photos or time"
             )
         return result
 
 
 def some_objects(photo: SetPhoto, smallest: float) -> SetPhoto:
-    """Return a photo with some of its objects that count, the same in every run, if it has many."""
+    """Return a photo with only some of its objects that count, the same in every run, if it has many."""
     counting = [
         one for one in photo.instances if one.segmentation.area >= smallest * photo.width * photo.height
     ]
@@ -292,14 +293,14 @@ def some_objects(photo: SetPhoto, smallest: float) -> SetPhoto:
 
 
 def what_learns(what: str) -> str:
-    """Return a part of a network in words."""
+    """Return the name of a network's part in words."""
     return {"all": "everything", "decoder": "the mask decoder", "lora": "an addition of low rank"}[what]
 
 
 def seconds_of_step(
     network: torch.nn.Module, recipe: Recipe, photos: list[Drawn], device: str, side: int
 ) -> float:
-    """Measure a training step with samples of a side, the samples included; the weights stay."""
+    """Time a training step with samples of a given side, including making them; the weights stay."""
     stage = replace(recipe.stages[0], image_size=side, steps=MEASURED + 1)
     samples = Samples(photos, recipe, stage, 0)
     start = 0.0
@@ -314,7 +315,7 @@ def seconds_of_step(
 
 
 def draw_before_after(before: Scored, after: Scored) -> Image:
-    """Return a sheet of photos, from the one that gained most to the one that gained least: before above, after below."""
+    """Return a sheet of photos, from the greatest gain to the least, with before above and after below."""
     gains = [
         np.mean([score.iou for score in new["box"]]) - np.mean([score.iou for score in old["box"]])
         for old, new in zip(before.each, after.each, strict=True)
@@ -323,7 +324,7 @@ def draw_before_after(before: Scored, after: Scored) -> Image:
     shown = order[np.unique(np.linspace(0, len(order) - 1, min(COLUMNS, len(order))).round().astype(int))]
     return draw_tiles(
         [[_tile(scored.each[i]["box"]) for i in shown] for scored in (before, after)],
-        "before (above) and after (below), human outlines in white; from the greatest gain to the least",
+        "before (above) and after (below), human outlines in white; greatest gain first",
         columns=max(len(shown), LEAST_COLUMNS),
     )
 

@@ -1,4 +1,4 @@
-"""Which weights there are, where their files lie, and how these are read, checked and fetched.
+"""Which weights there are, where their files are, and how they are read, checked and fetched.
 
 Nothing here touches the network but ``transfer``, which only ``store.pull`` uses.
 """
@@ -13,6 +13,7 @@ from mobilesam.weights.folders import weights_path as weights_path
 from mobilesam.weights.own import entry_of as entry_of
 from mobilesam.weights.own import entry_of_network as entry_of_network
 from mobilesam.weights.reading import check_tensors as check_tensors
+from mobilesam.weights.reading import decoder_path as decoder_path
 from mobilesam.weights.reading import network_of_file as network_of_file
 from mobilesam.weights.reading import read_detector as read_detector
 from mobilesam.weights.reading import read_tensors as read_tensors

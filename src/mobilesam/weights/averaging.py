@@ -27,18 +27,18 @@ def average_weights(
 ) -> Path:
     """Average weights of one network, tensor by tensor, and write them as float32 safetensors.
 
-    Weights that went on from others and these others, averaged, mostly keep what the first could do
-    while they gain what the second learnt (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
+    The average of some weights and of what they became by further training mostly keeps what the first could
+    do and gains what the second learned (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
 
     Args:
         sources: names of models, or ``.pt`` and ``.safetensors`` files; two or more.
         out: the file to write.
-        parts: of each source, in any unit; all the same if there are none.
-        overwrite: whether a file that is there is replaced.
+        parts: share of each source, in any unit; equal by default.
+        overwrite: whether to replace an existing file.
 
     Raises:
-        ConfigError: for fewer than two sources, or parts that are not as many positive numbers.
-        OutputError: if ``out`` is there, or cannot be written.
+        ConfigError: for fewer than two sources, or unless there is a positive part for each.
+        OutputError: if ``out`` exists, or cannot be written.
         WeightsError: if a file cannot be read, or its tensors are not those of the first.
     """
     if len(sources) < 2:
@@ -71,7 +71,7 @@ def average_weights(
 
 
 def is_averaged(tensor: np.ndarray) -> bool:
-    """Whether a tensor is averaged: whole numbers, such as a count of batches, are the first weights'."""
+    """Whether a tensor is averaged; whole numbers, such as a count of batches, come from the first weights."""
     return tensor.dtype.kind == "f"
 
 

@@ -1,13 +1,10 @@
-"""Is a file the published one? Sums over its bytes."""
+"""Is a file the published one? Checksums over its bytes."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
 from typing import IO
-
-import numpy as np
 
 from mobilesam.weights.registry import ENTRIES, WeightsEntry
 
@@ -21,26 +18,16 @@ def sha256_of(file: IO[bytes]) -> str:
 def git_blob_of(file: IO[bytes]) -> str:
     """Return the id that git gives the content of an open file.
 
-    It is a SHA-1. Two files with the same one can be made by who makes both, but no
-    second file has been made for a given one.
+    It is a SHA-1. Someone who makes both files can give them the same one, but nobody has
+    yet made a second file for a given one.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     return hashlib.file_digest(file, lambda: hashlib.sha1(b"blob %d\0" % size)).hexdigest()  # type: ignore[arg-type]
 
 
-def sum_of_tensors(tensors: Mapping[str, np.ndarray]) -> str:
-    """Return one SHA-256 of named arrays: it is the same whatever file they came from, and in any order."""
-    whole = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = np.ascontiguousarray(tensors[name])
-        whole.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
-        whole.update(tensor.data)
-    return whole.hexdigest()
-
-
 def is_published(file: IO[bytes], entry: WeightsEntry) -> bool:
-    """Whether an open file is an entry's, by its published sum; own weights have none, and are what they are."""
+    """Whether an open file is an entry's, by the published checksum; own weights have none and always pass."""
     if entry.own:
         return True
     return sha256_of(file) == entry.sha256 if entry.sha256 else git_blob_of(file) == entry.git_blob

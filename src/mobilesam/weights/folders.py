@@ -1,4 +1,4 @@
-"""Where files of weights lie: in the package, in a folder of the user's, or in the cache."""
+"""Where files of weights are: in the package, in a folder of the user's, or in the cache."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def weights_home() -> Path:
 
 
 def own_folder() -> Path:
-    """Return where weights lie that the user gave a name."""
+    """Return the folder of weights that the user has named."""
     return weights_home() / "own"
 
 
 def cached_path(entry: WeightsEntry) -> Path:
-    """Return where an entry's file lies in the cache, or would lie.
+    """Return where an entry's file is in the cache, or would be.
 
-    The folder's name is the start of the published sum, so that two versions of one name,
-    wanted by two versions of this package, lie side by side.
+    The folder's name is the start of the published checksum, so two versions of one name,
+    wanted by two versions of this package, can exist side by side.
     """
     if entry.own:
         return own_folder() / entry.file
@@ -46,9 +46,9 @@ def cached_path(entry: WeightsEntry) -> Path:
 
 
 def weights_path(entry: WeightsEntry) -> Path:
-    """Return where an entry's file lies, or would lie.
+    """Return where an entry's file is, or would be.
 
-    The folder that ``MOBILESAM_OFFLINE_DIR`` names is only read, and comes before the cache.
+    The folder that ``MOBILESAM_OFFLINE_DIR`` names comes before the cache, and is only read.
     """
     if entry.shipped:
         return SHIPPED / entry.file
@@ -59,7 +59,7 @@ def weights_path(entry: WeightsEntry) -> Path:
 
 
 def how_to_get(entry: WeightsEntry) -> str:
-    """Return what to do to have an entry's file."""
+    """Return what to do to get an entry's file."""
     if entry.shipped:
         return "install the package again"
     if weights_path(entry) != cached_path(entry):
@@ -68,7 +68,7 @@ def how_to_get(entry: WeightsEntry) -> str:
 
 
 def text_model_folder() -> Path:
-    """Return where the network that finds what texts name lies, or would lie.
+    """Return the folder of the network that finds what texts name; it need not exist.
 
     As for weights, the folder that ``MOBILESAM_OFFLINE_DIR`` names comes before the cache.
     """

@@ -1,4 +1,4 @@
-"""What the package carries of each network: its spec, the names and shapes of its tensors, and its ONNX graphs."""
+"""What the package has of each network: its spec, the names and shapes of its tensors, and its ONNX graphs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ GRAPHS = Path(__file__).parent.parent / "graphs"
 
 @dataclass(frozen=True)
 class GraphIndex:
-    """What ``graphs/NETWORK.json`` says of a network.
+    """What ``graphs/NETWORK.json`` says about a network.
 
     Attributes:
         spec: what the network is.
         parameters: shape of each trained tensor of the checkpoint.
         buffers: shape of each of its other tensors.
         parts: for each graph, the names of the tensors that it reads.
-        files: for each graph, its file; SAM's decoder is one for all its encoders.
+        files: for each graph, its file; all of SAM's encoders share one decoder.
     """
 
     spec: NetworkSpec
@@ -53,7 +53,7 @@ def graph_index(network: str) -> GraphIndex:
     """Read the index of a network's graphs.
 
     Raises:
-        ConfigError: for a network that has none.
+        ConfigError: for a network without graphs.
     """
     if not has_graphs(network):
         raise ConfigError(f"network {network!r}: has no ONNX graphs; pass runtime='torch'")
@@ -67,16 +67,16 @@ def graph_index(network: str) -> GraphIndex:
 
 
 def has_graphs(network: str) -> bool:
-    """Whether the package carries a network's graphs."""
+    """Whether the package has a network's graphs."""
     return (GRAPHS / f"{network}.json").is_file()
 
 
 @cache
 def network_specs() -> dict[str, NetworkSpec]:
-    """Return every network and detector that the package carries graphs of, by name."""
+    """Return every network and detector for which the package has graphs, by name."""
     return {path.stem: graph_index(path.stem).spec for path in sorted(GRAPHS.glob("*.json"))}
 
 
 def detector_names() -> list[str]:
-    """Return the detectors of objects."""
+    """Return the names of the detectors of objects."""
     return [name for name, spec in network_specs().items() if not spec.decoder]

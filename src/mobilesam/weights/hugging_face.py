@@ -1,7 +1,7 @@
-"""SAM as Hugging Face's transformers names it: ``SamModel``'s tensors by the names of SAM's own checkpoints.
+"""SAM as Hugging Face's transformers names it: ``SamModel``'s tensors under the names of SAM's own checkpoints.
 
 The tensors are the same and only their names differ, one to one: a ``SamModel`` of ViT-B has 314 parameters, and so
-has ``sam_vit_b_01ec64.pth``. docs/explanation/parity.md says in what its arithmetic differs.
+does ``sam_vit_b_01ec64.pth``. docs/explanation/parity.md says how its arithmetic differs.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 
 from mobilesam.core.errors import WeightsError
 
-MARK = "vision_encoder.patch_embed.projection.weight"  # what SAM 2 and others have elsewhere
+MARK = "vision_encoder.patch_embed.projection.weight"  # in SAM 2 and others it is elsewhere
 FREQUENCIES = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
-# Each is applied to what those before it left, so that a name goes through several.
+# They are applied in turn, so a name may go through several.
 RENAMED = tuple(
     (re.compile(pattern), name)
     for pattern, name in (
-        # The image and the prompts share their position embedding; a file may name it once or twice.
+        # The image and the prompts share a position embedding; a file may name it once or twice.
         (r"^(shared_image_embedding|prompt_encoder\.shared_embedding)\.positional_embedding$", FREQUENCIES),
         (r"^vision_encoder\.", "image_encoder."),
         (r"^(image_encoder\.patch_embed)\.projection\.", r"\1.proj."),
@@ -37,7 +37,7 @@ RENAMED = tuple(
         (r"^(mask_decoder)\.upscale_conv1\.", r"\1.output_upscaling.0."),
         (r"^(mask_decoder)\.upscale_layer_norm\.", r"\1.output_upscaling.1."),
         (r"^(mask_decoder)\.upscale_conv2\.", r"\1.output_upscaling.3."),
-        # Perceptrons of three layers, whose first and last have names of their own.
+        # Perceptrons of three layers, of which the first and last have names of their own.
         (
             r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.layers\.0\.",
             r"\1.layers.1.",
@@ -50,7 +50,7 @@ RENAMED = tuple(
 
 
 def sam_model_prefix(names: Iterable[str]) -> str | None:
-    """Return what stands before the names of all tensors of a ``SamModel``, most often nothing; None for other names."""
+    """Return the prefix of all tensors' names in a ``SamModel``, usually an empty one; None for other names."""
     names = list(names)
     found = (name.removesuffix(MARK) for name in names if name.endswith(MARK))
     prefix = next(found, None)
@@ -58,14 +58,14 @@ def sam_model_prefix(names: Iterable[str]) -> str | None:
 
 
 def sam_model_to_sam(tensors: Mapping[str, np.ndarray], what: str) -> dict[str, np.ndarray]:
-    """Return ``SamModel``'s tensors by SAM's names, and those of anything else as they are.
+    """Return ``SamModel``'s tensors under SAM's names, and anything else's as they are.
 
     Args:
         tensors: by their names in the file.
         what: what messages call the file.
 
     Raises:
-        WeightsError: if two tensors would have one name and are not the same.
+        WeightsError: if two tensors would get the same name but differ.
     """
     prefix = sam_model_prefix(tensors)
     if prefix is None:
@@ -83,7 +83,7 @@ def sam_model_to_sam(tensors: Mapping[str, np.ndarray], what: str) -> dict[str, 
 
 
 def sam_name(name: str) -> str:
-    """Return the name that SAM's checkpoints have for one of ``SamModel``'s tensors.
+    """Return the name that SAM's checkpoints use for one of ``SamModel``'s tensors.
 
     Example:
         >>> sam_name("mask_decoder.iou_prediction_head.proj_out.bias")

@@ -1,9 +1,9 @@
 """An ONNX file as bytes: whether it is one, and whether it asks for other files.
 
-ONNX's form is protobuf: a message is a row of fields, each with a number, a kind and a value. Of
-messages only those are entered that can hold a tensor, since a tensor is what can name another
-file. The size of everything else is bounded, because two bytes can describe an empty message
-that takes hundreds once it is read.
+The format is protobuf: a message is a row of fields, each with a number, a kind and a value. Only
+messages that can hold a tensor are entered, because only a tensor can name another file. The size
+of everything else is bounded, because two bytes can describe an empty message that takes hundreds
+once it is read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 MAX_FIELDS = 300_000  # a graph of SAM ViT-H has 20,565
-MAX_OTHER_BYTES = 2**25  # of all but tensors' numbers: names, types, attributes
+MAX_OTHER_BYTES = 2**25  # of everything but tensors' numbers: names, types, attributes
 MAX_VARINT = 10  # bytes
 VARINT, FIXED64, TEXT, FIXED32 = 0, 1, 2, 5  # protobuf's kinds of value
 
@@ -29,20 +29,20 @@ ENTERED = {
 GRAPH, TENSOR_NAME, EXTERNAL_DATA, DATA_LOCATION = 7, 8, 13, 14
 # Fields of a tensor whose numbers take no more room once read: floats, raw bytes, doubles.
 NUMBERS = (4, 9, 10)
-MODEL_STARTS = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42)  # what may follow the version of the form
+MODEL_STARTS = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42)  # what may follow the format's version
 
 
 class OnnxDamaged(ValueError):
-    """The bytes are no ONNX file, or not all of one; the message is the reason."""
+    """The bytes are not an ONNX file, or not a complete one; the message is the reason."""
 
 
 def is_onnx(start: bytes) -> bool:
-    """Whether a file that starts so is probably an ONNX file, as all common tools write them."""
+    """Whether a file with this start is probably an ONNX file, as all common tools write them."""
     return len(start) > 2 and start[0] == 8 and 0 < start[1] < 64 and start[2] in MODEL_STARTS
 
 
 def external_tensor(data: bytes) -> str | None:
-    """Return the name of the first tensor whose numbers lie in another file, or None.
+    """Return the name of the first tensor whose numbers are in another file, or None.
 
     Raises:
         OnnxDamaged: if the bytes are not those of an ONNX file, or describe too much.
@@ -95,7 +95,7 @@ def _fields(content: memoryview) -> Iterator[tuple[int, int, memoryview | None]]
 
 
 def _varint(content: memoryview, place: int) -> tuple[int, int]:
-    """Read a number of seven bits a byte, lowest first; return it and where it ends."""
+    """Read a number with seven bits in each byte, lowest first; return it and where it ends."""
     value = 0
     for shift, byte in enumerate(content[place : place + MAX_VARINT]):
         value |= (byte & 0x7F) << 7 * shift

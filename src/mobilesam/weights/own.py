@@ -1,4 +1,4 @@
-"""Weights of the user's own that have a name: files in the cache's folder ``own``, called as any model is."""
+"""The user's own named weights: files in the cache's folder ``own``, used by name like any model."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ ENDING = ".safetensors"
 
 
 def check_own_name(name: str) -> None:
-    """Refuse what own weights cannot be called.
+    """Refuse names that own weights cannot have.
 
     Raises:
-        ConfigError: for a name that is a published model's, or has other characters.
+        ConfigError: for a published model's name, or one with other characters.
     """
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ConfigError(
@@ -33,11 +33,11 @@ def check_own_name(name: str) -> None:
 
 
 def add_own(path: Path, name: str) -> WeightsEntry:
-    """Copy a file of weights into the cache under a name, in the place of what had it.
+    """Copy a file of weights into the cache under a name, replacing the one that had it.
 
     Raises:
-        ConfigError: for a name that cannot be given.
-        WeightsError: if the file is missing, or no network is known whose it is.
+        ConfigError: for a name that is not allowed.
+        WeightsError: if the file is missing, or belongs to no known network.
         OutputError: if the cache cannot be written.
     """
     check_own_name(name)
@@ -60,7 +60,7 @@ def entry_of(name: str) -> WeightsEntry:
 
     Raises:
         ConfigError: for an unknown name, or one that is not offered.
-        WeightsError: if the own weights of this name cannot be read.
+        WeightsError: if own weights of this name cannot be read.
     """
     if isinstance(name, str) and name not in (*ENTRIES, *ALIASES) and NAME.fullmatch(name):
         path = own_folder() / f"{name}{ENDING}"
@@ -85,7 +85,7 @@ def own_entry(name: str, path: Path) -> WeightsEntry:
 
 
 def entry_of_network(network: str) -> WeightsEntry:
-    """Return the first entry of a network, or one without weights for a network that is only trained."""
+    """Return a network's first entry, or one without weights for a network that is only for training."""
     for entry in ENTRIES.values():
         if entry.network == network:
             return entry
@@ -96,7 +96,7 @@ def entry_of_network(network: str) -> WeightsEntry:
         network=network,
         file=f"{network}{ENDING}",
         licence="your own",
-        about=f"the network {network}, of which there are no published weights",
+        about=f"the network {network}, which has no published weights",
         thresholds=like.thresholds,
         own=True,
     )

@@ -1,4 +1,4 @@
-"""How files of weights are read and checked. They are hostile until proven otherwise."""
+"""How files of weights are read and checked. They count as hostile until proven otherwise."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from mobilesam.weights.registry import ENTRIES, WeightsEntry
 from mobilesam.weights.torch_file import MAX_BYTES, is_old_torch_file, read_torch_file
 
 MAX_HEADER = 2**20  # of a safetensors file; one of SAM ViT-H has 70 KB
-# The dictionaries of MobileSAMv2's decoder file, as it spells them, and where they belong.
+# The dictionaries in MobileSAMv2's decoder file, as it spells them, and where they belong.
 DECODER_PARTS = {"PromtEncoder": "prompt_encoder", "MaskDecoder": "mask_decoder"}
-START = 512  # bytes that tell a file's form
+START = 512  # bytes that show a file's format
 LISTED, MAX_LIST = 5, 110  # tensors that a message names at most, and its characters for them
 NEEDS_KEY = "mobilesam_needs"  # in a safetensors file's metadata: the first version that can read it
 FORMAT_SINCE = "0.1"  # the version of this package that first reads what it writes now
@@ -41,19 +41,19 @@ def read_weights(
     checkpoint: str | Path | None = None,
     decoder: str | Path | None = None,
 ) -> dict[str, np.ndarray]:
-    """Read an entry's tensors as float32 arrays by their names in the checkpoint.
+    """Read an entry's tensors as float32 arrays, by their names in the checkpoint.
 
     Args:
-        entry: which weights. Their own file must have the published sum: the bytes that are
+        entry: which weights. Their own file must have the published checksum: the bytes that are
             hashed are the bytes that are read.
         checkpoint: another ``.pt`` or ``.safetensors`` file for the same network; its
-            content is checked but not its sum.
-        decoder: MobileSAMv2's decoder, ``prompt_guided_decoder`` or a file of that form,
-            instead of the checkpoint's own.
+            content is checked but not its checksum.
+        decoder: MobileSAMv2's ``prompt_guided_decoder``, or a file in that format, instead of
+            the checkpoint's own decoder.
 
     Raises:
         ConfigError: if the entry is only a part of a model.
-        WeightsError: if the file is missing, damaged, or holds what is not a finite number.
+        WeightsError: if the file is missing, damaged, or holds numbers that are not finite.
     """
     if not entry.network:
         advice = "; give it as detector of another" if entry.detector else ""
@@ -69,7 +69,7 @@ def read_detector(entry: WeightsEntry, checkpoint: str | Path | None = None) -> 
     """Read the tensors of a detector of objects; the arguments are those of :func:`read_weights`.
 
     Raises:
-        WeightsError: if the file is missing, damaged or, without a checkpoint, another than the published one.
+        WeightsError: if the file is missing, damaged or, without a checkpoint, not the published one.
     """
     return _read_published(entry) if checkpoint is None else read_tensors(checkpoint)
 
@@ -78,13 +78,12 @@ def read_decoder(decoder: str | Path) -> dict[str, np.ndarray]:
     """Read MobileSAMv2's prompt encoder and mask decoder by their names in a whole checkpoint.
 
     Args:
-        decoder: the name of its entry, or the path of a file of that form.
+        decoder: the name of its entry, or the path of a file in that format.
 
     Raises:
         WeightsError: if the file is missing or damaged, or holds anything else.
     """
-    named = ENTRIES.get(str(decoder))
-    path = Path(decoder) if named is None else weights_path(named)
+    named, path = ENTRIES.get(str(decoder)), decoder_path(decoder)
     tensors = read_tensors(decoder) if named is None else _read_published(named)
     renamed = {}
     for name, tensor in tensors.items():
@@ -97,8 +96,14 @@ def read_decoder(decoder: str | Path) -> dict[str, np.ndarray]:
     return renamed
 
 
+def decoder_path(decoder: str | Path) -> Path:
+    """Return the file of MobileSAMv2's decoder, by the name of its entry or by its path."""
+    named = ENTRIES.get(str(decoder))
+    return Path(decoder) if named is None else weights_path(named)
+
+
 def _read_published(entry: WeightsEntry) -> dict[str, np.ndarray]:
-    """Read an entry's own file, if it has the published sum."""
+    """Read an entry's own file, if it has the published checksum."""
     path = weights_path(entry)
     with open_weights(path, how_to_get(entry)) as file:
         whole = io.BytesIO(file.read() if may_be(entry, file) else b"")
@@ -125,10 +130,10 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def network_of_file(path: str | Path) -> str:
-    """Return the network whose weights a file holds: what it says of itself, or by its tensors' names and shapes.
+    """Return the network whose weights a file holds, from what it says itself or by its tensors' names and shapes.
 
     Raises:
-        WeightsError: if the file is missing, damaged or of no network that is known.
+        WeightsError: if the file is missing, damaged or of no known network.
     """
     path = Path(path)
     found = ""
@@ -140,14 +145,12 @@ def network_of_file(path: str | Path) -> str:
     if not found:  # a PyTorch file, or other names
         found = recognise_network({name: tensor.shape for name, tensor in read_tensors(path).items()})
     if not found:
-        raise WeightsError(
-            f"{path}: holds weights of no network that is known; mobilesam info lists the models"
-        )
+        raise WeightsError(f"{path}: holds weights of no known network; mobilesam info lists the models")
     return found
 
 
 def _safetensors_shapes(path: Path, file: IO[bytes]) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of an open file's tensors, by its header alone."""
+    """Return the shapes of an open file's tensors, from its header alone."""
     try:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
@@ -168,7 +171,7 @@ def open_weights(path: Path, advice: str, most: int = MAX_BYTES) -> IO[bytes]:
     Args:
         path: the file.
         advice: what to do if it is not there.
-        most: bytes that it may have.
+        most: greatest number of bytes that it may have.
 
     Raises:
         WeightsError: if there is no such file, it cannot be read, or it is too large.
@@ -189,19 +192,19 @@ def open_weights(path: Path, advice: str, most: int = MAX_BYTES) -> IO[bytes]:
 
 
 def may_be(entry: WeightsEntry, file: IO[bytes]) -> bool:
-    """Whether an open file has a size that an entry's can have, so that its sum is worth taking."""
+    """Whether an open file has a size that an entry's file can have, so that a checksum is worth computing."""
     size = os.fstat(file.fileno()).st_size
     return entry.shipped or size == entry.size or (entry.rounded and size <= entry.largest)
 
 
 def not_published(path: Path, entry: WeightsEntry) -> WeightsError:
-    """Return the error for a file with another sum than the published one."""
+    """Return the error for a file whose checksum is not the published one."""
     kind = entry.checksum.partition(":")[0]
     return WeightsError(f"{path}: is not the published file (its {kind} differs); {how_to_get(entry)}")
 
 
 def _tensors(path: Path, file: IO[bytes]) -> dict[str, np.ndarray]:
-    """Read the tensors of an open file of either form and check that they are numbers."""
+    """Read the tensors of an open file in either format, and check that they are numbers."""
     file.seek(0)
     start = file.read(START)
     if start.startswith(b"PK"):
@@ -261,7 +264,7 @@ def _version(match: re.Match[str] | None) -> tuple[int, ...]:
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a dictionary; the library would take the last of several tensors of one name."""
+    """Make a dictionary without repeats; the library would take the last of several tensors of one name."""
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names):
         raise ValueError("a name comes twice")
@@ -275,7 +278,7 @@ def _as_float32(path: Path, tensors: dict[str, np.ndarray]) -> dict[str, np.ndar
         if tensor.ndim and tensor.dtype.kind != "f":
             raise WeightsError(f"{shown} has numbers of type {tensor.dtype}; give floating-point weights")
         if tensor.dtype.kind == "f":
-            with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is told
+            with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is reported
                 tensors[name] = np.asarray(tensor, np.float32, order="C")
             if not np.isfinite(tensors[name]).all():
                 count = int((~np.isfinite(tensors[name])).sum())
@@ -292,11 +295,11 @@ def check_tensors(
 
     Args:
         tensors: by name in the checkpoint.
-        shapes: the network's.
+        shapes: the network's shapes.
         what: what messages call the tensors.
 
     Raises:
-        WeightsError: says whose weights they are, or names the first tensors that are
+        WeightsError: says which network's weights they are, or names the first tensors that are
             missing, unexpected or of another shape, and how many there are.
     """
     given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
@@ -326,7 +329,7 @@ def _sides(shape: Sequence[int]) -> str:
 
 
 def _first_of(names: Sequence[str], room: int = MAX_LIST) -> str:
-    """The first few of many, as fit into a line, and how many more there are."""
+    """Return as many names as fit into a line, and how many more there are."""
     shown = 1
     while shown < min(len(names), LISTED) and len(", ".join(names[: shown + 1])) <= room:
         shown += 1

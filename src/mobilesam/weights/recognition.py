@@ -10,7 +10,7 @@ from mobilesam.weights.graph_index import graph_index, network_specs
 from mobilesam.weights.registry import ENTRIES
 
 Shapes = Mapping[str, Sequence[int]]
-# What the package has no graphs of, by how a tensor's name begins, and what messages call it.
+# What the package has no graphs for, by how a tensor's name begins, and what messages call it.
 FOREIGN = (
     ("memory_attention.", "sam2", "SAM 2, another architecture"),
     (
@@ -18,7 +18,7 @@ FOREIGN = (
         "prompt_guided_decoder",
         "MobileSAMv2's decoder alone",
     ),  # the published file writes it so
-    ("model.22.", "detector", "an object detector"),  # the head of YOLOv8 and what is built on it
+    ("model.22.", "detector", "an object detector"),  # the head of YOLOv8 and its descendants
 )
 
 
@@ -30,7 +30,7 @@ def recognise_network(shapes: Shapes) -> str:
 
     Returns:
         A network's name, ``sam2``, ``prompt_guided_decoder``, ``detector`` for another
-        project's, or an empty text.
+        project's detector, or an empty text.
     """
     given = {(name, tuple(shape)) for name, shape in shapes.items()}
     likeness = {network: len(given & own) / len(given | own) for network, own in _own_tensors().items()}
@@ -42,9 +42,9 @@ def recognise_network(shapes: Shapes) -> str:
 
 
 def shared_prefix(shapes: Shapes) -> str:
-    """Return what training programs put before the name of every tensor of a network, such as ``module.``.
+    """Return the prefix that a training program gave the name of every tensor, such as ``module.``.
 
-    A prefix is what all names share up to a dot, if the rest is recognised; an empty text otherwise.
+    It is what all names share up to a dot, if the rest is recognised; otherwise an empty text.
     """
     for prefix in _prefixes(list(shapes)):
         if recognise_network({name[len(prefix) :]: shape for name, shape in shapes.items()}):
@@ -53,7 +53,7 @@ def shared_prefix(shapes: Shapes) -> str:
 
 
 def words_for(found: str) -> str:
-    """Return what messages call a network that was recognised, or none."""
+    """Return what messages call a recognised network, or an unrecognised one."""
     spec = network_specs().get(found)
     if spec is not None:
         return spec.called if spec.decoder else "an object detector"
@@ -61,7 +61,7 @@ def words_for(found: str) -> str:
 
 
 def describe_mismatch(found: str, wanted: str) -> str:
-    """Return what to say of weights of one network that were given for another."""
+    """Return what to say about weights of one network that were given for another."""
     names = [entry.name for entry in ENTRIES.values() if entry.network == found]
     advice = f"load it as {names[0]}" if names else f"give a file of {words_for(wanted)}"
     return f"holds {words_for(found)}, not {wanted}; {advice}"
@@ -69,7 +69,7 @@ def describe_mismatch(found: str, wanted: str) -> str:
 
 @cache
 def _own_tensors() -> dict[str, frozenset[tuple[str, tuple[int, ...]]]]:
-    """Names and shapes of what tells networks apart: SAM's decoder is one for several encoders."""
+    """Names and shapes of what tells networks apart: several encoders share SAM's decoder."""
     own = {}
     for network in network_specs():
         index = graph_index(network)

@@ -1,4 +1,4 @@
-"""The published weights: names, addresses, sums and terms."""
+"""The published weights: names, addresses, checksums and terms."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class WeightsEntry:
         file: its file name.
         licence: terms of the weights.
         about: one sentence.
-        sha256: of the file.
-        git_blob: the file's git object id, a SHA-1 over its size and content, where nobody published a SHA-256.
-        urls: where it can be fetched, tried in this order; none for what the package carries.
+        sha256: the file's checksum.
+        git_blob: the file's git object id, a SHA-1 over its size and content, if nobody published a SHA-256.
+        urls: where it can be fetched, tried in this order; none for what comes with the package.
         size: bytes of the file.
-        rounded: whether only a rounded size was published; the sum decides alone then.
+        rounded: whether only a rounded size was published; then the checksum alone decides.
         thresholds: for the masks of everything in an image.
-        detector: name in ``networks.build.DETECTORS`` of what finds objects for models; empty for others.
-        own: whether these are weights that the user gave a name; nobody published them.
+        detector: for a detector of objects, its name in ``networks.build.DETECTORS``; empty for others.
+        own: whether these are weights that the user named; nobody published them.
     """
 
     name: str
@@ -58,17 +58,17 @@ class WeightsEntry:
 
     @property
     def shipped(self) -> bool:
-        """Whether the package carries the file."""
+        """Whether the file comes with the package."""
         return not self.urls and not self.own
 
     @property
     def largest(self) -> int:
-        """The most bytes that are taken from an address: the size, twice that where it is rounded."""
+        """The most bytes that are accepted from an address: the size, or twice that if it is rounded."""
         return 2 * self.size if self.rounded else self.size
 
     @property
     def checksum(self) -> str:
-        """The published sum, with the name of its kind."""
+        """The published checksum, with its kind."""
         return f"SHA-256: {self.sha256}" if self.sha256 else f"git blob: {self.git_blob}"
 
 
@@ -123,7 +123,7 @@ def _hugging_face(
 
 
 def _sam_model(letter: str, word: str, megabytes: int, sha256: str) -> WeightsEntry:
-    about = f"sam_vit_{letter} once more, as Hugging Face's transformers has it"
+    about = f"sam_vit_{letter} again, in the form of Hugging Face's transformers"
     return _hugging_face(
         f"sam_vit_{letter}_hf", f"vit_{letter}", f"facebook/sam-vit-{word}", megabytes, sha256, about
     )
@@ -229,7 +229,7 @@ ALIASES = {
     "vit_l": "sam_vit_l",
     "vit_h": "sam_vit_h",
 }
-# What ultralytics calls files of the same weights, without their ending.
+# Ultralytics' names for files of the same weights, without their ending.
 ALSO_CALLED = {"sam_b": "sam_vit_b", "sam_l": "sam_vit_l", "sam_h": "sam_vit_h"}
 ENDINGS = (".pt", ".pth", ".safetensors")
 # Files of other networks that people ask for, by how their names begin, and what to do.
@@ -260,7 +260,7 @@ def entry_of(name: str) -> WeightsEntry:
 
 
 def _what_is_meant(name: object) -> str:
-    """Say what to do with a name that none of the models has; file names of weights are often given."""
+    """Say what to do with a name that no model has; often it is a weights file's name."""
     stem = (
         name.removesuffix(next((end for end in ENDINGS if name.endswith(end)), ""))
         if isinstance(name, str)

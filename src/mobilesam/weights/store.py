@@ -39,20 +39,20 @@ def pull(
     report: Report = lambda done, total: None,
     remark: Remark = lambda text: None,
 ) -> Path:
-    """Fetch an entry's file into the cache, unless it is there; return where it lies.
+    """Fetch an entry's file into the cache, unless it is there; return its path.
 
-    What a broken transfer left is taken up again. Under its name a file appears only once
-    it is whole, on disk and has the published sum. Several processes may pull at once.
+    A broken transfer is resumed. A file only appears under its name once it is complete, on
+    disk and has the published checksum. Several processes may pull at once.
 
     Args:
         entry: which weights.
         timeout: seconds without a byte after which an address is given up.
-        report: told how many bytes are there, and of how many, whenever some came.
-        remark: told what a user who waits may want to know.
+        report: called with the number of bytes so far, and the total, whenever some have arrived.
+        remark: called with what a waiting user may want to know.
 
     Raises:
-        WeightsError: if no address gives the published file.
-        DeadlineError: if none says anything for ``timeout`` seconds.
+        WeightsError: if no address sends the published file.
+        DeadlineError: if none sends anything for ``timeout`` seconds.
         OutputError: if the cache cannot be written or the disk is full.
     """
     if entry.shipped or is_here(entry):
@@ -60,7 +60,7 @@ def pull(
     if os.environ.get(OFFLINE_VARIABLE) not in (None, "", "0"):
         raise WeightsError(f"{entry.name}: not fetched: {OFFLINE_VARIABLE} is set; {_elsewhere(entry)}")
     if weights_path(entry) != cached_path(entry):
-        verify(entry)  # what is in the user's own folder comes first, and is not the published file
+        verify(entry)  # the user's own folder comes first, and its file is not the published one
     with _cache_of(entry, remark):
         if not is_here(entry):  # another process may have been faster
             with _partial_file(entry) as file:
@@ -70,13 +70,13 @@ def pull(
 
 
 def import_file(path: str | Path, *, remark: Remark = lambda text: None) -> tuple[WeightsEntry, Path]:
-    """Copy a file that was got elsewhere into the cache; its sum says which entry's it is.
+    """Copy a file from elsewhere into the cache; its checksum says which entry it belongs to.
 
     Returns:
-        The entry, and where its file lies now.
+        The entry, and where its file is now.
 
     Raises:
-        WeightsError: if the file is missing or is none of the published ones.
+        WeightsError: if the file is missing or is not a published one.
         OutputError: if the cache cannot be written or the disk is full.
     """
     path = Path(path)
@@ -101,7 +101,7 @@ def import_file(path: str | Path, *, remark: Remark = lambda text: None) -> tupl
 
 
 def is_here(entry: WeightsEntry) -> bool:
-    """Whether an entry's published file lies where ``load`` looks for it, by its sum."""
+    """Whether an entry's published file is where ``load`` looks for it, by its checksum."""
     path = weights_path(entry)
     if not path.is_file():
         return False
@@ -110,7 +110,7 @@ def is_here(entry: WeightsEntry) -> bool:
 
 
 def verify(entry: WeightsEntry) -> Path:
-    """Check the sum of an entry's file, and return where it lies.
+    """Check the checksum of an entry's file, and return its path.
 
     Raises:
         WeightsError: if it is missing or is not the published file.
@@ -124,11 +124,11 @@ def verify(entry: WeightsEntry) -> Path:
 
 
 def remove(entry: WeightsEntry) -> list[Path]:
-    """Delete an entry's file, and what an unfinished transfer left of it, from the cache; return what was deleted.
+    """Delete an entry's file, and the remains of an unfinished transfer, from the cache; return what was deleted.
 
     Raises:
-        ConfigError: for what is part of the package.
-        WeightsError: if the cache has nothing of it.
+        ConfigError: for weights that are part of the package.
+        WeightsError: if the cache has none of it.
     """
     if entry.shipped:
         raise ConfigError(f"{entry.name}: is part of the package; only what the cache has is removed")
@@ -170,7 +170,7 @@ def _fetch_from_any(
 
 
 def _fetch_published(url: str, entry: WeightsEntry, file: IO[bytes], timeout: float, report: Report) -> None:
-    """Fetch from one address; if a continued file has another sum, once more from its start."""
+    """Fetch from one address; if a resumed file has another checksum, fetch it once more from its start."""
     for last_round in (False, True):
         continued = False
         for piece in pieces(url, file.seek(0, os.SEEK_END), entry, timeout):
@@ -186,7 +186,7 @@ def _fetch_published(url: str, entry: WeightsEntry, file: IO[bytes], timeout: fl
 
 
 def _put(piece: Piece, entry: WeightsEntry, file: IO[bytes]) -> None:
-    """Put a piece in its place; an unbuffered file may take less than it is given."""
+    """Write a piece in its place; an unbuffered file may take less than it is given."""
     if piece.offset != file.tell():
         file.truncate(piece.offset)
         file.seek(piece.offset)
@@ -200,7 +200,7 @@ def _put(piece: Piece, entry: WeightsEntry, file: IO[bytes]) -> None:
 
 @contextlib.contextmanager
 def _cache_of(entry: WeightsEntry, remark: Remark = lambda text: None) -> Iterator[None]:
-    """Hold an entry's place in the cache alone, without what killed processes left there."""
+    """Hold an entry's place in the cache exclusively, without what killed processes left there."""
     path = cached_path(entry)
     waiting = f"{entry.name}: another process is at it; waiting"
     made: list[Path] = []
@@ -223,7 +223,7 @@ def _cache_of(entry: WeightsEntry, remark: Remark = lambda text: None) -> Iterat
 
 @contextlib.contextmanager
 def _partial_file(entry: WeightsEntry) -> Iterator[IO[bytes]]:
-    """Open what there is of an entry's file, if the disk has room for the rest."""
+    """Open what has arrived of an entry's file, if the disk has room for the rest."""
     path = _partial_path(entry)
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
     descriptor = os.open(path, flags, 0o666)  # a link to another file is not written through
@@ -240,7 +240,7 @@ def _partial_file(entry: WeightsEntry) -> Iterator[IO[bytes]]:
 
 def _warn_of_others(folder: Path) -> None:
     """Warn where somebody else may put a file into the cache, or take one out."""
-    if sys.platform == "win32":  # who may write is no part of a folder's mode there
+    if sys.platform == "win32":  # there a folder's mode does not say who may write
         return
     for place in (folder.parent, folder):
         status = place.stat()
@@ -259,7 +259,7 @@ def _check_room(entry: WeightsEntry, needed: int) -> None:
 
 
 def _partial_path(entry: WeightsEntry) -> Path:
-    """What a transfer left."""
+    """The remains of a transfer."""
     path = cached_path(entry)
     return path.with_name(f".{path.name}.part")
 

@@ -1,8 +1,8 @@
 """Read the pickle of a PyTorch checkpoint without running any of it.
 
-Python's own reader calls what a pickle names. This one is an interpreter of its own: it
-knows numbers, texts, tuples, lists, dictionaries, tensors and parameters, and refuses
-every other name and instruction.
+Python's own reader calls whatever a pickle names. This is a separate interpreter: it knows
+numbers, texts, tuples, lists, dictionaries, tensors and parameters, and refuses every
+other name and instruction.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from mobilesam.core.text import printable
 
 MAX_INSTRUCTIONS = 80_000  # a checkpoint of SAM ViT-H has 18,400, and 72,400 with its optimiser
-MAX_STACK = 10_000  # Python fills a dictionary by 1,000 names and values at a time
+MAX_STACK = 10_000  # Python fills a dictionary with 1,000 names and values at a time
 MAX_DIMENSIONS = 32  # NumPy 1's own limit; it also keeps a shape's product a small number
 # Storage classes that a checkpoint may name. bfloat16 is widened below: NumPy has none.
 STORAGES: dict[str, np.dtype] = {
@@ -51,14 +51,14 @@ class PickleRefused(Exception):
 
 @dataclass(frozen=True)
 class _Name:
-    """What a pickle calls a class or function: only its name, nothing that could be called."""
+    """A class or function that a pickle names: only the name, nothing that could be called."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class _Storage:
-    """The numbers that tensors refer to; by themselves they are no tensor."""
+    """The numbers that tensors refer to; by themselves they are not a tensor."""
 
     numbers: np.ndarray
 
@@ -68,8 +68,8 @@ def read_tensor_pickle(pickled: bytes, read_storage: Callable[[str], bytes], max
 
     Args:
         pickled: the pickle.
-        read_storage: gives the raw numbers that a tensor refers to.
-        max_bytes: the most that all tensors together may take.
+        read_storage: returns the raw numbers that a tensor refers to.
+        max_bytes: the most bytes that all tensors together may take.
 
     Raises:
         PickleRefused: for names and instructions that no state dict needs.
@@ -201,7 +201,7 @@ class _Machine:
         self.stack.append(self.storage(key, storage_type.text.removeprefix("torch.")))
 
     def storage(self, key: str, class_name: str) -> _Storage:
-        """Return a storage; each is read once, however often it is referred to."""
+        """Return a storage; each is read only once, however often it is referred to."""
         if key not in self.contents:
             self.contents[key] = self.read_storage(key)
         if (key, class_name) not in self.storages:
@@ -212,10 +212,10 @@ class _Machine:
         return self.storages[key, class_name]
 
     def do_reduce(self, _: None) -> None:
-        """Make a dictionary, a tensor or a parameter: what may be named is all that can be made."""
+        """Make a dictionary, a tensor or a parameter; only what may be named can be made."""
         arguments, name = self.pop(tuple), self.pop(_Name).text
         if name == DICTIONARY:
-            if arguments:  # Python fills it afterwards; a list that is named often would be copied as often
+            if arguments:  # Python fills it later; a list named often would be copied as often
                 raise PickleRefused("it makes a dictionary of a list")
             self.stack.append({})
         elif name == TENSOR:
@@ -244,6 +244,6 @@ class _Machine:
         view = np.lib.stride_tricks.as_strided(
             numbers[offset:], size, [step * numbers.itemsize for step in stride], writeable=False
         )
-        # Most tensors are all of their storage and need no second copy.
+        # Most tensors take up all of their storage and need no second copy.
         whole = view.size == len(numbers) and view.flags.c_contiguous
         return view if whole else np.array(view, order="C")

@@ -1,8 +1,8 @@
-"""Read a PyTorch checkpoint into NumPy arrays: no PyTorch, and no code out of the file.
+"""Read a PyTorch checkpoint into NumPy arrays, without PyTorch and without running code from the file.
 
 A ``.pt`` file is a zip archive with a pickle that only says which tensors there are,
 and one uncompressed entry of raw numbers for each. Nothing is believed before it is
-checked, and what a hostile file claims is never made room for.
+checked, and no memory is set aside for what a hostile file claims.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ MAX_BYTES = 4 * 2**30
 MAX_DIRECTORY = 2**20  # a checkpoint of SAM ViT-H has 60 KB
 MAX_PICKLE = 2**19  # a checkpoint of SAM ViT-H has 73 KB
 MAX_TENSORS = 20_000  # a checkpoint of SAM ViT-H has 594
-MAX_NAME = 500  # characters; dictionaries and names may be shared in a file, but joined names are not
+MAX_NAME = 500  # characters; a file may share dictionaries and names, but joined names are not shared
 MAX_TIMES_FILE = 2  # tensors that share their storage are copied; together no more than this
 SAVE_ALONE = "save that alone: torch.save(model.state_dict(), NEW)"
-MAX_REASON = 80  # characters of what the reader of archives says, which may have names of the file in it
+MAX_REASON = 80  # characters of the archive reader's message, which may contain names from the file
 WRAPPERS = ("model", "state_dict", "model_state_dict")
 PICKLE_START = b"\x80"
 TAR_MARK = slice(257, 262)
@@ -33,13 +33,12 @@ TAR_MARK = slice(257, 262)
 def read_torch_file(path: str | Path, file: IO[bytes] | None = None) -> dict[str, np.ndarray]:
     """Return the tensors of a checkpoint by name.
 
-    The dictionaries that training programs put around a state dict are opened
-    (``model``, ``state_dict``). Of a dictionary of state dicts the names are joined
-    with a dot.
+    The dictionaries that training programs put around a state dict (``model``,
+    ``state_dict``) are opened. In a dictionary of state dicts, names are joined with a dot.
 
     Args:
         path: the file, also for messages.
-        file: the same, if it is open already.
+        file: the same file, if it is already open.
 
     Raises:
         WeightsError: if the file is damaged, is not a state dict, or would run code.
@@ -62,12 +61,12 @@ def read_torch_file(path: str | Path, file: IO[bytes] | None = None) -> dict[str
 
 
 def is_old_torch_file(start: bytes) -> bool:
-    """Whether a file's first 512 bytes are those of PyTorch's forms before 1.6: a pickle, or a tar archive."""
+    """Whether a file's first 512 bytes are of PyTorch's formats before 1.6: a pickle, or a tar archive."""
     return start.startswith(PICKLE_START) or start[TAR_MARK] == b"ustar"
 
 
 def _state_dict(path: str | Path, content: Any) -> dict[str, np.ndarray]:
-    """Find the tensors in what a checkpoint holds."""
+    """Find the tensors in a checkpoint's content."""
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -109,7 +108,7 @@ class _Bounded:
 
 
 def _read_archive(file: IO[bytes]) -> Any:
-    """Read the pickle, and the storages that it asks for."""
+    """Read the pickle, and the storages that it refers to."""
     size = file.seek(0, 2)
     bounded = _Bounded(file)
     with zipfile.ZipFile(bounded) as archive:

@@ -1,7 +1,7 @@
-"""Fetch a file over HTTPS, piece by piece, from wherever an earlier transfer ended.
+"""Fetch a file over HTTPS, piece by piece, from where an earlier transfer ended.
 
-The address is not trusted: whatever it sends is checked by its sum afterwards. Here it
-is only kept from wasting time and space, and what went wrong is told.
+The address is not trusted: the checksum of whatever it sends is verified afterwards. Here it
+is only kept from wasting time and space, and errors are reported.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ AGENT = "mobilesam"
 
 
 class TransferError(Exception):
-    """A transfer that failed; the message is the reason, with no more of the server's words than fit a line."""
+    """A transfer that failed; the message is the reason, with no more of the server's words than fit on a line."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason[:MAX_REASON])
@@ -49,11 +49,11 @@ class _Interrupted(TransferError):
 
 
 class Silence(_Interrupted):
-    """The server sent nothing for as long as is waited."""
+    """The server sent nothing until the timeout."""
 
 
 class _RangeRefused(TransferError):
-    """The server has nothing from the asked byte on."""
+    """The server has nothing from the requested byte on."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class Piece:
     """Some bytes of a file.
 
     Attributes:
-        offset: where they belong. It goes back to 0 where a server starts over.
+        offset: where they belong. It goes back to 0 if a server starts over.
         data: the bytes.
         total: how many the file has, as far as is known.
-        continues: whether what lies before them came with another answer.
+        continues: whether the bytes before them came with another answer.
     """
 
     offset: int
@@ -74,14 +74,14 @@ class Piece:
 
 
 def pieces(url: str, start: int, entry: WeightsEntry, timeout: float) -> Iterator[Piece]:
-    """Fetch an entry's file from one address, with several tries, each from where the last one ended.
+    """Fetch an entry's file from one address in several tries, each from where the last one ended.
 
     Args:
         url: an https address; http only on this machine.
-        start: how many bytes are there already.
-        entry: tells how large the file is.
+        start: how many bytes have already arrived.
+        entry: says how large the file is.
         timeout: seconds without a byte after which a try is given up; after one that
-            brought no byte at all there is no other.
+            brought no bytes at all there is no other.
 
     Raises:
         TransferError: if no try succeeds.
@@ -117,7 +117,7 @@ def _one_try(url: str, start: int, entry: WeightsEntry, timeout: float) -> Itera
         with response:
             done, announced = _check_answer(response, start, entry)
             continues = done > 0
-            total = announced or entry.largest  # of a body without end no more is taken
+            total = announced or entry.largest  # of an endless body no more than this is taken
             while done < total and (data := response.read1(min(CHUNK, total - done))):
                 if done == 0 and data.lstrip().lower().startswith(PAGE_STARTS):
                     raise TransferError(WEB_PAGE)
@@ -128,7 +128,7 @@ def _one_try(url: str, start: int, entry: WeightsEntry, timeout: float) -> Itera
 
 
 def _check_answer(response: Any, start: int, entry: WeightsEntry) -> tuple[int, int]:
-    """Return at which byte an answer starts, and how many the whole file is said to have, or 0."""
+    """Return the byte at which an answer starts, and the declared size of the whole file, or 0."""
     if response.headers.get_content_type() == "text/html":
         raise TransferError(WEB_PAGE)
     total = response.headers.get("Content-Length", "")
@@ -148,11 +148,11 @@ def _check_answer(response: Any, start: int, entry: WeightsEntry) -> tuple[int, 
 
 
 def check_address(url: str, origin: str = "") -> None:
-    """Check that an address is https, or http on this machine and not by way of another one.
+    """Check that an address is https, or http on this machine without a redirect from elsewhere.
 
     Args:
         url: the address.
-        origin: the address that redirects to it, if one does.
+        origin: the address that redirects to it, if any.
 
     Raises:
         TransferError: if it is not.
@@ -178,7 +178,7 @@ def _is_loopback(url: str) -> bool:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Redirects are followed to https only, and not without end."""
+    """Redirects are followed only to https, and not endlessly."""
 
     max_redirections = MAX_REDIRECTS
 
@@ -196,7 +196,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """Return an opener that knows http, https and the proxies of the environment, and no other scheme."""
+    """Return an opener that knows only http, https and the environment's proxies."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
@@ -225,7 +225,7 @@ def _status_error(error: urllib.error.HTTPError) -> TransferError:
 
 @contextlib.contextmanager
 def _told_plainly(url: str, timeout: float) -> Iterator[None]:
-    """Turn what the network's libraries raise into reasons that a user can act on."""
+    """Turn errors of the network libraries into reasons that a user can act on."""
     try:
         yield
     except (http.client.HTTPException, OSError, ValueError) as error:
@@ -254,7 +254,7 @@ def _connection_error(url: str, cause: Any, timeout: float) -> TransferError:
 
 
 def _proxy_of(url: str) -> str:
-    """Return the host of the proxy that an address is reached by, without its password."""
+    """Return the host of the proxy through which an address is reached, without its password."""
     parts = urlsplit(url)
     if urllib.request.proxy_bypass(parts.hostname or ""):
         return ""

@@ -252,7 +252,7 @@ def test_the_parts_say_what_they_take(small: Sam) -> None:
     assert masks.shape == (5, 4, 16, 16) and ious.shape == (5, 4)
     each, _ = decoder(image.repeat(5, 1, 1, 1), encoder.get_dense_pe(), sparse, dense, True)
     torch.testing.assert_close(each, masks[:, 1:])
-    with pytest.raises(ConfigError, match="image_embeddings: are of 3 images for 5 prompts"):
+    with pytest.raises(ConfigError, match="image_embeddings: come from 3 images for 5 prompts"):
         decoder(image.repeat(3, 1, 1, 1), encoder.get_dense_pe(), sparse, dense, True)
     tokens, rows = decoder.transformer(image.repeat(5, 1, 1, 1), encoder.get_dense_pe(), sparse)
     assert tokens.shape == sparse.shape and rows.shape == (5, 16, CHANNELS)

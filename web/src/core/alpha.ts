@@ -19,7 +19,7 @@ interface Plane {
   readonly data: Float32Array;
 }
 
-/** The mean of each pixel's window; at the border, of the part that is in the picture. */
+/** The mean of each pixel's window; at the border, of the part inside the picture. */
 function boxMean({ w, h, data }: Plane, radius: number): Plane {
   const across = new Float32Array(w * h);
   const out = new Float32Array(w * h);
@@ -152,7 +152,7 @@ function edgeWithin(part: Plane, radius: number): Uint8Array {
  * Cut a mask out of a photo, with a soft edge.
  *
  * @param image RGBA bytes of the whole photo.
- * @returns RGBA bytes of the whole photo, its alpha that of the object, soft pixels in the object's own colours.
+ * @returns RGBA bytes of the whole photo, with the object's alpha, and soft pixels in the object's own colours.
  */
 export function cutOut(image: Uint8Array | Uint8ClampedArray, size: Size, mask: Mask): Uint8ClampedArray<ArrayBuffer> {
   const out = new Uint8ClampedArray(image.length);

@@ -1,4 +1,4 @@
-/** Boxes x0, y0, x1, y1, as `mobilesam/core/boxes.py` has them. */
+/** Boxes x0, y0, x1, y1, as in `mobilesam/core/boxes.py`. */
 
 import type { Box } from "./mask";
 

@@ -1,4 +1,4 @@
-/** Segment everything, as `mobilesam/segment/everything` has it: boxes of objects, then points where no mask lies yet. */
+/** Segment everything, as in `mobilesam/segment/everything`: boxes of objects, then points where no mask lies yet. */
 
 import { selectBoxes } from "./boxes";
 import type { Frame } from "./frame";
@@ -11,7 +11,7 @@ import type { Decoded } from "./views";
 
 const AT_ONCE = 8; // prompts in one call
 const HYBRID_BOXES = 0.625; // of the prompts: the rest is for what no box holds
-const STABILITY_MARGIN = 0.01; // by how much low-resolution stability may be wrong
+const STABILITY_MARGIN = 0.01; // how far low-resolution stability may be off
 const LARGEST = 0.1; // part of the image; what lies in a larger mask may still be something of its own
 const COARSEST = 4; // points per side of the first look at what no mask explains
 const FINEST = 32;
@@ -19,7 +19,7 @@ const SPREAD_BITS = 12;
 const CONFIDENCE = 0.01;
 const PROPOSAL_NMS = 0.8;
 
-/** The options that people look at the results of: `EverythingOptions.tidy` in Python. */
+/** The options for results that people look at: `EverythingOptions.tidy` in Python. */
 export const TIDY = { maxPrompts: 64, maskNms: 0.6, predictedIou: 0.5, stability: 0.25, smallest: 100 };
 export type EverythingOptions = typeof TIDY;
 
@@ -91,7 +91,7 @@ function countBits(value: number): number {
   return (((v + (v >>> 4)) & 0x0f0f0f0f) * 0x01010101) >>> 24;
 }
 
-/** A grid of side x side points in 0..1, in an order in which every beginning is spread over the image. */
+/** A grid of side x side points in 0..1, in an order in which the first ones, however many, spread over the image. */
 export function spreadGrid(side: number): Point[] {
   const points: Point[] = [];
   for (let i = 0; i < side * side; i++) points.push([((i % side) + 0.5) / side, (Math.floor(i / side) + 0.5) / side]);

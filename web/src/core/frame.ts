@@ -1,4 +1,4 @@
-/** Where an image lies in a network's square input, as `mobilesam/core/frame.py` has it. */
+/** Where an image lies in a network's square input, as in `mobilesam/core/frame.py`. */
 
 export interface Size {
   readonly height: number;
@@ -11,7 +11,7 @@ export interface Frame {
   readonly side: number;
 }
 
-/** The size of an image whose longer side is made `side`; SAM's rounding, and at least a pixel. */
+/** The size of an image whose longer side becomes `side`; with SAM's rounding, and at least a pixel. */
 export function inputSizeOf(original: Size, side: number): Size {
   const scale = side / Math.max(original.height, original.width);
   const scaled = (length: number) => Math.max(1, Math.floor(length * scale + 0.5));

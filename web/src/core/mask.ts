@@ -1,4 +1,4 @@
-/** Masks: a window of ones and zeros in a picture, and COCO's run lengths of it. */
+/** Masks: a window of ones and zeros in a picture, and its run lengths as in COCO. */
 
 import type { Size } from "./frame";
 
@@ -30,7 +30,7 @@ export function maskArea(mask: Mask): number {
   return area;
 }
 
-/** The tight box x0, y0, x1, y1 of ones in (h, w) values, with exclusive far edges; zeros where there is none. */
+/** The tight box x0, y0, x1, y1 of ones in (h, w) values, with exclusive far edges; zeros if there are none. */
 export function boxOfBits(bits: ArrayLike<number>, w: number, h: number): Box {
   let [x0, y0, x1, y1] = [w, h, 0, 0];
   for (let y = 0, i = 0; y < h; y++) {
@@ -50,7 +50,7 @@ export function maskBox(mask: Mask): Box {
   return x1 ? [x0 + mask.x, y0 + mask.y, x1 + mask.x, y1 + mask.y] : [0, 0, 0, 0];
 }
 
-/** The same mask with no more window than it fills. */
+/** The same mask with a window that it just fills. */
 export function tight(mask: Mask): Mask {
   const [x0, y0, x1, y1] = boxOfBits(mask.bits, mask.w, mask.h);
   if (!x1) return emptyMask(mask);
@@ -91,12 +91,12 @@ export function unionOf(masks: readonly Mask[], size: Size): Mask {
 
 export function maskToRle(mask: Mask): Rle {
   const counts: number[] = [];
-  let last = 0; // where the run that is open began
+  let last = 0; // where the open run began
   let value = 0;
   for (let x = 0; x < mask.w; x++) {
     const column = (mask.x + x) * mask.height;
     if (value && (mask.y > 0 || mask.h < mask.height)) {
-      // Above the window is background: a run that reached the window's end has ended there.
+      // Above the window is background, so a run that reached the window's end has ended there.
       const at = column - mask.height + mask.y + mask.h;
       counts.push(at - last);
       last = at;
@@ -122,7 +122,7 @@ export function maskToRle(mask: Mask): Rle {
   return { size: [mask.height, mask.width], counts: countsToText(counts) };
 }
 
-/** COCO's text: each count as its difference to the one before the last, five bits a character. */
+/** COCO's text: each count as its difference from the one before the last, five bits a character. */
 export function countsToText(counts: readonly number[]): string {
   let out = "";
   for (let i = 0; i < counts.length; i++) {

@@ -1,4 +1,4 @@
-/** From low-resolution logits to masks, as `mobilesam/core/postprocess.py` has it. */
+/** From low-resolution logits to masks, as in `mobilesam/core/postprocess.py`. */
 
 import { type Frame, gridSize, type Size } from "./frame";
 import { emptyMask, type Mask, tight } from "./mask";
@@ -49,7 +49,7 @@ function applyColumns(map: Taps, start: number, stop: number, values: Float32Arr
   return out;
 }
 
-/** Enlarge one mask's logits (side, side) where they can be above a floor; null where they are nowhere. */
+/** Enlarge one mask's logits (side, side) where they can be above a floor; null if they are nowhere. */
 export function enlargeWindow(lowRes: Float32Array, side: number, floor: number, frame: Frame): Window | null {
   let [x0, y0, x1, y1] = [side, side, -1, -1];
   for (let y = 0, i = 0; y < side; y++) {

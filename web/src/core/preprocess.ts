@@ -1,4 +1,4 @@
-/** From an image to a network's input, as `mobilesam/core/preprocess.py` has it. */
+/** From an image to a network's input, as in `mobilesam/core/preprocess.py`. */
 
 import { inputSizeOf, type Size } from "./frame";
 import { resizeImage } from "./resize";

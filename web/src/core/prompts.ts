@@ -1,4 +1,4 @@
-/** Prompts, and their way to the decoder's inputs, as `mobilesam/core/prompts.py` has it. */
+/** Prompts, and how they become the decoder's inputs, as in `mobilesam/core/prompts.py`. */
 
 import { type Frame, gridSize, type Size } from "./frame";
 import { fullBits, type Mask, type Rle, rleToMask } from "./mask";
@@ -9,7 +9,7 @@ const MASK_LOGIT = 8;
 
 export type Point = readonly [number, number];
 
-/** What is known of one object, in pixels of the image. It is also what a prompt file says of it. */
+/** What is known about one object, in pixels of the image. A prompt file says the same. */
 export interface Prompt {
   readonly points?: readonly Point[];
   readonly labels?: readonly (0 | 1)[];
@@ -17,7 +17,7 @@ export interface Prompt {
   readonly mask?: Rle;
 }
 
-/** Prompts with equally many slots, in pixels of the network's input. */
+/** Prompts with the same number of slots, in pixels of the network's input. */
 export interface DecoderInputs {
   readonly prompts: number;
   readonly slots: number;
@@ -26,7 +26,7 @@ export interface DecoderInputs {
   readonly masks: Float32Array | null; // (B, 1, side, side)
 }
 
-/** Whether a prompt may mean a part or the whole, so that there are three masks of it. */
+/** Whether a prompt may mean a part or the whole, so that it gets three masks. */
 export function isAmbiguous(prompt: Prompt): boolean {
   return prompt.points?.length === 1 && !prompt.box && !prompt.mask;
 }
@@ -70,7 +70,7 @@ export function toDecoderInputs(prompt: Prompt, frame: Frame, maskSide: number):
   };
 }
 
-/** Single points (N, 2), each with the pad that SAM adds where there is no box. */
+/** Single points (N, 2), each with the pad that SAM adds if there is no box. */
 export function pointsToDecoderInputs(points: readonly Point[], frame: Frame): DecoderInputs {
   const coords = new Float32Array(points.length * 4);
   const labels = new Float32Array(points.length * 2);
@@ -91,7 +91,7 @@ export function boxesToDecoderInputs(boxes: readonly (readonly number[])[], fram
   return { prompts: boxes.length, slots: 2, coords, labels, masks: null };
 }
 
-/** How much each of `cells` covers of the pixels of a side: for each cell, its first pixel and the parts. */
+/** How much of each pixel of a side each of `cells` covers: for each cell, its first pixel and the parts. */
 function areaParts(length: number, cells: number): { first: number; parts: number[] }[] {
   const out: { first: number; parts: number[] }[] = [];
   const edge = (i: number) => (i === cells ? length : (length / cells) * i);

@@ -1,9 +1,9 @@
-/** Small holes and islands of masks, as `mobilesam/core/regions.py` has them: pixels touch at corners too. */
+/** Small holes and islands of masks, as in `mobilesam/core/regions.py`: pixels touch at corners too. */
 
 import { type Mask, tight } from "./mask";
 
 interface Regions {
-  readonly labels: Int32Array; // 0 for other values, else the region's number from 1
+  readonly labels: Int32Array; // 0 for other values, otherwise the region's number from 1
   readonly areas: number[]; // by number; the first is unused
   readonly outside: boolean[]; // by number: whether it goes on beyond the window
 }
@@ -42,7 +42,7 @@ function labelRegions(bits: Uint8Array, w: number, h: number, value: number, ope
   return { labels, areas, outside };
 }
 
-/** Fill holes and drop islands below so many pixels; if every island is small, the largest stays. */
+/** Fill holes and drop islands below this many pixels; if every island is small, the largest stays. */
 export function removeSmallRegions(mask: Mask, smallest: number): Mask {
   if (!mask.w) return mask;
   const { w, h } = mask;

@@ -1,6 +1,6 @@
 /**
- * Resizing, as `mobilesam/core/resize.py` has it: Pillow's antialiased bilinear filter for images, in its own
- * fixed-point arithmetic, and separable linear maps for logits. A canvas resizes otherwise, which costs 4 % of the IoU.
+ * Resizing, as in `mobilesam/core/resize.py`: Pillow's antialiased bilinear filter for images, in its own
+ * fixed-point arithmetic, and separable linear maps for logits. A canvas resizes differently, which costs 4 % of IoU.
  */
 
 import type { Frame, Size } from "./frame";
@@ -93,7 +93,7 @@ function resizeColumns(image: Uint8Array, height: number, width: number, newHeig
   return out;
 }
 
-/** Resize an image of (height, width, 3) bytes to another size, to the bit as Pillow does. */
+/** Resize an image of (height, width, 3) bytes to another size, the same to the bit as Pillow. */
 export function resizeImage(image: Uint8Array, size: Size, to: Size): Uint8Array {
   let out = image;
   if (to.width !== size.width) out = resizeRows(out, size.height, size.width, to.width);

@@ -1,5 +1,5 @@
 /**
- * From which part of an input a prompt is decoded, as `mobilesam/core/views.py` has it: an object that is known to be
+ * The part of an input that a prompt is decoded from, as in `mobilesam/core/views.py`: an object that is known to be
  * small is decoded from a window around it, as fine as the encoder saw it, anything else from the whole, reduced.
  */
 
@@ -59,7 +59,7 @@ function bounds(inputs: DecoderInputs, i: number, shape: Size, chosen: (label: n
   return [low, high];
 }
 
-/** What a prompt says of its object: its box or what its mask holds, and its foreground points. */
+/** What a prompt says about its object: its box or what its mask covers, and its foreground points. */
 function extent(inputs: DecoderInputs, i: number, spec: Spec, shape: Size): [Corner, Corner] {
   const [first, second] = BOX_CORNERS;
   const [low, high] = bounds(inputs, i, shape, (l) => l === FOREGROUND || l === first || l === second);
@@ -85,7 +85,7 @@ function extent(inputs: DecoderInputs, i: number, spec: Spec, shape: Size): [Cor
   ];
 }
 
-/** The window of a prompt whose object is small, and of others the whole. */
+/** The window of a prompt whose object is small, and the whole for others. */
 export function chooseView(inputs: DecoderInputs, i: number, spec: Spec, shape: Size): View {
   const [low, high] = extent(inputs, i, spec, shape);
   const [least, most] = bounds(inputs, i, shape, (label) => label !== PAD);
@@ -112,7 +112,7 @@ export function chooseView(inputs: DecoderInputs, i: number, spec: Spec, shape: 
   return [Math.trunc(corner[0]), Math.trunc(corner[1]), Math.trunc(size[0]), Math.trunc(size[1])];
 }
 
-/** Height and width of the input that arrays are of; its longer side is always full. */
+/** Height and width of the input that arrays come from; its longer side is always full. */
 export function shapeOf(embedding: Arrays, spec: Spec): Size {
   const [, , height, width] = embedding.image_embedding.dims;
   const stride = Math.floor(spec.imageSize / Math.max(height, width));
@@ -126,7 +126,7 @@ interface Cut {
   readonly columns: number;
 }
 
-/** Which rows and columns of an array (h, w) of an input a view shows. */
+/** Which rows and columns of an input's array (h, w) a view shows. */
 function cutOf(spec: Spec, height: number, width: number, view: View, shape: Size): Cut {
   const stride = Math.floor(spec.imageSize / Math.max(height, width));
   const [x, y, w, h] = view[2] ? view : [0, 0, shape.width, shape.height];
@@ -157,7 +157,7 @@ function cutArray(array: Named, views: readonly View[], spec: Spec, shape: Size)
   return { data, dims: [views.length, channels, rows, columns] };
 }
 
-/** Some prompts as the decoder is asked them in their views. */
+/** Some prompts as the decoder gets them in their views. */
 function inView(
   inputs: DecoderInputs,
   numbers: readonly number[],

@@ -33,7 +33,7 @@ export class DeviceEngine implements Engine {
     return this.started.finally(() => this.listeners.delete(progress));
   }
 
-  /** Load the model; the answer is what runs it, wasm or webgpu. */
+  /** Load the model; returns what runs it, wasm or webgpu. */
   private async load(): Promise<string> {
     const threads = self.crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1) : 1;
     const base = new URL(".", document.baseURI).href;

@@ -17,7 +17,7 @@ export interface Candidate {
   readonly stability: number;
 }
 
-/** One mask of a prompt, or three where it is ambiguous; `best` is the model's own choice. */
+/** One mask of a prompt, or three if it is ambiguous; `best` is the model's own choice. */
 export interface Answer {
   readonly candidates: readonly Candidate[];
   readonly best: number;
@@ -54,13 +54,13 @@ export interface Folder {
 
 export interface Engine {
   readonly kind: "server" | "device";
-  /** The photos there are beside those that the user brings; null where there is no server. */
+  /** The photos besides those that the user brings; null without a server. */
   readonly folder: Folder | null;
-  /** Make ready what takes time, and say what computes; may be called more than once. */
+  /** Prepare what takes time, and say what does the computing; may be called more than once. */
   start(progress: Progress): Promise<string>;
   open(file: File, progress: Progress): Promise<Opened>;
   segment(image: Opened, prompt: Prompt): Promise<Answer>;
-  /** The best mask of a prompt, no larger than what a screen shows: its size may be smaller than the image's. */
+  /** The best mask of a prompt, no larger than what a screen shows, so it may be smaller than the image. */
   preview(image: Opened, prompt: Prompt): Promise<Mask | null>;
   everything(
     image: Opened,

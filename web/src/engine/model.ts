@@ -1,4 +1,4 @@
-/** `pocket` on this device: its graphs run by onnxruntime-web, everything around them by `core/`. */
+/** `pocket` on this device: onnxruntime-web runs its graphs, and `core/` does everything around them. */
 
 import type * as Ort from "onnxruntime-web";
 import { cutOut } from "../core/alpha";
@@ -11,7 +11,7 @@ import { type DecoderInputs, isAmbiguous, type Prompt, toDecoderInputs } from ".
 import { type Arrays, type Decoded, decodeViews, type Named } from "../core/views";
 import type { Answer, Found } from "./engine";
 
-/** What an exported folder says of itself in `site.json`. */
+/** What an exported folder says about itself in `site.json`. */
 export interface Site {
   readonly weights: { readonly file: string; readonly bytes: number; readonly dtype: "float16" | "float32" };
   readonly graphs: Readonly<Record<Part, string>>;
@@ -27,7 +27,7 @@ type Report = (part: number, what: string) => void;
 
 const MAX_PIXELS = 50_000_000; // of a photo, as everywhere
 const PREVIEW_SIDE = 512; // of masks that follow the pointer
-const LOW_RES_STRIDE = 2; // pixels of the input to a logit
+const LOW_RES_STRIDE = 2; // pixels of the input for one logit
 const CANCELLED = "cancelled";
 
 interface Picture {
@@ -53,7 +53,7 @@ export class Model {
     private readonly providers: string[],
   ) {}
 
-  /** Fetch what is needed and make the sessions that the first click needs; WebGPU where it works, else WebAssembly. */
+  /** Fetch what is needed and make the sessions that the first click needs; WebGPU if it works, else WebAssembly. */
   static async load(base: string, webgpu: boolean, threads: number, report: Report): Promise<Model> {
     const site: Site = await (await fetched(`${base}site.json`)).json();
     const weights = await readWeights(base, site, report);
@@ -96,12 +96,12 @@ export class Model {
       executionProviders: this.providers,
       externalData: [{ path: "weights", data: this.weights }],
       graphOptimizationLevel: "all",
-      enableMemPattern: false, // a plan for one size would be kept beside those of others, for no speed
+      enableMemPattern: false, // a plan for one size would be kept beside those of others, with no gain in speed
       logSeverityLevel: 3,
     });
   }
 
-  /** Run a graph; one at a time, because a session is not made for more. */
+  /** Run a graph; one at a time, because a session cannot do more. */
   private async run(part: Part, feeds: Record<string, Ort.Tensor>): Promise<Record<string, Named>> {
     const before = this.turn;
     let done: () => void = () => {};
@@ -246,7 +246,7 @@ export class Model {
   }
 }
 
-/** Whether WebGPU has something to compute on: many browsers know its names and have nothing behind them. */
+/** Whether WebGPU has something to compute on: many browsers know its names but have no device for it. */
 async function hasGraphicsCard(): Promise<boolean> {
   const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<unknown> } };
   return Boolean(await gpu?.requestAdapter().catch(() => null));
@@ -258,7 +258,7 @@ async function fetched(url: string): Promise<Response> {
   return response;
 }
 
-/** A file that may be packed by gzip, whole; reports how much of it has come. */
+/** A whole file, which may be packed by gzip; reports how much of it has come. */
 async function unpacked(url: string, bytes: number, report: (part: number) => void): Promise<Uint8Array> {
   const response = await fetched(url);
   const chunks: Uint8Array[] = [];
@@ -321,7 +321,7 @@ async function readPixels(file: Blob): Promise<{ rgba: Uint8ClampedArray; size: 
   const options: ImageBitmapOptions = { colorSpaceConversion: "none", premultiplyAlpha: "default" };
   const bitmap = await createImageBitmap(file, options).catch(() => null);
   if (!bitmap) {
-    throw new ExpectedError("This file is no picture that the browser reads; use a JPEG, PNG, WebP, GIF or AVIF.");
+    throw new ExpectedError("The browser cannot read this file as a picture; use a JPEG, PNG, WebP, GIF or AVIF.");
   }
   const { width, height } = bitmap;
   if (width * height > MAX_PIXELS) {

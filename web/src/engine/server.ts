@@ -35,7 +35,7 @@ interface ImageRecord {
 export class ServerEngine implements Engine {
   readonly kind = "server";
   readonly folder: Folder;
-  /** How an image is sent again when the server has let it go, and the id it has now. */
+  /** How an image is sent again when the server has dropped it, and the id it has now. */
   private readonly known = new Map<string, { send: () => Promise<ImageRecord>; id: string }>();
 
   constructor(private readonly token: string) {
@@ -89,7 +89,7 @@ export class ServerEngine implements Engine {
     return this.opened(() => this.json("v1/images", { method: "POST", body: file }));
   }
 
-  /** Ask something of an image; one that the server has let go is sent again. */
+  /** Ask something about an image; one that the server has dropped is sent again. */
   private async of(image: Opened, route: string, init: RequestInit): Promise<Response> {
     const known = this.known.get(image.id);
     try {
@@ -149,7 +149,7 @@ export class ServerEngine implements Engine {
   }
 
   close(image: Opened): void {
-    this.known.delete(image.id); // the server lets it go by itself: another page may have it open
+    this.known.delete(image.id); // the server drops it by itself: another page may have it open
   }
 
   private async labels(photo: Photo): Promise<Label[]> {

@@ -1,4 +1,4 @@
-/** The worker that has the model: the page stays quick while it computes. */
+/** The worker that has the model: the page stays responsive while it computes. */
 
 import { TIDY } from "../core/everything";
 import type { FromWorker, Request, Requests, ToWorker } from "./messages";

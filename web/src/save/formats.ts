@@ -8,7 +8,7 @@ import { maskToPng, pictureToPng } from "./png";
 import { maskToYoloLine } from "./yolo";
 import { type NamedFile, zip } from "./zip";
 
-const UNNAMED = "object"; // what COCO's category is called, as everywhere
+const UNNAMED = "object"; // the name of COCO's category, as everywhere
 const SVG_TOLERANCE = 0.5; // pixels
 const LABELME_TOLERANCE = 1;
 
@@ -50,7 +50,7 @@ function labelOf(item: Item): string {
   return item.name || UNNAMED;
 }
 
-/** The names there are, in the order in which they come. */
+/** The different names, in the order in which they come. */
 function namesOf(items: readonly Item[]): string[] {
   return [...new Set(items.map(labelOf))];
 }
@@ -125,7 +125,7 @@ function toYolo({ photo, items }: Work): NamedFile[] {
   ];
 }
 
-/** A mask's window as LabelMe has it: a PNG in base64 between two corners, the second inclusive. */
+/** A mask's window in LabelMe's form: a PNG in base64 between two corners, the second inclusive. */
 async function toLabelmeMask(mask: Mask) {
   const [x0, y0, x1, y1] = boxOfBits(mask.bits, mask.w, mask.h);
   const png = await maskToPng({ ...mask, width: mask.w, height: mask.h, x: 0, y: 0 });

@@ -29,7 +29,7 @@ function chunk(kind: string, data: Uint8Array): Uint8Array {
 export async function maskToPng(mask: Mask): Promise<Uint8Array> {
   const { width, height } = mask;
   const bits = fullBits(mask);
-  const rows = new Uint8Array(height * (width + 1)); // each row begins with its filter, none
+  const rows = new Uint8Array(height * (width + 1)); // each row begins with its filter, which is none
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) rows[y * (width + 1) + 1 + x] = bits[y * width + x] * 255;
   }

@@ -8,7 +8,7 @@ import { maskToRegions, type Region, type Ring } from "../core/outlines";
 import type { Point } from "../core/prompts";
 
 const TOLERANCE = 1; // pixels
-const IN_PIXEL = 0.45; // of a pixel from its edge: cut off and rounded, this pixel
+const IN_PIXEL = 0.45; // of a pixel from its edge: cutting off and rounding both give this pixel
 const LEAST_PART = 0.002; // of an object's area; smaller parts are not worth their bridge
 const MOST_RINGS = 200;
 

@@ -7,7 +7,7 @@ export interface NamedFile {
   readonly data: Uint8Array;
 }
 
-const NO_TIME = 0x00210000; // 1980-01-01, the first that the form has: the same files give the same archive
+const NO_TIME = 0x00210000; // 1980-01-01, the earliest possible: the same files give the same archive
 const UTF8_NAMES = 0x0800;
 
 export function zip(files: readonly NamedFile[]): Uint8Array {

@@ -1,4 +1,4 @@
-/** The photos that can be opened one after the other: files of the user's, or those that the server was given. */
+/** The photos that can be opened one after the other: the user's files, or those that the server was given. */
 
 import type { Engine, Folder, Label, Opened, Photo, Progress } from "../engine/engine";
 
@@ -8,11 +8,11 @@ export interface Entry {
   read(): Promise<File>;
   open(file: File, progress: Progress): Promise<Opened>;
   labels(): Promise<readonly Label[]>;
-  /** Keep what was found, so that it is there when the photo is opened again; returns the files it is in. */
+  /** Keep what was found for when the photo is opened again; returns the files that hold it. */
   save(labels: readonly Label[]): Promise<readonly string[]>;
 }
 
-/** Files of the user's; what was found in them is kept as long as the page is open. */
+/** The user's files; what was found in them is kept as long as the page is open. */
 export function albumOfFiles(files: readonly File[], engine: Engine): Entry[] {
   return files.map((file) => {
     let kept: readonly Label[] = [];
@@ -48,7 +48,7 @@ function entryOf(photo: Photo, folder: Folder): Entry {
   return entry;
 }
 
-/** The photos that the server was given; empty where it was given none. */
+/** The photos that the server was given; empty if it was given none. */
 export async function albumOfServer(engine: Engine): Promise<Entry[]> {
   const { folder } = engine;
   if (!folder) return [];

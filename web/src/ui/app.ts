@@ -42,7 +42,7 @@ export class App {
   brush = 24; // pixels of the page
   cross: Point | null = null;
   found: readonly Found[] = [];
-  picked: Found | null = null; // of what was found, under the pointer
+  picked: Found | null = null; // the one under the pointer, of what was found
   ground: string | null = null;
   cutting = false;
   dirty = false; // whether there is something that the photo's entry does not know
@@ -50,7 +50,7 @@ export class App {
   drawing: Pick<Scene, "box" | "line"> = { box: null, line: null };
   searching: AbortController | null = null;
   private preview: Mask | null = null;
-  private wanted: Point | null = null; // the place that the preview should be of
+  private wanted: Point | null = null; // the place that the preview should show
   private previewing = false;
   private cut: { key: string; picture: ImageBitmap } | null = null;
   private turn: Promise<unknown> = Promise.resolve();
@@ -82,7 +82,7 @@ export class App {
     if (!(error instanceof EngineError)) console.error(error);
   }
 
-  /** Open a photo of an album, with what was saved of it. */
+  /** Open a photo of an album, with what was saved for it. */
   open(entry: Entry): Promise<void> {
     return this.inTurn(async () => {
       this.view.busy(0, "Opening the photo");
@@ -125,7 +125,7 @@ export class App {
     this.forgetCut();
   }
 
-  /** Ask with more said of the active object, or of a new one. */
+  /** Ask with more said about the active object, or about a new one. */
   ask(change: (prompt: Prompt) => Prompt): Promise<void> {
     return this.inTurn(async () => {
       if (!this.photo) return;
@@ -284,7 +284,7 @@ export class App {
         if (this.wanted === at) break;
       }
     } catch {
-      // What follows the pointer is no answer: the click itself tells what is wrong.
+      // The preview under the pointer is not an answer: the click itself says what is wrong.
     } finally {
       this.previewing = false;
     }
@@ -297,7 +297,7 @@ export class App {
     return at[0] >= 0 && at[1] >= 0 && at[0] < width && at[1] < height;
   }
 
-  /** Find everything; the outlines can be picked while they come. */
+  /** Find everything; outlines can be picked while they come. */
   async everything(): Promise<void> {
     if (this.searching) {
       this.searching.abort();
@@ -328,7 +328,7 @@ export class App {
     }
   }
 
-  /** Let go of what was found and not picked. */
+  /** Drop what was found but not picked. */
   leaveFound(): void {
     this.searching?.abort();
     this.found = [];
@@ -363,7 +363,7 @@ export class App {
     this.tell();
   }
 
-  /** The objects that are saved and cut out: all that are seen. */
+  /** The objects that are saved and cut out: all visible ones. */
   visible(): Item[] {
     return this.doc.items.filter(({ visible, ...item }) => visible && maskOf({ visible, ...item }).w);
   }
@@ -455,7 +455,7 @@ export class App {
     });
   }
 
-  /** Draw the picture anew, and tell the rest of the page. */
+  /** Draw the picture again, and tell the rest of the page. */
   refresh(): void {
     if (this.cutting) this.prepareCut();
     this.stage.draw(this.photo ? this.scene() : NOTHING);

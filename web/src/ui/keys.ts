@@ -1,4 +1,4 @@
-/** The keyboard for all: a pointer of its own on the picture, and a key for everything that has a button. */
+/** The keyboard for everything: a pointer of its own on the picture, and a key for everything that has a button. */
 
 import type { Point } from "../core/prompts";
 import type { App, ToolName } from "./app";

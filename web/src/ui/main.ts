@@ -1,4 +1,4 @@
-/** Everything is joined here: the engine, the picture, the tools and what stands around them. */
+/** Everything is joined here: the engine, the picture, the tools and what is around them. */
 
 import { DeviceEngine } from "../engine/device";
 import { type Engine, EngineError } from "../engine/engine";
@@ -12,6 +12,7 @@ import { Panel } from "./panel";
 import { PointerInput } from "./pointer";
 import { Stage } from "./stage";
 import { Tools } from "./tools";
+import { Webcam } from "./webcam";
 
 const HINTS: Record<ToolName, string> = {
   point: "Click on a thing. Right-click, or Alt-click, on what does not belong to it.",
@@ -31,7 +32,7 @@ const WEBGPU = "mobilesam-webgpu"; // where the browser keeps the choice
 const THEME = "mobilesam-theme";
 const FIRST_VISIT = "Fetching the model, once (14 MB) …";
 
-/** What the browser keeps of the user's choices; nothing, where it may not. */
+/** What the browser keeps of the user's choices; nothing if it may not. */
 function recall(name: string): string | null {
   try {
     return localStorage.getItem(name);
@@ -167,7 +168,7 @@ class Page {
     });
   }
 
-  /** The ways by which photos come: chosen, photographed, dropped, pasted, or the sample. */
+  /** The ways in which photos come: chosen, photographed, dropped, pasted, or the sample. */
   private ways(): void {
     for (const id of ["file", "camera"]) {
       const input = byId<HTMLInputElement>(id);
@@ -179,6 +180,10 @@ class Page {
     for (const button of document.querySelectorAll<HTMLElement>("[data-open]")) {
       button.addEventListener("click", () => byId(button.dataset.open as string).click());
     }
+    new Webcam(
+      (photo) => void this.openFiles([photo]),
+      (message) => this.failed(message),
+    );
     byId("sample").addEventListener("click", () => void this.sample());
     document.addEventListener("paste", (event) => {
       const files = [...(event.clipboardData?.files ?? [])].filter(({ type }) => type.startsWith("image/"));
@@ -337,7 +342,7 @@ class Page {
 
 try {
   const page = new Page();
-  Object.assign(globalThis, { mobilesam: page }); // for whoever looks at it in the console, and for tests
+  Object.assign(globalThis, { mobilesam: page }); // for use in the console, and for tests
 } catch (error) {
   if (!(error instanceof EngineError)) throw error;
 }

@@ -2,13 +2,13 @@
 
 const RELOADED = "mobilesam-reloaded"; // so that a browser that refuses to isolate is not reloaded for ever
 
-/** Register it; the page is loaded anew once, if it is not isolated and nobody has begun. */
+/** Register it; the page is reloaded once, if it is not isolated and nobody has begun. */
 export async function registerOffline(idle: () => boolean): Promise<void> {
   if (!("serviceWorker" in navigator)) return;
   try {
     await ready(await navigator.serviceWorker.register("sw.js"));
   } catch {
-    return; // such as in a private window, or without the room: the page works, but not offline
+    return; // such as in a private window, or without space: the page works, but not offline
   }
   if (self.crossOriginIsolated || sessionStorage.getItem(RELOADED) || !idle()) return;
   sessionStorage.setItem(RELOADED, "1");
@@ -16,7 +16,7 @@ export async function registerOffline(idle: () => boolean): Promise<void> {
   await new Promise(() => {}); // the page goes away
 }
 
-/** Wait until everything is kept; whoever fetches the model then gets what has just come, and not the same again. */
+/** Wait until everything is kept; the model is then taken from there instead of being fetched again. */
 function ready(registration: ServiceWorkerRegistration): Promise<unknown> {
   const { installing } = registration;
   const failed = new Promise((_, reject) => {

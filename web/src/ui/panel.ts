@@ -135,7 +135,7 @@ export class Panel {
     return url;
   }
 
-  /** The pile of objects, the topmost first; it is made anew only when it has changed. */
+  /** The pile of objects, the topmost first; it is rebuilt only when it has changed. */
   private items(): void {
     const { doc } = this.app;
     const key = JSON.stringify([doc.active, doc.items.map(({ id, name, visible }) => [id, name, visible])]);

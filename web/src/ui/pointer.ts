@@ -60,7 +60,7 @@ export class PointerInput {
     try {
       host.setPointerCapture(event.pointerId);
     } catch {
-      // A pointer that has gone already cannot be held.
+      // A pointer that is already gone cannot be captured.
     }
     this.gestures.hover(null);
     if (this.down.size === 2) {

@@ -9,7 +9,7 @@ const MOST_ZOOM = 32;
 const TINT = 0.36;
 const OUTLINE_TOLERANCE = 0.75; // pixels of the mask
 
-/** A mask as it is drawn: tinted by one colour, and its outline. */
+/** A mask as it is drawn: tinted in one colour, with its outline. */
 interface Drawn {
   readonly colour: string;
   readonly tint: OffscreenCanvas | null;
@@ -60,7 +60,7 @@ export class Stage {
     new ResizeObserver(() => this.resize()).observe(host);
   }
 
-  /** Show another picture; its size in pixels may be another than the bitmap's. */
+  /** Show another picture; its size in pixels may differ from the bitmap's. */
   show(picture: ImageBitmap | null, size: { width: number; height: number }): void {
     this.picture?.close();
     this.picture = picture;
@@ -98,7 +98,7 @@ export class Stage {
     this.view();
   }
 
-  /** Zoom by a factor around a place of the page; the middle where none is given. */
+  /** Zoom by a factor around a place of the page; the middle if none is given. */
   zoom(factor: number, at?: { x: number; y: number }): void {
     const { clientWidth, clientHeight } = this.host;
     const place = at ?? { x: clientWidth / 2, y: clientHeight / 2 };
@@ -136,7 +136,7 @@ export class Stage {
     return [box.left + this.x + x * this.scale, box.top + this.y + y * this.scale];
   }
 
-  /** So many pixels of the page in pixels of the picture. */
+  /** A length in pixels of the page, in pixels of the picture. */
   length(pixels: number): number {
     return pixels / this.scale;
   }
@@ -184,7 +184,7 @@ export class Stage {
     this.prompt(scene);
   }
 
-  /** What a cut-out lies on: a colour, or squares that mean nothing is there. */
+  /** What a cut-out lies on: a colour, or squares that stand for nothing. */
   private ground(colour: string | null): void {
     const { base } = this;
     const { width, height } = this.size;
@@ -322,7 +322,7 @@ export class Stage {
   }
 }
 
-/** A mask's outlines without the stairs of its pixels: curves through the middles of their sides. */
+/** A mask's outlines without the steps of its pixels: curves through the middles of their sides. */
 function smoothOutline(mask: Mask): Path2D {
   const path = new Path2D();
   for (const ring of traceRings(mask)) {

@@ -1,10 +1,10 @@
-/** What the user has made: named objects in layers, and the way back and forth between versions of it. */
+/** What the user has made: named objects in layers, with undo and redo. */
 
 import type { Mask } from "../core/mask";
 import type { Prompt } from "../core/prompts";
 import type { Answer } from "../engine/engine";
 
-/** An object: what was said of it, and what the model answered. */
+/** An object: what was said about it, and what the model answered. */
 export interface Item {
   readonly id: number;
   readonly name: string;
@@ -38,12 +38,12 @@ export function replaced(doc: Doc, item: Item): Doc {
   return { ...doc, items: doc.items.map((other) => (other.id === item.id ? item : other)) };
 }
 
-/** What an item is called where it has no name. */
+/** What an item is called if it has no name. */
 export function nameOf(item: Item): string {
   return item.name || `Object ${item.id}`;
 }
 
-/** The prompt that gives an item's mask: where the model's own choice was not the user's, with the mask itself. */
+/** The prompt that gives an item's mask; if the user chose another mask than the model, with that mask. */
 export function savedPrompt(item: Item, rle: () => NonNullable<Prompt["mask"]>): Prompt {
   return item.chosen === item.answer.best ? item.prompt : { ...item.prompt, mask: rle() };
 }
@@ -74,7 +74,7 @@ export class History {
     this.changed();
   }
 
-  /** Change what is no step of its own, such as which object is chosen. */
+  /** Change something that is not a step of its own, such as which object is chosen. */
   amend(doc: Doc): void {
     this.now = doc;
     this.changed();

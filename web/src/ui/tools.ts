@@ -6,8 +6,8 @@ import type { App } from "./app";
 import type { Gestures, Label } from "./pointer";
 
 const LEAST_DRAG = 4; // pixels of the page; less is a click
-const STROKE_POINTS = 5; // that stand for a brushed line: more say nothing new
-const BRUSH_APART = 1.5; // brush widths between two of them, at least
+const STROKE_POINTS = 5; // that stand for a brushed line: more add nothing
+const BRUSH_APART = 1.5; // least distance between two of them, in brush widths
 
 export class Tools implements Gestures {
   private path: Point[] = [];
@@ -15,7 +15,7 @@ export class Tools implements Gestures {
 
   constructor(private readonly app: App) {}
 
-  /** Whether the tool is drawn with, and not clicked with. */
+  /** Whether one draws with the tool instead of clicking. */
   get drags(): boolean {
     return ["box", "brush", "lasso"].includes(this.app.tool) && !this.app.found.length;
   }
@@ -93,7 +93,7 @@ export class Tools implements Gestures {
     if (box[2] - box[0] >= 1 && box[3] - box[1] >= 1) void this.app.box(box);
   }
 
-  /** Some points of a brushed line, evenly along it: the model knows points, and a few of them say it all. */
+  /** Some points of a brushed line, evenly along it: the model understands points, and a few of them are enough. */
   private spread(path: readonly Point[]): Point[] {
     const { app } = this;
     const lengths = path.slice(1).map(([x, y], i) => Math.hypot(x - path[i][0], y - path[i][1]));

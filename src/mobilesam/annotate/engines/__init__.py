@@ -1,1 +1,1 @@
-"""What spreads the work on many photos: threads of this machine, or whatever else keeps the Protocol."""
+"""What spreads work over many photos: this machine's threads, or anything else that follows the Protocol."""

@@ -1,7 +1,7 @@
-"""The threads of this machine: each job is one thread's, from its beginning to its end.
+"""The threads of this machine: each job stays in one thread, from beginning to end.
 
-A network that runs on one thread wastes none waiting for others. So several photos side by side, with one thread
-each, take less time than one after another with all threads; and the result does not depend on their number.
+A network that runs on one thread never waits for others. So several photos side by side, with one thread each,
+take less time than one after another with all threads, and the result does not depend on how many there are.
 """
 
 from __future__ import annotations
@@ -49,7 +49,12 @@ class LocalEngine:
     def __post_init__(self) -> None:
         check_whole_number("workers", self.workers, 1, MOST_WORKERS)
 
-    def run(self, work: Callable[[Job], Done], jobs: Iterable[Job]) -> Iterator[Done]:
+    def run(
+        self,
+        work: Callable[[Job], Done],
+        jobs: Iterable[Job],
+        give_up: Callable[[Job, str], Done] | None = None,
+    ) -> Iterator[Done]:
         """See :class:`mobilesam.annotate.engines.base.Engine`."""
         waiting = iter(jobs)
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="mobilesam")

@@ -1,4 +1,4 @@
-"""``mobilesam evaluate``: scores, by protocols that their names tell; a file for each kind of question."""
+"""``mobilesam evaluate``: scores by named protocols; a file for each kind of question."""
 
 from __future__ import annotations
 

@@ -19,11 +19,11 @@ from mobilesam.evaluate.identity import as_dict
 
 @dataclass(frozen=True)
 class TeacherOptions:
-    """Which model is agreed with, and what both are asked.
+    """Which model is compared with, and what both are asked.
 
     Attributes:
         teacher: the other model, by name.
-        teacher_checkpoint: its weights, where they are not the published ones.
+        teacher_checkpoint: its weights, if they are not the published ones.
         points: points drawn in each photo.
         distances: pixels from the point on the object to the one off it, joined by commas.
         mask_choice: which mask counts, of both models: ``single``, ``best-score``, ``oracle``, or ``model``, which is
@@ -40,7 +40,7 @@ class TeacherOptions:
         """Return what both are asked.
 
         Raises:
-            ConfigError: for distances that are no numbers.
+            ConfigError: for distances that are not numbers.
         """
         parts = self.distances.split(",")
         if not all(part.isascii() and part.isdigit() and 0 < len(part) < 6 and int(part) for part in parts):
@@ -60,8 +60,8 @@ def agreement(
 ) -> None:
     """Mean IoU of a model's masks with those of another for the same prompts, without human masks.
 
-    SET is a set, or any folder of photos. Points are drawn in each photo by its name. These are MobileSAM's
-    protocols (Tables 2 and 7), as far as they are stated; the boxes of the other model's masks are ours.
+    SET is a set, or any folder of photos. Points are random, but the same for a photo's name. These are MobileSAM's
+    protocols (Tables 2 and 7), as far as they are stated; asking boxes of the other model's masks is our addition.
 
     \b
     mobilesam evaluate agreement shots --model mobile_sam --teacher sam_vit_h

@@ -38,7 +38,7 @@ def detections(
     """Average precision (COCO's AP) of the masks in boxes that a detector found.
 
     SET is a set in COCO's form. DETECTIONS.json is a list of objects with image_id, category_id, bbox (x, y, width,
-    height) and score, as ViTDet's boxes are passed around. Needs mobilesam[evaluate].
+    height) and score, as ViTDet's boxes are usually shared. Needs mobilesam[evaluate].
 
     \b
     mobilesam evaluate detections data/eval/coco_val vitdet_boxes.json --mask-choice best-score

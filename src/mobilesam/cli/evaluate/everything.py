@@ -48,7 +48,7 @@ class SearchOptions:
         points_per_side: points along each side of the grid; several, joined by commas, are compared.
         sampler: some of ``objects``, ``grid``, ``hybrid`` and ``paper`` (MobileSAMv2's settings), joined by commas.
         max_prompts: boxes and points that ``objects``, ``hybrid`` and ``paper`` may ask; several are compared. So AR@K
-            is told both ways: the best K masks of one search, and a search with a budget of K.
+            is scored both ways: the best K masks of one search, and a search with a budget of K.
         detector: what finds boxes.
         pred_iou_thresh: masks must have a higher predicted IoU.
         stability_score_thresh: masks must be at least this stable.
@@ -73,13 +73,13 @@ class SearchOptions:
         """Return what is compared, by name.
 
         Raises:
-            ConfigError: for unknown samplers and numbers that are none.
+            ConfigError: for unknown samplers and what is not a number.
         """
         known = [*SAMPLERS, "paper"]
         samplers = self.sampler.split(",")
         for name in samplers:
             if name not in known:
-                raise ConfigError(f"--sampler: {name!r} is unknown; choose of {', '.join(known)}")
+                raise ConfigError(f"--sampler: {name!r} is unknown; choose from {', '.join(known)}")
         grids = _numbers("--points-per-side", self.points_per_side, MOST_SIDE)
         budgets = _numbers("--max-prompts", self.max_prompts, MOST_PROMPTS)
         thresholds = {name: getattr(self, name) for name in THRESHOLDS if getattr(self, name) is not None}
@@ -105,8 +105,8 @@ def _numbers(option: str, text: str, most: int) -> list[int]:
         short = part.isascii() and part.isdigit() and len(part) <= len(str(most))
         if not (short and 1 <= int(part) <= most):
             raise ConfigError(
-                f"{option}: {part!r} is not such a number; "
-                f"give 1 to {most}, several joined by commas such as 8,16,32"
+                f"{option}: {part!r} is not a number from 1 to {most}; "
+                f"give one, or several joined by commas such as 8,16,32"
             )
         numbers.append(int(part))
     return numbers
@@ -125,11 +125,11 @@ def everything(
     sheets: SheetOptions,
     model: ModelOptions,
 ) -> None:
-    """Average recall of segment everything against human masks and boxes, as COCO's evaluation has it.
+    """Average recall of segment everything against human masks and boxes, as COCO's evaluation counts it.
 
-    SET is a folder with instances.json (COCO) and images/, or of another format, in which all objects
-    have masks. AR@10 lets each photo's ten masks with the highest score count; mean is
-    that of AR@10, AR@100 and AR@1000; small, medium and large objects are told with 1000 masks.
+    SET is a folder with instances.json (COCO) and images/, or in another format, in which all objects
+    have masks. AR@10 counts each photo's ten masks with the highest score; mean is
+    that of AR@10, AR@100 and AR@1000; small, medium and large objects are scored with 1000 masks.
 
     \b
     mobilesam evaluate everything data/eval/coco_val --sampler objects,hybrid --max-prompts 64,256

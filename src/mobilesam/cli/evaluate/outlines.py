@@ -24,7 +24,7 @@ from mobilesam.segment.everything.options import EverythingOptions
 def edges(
     sets: tuple[Path, ...], given: dict[str, Any], options: EvaluationOptions, model: ModelOptions
 ) -> None:
-    """Edges from segmenting everything against those that people drew: ODS, OIS and AP, as BSDS500 has them.
+    """Edges from segmenting everything against those that people drew: ODS, OIS and AP, as BSDS500 defines them.
 
     SET is BSDS500 as its site ships it (images/test and groundTruth/test), or a set with human masks, whose outlines
     count then. Needs mobilesam[evaluate].

@@ -68,7 +68,7 @@ class MaskQuestions:
         kinds = tuple(self.kinds.split(",")) if self.kinds else USUAL_KINDS
         for kind in kinds:
             if kind not in KINDS:
-                raise ConfigError(f"--kinds: {kind!r} is unknown; choose of {', '.join(KINDS)}")
+                raise ConfigError(f"--kinds: {kind!r} is unknown; choose from {', '.join(KINDS)}")
         return PromptedOptions(kinds, self.mask_choice, smallest)
 
 
@@ -105,8 +105,8 @@ def masks(
 ) -> None:
     """Mean IoU of every kind of prompt against human masks, at full size.
 
-    SET is a folder with instances.json (COCO) and images/, or of another format that convert reads. Also told: the
-    boundary IoU, what the best, the largest and the most stable of three masks would have
+    SET is a folder with instances.json (COCO) and images/, or in another format that convert reads. It also prints
+    the boundary IoU, what the best, the largest and the most stable of three masks would have
     scored beside the one that counts, and the calibration error of the predicted IoU.
 
     \b

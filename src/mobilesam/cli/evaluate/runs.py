@@ -34,9 +34,9 @@ class EvaluationOptions:
 
     Attributes:
         limit: only the first N photos that count.
-        follow_symlinks: read also photos that links show of other folders.
+        follow_symlinks: also follow links to photos in other folders.
         json: print the scores as JSON.
-        out: also write results.json, results.md and results.png of each set, into a folder of its name in DIR. The
+        out: also write results.json, results.md and results.png of each set into a folder of its name in DIR. The
             same command again goes on after a stop.
         shard: with --out, only this part of the photos: NUMBER/COUNT such as 2/4. The part that is done last
             writes the results.
@@ -60,7 +60,7 @@ class SmallestOptions:
     """Which objects count.
 
     Attributes:
-        smallest: least part of a photo that an object covers.
+        smallest: least share of a photo that an object covers.
     """
 
     smallest: float = option_field(SMALLEST_OBJECT, type=float, metavar="PART")
@@ -125,7 +125,7 @@ class Evaluation:
         records: Sequence[PhotoRecord],
         figures: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
-        """Write a set's results where that is asked for."""
+        """Write a set's results if that is asked for."""
         journal = self._journal(folder, photos[: self.options.limit])
         if journal is None:
             return
@@ -180,7 +180,7 @@ class Evaluation:
 
 
 def open_model(options: ModelOptions) -> tuple[Model, ModelFacts]:
-    """Load the model asked for; return it with what results say of it."""
+    """Load the model asked for; return it with what results say about it."""
     model = load_model(options)
     file = (
         Path(options.checkpoint)
@@ -191,7 +191,7 @@ def open_model(options: ModelOptions) -> tuple[Model, ModelFacts]:
 
 
 def with_bar(label: str, score: Callable[..., Value]) -> Value:
-    """Score with a progress bar; elsewhere than on a terminal nothing is shown."""
+    """Score with a progress bar, which only a terminal shows."""
     with click.progressbar(length=1, label=label, file=bar_stream()) as bar:
 
         def advance(done: int, total: int) -> None:

@@ -22,7 +22,7 @@ class VideoQuestions:
     """What is asked of videos.
 
     Attributes:
-        prompt: what is given of an object's first mask: ``box``, ``mask`` or ``point``.
+        prompt: what is given from an object's first mask: ``box``, ``mask`` or ``point``.
         json: print the scores as JSON, of every object.
     """
 
@@ -42,7 +42,7 @@ def video(sets: tuple[Path, ...], questions: VideoQuestions, model: ModelOptions
     """Follow the objects of annotated videos, and score the masks.
 
     SET is a folder in DAVIS' layout: JPEGImages/NAME/00000.jpg and Annotations/NAME/00000.png. J is the mean IoU, F
-    the F-measure of the outline, missed the part of frames on which an object that is seen was said to be lost.
+    the F-measure of the outline, missed the share of frames on which a visible object was reported lost.
 
     \b
     mobilesam evaluate video DAVIS --prompt mask

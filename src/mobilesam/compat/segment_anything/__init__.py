@@ -2,8 +2,8 @@
 
 Signatures, shapes and the order of results are segment_anything's. What it computed
 silently from a NaN, a wrong label or an inverted box is an error here that names the
-argument. Importing this loads no PyTorch, and neither does using a model of
-:func:`mobilesam.load` by it.
+argument. Importing this loads no PyTorch, and neither does using it with a model of
+:func:`mobilesam.load`.
 """
 
 from __future__ import annotations

@@ -57,19 +57,19 @@ class SamAutomaticMaskGenerator:
 
     The masks are the same; only the order of work differs, see
     :mod:`mobilesam.segment.everything.masks`. Every argument is an attribute
-    that may be changed between images, but for ``model``, which is ``predictor.model``, and
+    that may be changed between images, except ``model``, which is ``predictor.model``, and
     ``points_per_side``, which becomes ``point_grids``.
 
-    The thresholds are SAM's, whatever the model. ``pocket`` is less sure of itself: of its
-    masks hardly one passes them; give it ``pred_iou_thresh=0.3, stability_score_thresh=0.1``,
+    The thresholds are SAM's, whatever the model. ``pocket`` is less sure of itself, and hardly
+    one of its masks passes them; give it ``pred_iou_thresh=0.3, stability_score_thresh=0.1``,
     or None for both, which means the model's own, as :meth:`mobilesam.Model.everything` takes them
-    by itself. Where none passes, :meth:`generate` warns and says this.
+    by itself. If none passes, :meth:`generate` warns and says this.
 
     Args:
         model: a model of :func:`mobilesam.load`, or a network of ``sam_model_registry``.
         points_per_side: of the grid, or None with ``point_grids``.
         points_per_batch: how many points :meth:`_process_batch` is given at once.
-        pred_iou_thresh: see :class:`mobilesam.EverythingOptions`, as all that follow.
+        pred_iou_thresh: see :class:`mobilesam.EverythingOptions`, also for all that follow.
         stability_score_thresh: the same.
         stability_score_offset: the same.
         box_nms_thresh: the same.
@@ -85,7 +85,7 @@ class SamAutomaticMaskGenerator:
     Raises:
         ConfigError: for options that do not fit together.
         PromptError: for a number outside its range.
-        LimitError: for more points or crops than can be asked in reasonable time.
+        LimitError: for more points or crops than can be handled in reasonable time.
     """
 
     def __init__(
@@ -179,13 +179,13 @@ class SamAutomaticMaskGenerator:
         return [self._row_to_record(data, i) for i in range(len(data["rles"]))]
 
     def _generate_masks(self, image: Image) -> MaskData:
-        """Return the masks of an image and its crops, as arrays: what :meth:`_process_crop` gives, each mask once."""
+        """Return the masks of an image and its crops, as arrays: what :meth:`_process_crop` returns, each mask once."""
         size = image.shape[:2]
         crops, layers = generate_crop_boxes(size, self.crop_n_layers, self.crop_overlap_ratio)
         data = MaskData()
         for crop, layer in zip(crops, layers, strict=True):
             data.cat(self._process_crop(image, crop, layer, size))
-        if len(crops) > 1:  # of masks that are alike, that of the smaller crop stays
+        if len(crops) > 1:  # of masks that are alike, the one from the smaller crop stays
             x0, y0, x1, y1 = to_numpy(data["crop_boxes"]).T
             suppress(data, 1 / ((x1 - x0) * (y1 - y0)), self.crop_nms_thresh)
         data.to_numpy()
@@ -306,7 +306,7 @@ class SamAutomaticMaskGenerator:
 
 
 class UnboundedOptions(EverythingOptions):
-    """Options whose thresholds may be any numbers: above all masks or below them, as segment_anything takes them."""
+    """Options whose thresholds may be any numbers, even beyond those of all masks, as segment_anything takes them."""
 
     def _check_thresholds(self) -> None:
         for name in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "crop_nms_thresh"):
@@ -315,7 +315,7 @@ class UnboundedOptions(EverythingOptions):
 
 
 class CurrentImage(Predictor):
-    """Decodes prompts about the image of a segment_anything predictor, which may hold tensors; gives arrays.
+    """Decodes prompts about the image of a segment_anything predictor, which may hold tensors; returns arrays.
 
     Args:
         predictor: with an image.
@@ -338,7 +338,7 @@ class CurrentImage(Predictor):
 
 
 def found_to_data(found: Sequence[FoundMask], corner: tuple[int, int], like: ArrayLike) -> MaskData:
-    """Return masks as columns, places measured from a crop's corner (x, y), arrays or tensors as ``like`` is."""
+    """Return masks as columns, positions from a crop's corner (x, y); arrays or tensors, as ``like`` is."""
     x, y = corner
     boxes = np.array([inclusive(mask.box) for mask in found], np.int64).reshape(-1, 4)
     points = np.array([mask.point for mask in found], np.float64).reshape(-1, 2)
@@ -355,5 +355,5 @@ def found_to_data(found: Sequence[FoundMask], corner: tuple[int, int], like: Arr
 
 
 def suppress(data: MaskData, scores: np.ndarray, threshold: float) -> None:
-    """Keep, of masks whose boxes overlap, those with the higher score; by falling score."""
+    """Of masks whose boxes overlap, keep those with the higher score; sort by falling score."""
     data.filter(non_maximum_suppression(to_numpy(data["boxes"]), scores, float(threshold)))

@@ -1,4 +1,4 @@
-"""A batch of prompts as segment_anything's tensors hold it: what it may be, and its way to the decoder's inputs."""
+"""A batch of prompts in segment_anything's tensors: what it may be, and how it becomes the decoder's inputs."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def validate_batch(
     grid: int,
     names: FieldNames,
 ) -> DecoderInputs:
-    """Check a batch of prompts that come as segment_anything's tensors do, and join them to decoder inputs.
+    """Check a batch of prompts in segment_anything's form, and join them into decoder inputs.
 
-    There may be none: boxes (0, 4) are no objects, which have no masks.
+    There may be none: boxes (0, 4) are no objects and give no masks.
 
-    Their coordinates lie in the model's input already, and their labels may say what ours do not: -1 is
+    Their coordinates are already those of the model's input, and their labels may be more than ours: -1 is
     a pad, 2 and 3 are a box's corners.
 
     Args:
@@ -91,7 +91,7 @@ def mask_tokens_of(multimask_output: object) -> tuple[int, ...]:
 
 
 def certain(mask_input: ArrayLike) -> ArrayLike:
-    """Return logits with those that are infinite, as of a mask without doubt, at least as large as all others."""
+    """Return logits whose infinite ones, as in a mask without doubt, become at least as large as all others."""
     if mask_input is None or isinstance(mask_input, list | tuple):
         return mask_input
     logits = to_numpy(mask_input)
@@ -106,7 +106,7 @@ def certain(mask_input: ArrayLike) -> ArrayLike:
 
 
 def _common_count(counts: dict[str, int], prompt: str) -> int:
-    """Return for how many objects the parts of a batch are, which must agree."""
+    """Return the number of objects in a batch, on which its parts must agree."""
     if not counts:
         raise PromptError(f"{prompt}: is empty; give points, boxes or masks")
     (first, b), *others = counts.items()
@@ -148,7 +148,7 @@ def _check_batch_points(
         )
     sides = np.array(input_size[::-1])
     is_point = np.isin(kinds, (BACKGROUND, FOREGROUND))[..., None]
-    low = np.where(is_point, 0, -sides)  # (B, N, 2); a box's corners may reach an image beyond
+    low = np.where(is_point, 0, -sides)  # (B, N, 2); a box's corners may lie an image's size beyond
     high = np.where(is_point, sides, 2 * sides)  # a point just inside may be rounded to the edge
     wrong = np.argwhere(~((coords >= low) & (coords <= high)))  # NaN is neither
     if len(wrong):

@@ -1,4 +1,4 @@
-"""segment_anything's ``batched_input``: what it may hold, and its way to the decoder's inputs."""
+"""segment_anything's ``batched_input``: what it may hold, and how it becomes the decoder's inputs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class CheckedRecord:
 
     Attributes:
         image: (3, h, w) resized, not normalised.
-        original_size: (height, width) before.
+        original_size: its (height, width) before resizing.
         input_size: (height, width) of the resized image.
         inputs: its prompts.
     """
@@ -52,9 +52,9 @@ def check_batched_input(
         grid: side of its image embedding's grid.
 
     Raises:
-        ConfigError: for no records, or a record without ``image`` or a right ``original_size``.
-        ImageError: for an image that is no tensor (3, h, w) or too large.
-        PromptError: for prompts that are malformed or cannot be meant.
+        ConfigError: for no records, or a record without ``image`` or a valid ``original_size``.
+        ImageError: for an image that is not a tensor (3, h, w), or is too large.
+        PromptError: for prompts that are malformed or make no sense.
     """
     if not isinstance(records, list | tuple) or not records:
         raise ConfigError("batched_input: must be a list with at least one record")

@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 
 
 def build_sam_vit_h(checkpoint: str | Path | None = None) -> Sam:
-    """Return SAM's ViT-H in eval mode, with random weights where no checkpoint is given."""
+    """Return SAM's ViT-H in eval mode, with random weights if no checkpoint is given."""
     return _build("vit_h", checkpoint)
 
 
 def build_sam_vit_l(checkpoint: str | Path | None = None) -> Sam:
-    """Return SAM's ViT-L in eval mode, with random weights where no checkpoint is given."""
+    """Return SAM's ViT-L in eval mode, with random weights if no checkpoint is given."""
     return _build("vit_l", checkpoint)
 
 
 def build_sam_vit_b(checkpoint: str | Path | None = None) -> Sam:
-    """Return SAM's ViT-B in eval mode, with random weights where no checkpoint is given."""
+    """Return SAM's ViT-B in eval mode, with random weights if no checkpoint is given."""
     return _build("vit_b", checkpoint)
 
 
 def build_sam_vit_t(checkpoint: str | Path | None = None) -> Sam:
-    """Return MobileSAM in eval mode, with random weights where no checkpoint is given."""
+    """Return MobileSAM in eval mode, with random weights if no checkpoint is given."""
     return _build("vit_t", checkpoint)
 
 
 def build_sam_pocket(checkpoint: str | Path | None = None) -> Sam:
-    """Return this project's ``pocket`` in eval mode, with the package's weights where no checkpoint is given."""
+    """Return this project's ``pocket`` in eval mode, with the package's weights if no checkpoint is given."""
     return _build("pocket", checkpoint)
 
 
@@ -58,7 +58,7 @@ def _build_sam(
     encoder_global_attn_indexes: Sequence[int],
     checkpoint: str | Path | None = None,
 ) -> Sam:
-    """Return SAM with a ViT of these sizes, in eval mode; programs call segment_anything's private builder."""
+    """Return SAM with a ViT of these sizes, in eval mode; for programs that call segment_anything's private builder."""
     sizes = (encoder_embed_dim, encoder_depth, encoder_num_heads, encoder_global_attn_indexes)
     return _torch_part().build_sam_of_size(sizes, checkpoint)
 

@@ -63,7 +63,7 @@ class SamPredictor:
         ((3, 60, 80), (3, 384, 384))
     """
 
-    # Programs' subclasses set model and transform themselves: whatever else there is begins here.
+    # Programs' subclasses set model and transform themselves: everything else starts here.
     model: Model | Sam
     transform: ResizeLongestSide
     is_image_set = False
@@ -95,7 +95,7 @@ class SamPredictor:
     def features(self) -> Any:
         """The current image's embedding (1, C, h, w), or None.
 
-        May be set to one that was read from here before; ``original_size``, ``input_size``
+        May be set to one that was read here before; ``original_size``, ``input_size``
         and ``is_image_set`` must be set with it. This needs a model with PyTorch.
         """
         if not self._arrays:
@@ -135,7 +135,7 @@ class SamPredictor:
 
     @property
     def device(self) -> Any:
-        """Where the model runs: a ``torch.device`` with PyTorch, else its name."""
+        """Where the model runs: a ``torch.device`` with PyTorch, otherwise its name."""
         return self._runtime.device
 
     def set_image(self, image: Image, image_format: str = "RGB") -> None:
@@ -147,7 +147,7 @@ class SamPredictor:
 
         Raises:
             ConfigError: for another format.
-            ImageError: for an array that is no such image; there is no current image then.
+            ImageError: for an array that is not such an image; there is no current image then.
         """
         self.reset_image()
         if image_format not in ("RGB", "BGR"):
@@ -165,16 +165,16 @@ class SamPredictor:
         self.is_image_set = True
 
     def set_torch_image(self, transformed_image: Tensor, original_image_size: Size) -> None:
-        """Embed an image that is resized already, for the prompts that follow.
+        """Embed an image that was resized already, for the prompts that follow.
 
         Args:
             transformed_image: (1, 3, h, w) RGB in 0..255, not normalised, whose longer side is
-                the model's, such as ``transform.apply_image_torch`` makes it.
-            original_image_size: (height, width) before.
+                the model's, as ``transform.apply_image_torch`` makes it.
+            original_image_size: (height, width) before resizing.
 
         Raises:
             ImageError: for another tensor; there is no current image then.
-            ConfigError: for a size that is none.
+            ConfigError: for a size that is not valid.
         """
         self.reset_image()
         torch_part = _torch_part("set_torch_image")
@@ -207,17 +207,17 @@ class SamPredictor:
             point_coords: (N, 2) x and y in pixels of the image.
             point_labels: (N,) 1 foreground, 0 background.
             box: (4,) x0, y0, x1, y1; or these four in another shape.
-            mask_input: (1, 256, 256) logits, ``pocket``'s (1, 384, 384), usually of an earlier prediction.
+            mask_input: (1, 256, 256) logits, (1, 384, 384) for ``pocket``, usually from an earlier prediction.
                 Infinite ones are certain.
             multimask_output: three masks, or one.
             return_logits: logits instead of boolean masks.
 
         Returns:
-            Masks (C, H, W), IoU predictions (C,) and logits (C, 256, 256), ``pocket``'s (C, 384, 384).
+            Masks (C, H, W), IoU predictions (C,) and logits (C, 256, 256), (C, 384, 384) for ``pocket``.
 
         Raises:
             NoImageError: before :meth:`set_image`.
-            PromptError: for a prompt that cannot be meant.
+            PromptError: for a prompt that makes no sense.
         """
         arrays, frame = self._current()
         tokens = mask_tokens_of(multimask_output)
@@ -265,7 +265,7 @@ class SamPredictor:
 
         Raises:
             NoImageError: before :meth:`set_image`.
-            PromptError: for a prompt that cannot be meant.
+            PromptError: for a prompt that makes no sense.
         """
         arrays, frame = self._current()
         tokens = mask_tokens_of(multimask_output)
@@ -285,7 +285,7 @@ class SamPredictor:
         return torch_part.decode_batch(self._runtime, arrays, inputs, tokens, enlarger)
 
     def get_image_embedding(self) -> Any:
-        """Return the current image's embedding (1, C, h, w): a tensor with PyTorch, else an array.
+        """Return the current image's embedding (1, C, h, w): a tensor with PyTorch, otherwise an array.
 
         Raises:
             NoImageError: before :meth:`set_image`.
@@ -294,7 +294,7 @@ class SamPredictor:
         return self.features
 
     def _current(self) -> tuple[dict[str, Any], Frame]:
-        """Return the current image's arrays and its frame, of which users may have set the two sizes."""
+        """Return the current image's arrays and its frame, whose two sizes users may have set."""
         if not self.is_image_set or not self._arrays or not self.original_size or not self.input_size:
             raise NoImageError("image: none is set; call set_image(...) first")
         return self._arrays, Frame(
@@ -318,7 +318,7 @@ def image_to_rgb(image: Image, image_format: str = "RGB") -> Image:
     """Check an image (H, W, 3), however narrow, and return it as uint8 RGB.
 
     Raises:
-        ImageError: for what is no such array, or for floats that may mean something else.
+        ImageError: for anything but such an array, or for floats that may mean something else.
         LimitError: for too many pixels.
     """
     wanted = "must be an array (H, W, 3) uint8"
@@ -369,7 +369,7 @@ def _check_labels_given(point_coords: ArrayLike, point_labels: ArrayLike) -> Non
 def points_of(
     point_coords: ArrayLike, point_labels: ArrayLike, *others: ArrayLike
 ) -> tuple[ArrayLike, ArrayLike]:
-    """Return points and labels as segment_anything has them: (N, 2), of which beside something else there may be none.
+    """Return points and labels in segment_anything's form (N, 2); beside another prompt there may be none.
 
     Raises:
         PromptError: for one bare point, which is not taken for a list of points.

@@ -8,7 +8,7 @@ from mobilesam.core.arrays import ArrayLike, is_tensor
 
 
 def array_like(array: np.ndarray, example: ArrayLike) -> ArrayLike:
-    """Return an array as ``example`` is: as a tensor on its device, or as it is."""
+    """Return an array as ``example`` is: a tensor on its device, or left as it is."""
     if not is_tensor(example):
         return array
     import torch

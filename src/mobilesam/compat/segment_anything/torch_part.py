@@ -41,12 +41,12 @@ def build_sam(name: str, checkpoint: str | Path | None) -> Sam:
     Without one ``pocket`` has the weights of the package.
 
     Warns:
-        UserWarning: where the weights are random, because the masks then mean nothing.
+        UserWarning: if the weights are random, because the masks then mean nothing.
 
     Raises:
-        ConfigError: for a checkpoint that is no path.
-        CheckpointNotFoundError: for one that is not there.
-        WeightsError: for one that cannot be read, or is another network's.
+        ConfigError: for a checkpoint that is not a path.
+        CheckpointNotFoundError: for a missing one.
+        WeightsError: for one that cannot be read, or belongs to another network.
     """
     network = build_named(name)
     if checkpoint is None and name == SHIPPED:
@@ -55,7 +55,7 @@ def build_sam(name: str, checkpoint: str | Path | None) -> Sam:
 
 
 def build_sam_of_size(sizes: tuple[int, int, int, Sequence[int]], checkpoint: str | Path | None) -> Sam:
-    """:func:`build_sam` for a ViT of so many channels, blocks and heads, some of which see everything."""
+    """:func:`build_sam` for a ViT by its channels, blocks and heads, and the blocks that see everything."""
     return load_checkpoint(build_vit(*sizes), "ViT", checkpoint)
 
 
@@ -95,7 +95,7 @@ class TensorRuntime:
 
     @property
     def device(self) -> torch.device:
-        """Where the network lies now."""
+        """Where the network is now."""
         return self.runtime.network.device
 
     def encode(self, pixels: Pixels | Tensor) -> dict[str, Tensor]:
@@ -103,10 +103,10 @@ class TensorRuntime:
         return self.runtime.encode_tensors(torch.as_tensor(pixels, device=self.device))
 
     def prepare(self, image_embedding: Tensor) -> dict[str, Tensor]:
-        """Return the arrays of an image embedding (1, C, h, w) that somebody kept.
+        """Return the arrays of an image embedding (1, C, h, w) that was kept.
 
         Raises:
-            ConfigError: for ``pocket``, if they are not of its image encoder.
+            ConfigError: for ``pocket``, if it does not come from its image encoder.
         """
         network = self.network
         with torch.no_grad():
@@ -180,7 +180,7 @@ def resized_to_pixels(image: Tensor, spec: NetworkSpec) -> Tensor:
 
 @dataclass(frozen=True)
 class Enlarger:
-    """Makes masks of logits.
+    """Makes masks from logits.
 
     Attributes:
         frame: of the image.
@@ -191,7 +191,7 @@ class Enlarger:
     threshold: float | None
 
     def __call__(self, low_res: Tensor) -> Tensor:
-        """Return masks (B, M, H, W) of logits (B, M, h, w)."""
+        """Return the masks (B, M, H, W) of logits (B, M, h, w)."""
         logits = enlarge(low_res, self.frame)
         return logits if self.threshold is None else logits > self.threshold
 
@@ -199,7 +199,7 @@ class Enlarger:
 def array_decoder(
     runtime: Runtime | TensorRuntime, arrays: NamedArrays | dict[str, Tensor], mask_tokens: Sequence[int]
 ) -> Callable[[DecoderInputs], tuple[Tensor, Tensor]]:
-    """Return what decodes prompts on an image's arrays: logits and IoU predictions as tensors for both kinds."""
+    """Return what decodes prompts on an image's arrays: logits and IoU predictions, always as tensors."""
     if isinstance(runtime, TensorRuntime):
         tensors = {name: torch.as_tensor(array) for name, array in arrays.items()}
         return lambda inputs: runtime.decode(tensors, inputs, mask_tokens)
@@ -219,7 +219,7 @@ def decode_batch(
     mask_tokens: Sequence[int],
     enlarger: Enlarger,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Decode and enlarge in batches as large as is fast: masks, IoU predictions and low-resolution logits."""
+    """Decode and enlarge in batches of the fastest size: masks, IoU predictions and low-resolution logits."""
     inner = runtime.runtime if isinstance(runtime, TensorRuntime) else runtime
     step = prompts_at_once(inner, inputs.point_coords.shape[1])
     decode = array_decoder(runtime, arrays, mask_tokens)
@@ -236,7 +236,7 @@ def decode_batch(
 def _no_masks(
     embedding: np.ndarray | Tensor, count: int, enlarger: Enlarger
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what :func:`decode_batch` does of no objects, of the shapes that some would have."""
+    """Return what :func:`decode_batch` returns for no objects, in the shapes that some would have."""
     side = max(embedding.shape[-2:]) * LOW_RES_PER_GRID
     like = torch.as_tensor(embedding)
     kind = like.dtype if enlarger.threshold is None else torch.bool

@@ -1,4 +1,4 @@
-"""How people use ultralytics' ``SAM`` class, over this project's models.
+"""ultralytics' ``SAM`` class as people use it, over this project's models.
 
     >>> from mobilesam.compat.ultralytics import SAM
     >>> model = SAM("pocket")                                          # doctest: +SKIP
@@ -7,7 +7,7 @@
     ((1, 427, 640), 'outlined.jpg')
 
 Written from its documentation and behaviour; nothing of it is used or needed. Results are
-NumPy arrays that know a tensor's methods. docs/how-to/ultralytics.md says what differs, and why.
+NumPy arrays that have a tensor's methods. docs/how-to/ultralytics.md says what differs, and why.
 """
 
 from mobilesam.compat.ultralytics.boxes import Boxes as Boxes

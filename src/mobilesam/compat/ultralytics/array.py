@@ -12,9 +12,9 @@ from mobilesam.core.arrays import ArrayLike
 
 
 class Array(np.ndarray):
-    """A NumPy array that is moved, cast and reduced as a tensor is; the rest is NumPy's.
+    """A NumPy array that is moved, cast and reduced like a tensor; the rest is NumPy's.
 
-    An element is an array without sides, as a tensor's is, and can be a key of a dictionary.
+    An element is an array without axes, as in a tensor, and can be a key of a dictionary.
     ``torch.as_tensor(array)`` makes a tensor that shares its memory.
 
     Example:
@@ -30,12 +30,12 @@ class Array(np.ndarray):
 
     def __iter__(self) -> Iterator[Any]:
         if self.ndim == 0:
-            raise TypeError("an array without sides cannot be gone through")
+            raise TypeError("an array without axes cannot be iterated over")
         return (self[i] for i in range(len(self)))
 
     def __hash__(self) -> int:  # type: ignore[override]
         if self.ndim:
-            raise TypeError(f"an array of shape {self.shape} is no key; take an element")
+            raise TypeError(f"an array of shape {self.shape} cannot be a key; take an element")
         return hash(self.item())
 
     @property

@@ -21,7 +21,7 @@ class Boxes(NumpyBacked):
 
     Args:
         boxes: (N, 6) x0, y0, x1, y1, score, class, or (N, 7) with an id before the score; far
-            edges are exclusive. Or a function that returns it when it is first asked for.
+            edges are exclusive. Or a function that returns this when it is first asked for.
         orig_shape: (height, width) of the image.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Which weights a name such as ``mobile_sam.pt`` stands for, and whose a file is."""
+"""Which weights a name such as ``mobile_sam.pt`` stands for, and which network a file is for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mobilesam.weights import ALIASES, ENTRIES, WeightsEntry, entry_of, read_ten
 from mobilesam.weights.recognition import recognise_network, words_for
 from mobilesam.weights.registry import ALSO_CALLED, ENDINGS
 
-# ultralytics' names for published weights, without their ending, for ours.
+# ultralytics' names of published weights, without their ending, and ours for them.
 NAMES = {"mobile_sam": "mobile_sam", **ALSO_CALLED}
 
 
@@ -30,11 +30,11 @@ class Checkpoint:
 
 
 def find_checkpoint(model: str | Path) -> Checkpoint:
-    """Return the weights that a name or path stands for; a file that is there comes first.
+    """Return the weights that a name or path stands for; an existing file comes first.
 
     Raises:
         ConfigError: for an unknown name.
-        WeightsError: for a file that is damaged or of no network that there is.
+        WeightsError: for a file that is damaged or of no known network.
     """
     if not isinstance(model, str | Path):
         raise ConfigError(
@@ -55,13 +55,13 @@ def find_checkpoint(model: str | Path) -> Checkpoint:
 
 
 def _if_detector(name: str) -> str:
-    """Return what to say further of a name that is a detector's."""
+    """Return what to add about a name that is a detector's."""
     detecting = name.casefold().startswith(("yolo", "fastsam", "rtdetr"))
     return f"; detectors: {HOW_TO}" if detecting else ""
 
 
 def _whole_models() -> set[str]:
-    """Our own names of models, without those that are ultralytics' too."""
+    """Our own names of models, without those that ultralytics has too."""
     names = {name for name in (*ENTRIES, *ALIASES) if entry_of(name).network}
     return names - {*NAMES}
 

@@ -1,4 +1,4 @@
-"""Names of ultralytics' other models: importing them works, and making one says what to use."""
+"""Names of ultralytics' other models: importing them works, and making one says what to use instead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A result as a picture: masks, boxes and what they are called."""
+"""A result as a picture: masks, boxes and their names."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def draw_result(
         masks: (H, W) each.
         boxes: (N, 4) x0, y0, x1, y1, far edges exclusive; boxes without area are left out.
         labels: of each box, empty for none.
-        width: of the boxes' lines in pixels; by default it goes with the image's size.
-        font_size: of the labels in pixels; by default it goes with the image's size.
+        width: of the boxes' lines in pixels; by default it depends on the image's size.
+        font_size: of the labels in pixels; by default it depends on the image's size.
     """
     drawn = draw_overlay(image, masks) if masks else image
     picture = PillowImage.fromarray(np.ascontiguousarray(drawn))
@@ -80,7 +80,7 @@ def _draw_label(
 
 
 def encode_image(image: Image, suffix: str, name: str) -> bytes:
-    """Return an image (H, W, 3) RGB as the bytes of a file whose name ends so.
+    """Return an image (H, W, 3) RGB as the bytes of a file whose name has this ending.
 
     Raises:
         ConfigError: for an ending that is not written.

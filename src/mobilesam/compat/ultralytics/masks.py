@@ -20,7 +20,7 @@ OUTLINE_TOLERANCE = 1.0  # pixels that simplifying may move an outline
 
 
 class HasMask(Protocol):
-    """What a mask is taken from: a segmentation, enlarged when asked, or runs."""
+    """What a mask is taken from: a segmentation, which is enlarged when asked for, or runs."""
 
     @property
     def mask(self) -> Mask:
@@ -105,8 +105,8 @@ class Masks(NumpyBacked):
         """Each mask's outline (n, 2) float32 in pixels; (0, 2) where it is empty.
 
         Along the pixels' edges, simplified by up to a pixel, less for small shapes. Several
-        regions and holes are one ring, joined by bridges that are walked there and back: filled, it is the mask.
-        :meth:`polygons` has them apart.
+        regions and holes are one ring, joined by bridges that are walked there and back; filled, it is the mask.
+        :meth:`polygons` returns them separately.
         """
         return [polygons_to_ring(p).astype(np.float32) for p in self.polygons(tolerance=OUTLINE_TOLERANCE)]
 

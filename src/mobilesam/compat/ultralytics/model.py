@@ -1,4 +1,4 @@
-"""``SAM``: prompts and images in, results out, as ultralytics' users know it."""
+"""``SAM``: prompts and images in, results out, as ultralytics' users know them."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ class SAM:
         model: ``mobile_sam.pt``, ``sam_b.pt``, ``sam_l.pt``, ``sam_h.pt``, ``pocket`` or another
             name of ``mobilesam info``, or a file of weights. Nothing is downloaded.
         runtime: ``onnx`` (the default) or ``torch``.
-        device: as ``predict`` has it.
-        dtype: as :func:`mobilesam.load` has it.
-        threads: as :func:`mobilesam.load` has it.
+        device: as in ``predict``.
+        dtype: as in :func:`mobilesam.load`.
+        threads: as in :func:`mobilesam.load`.
 
     Attributes:
         model: the :class:`mobilesam.Model` behind it.
         task: ``segment``.
-        overrides: options of ``predict`` where a call does not give them.
+        overrides: options of ``predict`` for calls that do not give them.
 
     Raises:
         ConfigError: for an unknown name, runtime or device.
@@ -117,10 +117,10 @@ class SAM:
         return self
 
     def half(self) -> Self:
-        """Return itself where it runs in float16.
+        """Return itself if it runs in float16.
 
         Raises:
-            ConfigError: where it does not, with how to load it so.
+            ConfigError: if it does not; says how to load it that way.
         """
         if self._dtype != "float16":
             raise ConfigError(
@@ -179,10 +179,10 @@ class SAM:
             stream: return a generator that reads and segments one image at a time.
             bboxes: (4,) x0, y0, x1, y1 of one object, or (N, 4).
             points: (2,) of one object, (N, 2) of N objects, (N, n, 2) n points of each of N objects.
-            labels: nested as the points, 1 on the object and 0 beside it; all 1 by default.
-            masks: (H, W) or (N, H, W) masks of the image's size, or logits of an earlier segmentation.
-            names: what the objects are called, one for each or one for all: the results' classes then, which are
-                else the objects' numbers.
+            labels: nested like the points, 1 on the object and 0 beside it; all 1 by default.
+            masks: (H, W) or (N, H, W) masks of the image's size, or logits from an earlier segmentation.
+            names: what the objects are called, one for each or one for all; these become the results' classes, which
+                are otherwise the objects' numbers.
             options: see :class:`~mobilesam.compat.ultralytics.options.PredictOptions`.
 
         Returns:
@@ -190,7 +190,7 @@ class SAM:
 
         Raises:
             ConfigError: for an unknown or wrong option, or an empty folder.
-            PromptError: for prompts that do not fit together, or not the image.
+            PromptError: for prompts that do not fit together, or do not fit the image.
             ImageError: for an image that cannot be read.
         """
         chosen = read_options({**self.overrides, **options})
@@ -262,7 +262,7 @@ class SAM:
         Args:
             data: a folder with ``instances.json`` and ``images/``.
             kinds: names of the kinds of prompt, by default all.
-            smallest: least part of a photo that an object must cover.
+            smallest: least share of a photo that an object must cover.
             options: none; others are refused.
 
         Raises:
@@ -296,7 +296,7 @@ class SAM:
         minutes: float = math.inf,
         **options: Any,
     ) -> Path:
-        """Train by a recipe and return the file of weights, which ``SAM(...)`` loads; this model stays as it is.
+        """Train from a recipe and return the file of weights, which ``SAM(...)`` loads; this model stays as it is.
 
         A run that was stopped goes on where it was: call it again.
 
@@ -304,20 +304,20 @@ class SAM:
             recipe: a TOML file; docs/how-to/train.md.
             data: folder that the recipe's sets lie in.
             out: folder for checkpoints, log, plot and weights.
-            device: ``cpu`` or ``cuda``; by default CUDA where there is one.
+            device: ``cpu`` or ``cuda``; by default CUDA if it is available.
             workers: processes that make samples.
-            minutes: save and stop after so long.
+            minutes: save and stop after this long.
             options: none; others are refused.
 
         Raises:
-            ConfigError: without a recipe, or for a setting or set that is not right.
+            ConfigError: without a recipe, or for a wrong setting or set.
             MissingExtraError: if the packages for training are not installed.
-            TrainingDiverged: if the loss is no number.
+            TrainingDiverged: if the loss is not a number.
         """
         refuse_unknown("train", options, ("recipe", "data", "out", "device", "workers", "minutes"))
         if recipe is None:
             raise ConfigError(
-                "recipe: is missing; what is trained, on what and how long stands in a TOML file, see "
+                "recipe: is missing; what is trained, on what and for how long is in a TOML file, see "
                 "docs/how-to/train.md, or run: mobilesam train masks RECIPE --data DIR --out DIR"
             )
         try:
@@ -347,7 +347,7 @@ class SAM:
         Raises:
             ConfigError: for another format.
             MissingExtraError: if the packages for export are not installed.
-            OutputError: if a file cannot be written, or is there.
+            OutputError: if a file cannot be written, or exists already.
         """
         refuse_unknown("export", options, ("format", "out", "overwrite"))
         if format not in EXPORT_FORMATS:
@@ -355,7 +355,7 @@ class SAM:
                 f"format: is {format!r}; there is {', '.join(EXPORT_FORMATS)}, also by: mobilesam export onnx"
             )
         try:
-            from mobilesam.export.onnx import export_onnx
+            from mobilesam.export.onnx import write as export_onnx
         except ModuleNotFoundError as error:
             raise missing_extra("export", "export") from error
         entry, path = self.checkpoint.entry, self.checkpoint.path
@@ -370,7 +370,7 @@ class SAM:
             ConfigError: says what to use.
         """
         raise NoSuchAttributeError(
-            "predictor: there is none; embed an image once by embedding = model.model.embed(image), and ask by "
+            "predictor: there is none; embed an image once with embedding = model.model.embed(image), and ask with "
             "model.model.segment(embedding, mobilesam.Prompt(...)), or use mobilesam.SamPredictor(model.model)"
         )
 
@@ -406,23 +406,23 @@ class SAM:
         """Follow objects from frame to frame; prompts are those of the first.
 
         Args:
-            source: a video, or what ``predict`` takes, in order.
+            source: a video, or anything that ``predict`` takes, in order.
             stream: return a generator that reads and segments one frame at a time.
-            persist: go on from the call before; then prompts are needed only in the first call, and prompts that are
-                given begin anew.
-            bboxes: as ``predict`` has them; so are points, labels, masks and names.
+            persist: go on from the call before; then prompts are needed only in the first call, and new prompts
+                start again.
+            bboxes: as in ``predict``; so are points, labels, masks and names.
             points: see above.
             labels: see above.
             masks: see above.
             names: see above.
-            options: those of ``predict``. ``tracker`` has no effect, and is told.
+            options: those of ``predict``. ``tracker`` has no effect, and a remark says so.
 
         Returns:
             A result for each frame, with ``boxes.id``. What is lost has no box and no mask on that frame.
 
         Raises:
             ConfigError: for an unknown or wrong option.
-            PromptError: without prompts, or for prompts that do not fit together, or not the frame.
+            PromptError: without prompts, or for prompts that do not fit together, or do not fit the frame.
             ImageError: for a frame that cannot be read.
         """
         tracker = options.pop("tracker", None)
@@ -466,7 +466,7 @@ class SAM:
         )
 
     def _tell_of_size(self, options: PredictOptions) -> None:
-        """Tell once that a size is not the model's own."""
+        """Say once that a size is not the model's own."""
         own = self.model.runtime.spec.image_size
         if is_other_size(options.imgsz, own) and str(options.imgsz) not in self._sizes_told:
             self._sizes_told.add(str(options.imgsz))
@@ -491,7 +491,7 @@ class SAM:
 def segment_picture(
     model: Model, picture: Picture, prompts: list[Prompt] | None, options: PredictOptions
 ) -> Results:
-    """Segment one picture: everything in it where ``prompts`` is None."""
+    """Segment one picture: everything in it if ``prompts`` is None."""
     started = time.perf_counter()
     rgb = picture.image[..., ::-1]
     if prompts is None:
@@ -517,7 +517,7 @@ def segment_picture(
 def segment_prompts(
     model: Model, rgb: np.ndarray, prompts: Sequence[Prompt], multimask: bool | None
 ) -> list[FoundObject]:
-    """Return the masks of each prompt, numbered by prompt: one of each, or with ``multimask`` all three."""
+    """Return the masks of each prompt, numbered by prompt: one for each, or with ``multimask`` all three."""
     if not prompts:
         return []
     name = naming(list(prompts))
@@ -553,7 +553,7 @@ def keep_best(objects: list[FoundObject], most: int | None) -> list[FoundObject]
 
 
 def device_name(device: Any) -> str | None:
-    """Return what :func:`mobilesam.load` calls a device; None for none, an empty text.
+    """Return what :func:`mobilesam.load` calls a device; None for None or an empty text.
 
     Raises:
         ConfigError: for several devices at once.

@@ -1,4 +1,4 @@
-"""What is the same for all values of a result: they are NumPy arrays and stay where they are."""
+"""What all values of a result share: they are NumPy arrays and stay where they are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mobilesam.core.errors import ConfigError
 
 
 class NumpyBacked:
-    """``cpu``, ``numpy`` and ``to("cpu")`` return the value itself; a GPU is refused with what to do."""
+    """``cpu``, ``numpy`` and ``to("cpu")`` return the value itself; a GPU is refused, with what to do instead."""
 
     def cpu(self) -> Self:
         """Return itself: it is on the processor."""

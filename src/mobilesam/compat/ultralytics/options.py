@@ -40,29 +40,29 @@ class PredictOptions:
 
     Attributes:
         conf: only masks with a higher predicted IoU are kept.
-        imgsz: the model's own input size, or None. Another is told once and has no effect.
+        imgsz: the model's own input size, or None. Another has no effect, which is said once.
         device: ``cpu``, ``cuda``, ``mps`` or a number of a GPU; None leaves the model where it is.
-        max_det: at most so many masks, those with the highest predicted IoU.
-        retina_masks: taken for the name's sake: masks always have the image's size.
+        max_det: most masks to keep, those with the highest predicted IoU.
+        retina_masks: accepted, but without effect: masks always have the image's size.
         multimask_output: False for one mask of each object, True for the three of an ambiguous prompt,
             None for the best of three for a single point, as ``Model.segment`` chooses.
         save: write each picture with its masks drawn in.
         save_txt: write each picture's outlines.
-        save_conf: with the predicted IoU at the end of each line.
-        save_crop: write what each mask's box shows.
+        save_conf: put the predicted IoU at the end of each line.
+        save_crop: write the part of the image in each mask's box.
         show: open a window with each picture.
-        verbose: a line for each picture, on standard error.
+        verbose: print a line for each picture, on standard error.
         show_labels: numbers and names in drawings.
         show_conf: predicted IoU in drawings.
         show_boxes: boxes in drawings.
         line_width: of boxes in drawings, in pixels.
         project: folder of the runs, ``runs/segment`` by default.
-        name: of the run's folder in it, ``predict`` by default; a number is added where it is taken.
-        exist_ok: write into a folder that is there.
-        vid_stride: of a video, every so many frames one.
-        iou: of two found masks whose boxes overlap more, the better stays; for prompts without effect.
+        name: of the run's folder in it, ``predict`` by default; a number is added if it is taken.
+        exist_ok: write into an existing folder.
+        vid_stride: of a video, take one frame in this many.
+        iou: of two found masks whose boxes overlap more, the better stays; no effect with prompts.
         sampler: where to ask: ``grid`` as the original does, ``objects`` or ``hybrid``, which are faster;
-            this and all that follow only without prompts.
+            this and all that follow apply only without prompts.
         points_stride: points of the grid along each side.
         point_grids: points (N, 2) in 0..1 of the image and of each layer of crops, instead.
         conf_thres: found masks must have a higher predicted IoU; None for the model's own threshold,
@@ -136,7 +136,7 @@ class PredictOptions:
         )
 
 
-# Keywords of the original that nothing here stands for: the values that ask for nothing, and what to use for others.
+# Keywords of the original without a counterpart here: the values that ask for nothing, and what to use for others.
 TAKEN: dict[str, tuple[tuple[Any, ...], str]] = {
     "task": (("segment",), "this model segments; for boxes of objects see docs/how-to/detectors.md"),
     "mode": (("predict",), "call train, val or export by its own name"),
@@ -155,7 +155,7 @@ TAKEN: dict[str, tuple[tuple[Any, ...], str]] = {
     "boxes": ((True,), "use show_boxes=False"),
 }
 
-# What only the search for everything has; iou is left alone, for many give it always.
+# What only the search for everything has; iou is left alone, because many always give it.
 SEARCH = (
     *(
         "sampler",
@@ -174,7 +174,7 @@ def read_options(given: Mapping[str, Any]) -> PredictOptions:
     """Check keywords; None stands for the default.
 
     Raises:
-        ConfigError: for a name that is not known, with those that are, or a value that is not allowed.
+        ConfigError: for an unknown name, with the known ones, or a value that is not allowed.
     """
     refuse_taken(given)
     given = {name: value for name, value in given.items() if name not in TAKEN}
@@ -188,7 +188,7 @@ def read_options(given: Mapping[str, Any]) -> PredictOptions:
 
 
 def _allowed(name: str, value: Any) -> str:
-    """Return what a keyword's value must be, or an empty text where it is that."""
+    """Return what a keyword's value must be, or an empty text if it is."""
     if name in OPTIONAL_BOOLEANS:
         return "" if value is None or isinstance(value, bool | np.bool_) else "True, False or None"
     if isinstance(DEFAULTS[name], bool):
@@ -241,7 +241,7 @@ def refuse_search_options(given: Mapping[str, Any]) -> None:
 
 
 def refuse_unknown(method: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Refuse keywords that a method has not, with those that it has.
+    """Refuse keywords that a method does not have, naming those it has.
 
     Raises:
         ConfigError: for the first of them.
@@ -255,7 +255,7 @@ def is_other_size(imgsz: int | Sequence[int] | None, image_size: int) -> bool:
     """Whether a size is asked for that is not the model's own.
 
     Raises:
-        ConfigError: for what is no size.
+        ConfigError: for anything but a size.
     """
     if imgsz is None:
         return False
@@ -266,11 +266,11 @@ def is_other_size(imgsz: int | Sequence[int] | None, image_size: int) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a finite number, and no truth value."""
+    """Whether a value is a finite number, and not a truth value."""
     number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     return number and bool(np.isfinite(value))  # type: ignore[call-overload]
 
 
 def is_whole(value: object) -> bool:
-    """Whether a value is a whole number, and no truth value."""
+    """Whether a value is a whole number, and not a truth value."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""Prompts as the ultralytics form nests them, and ours: one for each object."""
+"""From prompts nested as in ultralytics to ours: one for each object."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POINT_FORMS = (
 BOX_FORMS = "[x0, y0, x1, y1] for one object, or [[x0, y0, x1, y1], ...] with a box for each object"
 MASK_FORMS = "(H, W) for one object, or (N, H, W) with a mask for each object"
 LABEL_FORMS = "must be nested as the points are, with 1 (on the object) or 0 (beside it) for each of them"
-DEEPEST = 4  # lists in lists that any form has: masks (N, 1, H, W)
+DEEPEST = 4  # the deepest nesting of any form: masks (N, 1, H, W)
 
 
 def nested_to_prompts(
@@ -32,7 +32,7 @@ def nested_to_prompts(
     Only the nesting is looked at here; the numbers are checked with the image.
 
     Args:
-        bboxes: (4,) or (N, 4) x0, y0, x1, y1; no boxes, such as (0, 4), are no objects.
+        bboxes: (4,) or (N, 4) x0, y0, x1, y1; no boxes, such as (0, 4), mean no objects.
         points: (2,) one object, (N, 2) N objects, (N, n, 2) N objects of n points, where n may differ.
         labels: nested as the points; all 1 by default.
         masks: (H, W), (N, H, W) or (N, 1, H, W) masks or logits.
@@ -98,12 +98,12 @@ def nesting(value: ArrayLike, name: str, deepest: int = DEEPEST) -> int:
     """Return how deep numbers lie in lists: 1 for a list of numbers; arrays and tensors count by their axes.
 
     Raises:
-        PromptError: where some lie deeper than others, or deeper than ``deepest``.
+        PromptError: if some lie deeper than others, or deeper than ``deepest``.
     """
     if not isinstance(value, list | tuple):
         return int(getattr(value, "ndim", 0))
     if deepest == 0:
-        raise PromptError(f"{name}: lists lie deeper than {DEEPEST} in each other", code="U")
+        raise PromptError(f"{name}: lists are nested deeper than {DEEPEST}", code="U")
     depths = {nesting(one, name, deepest - 1) for one in value}
     if len(depths) > 1:
         raise PromptError(f"{name}: some numbers are nested deeper than others; nest all alike", code="U")
@@ -121,7 +121,7 @@ def _split(
         one: nesting of a single object.
         several: nestings of several.
         forms: what messages say is allowed.
-        numbers: how many numbers a single object has, where that is fixed.
+        numbers: how many numbers a single object has, if that is fixed.
     """
     depth = nesting(value, name)
     if depth and len(value) == 0:
@@ -152,7 +152,7 @@ def _split_labels(labels: ArrayLike, points_depth: int, count: int) -> list[Any]
 
 
 def _plain_mask(mask: ArrayLike) -> ArrayLike:
-    """Take (1, H, W) for (H, W)."""
+    """Take (1, H, W) as (H, W)."""
     return mask[0] if nesting(mask, "masks") == 3 and len(mask) == 1 else mask
 
 

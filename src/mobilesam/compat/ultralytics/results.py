@@ -48,7 +48,7 @@ class Results(NumpyBacked):
     """The masks and boxes of one image; a sequence of results with one mask each.
 
     Where ``predict`` found nothing, ``masks`` is (0, H, W) and ``boxes`` has length 0. ``masks`` is None in a
-    result that was made without. ``probs``, ``keypoints`` and ``obb`` are always None.
+    result that was made without masks. ``probs``, ``keypoints`` and ``obb`` are always None.
 
     Args:
         orig_img: (H, W, 3) uint8 BGR.
@@ -144,10 +144,10 @@ class Results(NumpyBacked):
         obb: None = None,
         keypoints: None = None,
     ) -> None:
-        """Put other boxes, other masks or both in place of those that are there.
+        """Replace the boxes, the masks or both.
 
         Raises:
-            ConfigError: for shapes that do not fit together, or what a segmentation has not.
+            ConfigError: for shapes that do not fit together, or for anything that a segmentation does not have.
         """
         for name, value in (("probs", probs), ("obb", obb), ("keypoints", keypoints)):
             if value is not None:
@@ -267,7 +267,7 @@ class Results(NumpyBacked):
         :mod:`mobilesam.formats.yolo`; ``masks.xyn`` goes around them. It is one ring, with bridges to
         further regions and holes. An empty mask has no line; without masks the lines are
         ``class x y width height``.
-        A file that is there is replaced.
+        An existing file is replaced.
 
         Args:
             txt_file: the file.
@@ -288,7 +288,7 @@ class Results(NumpyBacked):
         return str(txt_file)
 
     def save_crop(self, save_dir: str | Path, file_name: str | Path = "im.jpg") -> list[str]:
-        """Write what each box shows of the image to ``save_dir/CLASS/file_name``, and return where.
+        """Write the part of the image in each box to ``save_dir/CLASS/file_name``, and return where.
 
         A number is added to a name that is taken. Boxes without area have no file.
 
@@ -310,7 +310,7 @@ class Results(NumpyBacked):
         return written
 
     def verbose(self) -> str:
-        """Return how many masks of each class there are, as a part of a line."""
+        """Return how many masks of each class there are, as part of a line."""
         counts = Counter(self._name(number) for number in self.boxes.cls)
         if not counts:
             return "(no detections), "
@@ -382,6 +382,6 @@ def objects_to_rows(objects: Sequence[FoundObject]) -> np.ndarray:
 
 
 def masks_to_rows(masks: Masks) -> np.ndarray:
-    """Return rows (N, 6) for masks that nothing else is known of: score 1, each a class of its own."""
+    """Return rows (N, 6) for masks without other information: score 1, each a class of its own."""
     rows = [[*one.box, 1.0, i] for i, one in enumerate(masks.objects)]
     return np.array(rows, np.float32).reshape(-1, 6)

@@ -17,7 +17,7 @@ class RunFolder:
     """Writes what is asked for of each result; the folder is made with the first file.
 
     ``STEM.jpg`` with the masks drawn in, ``labels/STEM.txt`` and ``crops/CLASS/STEM.jpg``,
-    where a video's stem ends in the frame's number. Two images of one name get a number.
+    where a video's stem ends in the frame's number. Images that share a name get a number.
 
     Args:
         options: what is written, and where.
@@ -56,12 +56,12 @@ class RunFolder:
 
 
 def make_run_folder(project: str | Path | None, name: str | None, *, exist_ok: bool = False) -> Path:
-    """Make the folder of a run and return it: ``project/name``, with a number from 2 where it is taken.
+    """Make the folder of a run and return it: ``project/name``, with a number from 2 if it is taken.
 
     Args:
         project: folder of the runs.
         name: of this run.
-        exist_ok: take the folder that is there.
+        exist_ok: take an existing folder.
 
     Raises:
         OutputError: if it cannot be made.

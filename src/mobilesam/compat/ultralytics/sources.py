@@ -34,9 +34,9 @@ class Picture:
 
     Attributes:
         image: (H, W, 3) uint8 BGR.
-        path: of its file; ``image0.jpg`` and so on for what has none.
+        path: of its file; ``image0.jpg`` and so on for those without one.
         stem: what the names of its outputs begin with.
-        milliseconds: that reading it took.
+        milliseconds: how long reading it took.
     """
 
     image: np.ndarray = field(repr=False)
@@ -52,7 +52,7 @@ def open_source(source: Any, *, vid_stride: int = 1) -> Iterator[Picture]:
 
     Raises:
         ConfigError: for a folder or pattern with nothing in it, or no source at all.
-        ImageError: for what is no source (``U``), and later for what cannot be read.
+        ImageError: for anything that is not a source (``U``), and later for what cannot be read.
     """
     if source is None:
         raise ConfigError(f"source: is None; {ALLOWED}")

@@ -1,4 +1,4 @@
-"""What ``SAM.info`` says of a network: layers, parameters and operations."""
+"""What ``SAM.info`` says about a network: layers, parameters and operations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from math import prod
 from mobilesam.weights.graph_index import graph_index
 
 # Operations of one image's encoding in units of 10^9, a multiplication and an addition counted as two; as
-# torch.utils.flop_counter counts them, which a test does again.
+# torch.utils.flop_counter counts them, which a test repeats.
 GFLOPS = {
     "vit_t": 77.537,
     "vit_b": 972.077,

@@ -24,11 +24,11 @@ class Tracking:
     """Objects that are followed over one call, or over several.
 
     Args:
-        model: that segments them.
+        model: the model that segments them.
         prompts: of the first picture.
 
     Raises:
-        PromptError: where there are none.
+        PromptError: if there are none.
     """
 
     def __init__(self, model: Model, prompts: list[Prompt] | None) -> None:

@@ -68,7 +68,7 @@ FILE = Record(
 
 
 def recognise(path: Path) -> list[tuple[Path, str]]:
-    """Return the instance files of a folder, or the file itself, each with its split; none if there are none."""
+    """Return the instance files of a folder, or the file itself, each with its split; perhaps none."""
     if path.is_file():
         return [(path, "")] if path.suffix.lower() == ".json" and _looks_like(path) else []
     if (path / NAME).is_file():
@@ -84,7 +84,7 @@ def recognise(path: Path) -> list[tuple[Path, str]]:
 
 
 def _looks_like(path: Path) -> bool:
-    """Whether a file begins as an instance file does; it may be too large to be read for that."""
+    """Whether a file begins like an instance file; it may be too large to read it all for that."""
     try:
         with path.open("rb") as file:
             begin = file.read(2**16).lstrip(b"\xef\xbb\xbf \r\n\t")
@@ -130,7 +130,7 @@ def _below(base: Path, root: Path, name: str) -> str:
 
 
 def _root_of(file: Path, names: Sequence[str]) -> Path:
-    """Return the folder that the photos lie in: ``images`` beside the file, its own, or as COCO's own sets have it."""
+    """Return the folder that the photos lie in: ``images`` beside the file, the file's own, or as in COCO's own sets."""
     beside, split = file.parent, file.stem.removeprefix("instances_")
     candidates = [
         beside / "images",
@@ -168,12 +168,12 @@ def _read_file(
         place = f"{name}: annotations[{i}]"
         number = record.get("id")
         if number in seen:
-            raise ConfigError(f"{place}.id: {number} stands twice; each annotation has an id of its own")
+            raise ConfigError(f"{place}.id: {number} is there twice; each annotation has an id of its own")
         if number is not None:
             seen.add(number)
         photo = photos.get(record["image_id"])
         if photo is None:
-            raise ConfigError(f"{place}.image_id: is {record['image_id']}, of which there is no image")
+            raise ConfigError(f"{place}.image_id: is {record['image_id']}, and there is no such image")
         objects[record["image_id"]].append(_read_object(record, photo, by_number, place))
     labelled = [
         LabelledPhoto(
@@ -193,13 +193,13 @@ def _read_file(
 def _read_photos(
     records: list[dict[str, Any]], name: str, root: Path, follow_symlinks: bool
 ) -> dict[int, SetPhoto]:
-    """Return the photos by their ids, yet without objects; each file has one id."""
+    """Return the photos by their ids, without objects yet; each file has one id."""
     photos: dict[int, SetPhoto] = {}
     ids: dict[Path, int] = {}
     for i, record in enumerate(records):
         place, number = f"{name}: images[{i}]", record["id"]
         if number in photos:
-            raise ConfigError(f"{place}.id: {number} stands twice; each image has an id of its own")
+            raise ConfigError(f"{place}.id: {number} is there twice; each image has an id of its own")
         pixels = record["width"] * record["height"]
         if pixels > MAX_PIXELS:
             raise LimitError(f"{place}: has {pixels:,} pixels; at most {MAX_PIXELS:,} are allowed")
@@ -223,9 +223,9 @@ def _read_photos(
 def _read_categories(
     records: list[dict[str, Any]], annotations: list[dict[str, Any]], name: str
 ) -> dict[str, Category]:
-    """Return the categories by name; of several with one name, as Roboflow writes them, the one in use.
+    """Return the categories by name; of several with the same name, as Roboflow writes them, the one in use.
 
-    Roboflow's category 0 is the group of all others, of which no object is.
+    Roboflow's category 0 is the group of all others, and no object belongs to it.
     """
     used = {record.get("category_id") for record in annotations}
     categories: dict[str, Category] = {}
@@ -247,7 +247,7 @@ def _read_object(
     if label is None:
         if names and "category_id" in record:
             raise ConfigError(
-                f"{place}.category_id: is {record['category_id']}, of which there is no category"
+                f"{place}.category_id: is {record['category_id']}, and there is no such category"
             )
         label = UNNAMED
     original = record.get("original_category")
@@ -272,11 +272,11 @@ def _read_object(
 
 
 def write(dataset: Dataset, *, polygons: bool = False) -> Iterator[tuple[str, bytes]]:
-    """Yield ``instances.json`` and, where the set is split, ``instances_train.json`` and so on.
+    """Yield ``instances.json`` and, if the set is split, ``instances_train.json`` and so on.
 
     Args:
         dataset: what is written.
-        polygons: masks as polygons, of which holes are reached by bridges; otherwise as runs, which are exact.
+        polygons: masks as polygons, whose holes are reached by bridges; otherwise as runs, which are exact.
     """
     document = dataset_to_coco(dataset, polygons=polygons)
     yield NAME, _to_bytes(document)
@@ -291,7 +291,7 @@ def write(dataset: Dataset, *, polygons: bool = False) -> Iterator[tuple[str, by
 
 
 def write_polygons(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
-    """Yield what :func:`write` does, with polygons."""
+    """Yield the same as :func:`write`, with polygons."""
     return write(dataset, polygons=True)
 
 

@@ -47,7 +47,7 @@ def recognise(path: Path) -> bool:
 
 
 def read(path: Path, *, follow_symlinks: bool = False) -> Dataset:
-    """Read such a file; shapes that have no area are left out, which a remark says."""
+    """Read such a file; shapes without an area are left out, and a remark says so."""
     file = _file_of(path)
     name = shown(str(file))
     root = read_xml(file, max_bytes=MAX_TEXT_BYTES)
@@ -91,7 +91,7 @@ def _split(subset: str) -> str:
 
 
 def _read_objects(element: ElementTree.Element, size: Size, place: str) -> tuple[LabelledObject, ...]:
-    """Return a photo's objects: polygons and masks of one group and label are parts of one."""
+    """Return a photo's objects: polygons and masks of one group and label are parts of one object."""
     groups: dict[tuple, list[LabelledObject]] = {}
     for i, shape in enumerate(element):
         if shape.tag not in READ:
@@ -134,7 +134,7 @@ def _read_shape(shape: ElementTree.Element, size: Size, place: str) -> LabelledO
 
 
 def _read_mask(shape: ElementTree.Element, size: Size, place: str) -> Rle:
-    """Return the mask whose runs are told row by row in its box, background first."""
+    """Return the mask whose runs are listed row by row in its box, background first."""
     x, y, width, height = (int(number_in(shape, key, place)) for key in ("left", "top", "width", "height"))
     inside = 0 <= x and 0 <= y and 0 < width and 0 < height and x + width <= size[1] and y + height <= size[0]
     if not inside:

@@ -1,4 +1,4 @@
-"""The files of a set: which there are below a folder, how large photos are, and text and XML as strangers write it."""
+"""The files of a set: which ones are below a folder, how large photos are, and text and XML from unknown sources."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def files_below(
 ) -> list[Path]:
     """Return the files below a folder that match, in the order of their paths; hidden ones are left out.
 
-    What links show of the world outside the folder is left out too, unless that is asked for.
+    What links show from outside the folder is left out too, unless asked for.
     """
     root = resolved(folder)
     found = []
@@ -51,7 +51,7 @@ def read_text(path: Path, *, max_bytes: int = MAX_SMALL_BYTES) -> str:
     """Read a text file in UTF-8.
 
     Raises:
-        ConfigError: if it cannot be read or is no such text.
+        ConfigError: if it cannot be read or is not such text.
         LimitError: if it is too large.
     """
     data = read_bytes(path, max_bytes=max_bytes)
@@ -62,11 +62,11 @@ def read_text(path: Path, *, max_bytes: int = MAX_SMALL_BYTES) -> str:
 
 
 def read_bytes(path: Path, *, max_bytes: int = MAX_SMALL_BYTES) -> bytes:
-    """Read a file whole; see :func:`read_text`."""
+    """Read a whole file; see :func:`read_text`."""
     name = shown(str(path))
     try:
         if not path.is_file():
-            raise ConfigError(f"{name}: not found, or no file; check the path")
+            raise ConfigError(f"{name}: not found, or not a file; check the path")
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
     except (OSError, ValueError) as error:
@@ -80,10 +80,10 @@ def read_bytes(path: Path, *, max_bytes: int = MAX_SMALL_BYTES) -> bytes:
 
 
 def read_xml(path: Path, *, max_bytes: int = MAX_SMALL_BYTES) -> ElementTree.Element:
-    """Read an XML file without a document type: entities, which may grow without end or name files, are refused.
+    """Read an XML file without a document type: entities, which may expand without end or name files, are refused.
 
     Raises:
-        ConfigError: if it is no such XML, with line and column.
+        ConfigError: if it is not such XML, with line and column.
         LimitError: if it is too large.
     """
     return parse_xml(read_bytes(path, max_bytes=max_bytes), shown(str(path)))
@@ -93,7 +93,7 @@ def parse_xml(data: bytes, name: str) -> ElementTree.Element:
     """Read XML as :func:`read_xml` does; ``name`` is what messages call it.
 
     Raises:
-        ConfigError: if it is no such XML.
+        ConfigError: if it is not such XML.
     """
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data:
         raise ConfigError(f"{name}: is not XML in UTF-8; save it in UTF-8")
@@ -119,7 +119,7 @@ def _check_depth(root: ElementTree.Element, name: str) -> None:
 
 
 def number_in(element: ElementTree.Element, key: str, place: str) -> float:
-    """Return the number that an element has as an attribute, or as the text of an element in it.
+    """Return the number that an element has as an attribute, or as the text of an element inside it.
 
     Raises:
         ConfigError: if there is none.

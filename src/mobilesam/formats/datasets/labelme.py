@@ -1,4 +1,4 @@
-"""LabelMe's JSON: a file for each photo, with shapes; also those of its forks.
+"""LabelMe's JSON: a file for each photo, with shapes; files of its forks are read too.
 
 Parts of one object share a ``group_id``. An object with holes is a shape of type ``mask``: a picture in base64
 in its box, which LabelMe has since 5.2, because its polygons have no holes.
@@ -75,7 +75,7 @@ def _is_json(path: Path) -> bool:
 
 
 def _looks_like(path: Path) -> bool:
-    """Whether the file has the two fields at its beginning or its end: between them may be the photo itself."""
+    """Whether the file has the two fields at its beginning or its end; the photo itself may be between them."""
     try:
         with path.open("rb") as file:
             begin = file.read(2**14)
@@ -114,7 +114,7 @@ def read(path: Path, *, follow_symlinks: bool = False) -> Dataset:
 def _read_photo(content: dict[str, Any], file: Path, folder: Path, name: str) -> tuple[LabelledPhoto, Path]:
     """Return a photo with its objects, and the folder that its name is below.
 
-    The name is what the file of labels is called, with the photo's suffix; ``imagePath`` says where it lies.
+    The name is that of the file of labels, with the photo's suffix; ``imagePath`` says where the photo lies.
     """
     size = (content["imageHeight"], content["imageWidth"])
     path = content["imagePath"].replace("\\", "/")
@@ -137,7 +137,7 @@ def _read_photo(content: dict[str, Any], file: Path, folder: Path, name: str) ->
 
 
 def _join(shapes: list[tuple[dict[str, Any], Rle | None, tuple]], place: str) -> LabelledObject:
-    """Make one object of the shapes of a group."""
+    """Make one object from the shapes of a group."""
     first = shapes[0][0]
     masks = [mask for _, mask, _ in shapes if mask is not None]
     mask = None if not masks else masks[0] if len(masks) == 1 else rle_union(masks)
@@ -183,7 +183,7 @@ def _read_mask(text: str | None, ring: np.ndarray, size: Size, place: str) -> Rl
     try:
         data = base64.b64decode(text or "", validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ConfigError(f"{place}: is no base64") from error
+        raise ConfigError(f"{place}: is not base64") from error
     try:
         window = decode_mask(data, name=place)
     except MobileSamError as error:
@@ -206,7 +206,7 @@ def write(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
 
 
 def photo_to_document(photo: LabelledPhoto, image_path: str) -> dict[str, Any]:
-    """Return what a photo's file holds; ``image_path`` leads from it to the photo."""
+    """Return the content of a photo's file; ``image_path`` leads from it to the photo."""
     shapes = [
         shape for group, one in enumerate(photo.objects, start=1) for shape in _object_to_shapes(one, group)
     ]

@@ -12,7 +12,19 @@ from typing import Protocol
 
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.text import printable
-from mobilesam.formats.datasets import coco, cvat, geojson, labelme, pairs, png, record, sa1b, voc, yolo
+from mobilesam.formats.datasets import (
+    coco,
+    cvat,
+    geojson,
+    labelme,
+    pairs,
+    png,
+    record,
+    sa1b,
+    voc,
+    webdataset,
+    yolo,
+)
 from mobilesam.formats.datasets.model import Dataset
 from mobilesam.formats.file_names import file_below, is_there
 from mobilesam.formats.image_bytes import shown
@@ -40,11 +52,11 @@ class Format:
 
     Attributes:
         about: what it is.
-        recognise: whether a folder or file is such a set; None where it is not read.
+        recognise: whether a folder or file is such a set; None if it is not read.
         read: None likewise.
-        write: yields the files of a set as name and bytes; None where it is not written.
-        holes: what becomes of holes.
-        parts: and of objects in several parts.
+        write: yields the files of a set as name and bytes; None if it is not written.
+        holes: what happens to holes.
+        parts: what happens to objects in several parts.
     """
 
     about: str
@@ -67,7 +79,7 @@ def _read_record(path: Path, *, follow_symlinks: bool = False) -> Dataset:
     return record.read_record(_record_of(path))
 
 
-# In the order in which a folder is asked what it is: whole sets first, then files that may lie in them.
+# In the order in which a folder is checked: whole sets first, then files that may lie in them.
 FORMATS = {
     "record": Format("everything, without loss", _is_record, _read_record, record.write_record),
     "coco": Format("COCO instances, masks as run-length codes", coco.recognise, coco.read, coco.write),
@@ -108,11 +120,12 @@ FORMATS = {
         "a photo and a picture of its mask: GrabCut, Berkeley, DAVIS, SBD, HQSeg", pairs.recognise, pairs.read
     ),
     "geojson": Format("GeoJSON in pixels", write=geojson.write),
+    "webdataset": Format("tars of photos with their labels, for one stream", write=webdataset.write),
 }
 READABLE = tuple(name for name, one in FORMATS.items() if one.read)
 WRITABLE = tuple(name for name, one in FORMATS.items() if one.write)
-# Formats that are the same files in another form cannot lie in one folder.
-ONE_FILE = ("record", "coco", "coco-polygons")  # for all photos
+# Formats that write the same files in another form cannot lie in one folder.
+ONE_FILE = ("record", "coco", "coco-polygons", "webdataset")  # for all photos, or many
 ALTERNATIVES = (("coco", "coco-polygons"), ("yolo", "yolo-detect"))
 
 
@@ -120,7 +133,7 @@ def recognise(path: Path) -> str:
     """Return the name of the format of a folder or file.
 
     Raises:
-        ConfigError: if it is none that is read.
+        ConfigError: if it has none that is read.
     """
     if not is_there(path):
         raise ConfigError(f"{shown(str(path))}: not found; give a folder or file of labels")
@@ -128,7 +141,7 @@ def recognise(path: Path) -> str:
         if one.recognise is not None and one.recognise(path):
             return name
     raise ConfigError(
-        f"{shown(str(path))}: is no set that is recognised; formats that are read are {', '.join(READABLE)}"
+        f"{shown(str(path))}: is not a recognised set; formats that are read are {', '.join(READABLE)}"
     )
 
 
@@ -137,13 +150,13 @@ def read_dataset(path: str | Path, *, format: str | None = None, follow_symlinks
 
     Args:
         path: a folder, or a file of labels.
-        format: some of ``READABLE``; recognised where None.
-        follow_symlinks: also read what links in the folder show of the world outside it.
+        format: one of ``READABLE``; recognised if None.
+        follow_symlinks: also follow links in the folder to files outside it.
 
     Raises:
-        ConfigError: for an unknown format, or a set that is not as its format has it; names file and place.
+        ConfigError: for an unknown format, or a set that does not follow its format; names file and place.
         LimitError: for what is too large.
-        ImageError: where a photo's size is needed and it cannot be read.
+        ImageError: if a photo's size is needed and it cannot be read.
     """
     path = Path(path)
     name = recognise(path) if format is None else format
@@ -157,7 +170,7 @@ def check_formats(names: Iterable[str]) -> tuple[str, ...]:
     """Return formats to write, each once.
 
     Raises:
-        ConfigError: for one that is unknown or cannot be written, and for two that have the same files.
+        ConfigError: for one that is unknown or cannot be written, and for two that write the same files.
     """
     chosen = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
     for name in chosen:
@@ -171,7 +184,7 @@ def check_formats(names: Iterable[str]) -> tuple[str, ...]:
                 f"formats {' and '.join(pair)}: have files of the same names; write them to two folders"
             )
     if not chosen:
-        raise ConfigError(f"formats: are none; choose some of {','.join(WRITABLE)}")
+        raise ConfigError(f"formats: is empty; choose some of {','.join(WRITABLE)}")
     return chosen
 
 
@@ -184,14 +197,14 @@ def write_dataset(
         dataset: what is written.
         out: the folder.
         formats: some of ``WRITABLE``.
-        overwrite: replace files that are there.
+        overwrite: replace existing files.
 
     Returns:
         The files.
 
     Raises:
-        ConfigError: as :func:`check_formats` does.
-        OutputError: if a file is there or cannot be written.
+        ConfigError: whatever :func:`check_formats` raises.
+        OutputError: if a file exists or cannot be written.
 
     Example:
         >>> write_dataset(read_dataset("shots"), "set", ["coco", "yolo"])  # doctest: +SKIP
@@ -211,7 +224,7 @@ def write_dataset(
 
 
 def _check_stems(dataset: Dataset, formats: Sequence[str]) -> None:
-    """Refuse photos whose labels would have one name, in formats that have a file for each photo."""
+    """Refuse photos whose labels would have the same name, in formats that have a file for each photo."""
     if not set(formats) - set(ONE_FILE):
         return
     names: dict[str, str] = {}

@@ -1,6 +1,6 @@
-"""What a data set is, whatever file it came from: photos, and in each the objects that somebody or something labelled.
+"""What a data set is, whatever file it came from: photos, and in each the objects that a person or program labelled.
 
-A reader makes a :class:`Dataset` of files, a writer makes files of it; no format knows of another.
+A reader makes a :class:`Dataset` from files, a writer makes files from it; no format knows about another.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Category:
-    """What objects can be of: a number, which files refer to, and a name."""
+    """What kind an object can be: a number, which files refer to, and a name."""
 
     id: int
     name: str
@@ -43,11 +43,11 @@ class LabelledObject:
     Attributes:
         label: name of its category.
         box: x0, y0, x1, y1 in pixels, far edges exclusive.
-        mask: of the photo's size; None where only the box is known.
-        score: how sure whoever found it is, 0..1; None for human labels.
-        iscrowd: whether it stands for a group of things that nobody told apart.
-        id: stays the same from format to format, as far as these have one.
-        area: that the file states, if it does.
+        mask: of the photo's size; None if only the box is known.
+        score: how sure its finder is, 0..1; None for human labels.
+        iscrowd: whether it stands for a group of things that were not told apart.
+        id: stays the same from format to format, if they have one.
+        area: the one that the file states, if it does.
         facts: what else is known by name, such as ``predicted_iou``; numbers, texts and lists of these.
     """
 
@@ -62,7 +62,7 @@ class LabelledObject:
 
     @property
     def pixels(self) -> float:
-        """The area: what the file states, else the mask's, else the box's."""
+        """The area: what the file states, otherwise the mask's, otherwise the box's."""
         if self.area is not None:
             return self.area
         if self.mask is not None:
@@ -79,13 +79,13 @@ class LabelledPhoto:
         size: (height, width) of the upright image.
         objects: what is in it.
         id: its number.
-        sha256: of the file, in hexadecimal digits; empty where nobody looked.
-        file_bytes: length of the file; 0 where nobody looked.
+        sha256: of the file, in hexadecimal digits; empty if not taken.
+        file_bytes: length of the file; 0 if not taken.
         split: ``train``, ``val``, ``test`` or empty.
-        source: where the set has it from, or empty.
-        look: sixteen hexadecimal digits that photos which look alike share but for a few bits; empty where
-            nobody looked.
-        remarks: what was told of it when it was labelled.
+        source: where the set got it from, or empty.
+        look: sixteen hexadecimal digits that photos which look alike share except for a few bits; empty if
+        not taken.
+        remarks: what was said about it when it was labelled.
         ignored: pixels that nobody decided on, which count in no score; None without any.
     """
 
@@ -103,7 +103,7 @@ class LabelledPhoto:
 
     @property
     def stem(self) -> str:
-        """The file's name without its suffix, folders included: what files of labels are called."""
+        """The file's name without its suffix, folders included: the name of its files of labels."""
         return str(Path(self.file_name).with_suffix("").as_posix())
 
 
@@ -114,7 +114,7 @@ class Dataset:
     Attributes:
         photos: in the order of the files.
         categories: in the order of their numbers; every label is the name of one.
-        root: folder that the photos' names are below; None where it is not known.
+        root: folder that the photos' names are below; None if it is not known.
         provenance: how the labels came about: model, SHA-256 of its weights, options.
         remarks: what a reader left out, or had to take for granted.
     """
@@ -139,7 +139,7 @@ class Dataset:
         """Return where a photo lies.
 
         Raises:
-            ConfigError: where that is not known.
+            ConfigError: if that is not known.
         """
         if self.root is None:
             raise ConfigError(f"{printable(photo.file_name)}: the labels do not say where it lies")
@@ -147,13 +147,13 @@ class Dataset:
 
     @property
     def splits(self) -> list[str]:
-        """The splits that there are, ``train`` first; empty without any."""
+        """The splits that the set has, ``train`` first; empty without any."""
         there = {photo.split for photo in self.photos} - {""}
         return sorted(there, key=SPLITS.index)
 
 
 def number_of(*parts: object) -> int:
-    """Return a number from 1 that depends on names alone, so that it is the same in every run and set.
+    """Return a number from 1 that depends only on names, so that it is the same in every run and set.
 
     Example:
         >>> number_of("a.jpg") == number_of("a.jpg") != number_of("b.jpg")
@@ -164,7 +164,7 @@ def number_of(*parts: object) -> int:
 
 
 def split_of(sha256: str, val: float) -> str:
-    """Return ``val`` for about that part of all photos, and ``train`` for the rest, by their content alone.
+    """Return ``val`` for about this share of all photos, and ``train`` for the rest, by their content alone.
 
     Example:
         >>> split_of("00" * 32, 0.2), split_of("ff" * 32, 0.2), split_of("00" * 32, 0)
@@ -192,11 +192,11 @@ def make_dataset(
     provenance: Mapping[str, Any] | None = None,
     remarks: Iterable[str] = (),
 ) -> Dataset:
-    """Return a data set in which everything has a number and each number is there once.
+    """Return a data set in which everything has a number and each number occurs once.
 
     Args:
         photos: with their objects.
-        labels: categories in their order; labels that are missing there follow in the alphabet's.
+        labels: categories in their order; labels that are missing there follow in alphabetical order.
         root: folder of the photos.
         provenance: see :class:`Dataset`.
         remarks: see :class:`Dataset`.
@@ -211,7 +211,7 @@ def make_dataset(
 
 
 def _once(photos: Sequence[LabelledPhoto]) -> tuple[LabelledPhoto, ...]:
-    """Give what shares a number with something before it the next one that is free."""
+    """Give anything that shares a number with something before it the next free one."""
     images: set[int] = set()
     objects: set[int] = set()
     kept = []
@@ -251,10 +251,10 @@ def check_box_in(box: Sequence[float], size: Size, place: str) -> Box:
 
 
 def check_name(label: object, place: str) -> str:
-    """Return a category's name.
+    """Return a category's name, checked.
 
     Raises:
-        ConfigError: if it is none.
+        ConfigError: if it is not valid.
     """
     text = str(label).strip()
     if not text or len(text) > 256 or any(ord(c) < 32 or "\ud800" <= c <= "\udfff" for c in text):

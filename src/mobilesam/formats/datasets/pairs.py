@@ -1,7 +1,7 @@
-"""Photos with a picture of masks each, in the layouts in which sets for interactive segmentation are shipped.
+"""Photos, each with a picture of masks, in the layouts in which sets for interactive segmentation are shipped.
 
-GrabCut, Berkeley, DAVIS (by site, and as frames), SBD, HQSeg and its like. A mask that is a palette's picture has an object for each
-number; any other is one object where it is brighter than half. In GrabCut's, 128 is the border that nobody decided on.
+GrabCut, Berkeley, DAVIS (from its site, and as frames), SBD, HQSeg and the like. A mask with a palette has an object
+for each number; any other is one object, where it is brighter than half. In GrabCut, 128 is the undecided border.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mobilesam.formats.image import MAX_PIXELS, read_image, suffix_is_image
 from mobilesam.formats.image_bytes import shown
 from mobilesam.formats.image_folder import resolved
 
-BORDER, VOID = 128, 255  # GrabCut's undecided border; what a palette's picture leaves undecided
+BORDER, VOID = 128, 255  # GrabCut's undecided border; what a picture with a palette leaves undecided
 MATLAB = ".mat"
 SEPARATOR = "#"  # Berkeley has a photo's second mask as NAME#2
 
@@ -165,5 +165,5 @@ def _read_matlab(path: Path) -> np.ndarray:
         raise missing_extra("SBD's masks", "evaluate") from error
     try:
         return np.asarray(loadmat(str(path))["GTinst"]["Segmentation"][0, 0], np.uint8)
-    except Exception as error:  # SciPy's own errors have no common kind
-        raise ConfigError(f"{shown(str(path))}: is no file of SBD's objects") from error
+    except Exception as error:  # SciPy's own errors have no common class
+        raise ConfigError(f"{shown(str(path))}: is not a file of SBD's objects") from error

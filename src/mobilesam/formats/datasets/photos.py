@@ -1,4 +1,4 @@
-"""Sets as evaluation and training want them: photos that are there, with objects that have masks."""
+"""Sets as evaluation and training need them: photos that exist, with objects that have masks."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from mobilesam.formats.image_bytes import shown
 
 
 def read_photos(path: str | Path, *, follow_symlinks: bool = False) -> list[SetPhoto]:
-    """Read a set of any format that is read.
+    """Read a set in any format that is read.
 
     Args:
         path: a folder or a file of labels. ``instances.json`` comes first in a folder that has several formats.
-        follow_symlinks: also read what links in the folder show of the world outside it.
+        follow_symlinks: also follow links in the folder to files outside it.
 
     Raises:
-        ConfigError: if it is no set, names photos that are not there, or is not as its format has it.
+        ConfigError: if it is not a set, names photos that do not exist, or does not follow its format.
         LimitError: for what is too large.
 
     Warns:
@@ -36,7 +36,7 @@ def read_photos(path: str | Path, *, follow_symlinks: bool = False) -> list[SetP
     except ConfigError as error:
         raise ConfigError(
             f"{shown(str(path / NAME))}: not found; a set is a folder with {NAME} and images/, "
-            f"or one of another format: {', '.join(READABLE)}"
+            f"or one in another format:  {', '.join(READABLE)}"
         ) from error
     dataset = read_dataset(path, format=name, follow_symlinks=follow_symlinks)
     return dataset_to_photos(dataset, shown(str(own if is_file(own) else path)))
@@ -51,7 +51,7 @@ def dataset_to_photos(dataset: Dataset, name: str) -> list[SetPhoto]:
     objects = [one for photo in dataset.photos for one in photo.objects]
     for count, what in (
         (sum(one.iscrowd for one in objects), "crowds mark groups, not objects"),
-        (sum(one.mask is None and not one.iscrowd for one in objects), "objects have boxes, and no masks"),
+        (sum(one.mask is None and not one.iscrowd for one in objects), "objects have boxes, but no masks"),
     ):
         if count:
             warnings.warn(f"{name}: {count} {what}; they are left out", SetWarning, stacklevel=3)

@@ -1,7 +1,7 @@
-"""``record.jsonl``: everything that is known of a set, without loss, a line for each photo.
+"""``record.jsonl``: everything that is known about a set, without loss, a line for each photo.
 
-The first line says how the labels came about. Every line has a checksum of the rest of it, so what a crash
-or a bad disk did to one is told. Lines are appended while photos are labelled; the last line of a photo
+The first line says how the labels came about. Every line has a checksum of the rest of it, so damage by a
+crash or a bad disk is noticed. Lines are appended while photos are labelled; the last line of a photo
 counts. All other formats are written from it.
 """
 
@@ -82,7 +82,7 @@ class Failure:
     """A photo that could not be labelled.
 
     Attributes:
-        file_name: what it would be called in the set.
+        file_name: its name in the set.
         path: where it lies.
         code: of the error contract.
         reason: in words.
@@ -110,7 +110,7 @@ class RecordFile:
         head: its first line.
         photos: by file name, in the order of their first lines.
         failures: photos that could not be labelled, by file name.
-        whole_bytes: so far the file is whole; what follows is a line that a crash has cut.
+        whole_bytes: up to here the file is whole; what follows is a line that a crash cut off.
     """
 
     head: Head
@@ -193,8 +193,8 @@ def read_record_file(path: Path) -> RecordFile:
     """Read a record with all that a run needs to go on.
 
     Raises:
-        ConfigError: if it is none, or a line before the last one is damaged.
-        LimitError: for a line without end.
+        ConfigError: if it is not a record, or a line before the last one is damaged.
+        LimitError: for a line that is far too long.
     """
     name = printable(path)
     head: Head | None = None
@@ -204,7 +204,7 @@ def read_record_file(path: Path) -> RecordFile:
     for number, line in enumerate(_lines(path, name), start=1):
         place = f"{name}: line {number}"
         if not line.endswith(b"\n"):
-            break  # what a crash has cut
+            break  # cut off by a crash
         record = _read_line(line, place)
         whole += len(line)
         if head is None:
@@ -219,7 +219,7 @@ def read_record_file(path: Path) -> RecordFile:
             failures.pop(photo.file_name, None)
             photos[photo.file_name] = photo
     if head is None:
-        raise ConfigError(f"{name}: has no whole first line; it is no record, or was cut: remove it")
+        raise ConfigError(f"{name}: has no whole first line; it is not a record, or was cut: remove it")
     return RecordFile(head, photos, failures, whole)
 
 
@@ -236,7 +236,7 @@ def _lines(path: Path, name: str) -> Iterator[bytes]:
 
 
 def _read_line(line: bytes, place: str) -> dict[str, Any]:
-    """Return what a line says, once its checksum is right."""
+    """Return what a line says, if its checksum is right."""
     damaged = ConfigError(
         f"{place}: is damaged; restore the file, or remove this line to label its photo again"
     )

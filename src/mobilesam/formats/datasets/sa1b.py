@@ -80,7 +80,7 @@ def _looks_like(path: Path) -> bool:
 
 
 def read(path: Path, *, follow_symlinks: bool = False) -> Dataset:
-    """Read the files below a folder, or one file; every object is an ``object``."""
+    """Read the files below a folder, or one file; every object's category is ``object``."""
     path = path / FOLDER if (path / FOLDER).is_dir() else path
     files = [path] if path.is_file() else files_below(path, _is_json, follow_symlinks=follow_symlinks)
     folder = path if path.is_dir() else path.parent

@@ -14,15 +14,15 @@ from mobilesam.core.polygons import Polygon, mask_to_polygons, polygons_to_ring
 from mobilesam.core.rle import Rle, mask_to_rle, polygons_to_rle, rle_to_mask
 
 TOLERANCES = (1.0, 0.5, 0.25, 0.0)  # pixels, the coarsest first
-LEAST_IOU = 0.98  # of what an outline's reader fills with the mask
+LEAST_IOU = 0.98  # IoU of the mask with what a reader fills from the outline
 
 
 def fitting_polygons(mask: Rle, *, least: float = LEAST_IOU) -> tuple[Polygon, ...]:
-    """Return a mask's polygons, as coarse as they can be if COCO's reader shall make the same mask of them.
+    """Return a mask's polygons, as coarse as possible while COCO's reader still makes the same mask from them.
 
     Args:
         mask: of an object; an empty one has no polygons.
-        least: IoU of what is read with the mask.
+        least: least IoU of the mask with what is read.
     """
     if not mask.area:
         return ()
@@ -40,12 +40,12 @@ def rings_of(polygons: Sequence[Polygon]) -> list[np.ndarray]:
 
 
 def fill_rings(rings: Sequence[np.ndarray], size: Size) -> Rle:
-    """Fill rings (n, 2), whose corners lie between pixels, as COCO does: what is in any of them."""
+    """Fill rings (n, 2), whose corners lie between pixels, as COCO does: everything that is in any of them."""
     return polygons_to_rle(rings, size)
 
 
 def fill_pixel_ring(ring: np.ndarray, size: Size) -> Rle:
-    """Fill a ring (n, 2) of pixels as YOLO's training does: cut down to whole pixels, the outline included."""
+    """Fill a ring (n, 2) of pixels as YOLO's training does: cut down to whole pixels, including the outline."""
     height, width = size
     canvas = Image.new("1", (width, height))
     points = [(int(x), int(y)) for x, y in np.floor(ring + 1e-6)]
@@ -61,7 +61,7 @@ def check_ring(
     """Return a ring (n, 2) of x and y.
 
     Raises:
-        ConfigError: for too few points, or points more than a photo beyond the photo.
+        ConfigError: for too few points, or points more than a photo's size beyond it.
     """
     ring = np.asarray(numbers, np.float64)
     if ring.size % 2 or ring.size < 2 * least:

@@ -1,7 +1,7 @@
 """Pascal VOC: an XML file of boxes for each photo, and its masks as two pictures.
 
-``SegmentationObject`` has each object's number in the XML file, ``SegmentationClass`` its class's. A pixel has one
-number: where objects overlap, the smaller is seen, and the larger loses the pixels.
+``SegmentationObject`` has each object's number in the XML file, ``SegmentationClass`` that of its class. A pixel has
+one number: where objects overlap, the smaller is seen, and the larger loses the pixels.
 """
 
 from __future__ import annotations
@@ -125,14 +125,14 @@ def _read_photo(
 
 
 def _read_size(element: ElementTree.Element, photo: Path | None, name: str) -> Size:
-    """Return the (height, width) that is stated; the photo's where it is 0, as some tools write."""
+    """Return the (height, width) that is stated; the photo's own if it is 0, as some tools write."""
     stated = element.find("size")
     if stated is not None:
         height, width = (int(number_in(stated, key, f"{name}: size")) for key in ("height", "width"))
         if height > 0 and width > 0 and height * width <= MAX_PIXELS:
             return height, width
     if photo is None:
-        raise ConfigError(f"{name}: size: is missing, 0 or too large, and the photo is not there to be asked")
+        raise ConfigError(f"{name}: size: is missing, 0 or too large, and there is no photo to measure")
     return read_size(photo)
 
 
@@ -159,7 +159,7 @@ def _with_masks(objects: list[LabelledObject], picture: Path, size: Size) -> lis
     except MobileSamError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds
-        raise ConfigError(f"{name}: is no picture that can be read") from error
+        raise ConfigError(f"{name}: is not a readable picture") from error
     if numbers.shape != size:
         raise ConfigError(
             f"{name}: is {numbers.shape[1]} x {numbers.shape[0]}, the photo {size[1]} x {size[0]}"
@@ -173,7 +173,7 @@ def _with_masks(objects: list[LabelledObject], picture: Path, size: Size) -> lis
 
 
 def write(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
-    """Yield XML and, where there are masks, two pictures for each photo, and the lists of the splits."""
+    """Yield XML and, if there are masks, two pictures for each photo, and the lists of the splits."""
     numbers = {name: number + 1 for name, number in dataset.class_numbers.items()}
     for photo in dataset.photos:
         masked = any(one.mask is not None for one in photo.objects)
@@ -223,7 +223,7 @@ def _text(parent: ElementTree.Element, tag: str, value: object) -> None:
 
 
 def _to_numbers(photo: LabelledPhoto, classes: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return each pixel's object and class, 0 where there is none; the smallest object is seen."""
+    """Return each pixel's object and class, 0 where there is none; the smallest object is on top."""
     objects, kinds = np.zeros(photo.size, np.uint8), np.zeros(photo.size, np.uint8)
     order = sorted(range(len(photo.objects)), key=lambda i: -photo.objects[i].pixels)
     for i in order:

@@ -14,10 +14,10 @@ ITEM = re.compile(r"(?P<indent>\s*)-\s+(?P<value>.*)$")
 
 
 def read_yaml(text: str, name: str) -> dict[str, Any]:
-    """Return the keys of such a file: texts, lists of texts, or texts by their keys.
+    """Return such a file by its keys: texts, lists of texts, or texts by their keys.
 
-    Anchors, tags, several documents and deeper nesting are not read; what is under a key that nobody
-    asks for may be anything.
+    Anchors, tags, several documents and deeper nesting are not read; what is under an unknown key may be
+    anything.
 
     Raises:
         ConfigError: for a line that is none of these, with its number.
@@ -43,7 +43,7 @@ def read_yaml(text: str, name: str) -> dict[str, Any]:
 
 
 def _without_comment(line: str) -> str:
-    """Cut a comment off that begins after a space, outside of quotes."""
+    """Cut off a comment that begins after a space, outside of quotes."""
     quote = ""
     for i, character in enumerate(line):
         if quote:
@@ -59,7 +59,7 @@ def _value(text: str, place: str) -> Any:
     if text.startswith("[") or text.startswith("{"):
         closing = "]" if text[0] == "[" else "}"
         if not text.endswith(closing):
-            raise ConfigError(f"{place}: a list or names in brackets must end in the same line")
+            raise ConfigError(f"{place}: a list or names in brackets must end on the same line")
         parts = _split(text[1:-1])
         if text[0] == "[":
             return [_scalar(part) for part in parts]
@@ -96,5 +96,5 @@ def _scalar(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return a text as YAML takes it, whatever is in it: JSON's form is YAML's."""
+    """Return a text as YAML takes it, whatever is in it: JSON's form is valid YAML."""
     return json.dumps(text, ensure_ascii=False)

@@ -55,7 +55,7 @@ def recognise(path: Path) -> bool:
 
 
 def read(path: Path, *, follow_symlinks: bool = False) -> Dataset:
-    """Read a set: its photos' sizes are needed, so these must be there."""
+    """Read a set. The photos must be there, because their sizes are needed."""
     folder = path if path.is_dir() else path.parent
     settings = _read_settings(path)
     names = _read_names(settings.get("names", []), shown(str(path)))
@@ -75,7 +75,7 @@ def read(path: Path, *, follow_symlinks: bool = False) -> Dataset:
     if highest >= len(names):
         if names:
             raise ConfigError(
-                f"{shown(str(path))}: names: has {len(names)}, and labels have class {highest}; name them all"
+                f"{shown(str(path))}: names: has {len(names)}, but labels have class {highest}; name them all"
             )
         names = [UNNAMED] if highest <= 0 else [f"class {i}" for i in range(highest + 1)]
         remarks.append("the classes have no names; they are numbered")
@@ -94,7 +94,7 @@ def read(path: Path, *, follow_symlinks: bool = False) -> Dataset:
 
 
 def _without_images(folder: Path, photos: list[LabelledPhoto]) -> tuple[Path, list[LabelledPhoto]]:
-    """Call photos after what is below ``images``, where all of them lie there."""
+    """Name photos by their paths below ``images``, if all of them lie there."""
     prefix = f"{IMAGES}/"
     if not all(photo.file_name.startswith(prefix) for photo in photos):
         return folder, photos
@@ -126,7 +126,7 @@ def _read_names(value: Any, name: str) -> list[str]:
         value = [numbers[i] for i in range(len(numbers))]
     labels = [check_name(label, f"{name}: names[{i}]") for i, label in enumerate(value)]
     if len(set(labels)) != len(labels):
-        raise ConfigError(f"{name}: names: one stands twice; give each class a name of its own")
+        raise ConfigError(f"{name}: names: one is there twice; give each class a name of its own")
     return labels
 
 
@@ -160,12 +160,12 @@ def _find_parts(
 
 
 def _one_for_all(settings: dict[str, Any]) -> bool:
-    """Whether training and validation are the same photos, which is no split."""
+    """Whether training and validation are the same photos, which is not a split."""
     return settings.get("train") == settings.get("val")
 
 
 def _inside(folder: Path, value: str) -> Path | None:
-    """Return what a path in ``data.yaml`` means below the set's folder; exports begin theirs with ``../``."""
+    """Return what a path in ``data.yaml`` means below the set's folder; some exports begin it with ``../``."""
     parts = [part for part in value.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     if Path(value).is_absolute():
         return None
@@ -194,7 +194,7 @@ def _photos_of(base: Path, value: str, follow_symlinks: bool) -> list[Path]:
 
 
 def _labels_of(base: Path, photo: Path, follow_symlinks: bool) -> Path | None:
-    """Return a photo's labels: the last ``images`` of its path is ``labels`` there; or beside it."""
+    """Return a photo's labels, where the last ``images`` of its path becomes ``labels``; or those beside it."""
 
     def is_ours(labels: Path) -> bool:
         inside = follow_symlinks or resolved(base) in resolved(labels).parents
@@ -261,7 +261,7 @@ def write(dataset: Dataset, *, boxes: bool = False) -> Iterator[tuple[str, bytes
     ordered = sorted(lists.items(), key=lambda item: ("train", "val", "test").index(item[0]))
     rows = [f"{split}: {value}" for split, value in ordered]
     names = [f"  {number}: {quoted(name)}" for name, number in numbers.items()]
-    # Without a path, which training would take from where it runs, everything lies beside this file.
+    # Without a path, which training would take as relative to where it runs, everything lies beside this file.
     yield DATA, "\n".join([*rows, "names:", *names, ""]).encode()
     for split in splits:
         files = [f"./{IMAGES}/{photo.file_name}" for photo in dataset.photos if photo.split == split]
@@ -276,12 +276,12 @@ def write(dataset: Dataset, *, boxes: bool = False) -> Iterator[tuple[str, bytes
 
 
 def write_boxes(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
-    """Yield what :func:`write` does, with boxes."""
+    """Yield the same as :func:`write`, with boxes."""
     return write(dataset, boxes=True)
 
 
 def _mask_to_line(mask: Rle, number: int) -> str:
-    """Return a mask's line, as coarse as it can be if training shall fill the mask."""
+    """Return a mask's line, as coarse as possible while training still fills the mask."""
     array, (height, width) = rle_to_mask(mask), mask.size
     line = ""
     for tolerance in TOLERANCES:

@@ -1,8 +1,8 @@
 """Which masks stay, the cheapest question first.
 
-Of a batch of masks, those with a low predicted IoU go first, which costs nothing; then those
-whose low-resolution logits are clearly unstable; only what is left is enlarged, one mask at a
-time and only where it can be, to measure its stability exactly. What is kept are runs, so memory
+From a batch of masks, those with a low predicted IoU are dropped first, which costs nothing, then those
+whose low-resolution logits are clearly unstable. Only the rest are enlarged, one mask at a time and
+only where they can be, to measure their stability exactly. Masks are kept as runs, so memory
 does not grow with the number of masks.
 """
 
@@ -23,13 +23,13 @@ from mobilesam.core.types import DecoderInputs, Embedding, FoundMask
 from mobilesam.segment.everything.options import EverythingOptions
 from mobilesam.segment.predictor import Predictor
 
-SLOTS = 2  # of a prompt: a point and its pad, or the corners of a box
+SLOTS = 2  # a point and its pad, or the corners of a box
 STABILITY_MARGIN = 0.01  # by how much low-resolution stability may be wrong
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What some prompts have found.
+    """What a batch of prompts has found.
 
     Attributes:
         masks: the good ones.
@@ -40,28 +40,37 @@ class Batch:
     prompts: int
 
 
-def decode_good(
+@dataclass(frozen=True)
+class Likely:
+    """A mask that passed the cheap questions.
+
+    Attributes:
+        number: of its prompt in the batch.
+        predicted_iou: of the mask.
+        low_res: its logits (h, w).
+    """
+
+    number: int
+    predicted_iou: float
+    low_res: Logits
+
+
+def decode_likely(
     predictor: Predictor,
     embedding: Embedding,
     inputs: DecoderInputs,
     mask_tokens: Sequence[int],
     options: EverythingOptions,
-    crop: Crop | None = None,
-    size: Size | None = None,
-) -> list[tuple[int, FoundMask, Logits]]:
-    """Decode prompts and keep the good masks, each with the number of its prompt and its logits.
+) -> list[Likely]:
+    """Decode prompts, and keep the masks whose predicted IoU is high enough and that may be stable.
 
     Args:
-        predictor: what decodes.
+        predictor: decodes them.
         embedding: of the image, or of a crop of it.
         inputs: the prompts.
-        mask_tokens: which masks of each.
+        mask_tokens: which masks each prompt gets.
         options: settled, see :meth:`EverythingOptions.settled`.
-        crop: that the embedding shows; the whole image where None.
-        size: of the image, where there is a crop.
     """
-    size = size or embedding.original_size
-    crop = crop or (0, 0, size[1], size[0])
     low_res, ious = predictor.decode(embedding, inputs, mask_tokens)
     assert options.pred_iou_thresh is not None and options.stability_score_thresh is not None  # settled
     rows, tokens = np.nonzero((ious > options.pred_iou_thresh) | (options.pred_iou_thresh <= 0))
@@ -71,21 +80,29 @@ def decode_good(
     visible = visible_part(low_res, embedding.frame)
     stable = stability_scores(visible, offset=options.stability_score_offset)
     likely = stable >= options.stability_score_thresh - STABILITY_MARGIN
-    good = []
-    for i in np.flatnonzero(likely):
-        mask = measure(low_res[i], embedding, options, crop, size)
-        if mask is not None:
-            mask = replace(mask, predicted_iou=float(ious[rows[i], tokens[i]]))
-            good.append((int(rows[i]), mask, low_res[i]))
-    return good
+    return [Likely(int(rows[i]), float(ious[rows[i], tokens[i]]), low_res[i]) for i in np.flatnonzero(likely)]
 
 
 def measure(
-    low_res: Logits, embedding: Embedding, options: EverythingOptions, crop: Crop, size: Size
+    mask: Likely,
+    embedding: Embedding,
+    options: EverythingOptions,
+    crop: Crop | None = None,
+    size: Size | None = None,
 ) -> FoundMask | None:
-    """Enlarge one mask's logits, and return the mask in the image if it is stable."""
+    """Enlarge one mask's logits, and return the mask in the image if it is stable.
+
+    Args:
+        mask: the mask.
+        embedding: of the image, or of a crop of it.
+        options: settled, see :meth:`EverythingOptions.settled`.
+        crop: that the embedding shows; the whole image where None.
+        size: of the image, where there is a crop.
+    """
+    size = size or embedding.original_size
+    crop = crop or (0, 0, size[1], size[0])
     offset = options.stability_score_offset
-    enlarged = enlarge_window(low_res, -offset, embedding.frame)
+    enlarged = enlarge_window(mask.low_res, -offset, embedding.frame)
     if enlarged is None:
         return None
     logits, (x, y) = enlarged
@@ -97,11 +114,12 @@ def measure(
     x, y = x + crop[0], y + crop[1]
     x0, y0, x1, y1 = mask_to_box(window)
     box = (x0 + x, y0 + y, x1 + x, y1 + y) if x1 else (0, 0, 0, 0)
-    return FoundMask(window_to_rle(window, (x, y), size), box, 0.0, stability, (0.0, 0.0), crop)
+    rle = window_to_rle(window, (x, y), size)
+    return FoundMask(rle, box, mask.predicted_iou, stability, (0.0, 0.0), crop)
 
 
 def suppress(masks: list[FoundMask], scores: Sequence[float], threshold: float) -> list[FoundMask]:
-    """Keep, of masks whose boxes overlap, those with the higher score; by falling score."""
+    """Where masks' boxes overlap, keep the mask with the higher score; highest score first."""
     if not masks:
         return []
     boxes = np.array([inclusive(mask.box) for mask in masks])

@@ -1,8 +1,8 @@
 """Searching an image by its objects, and then where none was found (MobileSAMv2, and what it misses).
 
-A detector's boxes are prompts that need one mask each, not three: that is MobileSAMv2. What no box
-holds it never finds. So the hybrid goes on where no mask lies yet: points, coarse to fine, three
-masks each as on SAM's grid, until every place is explained or the prompts are spent.
+A detector's boxes are prompts that need one mask each, not three: that is MobileSAMv2. It never finds
+what no box holds. So the hybrid continues where there is no mask yet: points, coarse to fine, three
+masks each as on SAM's grid, until every place is explained or the prompts are used up.
 
 A mask that was found stays found: later ones that repeat it are dropped. So masks can be shown
 as they come.
@@ -19,19 +19,19 @@ from mobilesam.core.arrays import Logits, Mask, Points
 from mobilesam.core.grids import build_point_grid, spread_order
 from mobilesam.core.postprocess import MASK_THRESHOLD, visible_part
 from mobilesam.core.prompts import boxes_to_decoder_inputs, points_to_decoder_inputs
-from mobilesam.core.types import MULTIMASK, SINGLE_MASK, Embedding
+from mobilesam.core.types import MULTIMASK, SINGLE_MASK, Embedding, FoundMask
 from mobilesam.detectors.base import Boxes, Detector, check_boxes, select_boxes
-from mobilesam.segment.everything.masks import SLOTS, Batch, decode_good
+from mobilesam.segment.everything.masks import SLOTS, Batch, Likely, decode_likely, measure
 from mobilesam.segment.everything.options import Clock, EverythingOptions
 from mobilesam.segment.predictor import Predictor
 
-POINT_OBJECTNESS = 0.1  # of a point: how likely boxes are that rank with it; measured for pocket, on COCO
+POINT_OBJECTNESS = 0.1  # a point ranks like a box this likely; measured for pocket, on COCO
 LARGEST = 0.1  # part of the image; what lies in a larger mask may still be something of its own
 COARSEST = 4  # points per side of the first look at what no mask explains
 
 
 class Found:
-    """The masks of an image so far, and the places that they explain.
+    """The masks found in an image so far, and the places that they explain.
 
     Args:
         mask_nms_thresh: of two masks whose IoU is higher, the first stays.
@@ -44,23 +44,31 @@ class Found:
         self.explained: Mask | None = None
 
     def offer(self, low_res: Logits) -> bool:
-        """Take a mask by its visible logits (h, w), unless it repeats one that is there; say whether it was taken."""
+        """Take a mask by its visible logits (h, w) unless it repeats one that is there; return whether it was taken."""
+        new = not self.repeats(low_res)
+        if new:
+            self.add(low_res)
+        return new
+
+    def repeats(self, low_res: Logits) -> bool:
+        """Whether a mask, by its visible logits (h, w), repeats one that is there."""
         inside = low_res > MASK_THRESHOLD
         bits, area = np.packbits(inside), int(inside.sum())
-        if self._repeats(bits, area):
+        areas = np.array(self._areas, np.int64)
+        # An IoU is at most the quotient of the areas.
+        near = np.flatnonzero(np.minimum(areas, area) > self._threshold * np.maximum(areas, area))
+        if not len(near):
             return False
-        self._bits.append(bits)
-        self._areas.append(area)
-        if area <= LARGEST * inside.size:
-            self.explained = inside if self.explained is None else self.explained | inside
-        return True
+        overlap = np.bitwise_count(np.stack([self._bits[i] for i in near]) & bits).sum(1, dtype=np.int64)
+        return bool((overlap > self._threshold * (areas[near] + area - overlap)).any())
 
-    def _repeats(self, bits: np.ndarray, area: int) -> bool:
-        if not self._bits:
-            return False
-        overlap = np.bitwise_count(np.stack(self._bits) & bits).sum(1, dtype=np.int64)
-        union = np.array(self._areas) + area - overlap
-        return bool((overlap > self._threshold * union).any())
+    def add(self, low_res: Logits) -> None:
+        """Take a mask by its visible logits (h, w)."""
+        inside = low_res > MASK_THRESHOLD
+        self._bits.append(np.packbits(inside))
+        self._areas.append(int(inside.sum()))
+        if self._areas[-1] <= LARGEST * inside.size:
+            self.explained = inside if self.explained is None else self.explained | inside
 
     def explains(self, points: Points) -> np.ndarray:
         """Whether a mask that is not too large lies at each point (N, 2) in 0..1 of the image."""
@@ -100,14 +108,27 @@ def decode_boxes(
 ) -> Batch:
     """Decode the single mask of each box, and keep the good ones that are new."""
     inputs = boxes_to_decoder_inputs(boxes.xyxy, embedding.frame)
-    good = decode_good(predictor, embedding, inputs, SINGLE_MASK, options)
     masks = []
-    for number, mask, low_res in good:
-        x, y = boxes.xyxy[number].reshape(2, 2).mean(0)
-        mask = replace(mask, point=(float(x), float(y)), objectness=float(boxes.scores[number]))
-        if found.offer(visible_part(low_res, embedding.frame)):
-            masks.append(mask)
+    for likely in decode_likely(predictor, embedding, inputs, SINGLE_MASK, options):
+        mask = measure_new(likely, embedding, options, found)
+        if mask is not None:
+            x, y = boxes.xyxy[likely.number].reshape(2, 2).mean(0)
+            objectness = float(boxes.scores[likely.number])
+            masks.append(replace(mask, point=(float(x), float(y)), objectness=objectness))
     return Batch(tuple(masks), len(boxes))
+
+
+def measure_new(
+    likely: Likely, embedding: Embedding, options: EverythingOptions, found: Found
+) -> FoundMask | None:
+    """Return a mask that is stable and new, and remember it; one that repeats another is not enlarged."""
+    visible = visible_part(likely.low_res, embedding.frame)
+    if found.repeats(visible):
+        return None
+    mask = measure(likely, embedding, options)
+    if mask is not None:
+        found.add(visible)
+    return mask
 
 
 def search_gaps(
@@ -145,13 +166,12 @@ def decode_gaps(
     """Decode three masks for each point (N, 2) in 0..1, and keep the good ones that are new, best first."""
     height, width = embedding.original_size
     places = points * [width, height]
-    good = decode_good(
-        predictor, embedding, points_to_decoder_inputs(places, embedding.frame), MULTIMASK, options
-    )
+    inputs = points_to_decoder_inputs(places, embedding.frame)
+    good = decode_likely(predictor, embedding, inputs, MULTIMASK, options)
     masks = []
-    for number, mask, low_res in sorted(good, key=lambda entry: -entry[1].predicted_iou):
-        place = (float(places[number, 0]), float(places[number, 1]))
-        mask = replace(mask, point=place, objectness=POINT_OBJECTNESS)
-        if found.offer(visible_part(low_res, embedding.frame)):
-            masks.append(mask)
+    for likely in sorted(good, key=lambda mask: -mask.predicted_iou):
+        mask = measure_new(likely, embedding, options, found)
+        if mask is not None:
+            x, y = places[likely.number]
+            masks.append(replace(mask, point=(float(x), float(y)), objectness=POINT_OBJECTNESS))
     return Batch(tuple(masks), len(points))

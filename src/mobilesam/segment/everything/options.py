@@ -32,25 +32,26 @@ SAMPLERS = {
 class EverythingOptions:
     """How an image is searched for everything in it.
 
-    Names and defaults of the grid are those of SAM's automatic mask generator; ``paper`` gives MobileSAMv2's.
+    Names and defaults of the grid are those of SAM's automatic mask generator; ``paper`` returns MobileSAMv2's.
 
     Attributes:
         sampler: where to ask. ``hybrid``: boxes of objects, then points where there is no mask yet; ``objects``:
             boxes alone; ``grid``: a grid of points.
-        confidence: asks only for boxes at least this likely to hold an object, 0 to 1.
-        proposal_nms_thresh: of two boxes with a higher IoU, asks for the likelier, 0 to 1.
-        max_boxes: asks for at most so many boxes, from 1.
-        max_prompts: asks for at most so many boxes and points of the hybrid together, from 1; at most five eighths
+        confidence: uses only boxes at least this likely to hold an object, 0 to 1.
+        proposal_nms_thresh: of two boxes with a higher IoU, uses the likelier, 0 to 1.
+        max_boxes: uses at most this many boxes, from 1.
+        max_prompts: uses at most this many boxes and points of the hybrid together, from 1; at most five eighths
             of them are boxes.
         mask_nms_thresh: of two masks of boxes or of the hybrid with a higher IoU, keeps the first, 0 to 1.
         points_per_side: points along each side of the grid, and of the finest grid that the hybrid fills gaps
             with, 1 to 256.
-        point_grids: points (N, 2) in 0..1 of the image and of each layer of crops, instead; for the grid.
-        pred_iou_thresh: masks need a higher predicted IoU, 0 to 1; 0 keeps all. Without it the model's own limit:
+        point_grids: points (N, 2) in 0..1 of the image and of each layer of crops, instead of ``points_per_side``;
+            for the grid.
+        pred_iou_thresh: masks need a higher predicted IoU, 0 to 1; 0 keeps all. By default the model's own limit:
             0.88 for published models, 0.3 for ``pocket``.
-        stability_score_thresh: masks must be at least this stable, 0 to 1. Without it the model's own limit:
+        stability_score_thresh: masks must be at least this stable, 0 to 1. By default the model's own limit:
             0.95 for published models, 0.1 for ``pocket``.
-        stability_score_offset: how far the masks' threshold moves for the stability, from 0.
+        stability_score_offset: how far the masks' threshold moves to measure stability, from 0.
         box_nms_thresh: of two masks of the grid whose boxes have a higher IoU, keeps the better, 0 to 1.
         crop_n_layers: layers of crops that the grid searches in addition to the whole image, up to 6; layer i
             has 4^i crops.
@@ -58,15 +59,15 @@ class EverythingOptions:
             0 to 1.
         crop_overlap_ratio: overlap of the first layer's crops, as a part of the image's shorter side, 0 to 1.
         crop_n_points_downscale_factor: by how much the grid thins out from layer to layer, from 1.
-        min_mask_region_area: fills holes and drops islands below so many pixels.
-        seconds: stops after so long for each image, with the masks found by then.
-        tile: searches the image in squares of so many pixels, each as if it were an image, and joins what they cut;
-            for images that are much larger than what they show. From 64.
-        overlap: pixels that neighbouring tiles share at least; less than half a tile. A quarter of it without it.
+        min_mask_region_area: fills holes and drops islands smaller than this many pixels.
+        seconds: stops after this long for each image, with the masks found by then.
+        tile: searches the image in squares with sides of this many pixels, each as if it were an image, and joins
+            what they cut; for images that are much larger than what they show. From 64.
+        overlap: pixels that neighbouring tiles share at least; less than half a tile. By default a quarter of it.
 
     Raises:
         PromptError: for a number outside its range.
-        LimitError: for more points or crops than can be asked in reasonable time.
+        LimitError: for more points or crops than can be searched in reasonable time.
         ConfigError: for an unknown sampler, or options that do not fit together.
     """
 
@@ -93,7 +94,7 @@ class EverythingOptions:
 
     @classmethod
     def paper(cls, **changes: Any) -> EverythingOptions:
-        """MobileSAMv2's: boxes of confidence 0.4 and more, at most 320 of them, and no filter afterwards."""
+        """MobileSAMv2's options: boxes of confidence 0.4 and more, at most 320 of them, and no filter afterwards."""
         preset: dict[str, Any] = {
             "sampler": "objects",
             "confidence": 0.4,
@@ -107,7 +108,7 @@ class EverythingOptions:
 
     @classmethod
     def tidy(cls, **changes: Any) -> EverythingOptions:
-        """For pictures that people look at: fewer masks, each surer, that overlap less; less is found than by default."""
+        """For pictures that people look at: fewer and surer masks that overlap less; less is found than by default."""
         preset: dict[str, Any] = {
             "max_prompts": 64,
             "mask_nms_thresh": 0.6,
@@ -159,7 +160,7 @@ class EverythingOptions:
         return self.tile // 4 if self.overlap is None else self.overlap
 
     def _check_thresholds(self) -> None:
-        """Check what masks are kept or dropped by."""
+        """Check the limits that decide which masks are kept."""
         for name in ("pred_iou_thresh", "stability_score_thresh"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), 0.0, 1.0)
@@ -167,7 +168,7 @@ class EverythingOptions:
             check_number(name, getattr(self, name), 0.0, 1.0)
 
     def settled(self, thresholds: MaskThresholds) -> EverythingOptions:
-        """These options with a model's thresholds where they have none of their own."""
+        """Return these options with a model's thresholds where they have none of their own."""
         return replace(
             self,
             pred_iou_thresh=thresholds.predicted_iou
@@ -179,12 +180,12 @@ class EverythingOptions:
         )
 
     def remark_on_nothing(self, own: MaskThresholds, model: str) -> str:
-        """Return what to say if no mask passes, where a threshold is stricter than the model's own; or an empty text."""
+        """Return what to say if no mask passes thresholds stricter than the model's own; else an empty text."""
         names = ("pred_iou_thresh", "stability_score_thresh")
         limits = (own.predicted_iou, own.stability_score)
         given = [getattr(self, name) for name in names]
         strict = any(value is not None and value > limit for value, limit in zip(given, limits, strict=True))
-        if not strict or self.seconds is not None:  # nothing may also be for want of time
+        if not strict or self.seconds is not None:  # the time may also have been too short
             return ""
         asked = " and ".join("its own" if value is None else f"{value:g}" for value in given)
         settings = ", ".join(f"{name}={limit:g}" for name, limit in zip(names, limits, strict=True))
@@ -222,7 +223,7 @@ class EverythingOptions:
 
 
 class Clock:
-    """Tells when the time is spent; never, where there is no limit."""
+    """Says when the time is up; never, where there is no limit."""
 
     def __init__(self, seconds: float | None) -> None:
         self.end = None if seconds is None else time.monotonic() + seconds
@@ -233,9 +234,9 @@ class Clock:
         return self.end is not None
 
     def left(self) -> float | None:
-        """The seconds that are left, a little more than none; None where there is no limit."""
+        """The seconds that are left, always above 0; None where there is no limit."""
         return None if self.end is None else max(1e-3, self.end - time.monotonic())
 
     def spent(self) -> bool:
-        """Whether the time is over."""
+        """Whether the time is up."""
         return self.end is not None and time.monotonic() >= self.end

@@ -1,4 +1,4 @@
-"""Segment everything in an image: ask at many places, keep the good masks once.
+"""Segment everything in an image: ask at many places, keep each good mask once.
 
 Where to ask is the sampler's choice: a grid of points (SAM's appendix B,
 :mod:`mobilesam.segment.everything.grid`), a detector's boxes (MobileSAMv2), or boxes and then points where
@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 
 
 def no_progress(done: int, total: int) -> None:
-    """Tell nobody."""
+    """Report nothing."""
 
 
 def segment_everything(
@@ -48,7 +48,7 @@ def segment_everything(
         image: (H, W, 3).
         options: how the image is searched.
         detector: what finds boxes; a grid needs none.
-        progress: called with how many prompts are done, and of how many.
+        progress: called with how many prompts are done, and how many there are.
     """
     found = stream_everything(predictor, image, options, detector=detector, progress=progress)
     if options.sampler == "grid":
@@ -64,7 +64,7 @@ def stream_everything(
     detector: Detector | None = None,
     progress: Progress = no_progress,
 ) -> Iterator[FoundMask]:
-    """Yield the masks of :func:`segment_everything` as they are found; of a grid, when it is done.
+    """Yield the masks of :func:`segment_everything` as they are found; those of a grid when it is done.
 
     Warns:
         PromptWarning: if no mask passes thresholds that are stricter than the model's own.
@@ -80,7 +80,7 @@ def search(
     detector: Detector | None,
     progress: Progress,
 ) -> Iterable[FoundMask]:
-    """Yield the masks of an image, or of its embedding where that is made already, without remarks."""
+    """Yield the masks of an image, or of its embedding if there is one already, without remarks."""
     options = options.settled(predictor.thresholds)
     if options.tile is None:
         return _search(predictor, image, options, detector, progress)
@@ -95,7 +95,7 @@ def _search(
     detector: Detector | None,
     progress: Progress,
 ) -> Iterable[FoundMask]:
-    """Search what a model sees at once."""
+    """Search what a model sees in one look."""
     if options.sampler == "grid":
         pixels = image.image if isinstance(image, Embedding) else image
         return search_grid(predictor, pixels, options, progress)
@@ -110,7 +110,7 @@ def search_tiles(
     detector: Detector | None,
     progress: Progress,
 ) -> Iterator[FoundMask]:
-    """Search an image tile by tile; each thing comes once all tiles are searched."""
+    """Search an image tile by tile; masks are yielded once all tiles are searched."""
     assert options.tile is not None
     size = image.shape[0], image.shape[1]
     tiles = tile_boxes(size, options.tile, options.tile_overlap)
@@ -132,7 +132,7 @@ def search_tiles(
 
 
 def told_if_none(masks: Iterable[FoundMask], remark: str) -> Iterator[FoundMask]:
-    """Yield masks; if there are none, and something to say about it, warn."""
+    """Yield masks; if there are none and there is a remark about it, warn."""
     none = True
     for mask in masks:
         none = False
@@ -196,4 +196,4 @@ def stream_objects(
     if hybrid:
         yield from take(search_gaps(predictor, embedding, options, found, clock, total - done))
     if not clock.spent():
-        progress(done, done)  # no more to ask: the total was the most there could be
+        progress(done, done)  # nothing left to ask: the total was an upper limit

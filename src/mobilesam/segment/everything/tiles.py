@@ -1,8 +1,8 @@
 """Searching an image that is much larger than what a model sees at once: tile by tile, and joined at the seams.
 
 Neighbouring tiles share a band. Masks of two tiles that are the same in their band are one thing: where one of
-them shows it whole that one stays, otherwise they are joined. Only a tile's pixels and embedding are in memory
-at a time; masks are runs, and of each only its part in the bands is remembered, at a coarse grain.
+them shows it whole, that one stays; otherwise they are joined. Only one tile's pixels and embedding are in memory
+at a time. Masks are kept as runs, with a coarse copy of their part in the bands.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from mobilesam.core.rle import rle_to_mask, rle_union, window_to_rle
 from mobilesam.core.types import FoundMask
 
 SAME_IN_BAND = 0.5  # least IoU of two masks in the band of their tiles that makes them one thing
-LEAST_IN_BAND = 12  # cells: a mask that has fewer in a band is not known by them
-BAND_CELLS = 64  # along a band's longer side, the grain in which masks are compared
+LEAST_IN_BAND = 12  # cells: a mask with fewer in a band is not compared there
+BAND_CELLS = 64  # along a band's longer side: the resolution at which masks are compared
 EDGE_CELLS = 128  # in a tile's side; a mask that ends within a cell of an inner edge is cut by it
 
 
@@ -29,9 +29,9 @@ class TileMask:
     """A mask of one tile.
 
     Attributes:
-        tile: number of the tile.
-        mask: in the whole image.
-        cut: whether it reaches an edge of the tile beyond which the image goes on.
+        tile: the tile's number.
+        mask: its place in the whole image.
+        cut: whether it reaches an edge of the tile beyond which the image continues.
         bands: its cells in the bands that the tile shares, by the other tile's number; flat.
     """
 
@@ -62,7 +62,7 @@ def _starts(length: int, side: int, overlap: int) -> list[int]:
 
 
 def pixels_of(image: Image, tile: Crop) -> Image:
-    """Return a tile's pixels, copied from wherever the image lies."""
+    """Return a tile's pixels, copied from wherever the image is stored."""
     x0, y0, x1, y1 = tile
     return np.array(image[y0:y1, x0:x1])
 
@@ -71,7 +71,7 @@ class Seams:
     """Gathers the masks of all tiles and joins what tiles cut.
 
     Args:
-        tiles: as :func:`tile_boxes` gives them.
+        tiles: as :func:`tile_boxes` returns them.
         size: (height, width) of the image.
     """
 
@@ -119,7 +119,7 @@ class Seams:
                 yield _union([one.mask for one in members])
 
     def _groups(self) -> list[list[int]]:
-        """Return the numbers of masks that are one thing; of each tile at most one, the likest first."""
+        """Return the numbers of masks that are one thing, the most alike first; at most one from each tile."""
         group_of = list(range(len(self._found)))
         groups = {i: [i] for i in group_of}
         for _, i, j in sorted(self._pairs(), reverse=True):
@@ -133,7 +133,7 @@ class Seams:
         return list(groups.values())
 
     def _pairs(self) -> Iterator[tuple[float, int, int]]:
-        """Yield (IoU in the band, mask, mask) of what may be one thing."""
+        """Yield (IoU in the band, mask, mask) for masks that may be one thing."""
         by_tile: dict[int, list[int]] = {}
         for i, one in enumerate(self._found):
             by_tile.setdefault(one.tile, []).append(i)
@@ -171,14 +171,14 @@ def _shared(one: Crop, other: Crop) -> Crop | None:
 
 
 def _cells(window: Mask, tile: Crop, band: Crop) -> np.ndarray:
-    """Return a tile's mask in a band, at the grain in which masks are compared; flat."""
+    """Return a tile's mask in a band, flat, at the resolution at which masks are compared."""
     x0, y0, x1, y1 = band
     step = max(1, max(x1 - x0, y1 - y0) // BAND_CELLS)
     return window[y0 - tile[1] : y1 - tile[1] : step, x0 - tile[0] : x1 - tile[0] : step].ravel()
 
 
 def _is_cut(mask: FoundMask, tile: Crop, size: Size) -> bool:
-    """Whether a mask in a tile's pixels ends at an edge of it beyond which the image goes on."""
+    """Whether a mask in a tile's pixels ends at an edge of the tile beyond which the image continues."""
     x0, y0, x1, y1 = mask.box
     width, height = tile[2] - tile[0], tile[3] - tile[1]
     near = max(1, max(width, height) // EDGE_CELLS)
@@ -191,7 +191,7 @@ def _is_cut(mask: FoundMask, tile: Crop, size: Size) -> bool:
 
 
 def _union(masks: list[FoundMask]) -> FoundMask:
-    """Return one mask of several that show parts of it; its scores are theirs by their areas."""
+    """Return one mask made of several that show its parts; its scores are theirs, weighted by area."""
     if len(masks) == 1:
         return masks[0]
     areas = np.array([mask.area for mask in masks], float)

@@ -1,4 +1,4 @@
-"""Which colours an object has: what is left of its looks where its shape and its place do not tell it from others."""
+"""Which colours an object has: how to recognise it where its shape and place do not tell it from others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from mobilesam.core.arrays import Image, Mask
 
 HUE_BINS, LIGHT_BINS = 24, 8
-RANGE = (0.05, 0.65)  # of the parts of red and green in a colour; few lie beyond
+RANGE = (0.05, 0.65)  # of the share of red and of green in a colour; few lie beyond
 MOST_PIXELS = 4000  # of an object that are looked at
 DARK = 30.0  # added to a colour's sum, so that noise in the dark has no hue
 
@@ -19,8 +19,8 @@ class Colours:
     """How often each hue and each lightness occurs, each adding up to 1.
 
     Attributes:
-        hues: (24, 24) by the parts of red and of green.
-        lights: (8,).
+        hues: (24, 24) by the share of red and of green.
+        lights: (8,) by lightness.
     """
 
     hues: np.ndarray
@@ -28,7 +28,7 @@ class Colours:
 
     @classmethod
     def of(cls, image: Image, mask: Mask) -> Colours:
-        """Count those of a mask (H, W) that is not empty."""
+        """Count the colours under a mask (H, W) that is not empty."""
         pixels = image[mask]
         pixels = pixels[:: max(1, len(pixels) // MOST_PIXELS)].astype(np.float32)
         total = pixels.sum(1) + DARK
@@ -40,18 +40,18 @@ class Colours:
         return cls(hues / max(hues.sum(), 1e-9), lights / max(lights.sum(), 1e-9))
 
     def alike(self, other: Colours) -> float:
-        """How much they have in common, 0..1: Bhattacharyya's coefficient of the hues times that of the lightness."""
+        """How much two have in common, 0..1: Bhattacharyya's coefficient of the hues times that of the lightness."""
         hues, lights = np.sqrt(self.hues * other.hues).sum(), np.sqrt(self.lights * other.lights).sum()
         return float(hues * lights)
 
     def towards(self, other: Colours, part: float) -> Colours:
-        """Return them drawn to others by a part."""
+        """Return these colours moved towards others by a part, 0..1."""
         return Colours(
             (1 - part) * self.hues + part * other.hues, (1 - part) * self.lights + part * other.lights
         )
 
 
 def _blur(counts: np.ndarray) -> np.ndarray:
-    """Blur the rows of counts (n, m), so that a change of light moves a colour to a neighbour and not to a stranger."""
+    """Blur the rows of counts (n, m), so that in other light a colour still lands near its own cell."""
     padded = np.pad(counts, ((0, 0), (1, 1)))
     return 0.25 * padded[:, :-2] + 0.5 * counts + 0.25 * padded[:, 2:]

@@ -1,4 +1,4 @@
-"""What an encoder says of the places of a frame, what is remembered of an object, and where both agree."""
+"""What an encoder says about the places in a frame, what is remembered of an object, and where both agree."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mobilesam.core.arrays import Logits
 from mobilesam.core.prompts import LOW_RES_PER_GRID
 from mobilesam.core.types import Embedding
 
-TEMPERATURE = 0.07  # of similarities, -1..1, by which a likeness becomes likely
-STRANGE = 0.5  # similarity of things that have nothing to do with each other, at most
-AROUND = 0.6  # of an object's box, to each side, that is remembered as its surroundings
+TEMPERATURE = 0.07  # turns similarities, -1..1, into likelihoods
+STRANGE = 0.5  # greatest similarity of unrelated things
+AROUND = 0.6  # share of an object's box, to each side, that is remembered as its surroundings
 LEAST_AROUND = 3.0  # cells of surroundings at least
-MOST_CELLS = 500  # that are remembered of a frame; of a larger object every second or third
+MOST_CELLS = 500  # remembered per frame; of a larger object only every second or third
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,14 +32,14 @@ class FeatureMap:
 
     @classmethod
     def of(cls, embedding: Embedding) -> FeatureMap:
-        """Take them from an embedding; what all cells share is taken away, so that the rest tells places apart."""
+        """Take features from an embedding; what all cells share is subtracted, so that the rest tells places apart."""
         array = embedding.image_embedding[0]
         height, width = embedding.frame.grid_size(max(array.shape[1:]))
         shown = array[:, :height, :width].transpose(1, 2, 0).astype(np.float32)
         shown = shown - shown.mean((0, 1))
         shown /= np.maximum(np.linalg.norm(shown, axis=-1, keepdims=True), 1e-6)
         frame = embedding.frame
-        side = frame.side / max(array.shape[1:])  # of a cell, in the square
+        side = frame.side / max(array.shape[1:])  # of a cell in the square
         cell = side * np.array(frame.original_size[::-1]) / np.array(frame.input_size[::-1])
         return cls(shown, cell)
 
@@ -49,7 +49,7 @@ class FeatureMap:
         return self.values.shape[0], self.values.shape[1]
 
     def window(self, box: np.ndarray, margin: float = 0.0) -> tuple[slice, slice]:
-        """Return rows and columns of the cells that a box (4,) in pixels touches, widened by so many cells."""
+        """Return rows and columns of the cells that a box (4,) in pixels touches, widened by ``margin`` cells."""
         rows, columns = self.size
         low, high = np.floor(box[:2] / self.cell - margin), np.ceil(box[2:] / self.cell + margin)
         x0, y0 = np.clip(low, 0, [columns - 1, rows - 1]).astype(int)
@@ -64,14 +64,14 @@ class FeatureMap:
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """An object and its surroundings as one frame showed them.
+    """An object and its surroundings, as one frame showed them.
 
     Attributes:
-        features: (n, C) of cells.
+        features: (n, C) of the cells.
         places: (n, 2) of the cells, in pixels of their frame.
         labels: (n,) how much of each cell is the object, 0..1.
         box: (4,) of the object.
-        step: every so many cells of a row and a column are remembered.
+        step: of every ``step`` cells in a row or column, one is remembered.
     """
 
     features: np.ndarray
@@ -109,7 +109,7 @@ def coverage_of(logits: Logits, size: tuple[int, int]) -> np.ndarray:
 
     Args:
         logits: (h, w) of the model's whole input.
-        size: (rows, columns) of the cells that show some of the frame.
+        size: (rows, columns) of the cells that show part of the frame.
     """
     each = LOW_RES_PER_GRID
     rows, columns = size
@@ -126,15 +126,15 @@ def weigh_cells(
     near: float,
     far: float,
 ) -> np.ndarray:
-    """Return how likely each cell of a window is an object, (h, w) of 0..1: is it more like it, or like the ground?
+    """Return how likely each cell of a window is the object, (h, w) of 0..1: is it more like it or like the ground?
 
     Args:
         features: of the frame.
         window: of cells.
-        expected: features (n, C) of an object's cells, and the places (n, 2) where they are expected.
+        expected: features (n, C) of the object's cells, and the places (n, 2) where they are expected.
         surroundings: features (m, C) and places (m, 2) of cells that are not the object's.
-        near: pixels in which an expected cell counts; everywhere where it is infinite.
-        far: pixels in which a cell of the surroundings counts.
+        near: pixels within which an expected cell counts; infinite for everywhere.
+        far: pixels within which a cell of the surroundings counts.
     """
     queries = features.values[window]
     flat, centres = queries.reshape(-1, queries.shape[-1]), features.centres(window)
@@ -146,7 +146,7 @@ def weigh_cells(
 def _greatest(
     queries: np.ndarray, centres: np.ndarray, known: np.ndarray, places: np.ndarray, near: float
 ) -> np.ndarray:
-    """Return each query's greatest similarity with known cells within so many pixels; -1 where there is none."""
+    """Return each query's greatest similarity to known cells within ``near`` pixels; -1 where there are none."""
     if not len(known):
         return np.full(len(queries), -1.0, np.float32)
     similar = queries @ known.T

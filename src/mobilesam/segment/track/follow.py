@@ -1,9 +1,9 @@
-"""One object from frame to frame: where it went, which of a few masks is it, and whether it is still there.
+"""One object from frame to frame: where it went, which of a few masks it is, and whether it is still there.
 
-The way through a frame is :meth:`Follower.step`. What is known of the object is where its cells were when it was last
-seen whole (``key``) and when it was pointed at (``anchor``). Its cells are found again one by one, and a similarity of
-the plane is fitted to where they went. That moves its hull, which gives a box, and its mask. The decoder draws masks
-from both, and the one that fits best what was moved and what the cells look like is taken.
+:meth:`Follower.step` is the way through a frame. It knows where the object's cells were when it was last seen whole
+(``key``) and when it was pointed at (``anchor``). The cells are found again one by one, and a similarity of the plane
+is fitted to where they went. It moves the object's hull, which gives a box, and its mask. The decoder draws masks from
+both, and the one that best fits the moved mask and the look of the cells is taken.
 """
 
 from __future__ import annotations
@@ -23,46 +23,46 @@ from mobilesam.segment.track.features import FeatureMap, Memory, coverage_of, we
 from mobilesam.segment.track.motion import Move, find_move
 from mobilesam.segment.track.shape import box_of, hull_of, peaks, support_points
 
-# Where it is looked for.
-REACH, LEAST_REACH = 0.5, 6.0  # of its longer side, at least so many cells
-REFINING = 4.0  # cells, around where an earlier view should lie
-NEAR, FAR = 2.6, 8.0  # cells: how far off a cell of the object, or of the ground, may be to speak for a place
-BESIDE = 0.1  # of a cell that is object, below which the cell is ground
-MARGIN = 0.35  # of the longer side, that is looked at around the object
-INERTIA = 0.6  # of the speed that is kept
+# Where to look for it.
+REACH, LEAST_REACH = 0.5, 6.0  # share of its longer side; least number of cells
+REFINING = 4.0  # cells around where an earlier view should be
+NEAR, FAR = 2.6, 8.0  # cells: how far away a cell of the object, or of the ground, still votes for a place
+BESIDE = 0.1  # share of the object in a cell below which the cell is ground
+MARGIN = 0.35  # share of the longer side that is looked at around the object
+INERTIA = 0.6  # share of the speed that is kept
 
-# Which mask it is.
-SOFTNESS = 4.0  # greatest logit of a moved mask: it proposes, and does not insist
-CLEAR = 0.82  # score from which no other mask is asked for
-HALF_SEEN = 0.8  # visible part below which masks of what is seen are asked for, too
-DRAW = 0.2  # how far a hull is drawn to that of a mask that is trusted
-WHOLE = 0.92  # of the expected area, from which the hull is
+# Which mask is it?
+SOFTNESS = 4.0  # greatest logit of a moved mask, which proposes and does not insist
+CLEAR = 0.82  # score from which no further mask is asked for
+HALF_SEEN = 0.8  # visible part below which masks of what is seen are also asked for
+DRAW = 0.2  # how far a hull is moved towards that of a trusted mask
+WHOLE = 0.92  # share of the expected area from which it is moved
 SMALLEST_SIDE = 2.0  # pixels of a box
 
-# Whether it is there.
-AGREEING = 0.45  # part of the matches from which a move is believed
+# Is it there?
+AGREEING = 0.45  # share of agreeing matches from which a move is trusted
 TRUSTED = 0.75  # visible part from which a mask is remembered
-STEADY = 0.8  # IoU with the moved mask from which half of it is enough
+STEADY = 0.8  # IoU with the moved mask from which half of that is enough
 SWELLING = (
     -0.05,
     0.1,
 )  # by how much the area may change from frame to frame: what shrinks faster is being hidden
-SIZES = (0.8, 1.35)  # of the expected area, that are remembered
-SURE = 0.75  # of the first predicted IoU
+SIZES = (0.8, 1.35)  # shares of the expected area between which masks are remembered
+SURE = 0.75  # share of the first predicted IoU
 GONE = 0.25  # visible part below which it is lost, unless the mask goes on as it was
-SUDDEN = 0.3  # of what agreed until now: with less it is another scene
+SUDDEN = 0.3  # share of what agreed so far; with less it is another scene
 USUALLY_AGREED = 0.8
-LEAST_USUAL = 0.5  # share that is usual, at least
-ALIKE = 0.6  # colours in common with those it had
-FADING = 0.05  # how far colours are drawn to those of each mask that is trusted
-REST = 0.4  # of the expected area, below which enough has to agree on where it is
-SPECK = 0.08  # of the expected area, below which it is lost
-FOUND_AGAIN = 0.45  # visible part from which it is
-LIKELY = 0.4  # how likely its cells are it, against all that was seen elsewhere
-THINNED = 2  # every so many cells of a row and a column are remembered of what is elsewhere
-AGREEING_AGAIN = 0.35  # part of the matches from which a place is looked at
-GROWTHS = (1.0, 0.75, 1.33)  # in which it is looked for
-SEARCHED = 2  # places that are looked at
+LEAST_USUAL = 0.5  # least value of the usual share
+ALIKE = 0.6  # share of its colours that it must still have
+FADING = 0.05  # how far colours move towards those of each trusted mask
+REST = 0.4  # share of the expected area below which enough cells must agree on where it is
+SPECK = 0.08  # share of the expected area below which it is lost
+FOUND_AGAIN = 0.45  # visible part from which it counts as found again
+LIKELY = 0.4  # how likely its cells are the object, against all that was seen elsewhere
+THINNED = 2  # elsewhere, one of this many cells in a row or column is remembered
+AGREEING_AGAIN = 0.35  # share of agreeing matches from which a place is looked at
+GROWTHS = (1.0, 0.75, 1.33)  # sizes at which it is looked for
+SEARCHED = 2  # number of places that are looked at
 NO_POINTS = np.zeros((0, 2)), np.zeros(0, np.int64)
 LEFT, HIDDEN, UNLIKE = "it has left the picture", "it is hidden", "nothing here looks like it"
 
@@ -74,7 +74,7 @@ class Sighting:
     Attributes:
         found: its mask; None where it is lost.
         visible: how much of it seems to be seen, 0..1.
-        why: it is lost.
+        why: the reason why it is lost.
     """
 
     found: Segmentation | None
@@ -87,10 +87,10 @@ class View:
     """An object as one frame showed it.
 
     Attributes:
-        memory: its cells and those around.
+        memory: its cells and those around it.
         logits: (h, w) of its mask.
         hull: (32, 2) around it, in pixels.
-        cells: that it covers.
+        cells: how many cells it covers.
     """
 
     memory: Memory
@@ -100,7 +100,7 @@ class View:
 
     @classmethod
     def of(cls, features: FeatureMap, found: Segmentation, coverage: np.ndarray, hull: np.ndarray) -> View:
-        """Take a frame's."""
+        """Make a frame's view."""
         memory = Memory.of(features, coverage, box_of(hull))
         return cls(memory, found.low_res_masks[found.choice], hull, float(coverage.sum()))
 
@@ -110,7 +110,7 @@ class Guess:
     """A mask that may be the object.
 
     Attributes:
-        found: what the model says.
+        found: the model's answer.
         coverage: (h, w) of the cells.
         score: how well it fits what is known, 0..1.
     """
@@ -127,14 +127,14 @@ class Look:
     Attributes:
         pose: from the key view to this frame.
         hull: (32, 2) of the object as it was moved.
-        share: how likely its cells are it, on the average.
-        visible: the same, of what is usual.
-        best: mask.
+        share: how likely its cells are the object, on average.
+        visible: the same, as a part of what is usual.
+        best: the mask that fits best.
         guesses: all masks.
-        ratio: of the mask's area to that expected.
+        ratio: of the mask's area to the expected one.
         steady: IoU of the mask with the moved one.
         colours: of the mask; None where it is empty.
-        alike: how much of them it had before, 0..1.
+        alike: how much the colours are like those it had before, 0..1.
     """
 
     pose: Move
@@ -163,7 +163,7 @@ class Follower:
         predictor: draws the masks.
 
     Attributes:
-        missing: frames since it was seen.
+        missing: frames since it was last seen.
         last: what the last frame showed, or None where nothing was looked at.
     """
 
@@ -177,7 +177,7 @@ class Follower:
         """Begin with a mask that was asked for."""
         features = FeatureMap.of(embedding)
         if not found.mask.any():
-            self.missing, self.why = 1, "the prompt gives an empty mask"
+            self.missing, self.why = 1, "the prompt returns an empty mask"
             self.empty = True
             return self.given_up()
         self.empty = False
@@ -214,12 +214,12 @@ class Follower:
         return self._accept(features, look)
 
     def given_up(self) -> Sighting:
-        """What is said of a lost object that is not looked for."""
+        """Return the sighting of a lost object that is no longer looked for."""
         self.missing += 1
         return Sighting(None, why=self.why)
 
     def _place(self, features: FeatureMap) -> Move:
-        """Return where the object went: from the key view, or where that does not agree from the anchor."""
+        """Return where the object went: from the key view or, where that does not agree, from the anchor."""
         cell = float(features.cell.max())
         expected = Move.by(self.velocity).after(self.pose)
         extent = box_of(self.pose.points(self.key.hull))
@@ -232,7 +232,7 @@ class Follower:
         return pose
 
     def _look(self, embedding: Embedding, features: FeatureMap, pose: Move) -> Look | None:
-        """Look at a frame where the object is expected; nothing if that is outside of it."""
+        """Look at a frame where the object is expected; None if that is outside the frame."""
         hull = support_points(pose.points(self.key.hull))
         box = box_of(hull)
         shown = np.clip(box, 0, np.tile(embedding.original_size[::-1], 2))
@@ -259,13 +259,13 @@ class Follower:
     def _votes(
         self, features: FeatureMap, window: tuple[slice, slice], pose: Move, near: float, far: float
     ) -> np.ndarray:
-        """Return how likely each cell of a window is the object, as both views say."""
+        """Return how likely each cell of a window is the object, according to both views."""
         cell = float(features.cell.max())
         expected = self._expected(pose)
         return weigh_cells(features, window, expected, self.around, near=near * cell, far=far * cell)
 
     def _expected(self, pose: Move) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return the object's cells and where they are expected, of each view."""
+        """Return, for each view, the object's cells and where they are expected."""
         views = [(self.key.memory, pose)]
         if self.anchor is not self.key:
             views.append((self.anchor.memory, pose.after(self.to_key)))
@@ -281,7 +281,7 @@ class Follower:
         votes: np.ndarray,
         visible: float,
     ) -> list[Guess]:
-        """Draw masks: of the box, of box and moved mask, and of the part that is seen."""
+        """Draw masks from the box, from the box and the moved mask, and from the part that is seen."""
         soft = np.clip(moved, -SOFTNESS, SOFTNESS)
         usual = ValidPrompt(*NO_POINTS, box, soft[None])
         if visible >= HALF_SEEN:
@@ -304,7 +304,7 @@ class Follower:
         return self.predictor.segment(embedding, prompts, multimask=False)
 
     def _accept(self, features: FeatureMap, look: Look) -> Sighting:
-        """Take a look as the object, and remember it if it is trusted."""
+        """Accept a look as the object, and remember it if it is trusted."""
         best = look.best
         hull = look.hull
         self.missing, self.why, self.middle = 0, "", box_middle(hull)
@@ -375,7 +375,7 @@ class Follower:
         return Sighting(None, why=self.why or UNLIKE)
 
     def _settle(self, features: FeatureMap, guess: Move, reach: float) -> Move:
-        """Return how the key view, or the anchor, lies where the object may be: the one that agrees more."""
+        """Return how the key view or the anchor, whichever agrees more, lies where the object may be."""
         move = find_move(self.key.memory, features, guess, reach=reach)
         if self.anchor is self.key:
             return move
@@ -383,7 +383,7 @@ class Follower:
         return move if move.agreeing >= other.agreeing else other.after(self.to_key.inverse())
 
     def _is_it(self, look: Look, votes: np.ndarray) -> bool:
-        """Whether a look is the object that was lost, as the cells of the whole frame say, too."""
+        """Whether a look is the object that was lost, judging also by the cells of the whole frame."""
         coverage = look.best.coverage
         likely = float((votes * coverage).sum()) / max(float(coverage.sum()), 1e-6)
         sure = float(look.best.found.best.predicted_iou) > SURE * self.predicted
@@ -400,7 +400,7 @@ def box_middle(hull: np.ndarray) -> np.ndarray:
 
 
 def soft_iou(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the IoU of two arrays of parts of cells, 0..1."""
+    """Return the IoU of two arrays that hold parts of cells, 0..1."""
     return float(np.minimum(one, other).sum() / max(float(np.maximum(one, other).sum()), 1e-6))
 
 

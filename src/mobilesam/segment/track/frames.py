@@ -1,4 +1,4 @@
-"""Where frames come from: a video, a folder of pictures, a list, or whatever can be gone through."""
+"""Where frames come from: a video, a folder of pictures, a list, or any iterable."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from mobilesam.core.errors import ConfigError, ImageError
 from mobilesam.formats.image import SUFFIXES, read_with_remarks
 from mobilesam.formats.video import VideoFrame, read_video, read_video_facts
 
-CHUNK_BYTES = 256_000_000  # of frames that are kept while a video is read backwards
+CHUNK_BYTES = 256_000_000  # of frames kept while a video is read backwards
 
 
 @dataclass(frozen=True, eq=False)
 class FrameSource:
-    """Frames that are gone through, one in memory at a time.
+    """Frames to go through, one in memory at a time.
 
     Attributes:
         name: what messages call them.
-        forward: called, it yields the frames from the first.
+        forward: when called, yields the frames from the first.
         again: whether ``forward`` can be called more than once.
-        total: how many there are, where that is known.
-        by_number: returns a frame by its number from 1, where that can be had without going through all.
+        total: how many there are, if that is known.
+        by_number: returns a frame by its number from 1, where that is possible without going through all.
     """
 
     name: str
@@ -38,7 +38,7 @@ class FrameSource:
     by_number: Callable[[int], VideoFrame] | None = None
 
     def backward(self, last: int) -> Iterator[VideoFrame]:
-        """Yield the frames from number ``last`` down to the first; a video is decoded anew for each part."""
+        """Yield the frames from number ``last`` down to the first; a video is decoded anew for each chunk."""
         if self.by_number is not None:
             yield from (self.by_number(number) for number in range(last, 0, -1))
             return

@@ -1,4 +1,4 @@
-"""How an object moved between two frames: a shift, a turn and a growth that most of its cells agree on."""
+"""How an object moved between two frames: the shift, turn and growth that most of its cells agree on."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mobilesam.core.arrays import Logits
 from mobilesam.core.frame import Frame
 from mobilesam.segment.track.features import FeatureMap, Memory, squared_distances
 
-ROUNDS = 6  # of fitting with the weights of the round before
+ROUNDS = 6  # of fitting, each with the weights from the one before
 AGREE = 1.0  # cells that a match may be off to count as agreeing
-COMES_BACK = 1.6  # cells between where a match began and where it leads back to
+COMES_BACK = 1.6  # cells between where a match began and where it leads back
 DOUBTED = 0.05  # weight of matches that do not hold in the other direction
 LEAST_MATCHES = 4
 PREFERENCE = np.float32(
     0.1
-)  # by how much less similar a cell may be at the middle of the reach than at its end
+)  # by how much less similar a cell may be in the middle of the reach than at its end
 GROWTH = (0.8, 1.25)  # beyond what is expected
 
 
@@ -29,7 +29,7 @@ class Move:
     Attributes:
         turn: (2, 2) rotation times growth.
         shift: (2,) pixels.
-        agreeing: part of the matches that fit, 0..1.
+        agreeing: share of the matches that fit, 0..1.
     """
 
     turn: np.ndarray
@@ -47,11 +47,11 @@ class Move:
         return float(np.sqrt(np.linalg.det(self.turn)))
 
     def after(self, first: Move) -> Move:
-        """The move that does another first, then this one."""
+        """Return the move that makes another first, then this one."""
         return Move(self.turn @ first.turn, self.turn @ first.shift + self.shift, self.agreeing)
 
     def grown(self, growth: float, middle: np.ndarray) -> Move:
-        """The move with everything larger by a factor, seen from a place (2,) that stays."""
+        """Return the move with everything enlarged by a factor around a fixed place (2,)."""
         return Move(growth * self.turn, growth * (self.shift - middle) + middle, self.agreeing)
 
     def inverse(self) -> Move:
@@ -85,14 +85,14 @@ def find_move(
     """Find how a remembered object moved.
 
     Args:
-        memory: of the frame before.
+        memory: of an earlier frame.
         features: of this frame.
         guess: where it is expected.
-        reach: pixels around the place expected where a cell is looked for.
+        reach: pixels around the expected place in which a cell is looked for.
         cells: (n,) which cells of the memory are looked for; by default the object's.
 
     Returns:
-        The move; ``agreeing`` is 0 where too little agrees, and the move is the guess.
+        The move. Where too little agrees it is the guess, and ``agreeing`` is 0.
     """
     chosen = memory.inside if cells is None else cells
     known, places = memory.features[chosen], memory.places[chosen]
@@ -117,7 +117,7 @@ def find_move(
 
 
 def _come_back(memory: Memory, places: np.ndarray, found: np.ndarray, features: FeatureMap) -> np.ndarray:
-    """Return (n,) which matches hold in the other direction, too: what is hidden matches something else only."""
+    """Return (n,) which matches also hold in the other direction: a hidden cell can only match something else."""
     back = memory.places[(found @ memory.features.T).argmax(1)]
     return np.abs(back - places).max(1) <= COMES_BACK * float(features.cell.max()) * memory.step
 
@@ -125,7 +125,7 @@ def _come_back(memory: Memory, places: np.ndarray, found: np.ndarray, features: 
 def _between_cells(
     similar: np.ndarray, best: np.ndarray, centres: np.ndarray, cell: np.ndarray
 ) -> np.ndarray:
-    """Return the (n, 2) places of the best matches, between cells by a parabola along each axis."""
+    """Return the (n, 2) places of the best matches, refined between cells by a parabola along each axis."""
     count, rows, columns = similar.shape
     y, x = np.divmod(best, columns)
     number = np.arange(count)
@@ -144,7 +144,7 @@ def _between_cells(
 
 
 def _fit(places: np.ndarray, found: np.ndarray, weight: np.ndarray, cell: float, guess: Move) -> Move:
-    """Fit a similarity to matches, those that are far off counting little."""
+    """Fit a similarity to matches; those that are far off count little."""
     if len(places) < LEAST_MATCHES:
         shift = np.median(found - guess.points(places), axis=0) if len(places) else np.zeros(2)
         return Move(guess.turn, guess.shift + shift, 0.5 if len(places) else 0.0)

@@ -23,7 +23,7 @@ class TrackPrompt:
     Attributes:
         prompt: in pixels of that frame.
         frame: its number, from 1.
-        object: number of the object, from 1. Several prompts of one object, on different frames, correct each other.
+        object: number of the object, from 1. Several prompts for one object, on different frames, correct each other.
     """
 
     prompt: Prompt
@@ -59,7 +59,7 @@ def read_plans(prompts: Any) -> list[ObjectPlan]:
             ``object`` beside the keys of a prompt; a plain prompt is an object of its own on the first frame.
 
     Raises:
-        PromptError: for what is no prompt, no frame, or twice the same object on the same frame.
+        PromptError: for what is not a prompt or a frame, or for the same object twice on one frame.
     """
     one = isinstance(prompts, Prompt | TrackPrompt | dict)
     given: Sequence[Any]
@@ -92,7 +92,7 @@ def read_plans(prompts: Any) -> list[ObjectPlan]:
 
 
 def _numbers_taken(given: Iterable[Any]) -> set[int]:
-    """Return the numbers that prompts name; those without take the next free ones."""
+    """Return the numbers that prompts name; prompts without one take the next free ones."""
     named = set()
     for value in given:
         number = value.object if isinstance(value, TrackPrompt) else None

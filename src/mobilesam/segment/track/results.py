@@ -22,12 +22,12 @@ class TrackedObject:
 
     Attributes:
         id: number of the object, from 1.
-        state: ``prompted``, ``followed``, or ``lost``: then the mask is empty.
+        state: ``prompted``, ``followed`` or ``lost``; when lost, the mask is empty.
         rle: the mask as COCO's runs.
         box: tight box (x0, y0, x1, y1), far edges exclusive; zeros where it is lost.
         predicted_iou: the model's own estimate of the mask's IoU; 0 where it is lost.
         visible: how much of the object seems to be seen, 0..1.
-        question: where it is lost, why, and what would help; otherwise empty.
+        question: where it is lost, why and what would help; otherwise empty.
         label: what the object is called, or None.
     """
 
@@ -42,7 +42,7 @@ class TrackedObject:
 
     @property
     def lost(self) -> bool:
-        """Whether it is not seen, or not known to be."""
+        """Whether it is not seen, or not with any certainty."""
         return self.state == LOST
 
     @property
@@ -69,7 +69,7 @@ class TrackedFrame:
         number: of the frame, from 1.
         time: seconds since the first frame, or None where that is not known.
         image: (H, W, 3).
-        objects: that are followed on this frame, by number; none before their first prompt.
+        objects: those that are followed on this frame, by number; none before their first prompt.
     """
 
     number: int

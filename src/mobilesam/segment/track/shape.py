@@ -8,12 +8,12 @@ from mobilesam.core.arrays import Mask
 from mobilesam.core.boxes import mask_to_box
 
 DIRECTIONS = 32  # in which a hull has a point
-PEAKS = 3  # places that are looked at
-LEAST_VOTES = 0.12  # of a window's cells
+PEAKS = 3  # number of places that are looked at
+LEAST_VOTES = 0.12  # share of a window's cells
 
 
 def support_points(points: np.ndarray) -> np.ndarray:
-    """Return of points (N, 2) those that are farthest in each of ``DIRECTIONS``, (32, 2)."""
+    """Return those of the points (N, 2) that are farthest in each of ``DIRECTIONS``, (32, 2)."""
     angles = np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS)
     ways = np.stack([np.cos(angles), np.sin(angles)], 1)
     return points[(points @ ways.T).argmax(0)]
@@ -35,7 +35,7 @@ def box_of(hull: np.ndarray) -> np.ndarray:
 
 
 def peaks(votes: np.ndarray, rows: int, columns: int) -> list[tuple[float, float]]:
-    """Return the middles (x, y) of the windows of so many cells with the most votes, in cells, best first."""
+    """Return the middles (x, y), in cells, of the windows (``rows``, ``columns``) with the most votes, best first."""
     rows, columns = min(rows, votes.shape[0]), min(columns, votes.shape[1])
     wide = (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
     total = np.pad(np.pad(votes, wide).cumsum(0).cumsum(1), ((1, 0), (1, 0)))

@@ -1,4 +1,4 @@
-"""Through the frames of a video: what is asked on which, forward and backward, the next frame encoded meanwhile."""
+"""Through the frames of a video, forward and backward: what is asked on which, while the next frame is encoded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Progress = Callable[[int, int | None], None]
 
 
 def no_progress(done: int, total: int | None) -> None:
-    """Tell nobody."""
+    """Report nothing."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class TrackOptions:
     """How objects are followed.
 
     Attributes:
-        direction: ``forward`` from each prompt, or ``both`` ways: then each frame goes by the prompt that is nearest.
-        search: frames that a lost object is looked for on; 0 for all that follow.
+        direction: ``forward`` from each prompt, or ``both`` ways; then the nearest prompt counts for each frame.
+        search: number of frames on which to look for a lost object; 0 for all that follow.
     """
 
     direction: str = "forward"
@@ -122,7 +122,7 @@ def _backward(
 
 
 def _nearer_to_later(prompted: list[int]) -> list[range]:
-    """Return the frames that are nearer to the prompt after them than to the one before."""
+    """Return the frames that are nearer to the next prompt than to the one before."""
     spans = []
     before = None
     for number in prompted:
@@ -135,7 +135,7 @@ def _nearer_to_later(prompted: list[int]) -> list[range]:
 def _embedded(
     predictor: Predictor, frames: Iterator[VideoFrame], wanted: Callable[[int], bool]
 ) -> Iterator[tuple[VideoFrame, Embedding | None]]:
-    """Yield frames with their embeddings; while one is worked on, the next is read and encoded.
+    """Yield frames with their embeddings; while one is in use, the next is read and encoded.
 
     Two frames are in memory at a time.
     """
@@ -162,7 +162,7 @@ class Tracker:
     """Follows objects through frames that are handed to it one by one.
 
     Args:
-        predictor: that segments them.
+        predictor: segments them.
         plans: their prompts.
         options: how they are followed.
     """
@@ -172,7 +172,7 @@ class Tracker:
         self._followed = [_Followed(predictor, plan, options) for plan in plans]
 
     def needs(self, number: int) -> bool:
-        """Whether anything is looked at on a frame."""
+        """Whether a frame has to be looked at."""
         return number >= self.first
 
     def see(self, number: int, embedding: Embedding) -> tuple[TrackedObject, ...]:
@@ -185,7 +185,7 @@ class _Followed:
     """An object on its way through the frames.
 
     Args:
-        predictor: that segments it.
+        predictor: segments it.
         plan: its prompts.
         options: how it is followed.
     """
@@ -195,12 +195,12 @@ class _Followed:
         self.follower: Follower | None = None
 
     def on(self, number: int, embedding: Embedding, *, alone: bool = False) -> TrackedObject | None:
-        """Return what is seen on a frame; nothing before the first prompt.
+        """Return what is seen on a frame; None before the first prompt.
 
         Args:
             number: of the frame.
-            embedding: of it.
-            alone: a prompt is taken by itself, not as a correction of what is followed.
+            embedding: of the frame.
+            alone: take a prompt by itself, not as a correction of what is followed.
         """
         if number in self.plan.prompts:
             before = None if alone else self.follower

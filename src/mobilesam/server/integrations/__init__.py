@@ -1,1 +1,1 @@
-"""Routes that other programs' clients know already: each program is one file here. See docs/how-to/integrations.md."""
+"""Routes that other programs' clients already know, one file for each program. See docs/how-to/integrations.md."""

@@ -14,16 +14,16 @@ MARK = ";base64,"
 
 
 def base64_to_bytes(text: str, name: str) -> bytes:
-    """Return what base64 text holds; ``data:image/png;base64,`` before it is left out.
+    """Return what base64 text holds, without a leading ``data:image/png;base64,``.
 
     Raises:
-        PromptError: if it is none.
+        PromptError: if it is not base64.
     """
     start = text.find(MARK, 0, 100) + len(MARK) if text.startswith("data:") else 0
     try:
         return base64.b64decode("".join(text[start:].split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise PromptError(f"{name}: is no base64", code="U") from error
+        raise PromptError(f"{name}: is not base64", code="U") from error
 
 
 def picture_to_base64(picture: np.ndarray) -> str:

@@ -1,8 +1,8 @@
 """Label Studio's run lengths of brushed masks.
 
-They are a stream of bits: how many values there are (32 bits), the bits of a value less 1 (5), and four sizes
-of lengths less 1 (4 each). Then come runs: a 1, the number of the size that its length has (2 bits), the length less 1,
-and the value. The values are those of a picture (H, W, 4), of which the last one of four is looked at.
+They are a stream of bits: the number of values (32 bits), the bits in a value less 1 (5), and four sizes
+of lengths, each less 1 (4 each). Then come runs: a 1, the number of the size that its length has (2 bits), the length
+less 1, and the value. The values are those of a picture (H, W, 4), of which only the last of each four counts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HEAD = ((VALUE_BITS - 1, 5), *((size - 1, 4) for size in SIZES))
 
 
 def mask_to_brush(mask: Mask) -> list[int]:
-    """Return a mask (H, W) as the bytes of such a stream.
+    """Return a mask (H, W) as the bytes of this stream.
 
     Example:
         >>> mask_to_brush(np.array([[False, True]]))

@@ -104,14 +104,14 @@ def answer(model: Model, body: Mapping[str, Any] | bytes | str) -> tuple[int, di
     """Return the status and the content of a call's answer.
 
     Args:
-        model: what segments.
+        model: does the work.
         body: ``image`` in base64, ``pos_points`` and ``neg_points`` [[x, y], ...], perhaps ``obj_bbox``, as JSON or as
             nuclio has read it.
     """
     try:
         content = json.loads(body) if isinstance(body, bytes | str) else dict(body)
         return 200, interact(model, content)
-    except ValueError as error:  # errors of prompts and images are among them
+    except ValueError as error:  # includes errors of prompts and images
         return 400, {"error": str(error)}
 
 
@@ -119,7 +119,7 @@ def interact(model: Model, content: dict[str, Any]) -> dict[str, Any]:
     """Return the mask (H, W) of zeros and ones, and the outline of its largest part.
 
     Raises:
-        PromptError: for a call that is malformed, or cannot be meant in the image.
+        PromptError: for a call that is malformed, or makes no sense in the image.
         ImageError: if the image cannot be read.
     """
     check(content, REQUEST, "body", lambda message: PromptError(message, code="U"))

@@ -1,7 +1,7 @@
-"""What Label Studio asks of a machine learning backend: ``/health``, ``/setup`` and ``/predict``.
+"""What Label Studio expects of a machine learning backend: ``/health``, ``/setup`` and ``/predict``.
 
 A click or a rectangle comes as the context of ``/predict``, in per cent; the answer is a brushed mask. Label Studio
-sends no image but its address, and this server fetches none: it reads the file in the folder that
+sends not the image but its address. This server fetches nothing: it reads the file in the folder that
 ``--label-studio-media`` names.
 """
 
@@ -57,7 +57,7 @@ ANSWER = closed(
 
 
 async def setup(service: Service, request: Request) -> Response:
-    """Tell which model it is; nothing of a project is kept."""
+    """Say which model it is; nothing about a project is kept."""
     await service.bodies.read_json(request, SETUP)
     return JSONResponse({"model_version": service.predictor.name})
 
@@ -75,7 +75,7 @@ async def predict(service: Service, request: Request) -> Response:
     names = names_in(body["label_config"])
     address = body["tasks"][0]["data"].get(names["value"])
     if not isinstance(address, str):
-        raise PromptError(f"tasks[0].data.{names['value']}: is missing; it is the image's address", code="U")
+        raise PromptError(f"tasks[0].data.{names['value']}: is missing; give the image's address", code="U")
     stored, _ = await service.embed(
         lambda: read_image_at(address, service.options.label_studio_media), request
     )
@@ -110,7 +110,7 @@ def names_in(label_config: str) -> dict[str, str]:
                 "to_name": image.get("name", "image"),
                 "value": value,
             }
-    raise PromptError("label_config: has no BrushLabels for an Image; add one, the masks go there", code="U")
+    raise PromptError("label_config: has no BrushLabels for an Image; add one for the masks", code="U")
 
 
 def _tags(root: Element, name: str) -> list[Element]:
@@ -121,7 +121,7 @@ def read_image_at(address: str, media: Path | None) -> bytes:
     """Return the bytes of the image that a task names.
 
     Raises:
-        PromptError: for an address that is no file of Label Studio's, or without its folder.
+        PromptError: for an address that is not a file of Label Studio's, or if its folder is not set.
         ImageError: if the file cannot be read.
     """
     if address.startswith("data:image/"):
@@ -129,7 +129,7 @@ def read_image_at(address: str, media: Path | None) -> bytes:
     parts = urlsplit(address)
     if media is None:
         raise PromptError(
-            "data: is an address, and this server fetches none; start it with --label-studio-media FOLDER, "
+            "data: is an address, which this server does not fetch; start it with --label-studio-media FOLDER, "
             "where Label Studio keeps its files",
             code="U",
         )
@@ -138,7 +138,7 @@ def read_image_at(address: str, media: Path | None) -> bytes:
     elif MEDIA in parts.path:
         name = unquote(parts.path.partition(MEDIA)[2])
     else:
-        raise PromptError(f"data: {shortened(address)} is no file of Label Studio's", code="U")
+        raise PromptError(f"data: {shortened(address)} is not a file of Label Studio's", code="U")
     path = file_below(
         media, name, follow_symlinks=False, place="data", fail=lambda text: PromptError(text, code="U")
     )
@@ -146,10 +146,10 @@ def read_image_at(address: str, media: Path | None) -> bytes:
 
 
 def to_prompt(clicks: list[dict[str, Any]], size: Size) -> Prompt:
-    """Return the prompt that clicks mean: key points, and the last rectangle.
+    """Return the prompt that clicks make: the key points, and the last rectangle.
 
     Raises:
-        PromptError: for another kind of label.
+        PromptError: for any other kind of label.
     """
     points, labels, box = [], [], None
     height, width = size
@@ -157,7 +157,7 @@ def to_prompt(clicks: list[dict[str, Any]], size: Size) -> Prompt:
         value, kind = one["value"], one["type"].lower()
         x, y = value["x"] * width / 100, value["y"] * height / 100
         if kind == KEYPOINT:
-            # The far edge is 100 per cent, where no pixel is.
+            # The far edge is 100 per cent, beyond the last pixel.
             points.append([min(x, width - 0.01), min(y, height - 0.01)])
             labels.append(1 if one.get("is_positive", True) in (True, 1) else 0)
         elif kind == RECTANGLE:
@@ -195,7 +195,7 @@ def to_result(
 
 ENDPOINTS = (
     Endpoint(
-        *("POST", "/setup", setup, "Label Studio: tell which model it is."),
+        *("POST", "/setup", setup, "Label Studio: say which model it is."),
         body=SETUP,
         answers={answers.JSON: VERSION},
     ),

@@ -70,10 +70,10 @@ async def generate(service: Service, request: Request) -> Response:
 
 
 def to_prompt(record: dict[str, Any]) -> Prompt:
-    """Return a prompt of osam's points; without any, one in which nothing is asked.
+    """Return a prompt of osam's points; without points, an empty one.
 
     Raises:
-        PromptError: where corners have no partner, or labels no points.
+        PromptError: if a corner has no partner, or a label no point.
     """
     points, labels = record.get("points") or [], record.get("point_labels") or []
     if record.get("texts") and not points:
@@ -82,7 +82,7 @@ def to_prompt(record: dict[str, Any]) -> Prompt:
 
 
 def to_annotation(mask: SegmentedMask) -> dict[str, Any]:
-    """Return a mask as osam tells it."""
+    """Return a mask in osam's form."""
     x0, y0, x1, y1 = mask.box
     window = np.ascontiguousarray(mask.mask[y0:y1, x0:x1])
     return {

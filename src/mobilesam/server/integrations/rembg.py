@@ -1,7 +1,7 @@
 """What rembg's server answers: a photo in, its subject on transparent ground out.
 
-``POST /api/remove`` takes a form with the ``file`` and rembg's parameters. There is one model, so ``model`` is taken
-and has no effect; nor have the parameters of its matting. ``extras`` may hold ``sam_prompt``.
+``POST /api/remove`` takes a form with the ``file`` and rembg's parameters. There is one model, so ``model`` is accepted
+and has no effect, nor do the parameters of rembg's matting. ``extras`` may hold ``sam_prompt``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mobilesam.server.service import Service, gone_from
 
 WITHOUT_EFFECT = ("model", "a", "af", "ab", "ae", "ppm", "dc", "vm")
 TRUE, FALSE = ("true", "1", "on", "yes"), ("false", "0", "off", "no", "")
-# Further fields of the extras are other models' own.
+# Further fields of the extras belong to other models.
 EXTRAS = Record(
     {
         "sam_prompt": Array(
@@ -45,11 +45,11 @@ EXTRAS = Record(
 
 
 async def remove(service: Service, request: Request) -> Response:
-    """Cut the subject out of a photo, or what the prompts mean."""
+    """Cut the subject, or what prompts point at, out of a photo."""
     form = await service.bodies.read_form(request)
     file = form.pop("file", None)
     if not isinstance(file, bytes):
-        raise PromptError("file: is missing; send the photo as a form's file of this name", code="U")
+        raise PromptError("file: is missing; send the photo as a file field of this name", code="U")
     fields = {**request.query_params, **{key: value for key, value in form.items() if isinstance(value, str)}}
     options = to_options(fields)
     prompts = to_prompts(fields.get("extras", ""))
@@ -63,14 +63,14 @@ async def remove(service: Service, request: Request) -> Response:
 
 
 def to_options(fields: dict[str, str]) -> CutoutOptions:
-    """Return how it is cut out.
+    """Return how it is to be cut out.
 
     Raises:
-        PromptError: for a parameter that rembg has not, or a value that cannot be meant.
+        PromptError: for a parameter that rembg does not have, or an invalid value.
     """
     for name in fields:
         if name not in (*WITHOUT_EFFECT, "om", "bgc", "extras"):
-            raise PromptError(f"{name[:40]}: is no parameter of rembg's", code="U")
+            raise PromptError(f"{name[:40]}: is not a parameter of rembg's", code="U")
     only_mask = fields.get("om", "").lower()
     if only_mask not in TRUE + FALSE:
         raise PromptError(f"om: is {shortened(only_mask)}; must be true or false", code="U")

@@ -1,4 +1,4 @@
-"""The networks of ``sam_model_registry``, built of this package's parts."""
+"""The networks of ``sam_model_registry``, built from this package's parts."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from torch import nn
 
 from mobilesam.networks import layer_norm, two_way_transformer
 
-OWN = ("mobilesam.", "torch.nn.modules.")  # packages of the layers that networks are built of here
-CALLS = ("forward", "predict_masks")  # what programs put others in the place of
+OWN = ("mobilesam.", "torch.nn.modules.")  # packages of the layers that networks are built from here
+CALLS = ("forward", "predict_masks")  # what programs replace with their own
 
 
 class LayerNorm2d(layer_norm.LayerNorm2d):
@@ -26,17 +26,17 @@ class MLPBlock(two_way_transformer.MLPBlock):
 
 
 def folding() -> bool | None:
-    """Whether attention may take the shorter of its two forms, as ``fold`` has it: None for the cheaper one.
+    """Whether attention may take the shorter of its two forms, in the sense of ``fold``: None for the cheaper one.
 
-    A graph cannot choose by the number of points that it is for; and the folded form leaves parameters out that
-    change nothing, which optimisers and distributed training miss.
+    A graph cannot choose by the number of points it will get; and the folded form leaves out parameters that
+    change nothing, but which optimisers and distributed training would miss.
     """
     plain = torch.is_grad_enabled() or torch.jit.is_tracing() or torch.compiler.is_exporting()
     return False if plain else None
 
 
 def as_built(module: nn.Module) -> bool:
-    """Whether a program has left a module's layers as they are, so that shortcuts around their calls are the same.
+    """Whether a program has left a module's layers as they are, so that shortcuts around their calls change nothing.
 
     A subclass, a wrapped layer, a hook or another ``forward`` in a layer's place must be called.
     """

@@ -34,7 +34,7 @@ class MaskDecoder(mask_decoder.MaskDecoder):
     Args:
         transformer_dim: channels of the transformer.
         transformer: joins prompts and image; anything called as :class:`.transformer.TwoWayTransformer` is.
-        num_multimask_outputs: masks beside the single one.
+        num_multimask_outputs: masks besides the single one.
         activation: of the upscaling.
         iou_head_depth: layers of the IoU head.
         iou_head_hidden_dim: hidden width of the IoU head.
@@ -72,14 +72,14 @@ class MaskDecoder(mask_decoder.MaskDecoder):
         dense_prompt_embeddings: Tensor,
         multimask_output: bool,
     ) -> tuple[Tensor, Tensor]:
-        """Return low-resolution logits (B, M, 4h, 4w) and IoU predictions (B, M): one mask, or the others.
+        """Return low-resolution logits (B, M, 4h, 4w) and IoU predictions (B, M), of the single mask or of the others.
 
         Args:
             image_embeddings: (1, C, h, w) for all prompts, or (B, C, h, w).
             image_pe: (1, C, h, w), from the prompt encoder's ``get_dense_pe``.
             sparse_prompt_embeddings: (B, N, C).
             dense_prompt_embeddings: (B or 1, C, h, w).
-            multimask_output: all masks but the single one, or that alone.
+            multimask_output: all masks but the single one, or only that one.
         """
         masks, ious = self.predict_masks(
             image_embeddings=image_embeddings,
@@ -109,13 +109,13 @@ class MaskDecoder(mask_decoder.MaskDecoder):
 
 
 def check_images(image_embeddings: Tensor, prompts: int) -> None:
-    """Check that image embeddings are of one image for all prompts, or of one for each.
+    """Check that image embeddings come from one image for all prompts, or one for each.
 
     Raises:
         ConfigError: for another number of images.
     """
     if len(image_embeddings) not in (1, prompts):
         raise ConfigError(
-            f"image_embeddings: are of {len(image_embeddings)} images for {prompts} prompts; "
+            f"image_embeddings: come from {len(image_embeddings)} images for {prompts} prompts; "
             "give one image for all, or one for each"
         )

@@ -1,11 +1,11 @@
-"""``pocket``'s parts by segment_anything's calls, which know one tensor of an image.
+"""``pocket``'s parts behind segment_anything's calls, which know one tensor for an image.
 
 ``pocket``'s decoder reads four maps of different strides. Here they are laid over one grid, without loss:
 a finer map's cells become channels, a coarser one's channels become cells. So an image embedding is one
 tensor (B, 480, h, w) that can be kept, cut and put together like any other.
 
-By these calls a prompt sees the image as a whole. :class:`mobilesam.compat.segment_anything.SamPredictor`
-and ``Sam.forward`` know the prompt with the image, and look closer at small objects.
+In these calls a prompt sees the image as a whole. :class:`mobilesam.compat.segment_anything.SamPredictor`
+and ``Sam.forward`` know prompt and image together, and look closer at small objects.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from mobilesam.networks.pocket import EMBEDDING, resize
 
 SPEC: NetworkSpec = next(config.spec for config in pocket.NETWORKS if config.spec.name == "pocket")
 VIEWS = Views(SPEC.image_size, SPEC.view_size)
-COARSER = {"coarse_embedding": 2}  # cells of the grid to one of the map, per side
-FINER = {"skip_stride4": 2, "skip_stride2": 4}  # cells of the map to one of the grid, per side
+COARSER = {"coarse_embedding": 2}  # cells of the grid for one of the map, per side
+FINER = {"skip_stride4": 2, "skip_stride2": 4}  # cells of the map for one of the grid, per side
 PACKED = tuple(
     channels // COARSER.get(name, 1) ** 2 * FINER.get(name, 1) ** 2 for name, channels in EMBEDDING.items()
 )
@@ -66,7 +66,7 @@ def unpack(packed: Tensor) -> dict[str, Tensor]:
 
 
 def arrays_to_embedding(arrays: Mapping[str, Tensor], spec: NetworkSpec) -> Tensor:
-    """Return the one tensor (1, C, h, w) that segment_anything's users know of an image's arrays."""
+    """Return an image's arrays as the one tensor (1, C, h, w) that segment_anything's users know."""
     return pack(arrays) if spec.decoder == SPEC.decoder else arrays["image_embedding"]
 
 
@@ -87,12 +87,12 @@ class PocketImageEncoder(pocket.PocketEncoder):
         return pack(self.arrays(x))
 
     def arrays(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Return the arrays by their names, also those that objects are found in."""
+        """Return the arrays by their names, including those that objects are found in."""
         return super().forward(pixels)
 
 
 class PocketPositions(prompt_encoder.PositionEmbeddingRandom):
-    """``pocket``'s position embedding; without the part by which programs rebuild SAM's prompt encoder."""
+    """``pocket``'s position embedding, without the part that programs use to rebuild SAM's prompt encoder."""
 
     def _pe_encoding(self, coords: Tensor) -> Tensor:
         raise ConfigError(
@@ -193,7 +193,7 @@ class PocketMaskDecoder(pocket_decoder.PocketDecoder):
         side = max(arrays["image_embedding"].shape[-2:]) * SPEC.stride
         if side != SPEC.image_size:
             raise ConfigError(
-                f"image_embeddings: are of an input of {side} pixels; give {SPEC.image_size}, as img_size says"
+                f"image_embeddings: come from an input of {side} pixels; give {SPEC.image_size}, as img_size says"
             )
         whole = arrays | {
             name: resize(arrays[name], [n * VIEWS.size // VIEWS.image_size for n in arrays[name].shape[-2:]])

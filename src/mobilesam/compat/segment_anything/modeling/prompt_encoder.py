@@ -70,7 +70,7 @@ class PromptEncoder(prompt_encoder.PromptEncoder):
 
         Args:
             points: coordinates (B, N, 2) in pixels of the padded image and labels (B, N), or None.
-            boxes: (B, 4), or of any shape that holds four numbers for each prompt, or None.
+            boxes: (B, 4), or any shape with four numbers for each prompt, or None.
             masks: (B, 1, 4h, 4w) logits, or None.
         """
         coords, labels = join_prompts(points, boxes, self.no_mask_embed.weight.device)
@@ -91,7 +91,7 @@ class PromptEncoder(prompt_encoder.PromptEncoder):
 
 
 def join_prompts(points: Points | None, boxes: Tensor | None, device: torch.device) -> Points:
-    """Join points and boxes to the decoder's coordinates (B, N, 2) and labels (B, N); without both (1, 0).
+    """Join points and boxes into the decoder's coordinates (B, N, 2) and labels (B, N); with neither, (1, 0).
 
     Points without boxes are followed by a pad; the corners of a box follow the points.
     """
@@ -112,13 +112,13 @@ def join_prompts(points: Points | None, boxes: Tensor | None, device: torch.devi
 
 
 def dense_size(dense: Tensor, grid_size: tuple[int, int]) -> tuple[int, int]:
-    """Return the (h, w) that a dense embedding is spread over: the grid, where it is the same everywhere."""
+    """Return the (h, w) that a dense embedding is spread over: the grid, if it is the same everywhere."""
     height, width = dense.shape[-2:]
     return grid_size if (height, width) == (1, 1) else (height, width)
 
 
 def replace_gelu(layers: nn.Sequential, activation: type[nn.Module]) -> None:
-    """Put another activation in the place of GELU."""
+    """Put another activation in place of GELU."""
     if activation is not nn.GELU:
         for name, layer in layers.named_children():
             if isinstance(layer, nn.GELU):

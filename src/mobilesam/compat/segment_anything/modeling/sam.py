@@ -1,4 +1,4 @@
-"""segment_anything's ``Sam``: a network that takes images with their prompts, and gives masks."""
+"""segment_anything's ``Sam``: a network that takes images with their prompts, and returns masks."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from mobilesam.networks.objectness import ObjectnessHead
 class Sam(sam.Sam):
     """A network with what segment_anything's users build, call and train.
 
-    Parts that a program has put in the place of ours, or changed, are called by segment_anything's names.
+    Parts that a program has replaced or changed are called by segment_anything's names.
 
     Args:
-        image_encoder: pixels (B, 3, S, S) as an image embedding; ``img_size`` says how large S is.
+        image_encoder: turns pixels (B, 3, S, S) into an image embedding; ``img_size`` says how large S is.
         prompt_encoder: called with ``points``, ``boxes`` and ``masks``.
         mask_decoder: called with the embeddings of an image and its prompts.
-        pixel_mean: what is taken from the pixels' channels.
+        pixel_mean: what is subtracted from the pixels' channels.
         pixel_std: what they are then divided by.
         proposal_head: not in segment_anything: finds boxes of objects.
 
@@ -79,7 +79,7 @@ class Sam(sam.Sam):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the parameters."""
+        """The parameters' type."""
         return next(self.parameters()).dtype
 
     def see(self, pixels: Tensor) -> dict[str, Tensor]:
@@ -101,7 +101,7 @@ class Sam(sam.Sam):
         )
 
     def prepare(self, image_embedding: Tensor) -> dict[str, Tensor]:
-        """Make the first layer's image side, where the decoder is ours."""
+        """Make the first layer's image side, if the decoder is ours."""
         return super().prepare(image_embedding) if self.has_own_decoder else {}
 
     def decode(
@@ -140,7 +140,7 @@ class Sam(sam.Sam):
 
         Args:
             batched_input: for each image ``image`` (3, h, w), resized but not normalised;
-                ``original_size`` (height, width); and what there is of ``point_coords`` (B, N, 2),
+                ``original_size`` (height, width); and any of ``point_coords`` (B, N, 2),
                 ``point_labels`` (B, N), ``boxes`` (B, 4) and ``mask_inputs`` (B, 1, 4h, 4w), in the
                 pixels of the resized image.
             multimask_output: three masks for each prompt, or one.
@@ -150,7 +150,7 @@ class Sam(sam.Sam):
             ``low_res_logits`` (B, M, 4h, 4w).
 
         Raises:
-            ImageError: for an image that is no such tensor or too large.
+            ImageError: for an image that is not such a tensor, or is too large.
             PromptError: names the record and its part, the value and what is allowed.
         """
         records = check_batched_input(
@@ -176,7 +176,7 @@ class Sam(sam.Sam):
         return outputs
 
     def _no_masks(self, image_embedding: Tensor, count: int, size: Size) -> dict[str, Tensor]:
-        """Return what :meth:`forward` does of an image without prompts, of the shapes that some would have."""
+        """Return what :meth:`forward` returns for an image without prompts, in the shapes that some would have."""
         side = max(image_embedding.shape[-2:]) * LOW_RES_PER_GRID
         return {
             "masks": image_embedding.new_zeros((0, count, *size), dtype=torch.bool),
@@ -245,10 +245,10 @@ def enlarge(masks: Tensor, frame: Frame) -> Tensor:
 
 
 def spec_of(image_encoder: nn.Module, prompt_encoder: nn.Module) -> NetworkSpec:
-    """Return what is known of a network by its parts.
+    """Return what a network's parts say about it.
 
     Raises:
-        ConfigError: for an encoder without a right ``img_size``.
+        ConfigError: for an encoder without a valid ``img_size``.
     """
     size = getattr(image_encoder, "img_size", None)
     if not isinstance(size, int) or size < 1:
@@ -267,7 +267,7 @@ def spec_of(image_encoder: nn.Module, prompt_encoder: nn.Module) -> NetworkSpec:
 
 
 def split_prompts(coords: Tensor, labels: Tensor) -> tuple[tuple[Tensor, Tensor] | None, Tensor | None]:
-    """Return points with their labels, and boxes (B, 4), of the decoder's inputs (B, N, 2) and (B, N).
+    """Return points with their labels, and boxes (B, 4), from the decoder's inputs (B, N, 2) and (B, N).
 
     Points without a box end with a pad there, which segment_anything's prompt encoder adds itself.
     """

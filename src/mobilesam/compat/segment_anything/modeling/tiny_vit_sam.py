@@ -24,7 +24,7 @@ class TinyViT(tiny_vit.TinyViT):
         UserWarning: for a ``drop_rate`` or ``drop_path_rate``, which have no effect here: training keeps every path.
 
     Raises:
-        ConfigError: for a width or a kernel that there is none for.
+        ConfigError: for a width or a kernel that is not available.
     """
 
     def __init__(

@@ -73,7 +73,7 @@ class TwoWayTransformer(two_way_transformer.TwoWayTransformer):
     def forward(
         self, image_embedding: Tensor, image_pe: Tensor, point_embedding: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return what the tokens (B, N, C) and the image, as rows (B, h * w, C), have become.
+        """Return the updated tokens (B, N, C) and image, as rows (B, h * w, C).
 
         Args:
             image_embedding: (B, C, h, w).

@@ -1,6 +1,6 @@
-"""segment_anything's ``utils.amg`` over our core: what takes a tensor gives tensors on its device, and arrays give arrays.
+"""segment_anything's ``utils.amg`` over our core: tensors come back as tensors on their device, arrays as arrays.
 
-Here boxes have SAM's far edges, inclusive, and crops ours, exclusive, as there.
+As there, the far edges of boxes are inclusive, and those of crops exclusive.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class MaskData:
         return self._stats.items()
 
     def filter(self, keep: ArrayLike) -> None:
-        """Keep some entries of every column: ``keep`` holds truth for each, or their numbers."""
+        """Keep some entries of every column: ``keep`` holds a truth value for each, or their numbers."""
         numbers = to_numpy(keep)
         if numbers.dtype == bool:
             numbers = np.flatnonzero(numbers)
@@ -75,7 +75,7 @@ class MaskData:
                 self._stats[key] = column[array_like(numbers.astype(np.int64), column)]
 
     def cat(self, new_stats: MaskData) -> None:
-        """Append the entries of other columns; those that are not here yet become columns."""
+        """Append the entries of other columns; columns that are not here yet are added."""
         for key, column in new_stats.items():
             mine = self._stats.get(key)
             if mine is None:
@@ -107,7 +107,7 @@ def is_box_near_crop_edge(
 
 
 def box_xyxy_to_xywh(box_xyxy: ArrayLike) -> ArrayLike:
-    """Return (x, y, width, height) of a box (x0, y0, x1, y1), of the type that was given."""
+    """Return (x, y, width, height) of a box (x0, y0, x1, y1), in the type that was given."""
     if isinstance(box_xyxy, list | tuple):
         return type(box_xyxy)(xyxy_to_xywh(tuple(box_xyxy)))
     return array_like(np.stack(xyxy_to_xywh(tuple(to_numpy(box_xyxy)))), box_xyxy)
@@ -117,7 +117,7 @@ def batch_iterator(batch_size: int, *args: Any) -> Generator[list[Any], None, No
     """Yield the sequences' parts of ``batch_size`` entries side by side.
 
     Raises:
-        ConfigAssertionError: for none, or for some of different lengths.
+        ConfigAssertionError: for none, or for different lengths.
     """
     lengths = [len(arg) for arg in args]
     if len(set(lengths)) != 1:
@@ -144,13 +144,13 @@ def area_from_rle(rle: dict[str, Any]) -> int:
 
 
 def calculate_stability_score(masks: ArrayLike, mask_threshold: float, threshold_offset: float) -> ArrayLike:
-    """Return the stability (...) of logits (..., H, W); of a mask that is empty at both thresholds it is 0."""
+    """Return the stability (...) of logits (..., H, W); a mask that is empty at both thresholds has 0."""
     if not is_tensor(masks):
         logits = np.asarray(masks, np.float32)
         return stability_scores(logits, offset=float(threshold_offset), threshold=float(mask_threshold))
     inner, outer = (
         (masks > mask_threshold + offset).sum((-2, -1)) for offset in (threshold_offset, -threshold_offset)
-    )  # on their device, and in the graphs that programs export of it
+    )  # on their device, and in the graphs that programs export from it
     return inner.float() / outer.clamp(min=1)
 
 

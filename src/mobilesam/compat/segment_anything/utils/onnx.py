@@ -1,7 +1,7 @@
 """segment_anything's ``utils.onnx``: prompt encoder, mask decoder and enlarging as one network for ONNX export.
 
-It exports with either exporter of PyTorch. Enlarging is a product with two matrices, made of the image's
-size, so that no step depends on how large the picture is.
+It exports with either exporter of PyTorch. Enlarging is a product with two matrices, made from the image's
+size, so that no step depends on how large the image is.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ PREFER_SINGLE = 1000.0  # what the single mask's score gains for each point beyo
 
 
 class SamOnnxModel(nn.Module):
-    """A network's decoder with inputs and outputs as arrays alone.
+    """A network's decoder whose inputs and outputs are only arrays.
 
     Args:
         model: the network.
-        return_single_mask: one mask for each prompt: of a point and a pad the best of three, else the single one.
+        return_single_mask: one mask for each prompt: for a point and a pad the best of three, otherwise the single one.
         use_stability_score: instead of the predicted IoU.
         return_extra_metrics: stability scores and areas of the enlarged masks as well.
     """
@@ -43,11 +43,11 @@ class SamOnnxModel(nn.Module):
         self.use_stability_score = use_stability_score
         self.stability_score_offset = STABILITY_OFFSET
         self.return_extra_metrics = return_extra_metrics
-        self.train(model.training)  # an exporter sets all parts back to what the whole was
+        self.train(model.training)  # an exporter sets all parts back to the mode of the whole
 
     @staticmethod
     def resize_longest_image_size(input_image_size: Tensor, longest_side: int) -> Tensor:
-        """Return the (height, width) of an image whose longer side is made ``longest_side``, as whole numbers."""
+        """Return the (height, width), as whole numbers, of an image whose longer side becomes ``longest_side``."""
         size = input_image_size.to(torch.float32)
         return torch.floor(size * longest_side / size.max() + 0.5).to(torch.int64)
 
@@ -63,7 +63,7 @@ class SamOnnxModel(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Return masks as logits (B, M, H, W), scores (B, M) and low-resolution logits (B, M, h, w).
 
-        With the extra metrics stability scores and areas, each (B, M), stand before the last.
+        With the extra metrics, stability scores and areas, each (B, M), come before the last.
 
         Args:
             image_embeddings: (1, C, h, w).
@@ -71,7 +71,7 @@ class SamOnnxModel(nn.Module):
             point_labels: (B, N) 1 foreground, 0 background, 2 and 3 box corners, -1 a pad, which points
                 without a box must end with.
             mask_input: (1, 1, 4h, 4w) logits.
-            has_mask_input: (1,) 1 where these count, 0 where not.
+            has_mask_input: (1,) 1 if these count, 0 if not.
             orig_im_size: (2,) height and width of the image.
         """
         sparse, dense = self._embed(point_coords, point_labels, mask_input, has_mask_input)
@@ -94,7 +94,7 @@ class SamOnnxModel(nn.Module):
     def _embed(
         self, coords: Tensor, labels: Tensor, mask_input: Tensor, has_mask_input: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return sparse and dense embeddings, these with the mask or without as the flag says."""
+        """Return sparse and dense embeddings, the latter with or without the mask, as the flag says."""
         encoder = self.model.prompt_encoder
         if isinstance(encoder, PocketPromptEncoder):
             height, width = encoder.grid_size
@@ -104,7 +104,7 @@ class SamOnnxModel(nn.Module):
         return sparse, dense + has_mask_input * difference
 
     def select_masks(self, masks: Tensor, iou_preds: Tensor, num_points: int) -> tuple[Tensor, Tensor]:
-        """Return one mask (B, 1, h, w) and its score (B, 1): the best of three for at most two points, else the single one."""
+        """Return one mask (B, 1, h, w) and its score (B, 1): for at most two points the best of three, else the single."""
         single = torch.zeros_like(iou_preds)
         single[:, 0] = PREFER_SINGLE
         best = (iou_preds + (single * num_points - 2.5 * single)).argmax(1, keepdim=True)
@@ -142,6 +142,6 @@ def enlarging_matrix(length: Tensor, resized: Tensor, side: int, cells: int) -> 
 
 
 def bilinear_weights(pixel: Tensor, side: int, cells: int) -> Tensor:
-    """Return what pixels (N,) of a square of ``side`` read of ``cells`` that are enlarged to it: (N, cells)."""
+    """Return the weights (N, cells) with which pixels (N,) of a square of ``side`` read ``cells`` enlarged to it."""
     place = ((pixel + 0.5) * (cells / side) - 0.5).clamp(0, cells - 1)
     return (1 - (place[:, None] - torch.arange(cells, device=pixel.device)).abs()).clamp(min=0)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ResizeLongestSide:
-    """Resizes images so that the longer side has a length, and moves coordinates with them.
+    """Resizes images to a given longer side, and moves coordinates with them.
 
     Args:
         target_length: of the longer side, in pixels.

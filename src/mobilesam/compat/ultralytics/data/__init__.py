@@ -1,1 +1,1 @@
-"""What of ``ultralytics.data`` there is."""
+"""The part of ``ultralytics.data`` that exists here."""

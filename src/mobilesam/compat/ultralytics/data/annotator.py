@@ -1,10 +1,10 @@
-"""``auto_annotate``: photos in, YOLO's label files out, as ``ultralytics.data.annotator`` has it.
+"""``auto_annotate``: photos in, YOLO's label files out, as in ``ultralytics.data.annotator``.
 
     >>> from mobilesam.compat.ultralytics.data.annotator import auto_annotate
     >>> auto_annotate("shots", det_model="yolox_nano.onnx", sam_model="pocket")  # doctest: +SKIP
 
-Written from its documentation and behaviour. The labels' numbers are those of the detector's classes, also where
-masks before them are dropped. ``mobilesam annotate`` does more of this.
+Written from its documentation and behaviour. The labels' numbers are those of the detector's classes, even if
+masks before them are dropped. ``mobilesam annotate`` can do more.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from mobilesam.segment.model import Model
 from mobilesam.segment.results import Segmentation
 from mobilesam.storage.atomic import write_bytes
 
-MASK_CONFIDENCE = 0.25  # masks need a higher predicted IoU, as SAM.predict has it
+MASK_CONFIDENCE = 0.25  # masks need a higher predicted IoU, as in SAM.predict
 PICKLED = (".pt", ".pth", ".yaml")
 
 
@@ -52,20 +52,20 @@ def auto_annotate(
     """Label photos: a detector finds boxes, SAM segments them, and a text file for each photo has the outlines.
 
     Args:
-        data: a folder of photos, or what else ``SAM.predict`` takes as a path.
+        data: a folder of photos, or anything else that ``SAM.predict`` takes as a path.
         det_model: a detector's .onnx file, as ``yolo export format=onnx`` writes it; ``detector_nano``, or the name of
             a model with a head for objects; or an object with ``find(embedding, texts)``.
         sam_model: as :class:`~mobilesam.compat.ultralytics.SAM` takes it.
         device: ``cpu``, ``cuda``, a number of a GPU, or empty.
         conf: boxes must be at least this likely.
         iou: of two boxes of one class with a higher IoU, the likelier is taken.
-        imgsz: side of the detector's input; a file whose input has another is refused.
-        max_det: boxes of a photo at most.
+        imgsz: side of the detector's input; a file with another input size is refused.
+        max_det: most boxes for a photo.
         classes: numbers of the classes that are wanted; None for all.
-        output_dir: where the label files go; ``{parent}/{stem}_auto_annotate_labels`` where None.
+        output_dir: where the label files go; ``{parent}/{stem}_auto_annotate_labels`` if None.
 
     Raises:
-        ConfigError: for arguments that cannot be meant, and for two photos whose label files would have one name.
+        ConfigError: for arguments that make no sense, and for two photos whose label files would have one name.
         ImageError: if a photo cannot be read.
         WeightsError: if weights are missing or damaged.
         OutputError: if a label file cannot be written.
@@ -87,7 +87,7 @@ def auto_annotate(
         other = written.setdefault(picture.stem, picture.path)
         if other != picture.path:
             raise ConfigError(
-                f"{printable(other)} and {printable(picture.path)}: would have label files of one name; rename one"
+                f"{printable(other)} and {printable(picture.path)}: would have label files of the same name; rename one"
             )
         lines = label_picture(model, detector, picture, limits, keep)
         write_bytes(folder / f"{picture.stem}.txt", "".join(f"{line}\n" for line in lines).encode())
@@ -107,7 +107,7 @@ def label_picture(
 
 
 def lines_of_results(results: Sequence[Segmentation], boxes: Boxes) -> list[str]:
-    """Return a line for each box, which is empty where its mask is dropped."""
+    """Return a line for each box, which is empty if its mask is dropped."""
     classes = np.zeros(len(boxes), int) if boxes.classes is None else boxes.classes
     return [
         mask_to_yolo_line(result.mask, int(number)) if result.best.predicted_iou > MASK_CONFIDENCE else ""
