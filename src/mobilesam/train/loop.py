@@ -264,7 +264,7 @@ def in_parts(batch: dict[str, Tensor], parts: int) -> list[dict[str, Tensor]]:
     Raises:
         ConfigError: if the images cannot be shared out evenly.
     """
-    images = len(batch["pixels"])
+    images = min(map(len, batch.values()))  # some tensors have several rows for each
     if images % parts:
         raise ConfigError(f"accumulate: is {parts}; must divide the {images} images that a step takes here")
     split = {key: tensor.chunk(parts) for key, tensor in batch.items()}
