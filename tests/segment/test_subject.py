@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from mobilesam import Model, Prompt
+from mobilesam import Model, Prompt, load
 from mobilesam.core.metrics import mask_iou
 from mobilesam.detectors.load import detector_for
 from mobilesam.evaluate.subject import dominant_object, score_subject
@@ -67,6 +67,12 @@ def test_other_weights_are_asked_by_the_rules_alone(pocket: Model) -> None:
     )[1]
     assert ours.alike is not None and 0 <= ours.alike <= 1
     assert ours.there is not None and 0 <= ours.there <= 1
+
+
+def test_every_runtime_has_it(pocket: Model) -> None:
+    image = data.coffee()
+    other = load("pocket", runtime="torch")
+    assert mask_iou(other.subject(other.embed(image)).mask, pocket.subject(pocket.embed(image)).mask) > 0.999
 
 
 @pytest.mark.parametrize("value", [0, 255])
