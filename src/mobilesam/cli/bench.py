@@ -14,7 +14,7 @@ from mobilesam.benchmark.peers import make_environment, read_peers
 from mobilesam.benchmark.protocol import PHASES
 from mobilesam.benchmark.report import FILES, Benchmark
 from mobilesam.benchmark.systems import OURS
-from mobilesam.cli.fields import option_field, options_from
+from mobilesam.cli.fields import FileType, option_field, options_from
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.text import printable
 from mobilesam.formats.image import read_image
@@ -105,7 +105,7 @@ class MeasureOptions:
 
 
 @click.command()
-@click.argument("photo", type=click.Path(path_type=Path))
+@click.argument("photo", type=FileType())
 @options_from(BenchOptions, "options")
 @options_from(MeasureOptions, "how")
 def bench(photo: Path, options: BenchOptions, how: MeasureOptions) -> None:

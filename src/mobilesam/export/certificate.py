@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -142,7 +143,7 @@ def certify(
         WeightsError: if files are missing or damaged.
     """
     packages = ("numpy", "torch", "onnxruntime", *target.packages)
-    folder = min((path.parent for path in files), key=lambda path: len(path.parts))
+    folder = Path(os.path.commonpath([path.parent for path in files]))
     about = Certificate(
         NOT_RUN,
         target.name,

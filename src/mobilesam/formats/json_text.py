@@ -16,6 +16,7 @@ from typing import Any
 from mobilesam.core.errors import LimitError, MobileSamError
 from mobilesam.core.schema import Step, place_of
 from mobilesam.core.text import printable, shortened
+from mobilesam.formats.file_names import open_at_once
 
 MAX_DEPTH = 64  # nested lists and objects
 CHUNK = 2**20  # bytes read at once: a pipe does not say how many come
@@ -46,7 +47,7 @@ def read_json_file(path: Path, name: str, *, max_bytes: int, fail: Fail) -> Any:
         LimitError: if it is larger than ``max_bytes``.
     """
     try:
-        with path.open("rb") as file:
+        with open_at_once(path) as file:
             chunks, size = [], 0
             while size <= max_bytes and (chunk := file.read(CHUNK)):
                 chunks.append(chunk)

@@ -14,6 +14,7 @@ from mobilesam.core.errors import OutputError, PromptError
 from mobilesam.core.schema import Array, Record, Text, check
 from mobilesam.formats.datasets.labelme import photo_to_document
 from mobilesam.formats.datasets.model import LabelledObject, LabelledPhoto, box_of
+from mobilesam.formats.file_names import open_at_once
 from mobilesam.formats.image import read_size
 from mobilesam.formats.json_text import read_json_file
 from mobilesam.formats.prompt_file import VERSION, content_to_prompts, runs_to_rle
@@ -100,7 +101,7 @@ def names_of(photo: Path, ending: str) -> tuple[Path, Path]:
 
 def _begins_as_ours(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_at_once(path) as file:
             return file.read(len(BEGIN)) == BEGIN
     except OSError:
         return False

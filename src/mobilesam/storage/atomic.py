@@ -158,4 +158,8 @@ def reason_for(error: OSError) -> str:
         return "the disk is full; free some space or choose another folder"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "no permission; choose another folder"
-    return error.strerror or str(error)
+    if error.errno == errno.ENAMETOOLONG:
+        return "the name is too long; choose a shorter one"
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return "part of the path is a file; choose another folder"
+    return f"{error.strerror or error}; choose another folder"

@@ -56,6 +56,8 @@ class KeptEmbeddings:
 
     def read(self, path: Path) -> NamedArrays | None:
         """Return the arrays (float32) of a file; None if there is none, or if it is damaged."""
+        if not path.is_file():  # a pipe would be waited for
+            return None
         try:
             with safe_open(path, "numpy") as file:
                 wanted = (file.metadata() or {}).get(SUM)
