@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path, PureWindowsPath
-from typing import BinaryIO
 
 from mobilesam.core.errors import FOLLOW_SYMLINKS, MobileSamError
 from mobilesam.core.text import shortened
@@ -46,7 +46,7 @@ def file_below(
     return path
 
 
-def open_at_once(path: str | os.PathLike) -> BinaryIO:
+def open_at_once(path: str | os.PathLike) -> BufferedReader:
     """Open a file for reading without waiting for anything: a pipe that nobody writes to reads as empty.
 
     A pipe with a writer, such as a shell's ``<(command)``, is read to its end.
