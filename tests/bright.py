@@ -36,8 +36,14 @@ class Bright:
 
 
 def bright_run(out: Path, log: Path | None = None, seconds: float = 0.0, **more: object) -> SetRun:
-    given = {"formats": FORMATS, "val": 0.3, "settings": {"threshold": 100}} | more
-    return SetRun(Bright(log, seconds), LocalEngine(WORKERS), out, **given)
+    given = {
+        "labeller": Bright(log, seconds),
+        "engine": LocalEngine(WORKERS),
+        "formats": FORMATS,
+        "val": 0.3,
+        "settings": {"threshold": 100},
+    } | more
+    return SetRun(out=out, **given)
 
 
 if __name__ == "__main__":

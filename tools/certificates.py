@@ -12,7 +12,7 @@ from typing import Any
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference" / "certificates"
 PAGE = FOLDER.with_suffix(".md")
-TARGETS = ("onnx", "openvino", "litert", "ncnn", "executorch", "coreml")
+TARGETS = ("onnx", "triton", "openvino", "litert", "ncnn", "executorch", "coreml")
 NETWORKS = ("pocket", "vit_t")
 PARTS = {"image_embedding": "embedding", "low_res_masks": "logits", "iou_predictions": "predicted IoU"}
 HEAD = """\
@@ -20,7 +20,7 @@ HEAD = """\
 
 What `mobilesam export TARGET --verify` found out about the files of this version: largest differences from the network in PyTorch, smallest IoU of a mask, size, and median times in turn with ONNX Runtime in one run. [Export](../how-to/export.md) says how it is measured. `python -m tools.certificates` writes this page from [the files](certificates).
 
-Times are of two cores that others used, too, so compare only those in one row. Differences are exact.
+Times are those of one thread (ExecuTorch takes all cores) on a machine that others used, too, so compare only those in one row. Differences are exact.
 """
 TITLES = {
     "pocket": "`pocket`",

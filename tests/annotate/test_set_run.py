@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from pathlib import Path
@@ -305,3 +307,98 @@ def test_names_that_are_no_text_are_told(tmp_path: Path) -> None:
         pytest.skip("the file system takes no such name")
     go(bright_run(tmp_path / "set"), photos)
     assert "its name is not UTF-8 text" in (tmp_path / "set" / ERRORS).read_text()
+
+
+def test_a_name_with_a_line_break_is_told_as_such(tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "shots", 1)
+    (photos / "a\nb.jpg").write_bytes((photos / "below" / "000.jpg").read_bytes())
+    go(bright_run(tmp_path / "set"), photos)
+    assert "its name has a line break or the like" in (tmp_path / "set" / ERRORS).read_text()
+
+
+def shards(folder: Path, photos: Path) -> Path:
+    """Put photos into tars, each with labels beside it that are no photos."""
+    for path in sorted(photos.rglob("*.jpg")):
+        name = path.relative_to(photos).as_posix()
+        number = int(path.stem) % 2 if path.stem.isdigit() else 2
+        members = {name: path.read_bytes(), name.replace(".jpg", ".json"): b"{}"}
+        with tarfile.open(folder / f"shots-{number}.tar", "a") as tar:
+            for member, data in members.items():
+                info = tarfile.TarInfo(member)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    return folder
+
+
+def test_tars_give_the_labels_of_their_photos(tmp_path: Path) -> None:
+    photos, log = write_photos(tmp_path / "shots", 8), tmp_path / "log"
+    (tmp_path / "shards").mkdir()
+    shards(tmp_path / "shards", photos)
+    before = tree(tmp_path / "shards")
+    plain = go(bright_run(tmp_path / "plain"), photos)[-1].dataset
+    run = bright_run(tmp_path / "set", log)
+    found = find_sources([tmp_path / "shards"], beside=run.out, tars=True)
+    assert found.remarks == [
+        "9 files skipped (002.json, 004.json, 000.json, ...): each is not named as a photo; "
+        "in a tar that is KEY.jpg or the like, without further dots"
+    ]
+    dataset = list(run.over(found.sources))[-1].dataset
+    assert tree(tmp_path / "shards") == before
+    assert len(dataset.photos) == 8
+    by_place = {photo.file_name.partition("/")[2]: photo.objects for photo in dataset.photos}
+    assert {name: [one.mask for one in objects] for name, objects in by_place.items()} == {
+        photo.file_name: [one.mask for one in photo.objects] for photo in plain.photos
+    }
+    assert (tmp_path / "set" / "images" / "shots-1" / "below" / "003.jpg").is_file()
+    (error,) = [json.loads(line) for line in (tmp_path / "set" / ERRORS).read_text().splitlines()]
+    assert error["path"] == str(tmp_path / "shards" / "shots-2.tar" / "broken.jpg")
+    log.unlink()
+    written = tree(tmp_path / "set")
+    list(run.over(find_sources([tmp_path / "shards"], tars=True).sources))
+    assert log.exists() is False  # all are there
+    assert tree(tmp_path / "set") == written
+
+
+def test_a_member_that_changed_is_labelled_again(tmp_path: Path) -> None:
+    photos, log = write_photos(tmp_path / "shots", 4), tmp_path / "log"
+    (photos / "broken.jpg").unlink()
+    shards(tmp_path, photos)
+    run = bright_run(tmp_path / "set", log)
+    paths = [tmp_path / "shots-0.tar", tmp_path / "shots-1.tar"]
+    list(run.over(find_sources(paths, tars=True).sources))
+    log.unlink()
+    image = np.full((40, 60, 3), 250, np.uint8)
+    (photos / "002.jpg").write_bytes(jpeg(image))
+    paths[0].unlink()
+    (tmp_path / "shots-1.tar").unlink()
+    shards(tmp_path, photos)
+    dataset = list(run.over(find_sources(paths, tars=True).sources))[-1].dataset
+    assert log.read_text().split() == ["shots-0/002.jpg"]
+    assert len(dataset.photos) == 4
+
+
+def test_photos_in_tars_are_not_linked(tmp_path: Path) -> None:
+    shards(tmp_path, write_photos(tmp_path / "shots", 2))
+    with pytest.raises(
+        ConfigError, match=r"cannot be link, as .* is in a tar or at an address; choose copy or none"
+    ):
+        list(
+            bright_run(tmp_path / "set", photos="link").over(
+                find_sources([tmp_path / "shots-0.tar"], tars=True).sources
+            )
+        )
+
+
+def test_photos_at_addresses_are_labelled(tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
+    photos = write_photos(tmp_path / "shots", 4)
+    fsspec.filesystem("memory").put(str(photos), "/bucket/run", recursive=True)
+    go(bright_run(tmp_path / "plain", formats=("coco",)), photos)
+    run = bright_run(tmp_path / "set", formats=("coco",))
+    steps = list(run.over(find_sources(["memory://bucket/run"]).sources))
+    assert steps[-1].done == 5
+    errors = (ERRORS, NAME)  # say where the photo that fails lies
+    assert {name: data for name, data in tree(tmp_path / "set").items() if name not in errors} == {
+        name: data for name, data in tree(tmp_path / "plain").items() if name not in errors
+    }
+    assert next(run.over(find_sources(["memory://bucket/run"]).sources)).done == 4

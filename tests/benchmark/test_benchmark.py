@@ -110,12 +110,28 @@ def test_multiplications_are_those_of_the_networks_layers() -> None:
         network.encode(torch.from_numpy(pixels))
     weights = random_weights("vit_t")
     runtime = CountingRuntime("vit_t", weights, threads=1)
-    arrays = runtime.encode(pixels)
+    runtime.encode(pixels)
     runtime.calls = [(part, feed) for part, feed in runtime.calls if part == "encoder"]
     assert runtime.macs() == counted
     assert 38e9 < counted < 42e9  # published counts of this network: 39 to 42 thousand million
+
+
+def test_multiplications_of_sams_decoder() -> None:
+    """By hand: two transposed convolutions, a projection, and six products of 56 folded tokens with 64 x 64 cells."""
+    cells, channels, folded = 64 * 64, 256, 7 * 8
+    large = cells * channels * 64 * 4 + 4 * cells * 64 * 32 * 4 + cells * channels * 128
+    large += 6 * folded * cells * channels
+    runtime = CountingRuntime("vit_t", random_weights("vit_t"), threads=1)
+    arrays = {
+        "image_embedding": np.zeros((1, channels, 64, 64), np.float32),
+    }
+    arrays |= runtime._run("prepare", arrays)
+    runtime.macs()
     runtime.decode(arrays, POINT, MULTIMASK)
-    assert 0 < runtime.macs() < 1e9
+    counted = runtime.macs()
+    assert (
+        large < counted < 1.06 * large
+    )  # the rest are the tokens' own layers and the first look at the image
 
 
 def test_random_weights_have_a_networks_shapes_and_say_what_they_are(
@@ -288,3 +304,9 @@ def test_options_that_are_none(
 ) -> None:
     assert run(["bench", str(photo), "--peers", str(peers), option, value]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--only", "--environments"])
+def test_options_of_peers_without_peers(photo: Path, capsys: pytest.CaptureFixture, option: str) -> None:
+    assert run(["bench", str(photo), option, "own"]) == 2
+    assert f"{option}: is for --peers" in capsys.readouterr().err

@@ -23,6 +23,7 @@ from tests.onnx_detectors import constant_detector, layout_outputs
 from tests.owl_networks import TinyOwl
 from tests.photos import cat, jpeg
 from tests.rasters import write_raster
+from tests.tars import write_tar
 from tests.videos import write_video
 
 EXAMPLES = (
@@ -58,6 +59,7 @@ WITHOUT_EFFECT_HERE = (
 )
 GOES_ON = ("mobilesam serve", "mobilesam ui")
 NEEDS_NETWORK = ("mobilesam weights pull", "mobilesam weights import")
+NEEDS_CLUSTER_OR_STORE = ("--engine ray", "s3://")  # tests/annotate/test_ray.py runs a cluster
 NEEDS_TRAINING = ("--model own",)  # tests/train runs these
 NEEDS_DOWNLOAD = ("--model mobile_sam", "--model sam_vit", "--model slimsam")
 
@@ -79,7 +81,7 @@ def documented() -> list[tuple[str, str]]:
         pair
         for pair in dict.fromkeys(found)
         if not pair[1].startswith(WITHOUT_EFFECT_HERE + NEEDS_NETWORK + GOES_ON)
-        and not any(model in pair[1] for model in NEEDS_DOWNLOAD + NEEDS_TRAINING)
+        and not any(model in pair[1] for model in NEEDS_DOWNLOAD + NEEDS_TRAINING + NEEDS_CLUSTER_OR_STORE)
     ]
 
 
@@ -112,6 +114,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owls: dict[str, TinyOw
     (tmp_path / "shots").mkdir()
     for name in ("photo.jpg", "shots/a.jpg"):
         (tmp_path / name).write_bytes(jpeg(cat()))
+    for i in range(2):
+        write_tar(tmp_path / "shards" / f"shots-00{i}.tar", {"1.jpg": jpeg(cat()), "1.json": b"{}"})
     write_video(tmp_path / "clip.mp4", moving_face(5)[0])
     write_raster(tmp_path / "field.tif", np.asarray(cat()))
     shape, outputs, kind = layout_outputs("yolox", np.array([90.0, 20, 330, 290]))

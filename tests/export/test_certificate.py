@@ -161,7 +161,7 @@ def test_not_run_is_told(verified: tuple[Certificate, Path], weights: Weights) -
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["litert", "--weights", "float16"], 2, "--weights float16: export litert has float32"),
+        (["litert", "--weights", "float16"], 2, "--weights float16: export litert has float32 and no choice"),
         (["onnx", "--graphs-only", "--verify"], 2, "--graphs-only: not with --verify; leave one of them out"),
         (["onnx", "--for", "sam", "--weights", "float16"], 2, "--for: not with --weights float16"),
         (["onnx", "--model", "detector_nano", "--verify"], 2, "detector_nano takes no prompts"),

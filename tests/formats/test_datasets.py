@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from pycocotools.coco import COCO
 
 from mobilesam.cli.main import run
 from mobilesam.core.errors import ConfigError, MobileSamError, OutputError
-from mobilesam.core.rle import rle_to_mask
-from mobilesam.formats.datasets import yolo
+from mobilesam.core.rle import dict_to_rle, rle_to_mask
+from mobilesam.formats.datasets import webdataset, yolo
 from mobilesam.formats.datasets.load import (
     FORMATS,
     READABLE,
@@ -30,6 +31,7 @@ from mobilesam.formats.datasets.model import Dataset, LabelledPhoto, make_datase
 from mobilesam.formats.datasets.record import photo_to_line, read_record_file
 from mobilesam.formats.datasets.shapes import LEAST_IOU, fill_pixel_ring
 from mobilesam.formats.datasets.yaml_lines import read_yaml
+from mobilesam.formats.stored import look_into
 from mobilesam.formats.yolo import mask_to_yolo_ring
 from tests.labelled import SIZE, disc, iou, masked, ring, small_set
 
@@ -327,7 +329,41 @@ def test_names_lead_nowhere_else(tmp_path: Path) -> None:
     for name in ("yolo", "labelme", "voc", "sa1b", "geojson"):
         with pytest.raises(ConfigError, match=r"without '\.\.'"):
             write_dataset(evil, tmp_path / "deep" / "out", [name])
+    with pytest.raises(ConfigError, match=r"without '\.\.'"):
+        write_dataset(replace(evil, root=tmp_path), tmp_path / "deep" / "out", ["webdataset"])
     assert not list(tmp_path.rglob("up.*"))
+
+
+def test_shards_are_photos_followed_by_their_labels(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = write_dataset(dataset, tmp_path / "out", ["webdataset"])
+    assert [path.name for path in files] == ["train-000000.tar", "val-000000.tar"]
+    with tarfile.open(files[0]) as tar:
+        names = tar.getnames()
+        photo, labels = (tar.extractfile(name).read() for name in names[:2])
+    ids = [photo.id for photo in dataset.photos if photo.split == "train"]
+    assert names == [f"{number:016}.{ending}" for number in ids for ending in ("png", "json")]
+    assert photo == (dataset.root / "a.png").read_bytes()
+    found = json.loads(labels)
+    assert found["image"]["file_name"] == "a.png"
+    assert [one["category"] for one in found["annotations"]] == ["cat", "dog & bone"]
+    assert dict_to_rle(found["annotations"][0]["segmentation"]) == dataset.photos[0].objects[0].mask
+    assert [str(one.path) for one in look_into(files[1]).photos] == [
+        f"val-000000/{dataset.photos[1].id:016}.png"
+    ]
+    before = [path.read_bytes() for path in files]
+    monkeypatch.setattr(webdataset, "MAX_PHOTOS", 1)
+    whole = replace(dataset, photos=tuple(replace(one, split="") for one in dataset.photos))
+    more = write_dataset(whole, tmp_path / "more", ["webdataset"])
+    assert [path.name for path in more] == [f"all-00000{i}.tar" for i in range(3)]
+    monkeypatch.undo()
+    assert [
+        path.read_bytes() for path in write_dataset(dataset, tmp_path / "again", ["webdataset"])
+    ] == before
+    (dataset.root / "c.png").unlink()
+    with pytest.raises(ConfigError, match=r"c\.png: is not there; a shard holds the photos"):
+        write_dataset(dataset, tmp_path / "less", ["webdataset"])
 
 
 def test_labels_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -231,6 +232,21 @@ def test_every_layout_is_told_from_the_others_and_read(layout: str, tmp_path: Pa
     best = int(found.scores.argmax())
     assert found.scores[best] == pytest.approx(0.9)
     np.testing.assert_allclose(found.xyxy[best], FACE, atol=1.5)
+
+
+def test_a_detector_of_a_file_goes_to_other_processes(tmp_path: Path) -> None:
+    shape, outputs, kind = layout_outputs("yolox", np.array(FACE))
+    path = constant_detector(tmp_path / "detector.onnx", shape, outputs, kind)
+    with pytest.warns(UserWarning):
+        detector = open_detector(path)
+    data = pickle.dumps(detector)
+    constant_detector(path, shape, [2 * one for one in outputs], kind)
+    with pytest.raises(WeightsError, match="changed since it was opened"):
+        pickle.dumps(detector)
+    path.unlink()
+    here, there = detector.find(unseen(cat())), pickle.loads(data).find(unseen(cat()))
+    np.testing.assert_array_equal(here.xyxy, there.xyxy)
+    np.testing.assert_array_equal(here.scores, there.scores)
 
 
 def test_files_that_are_no_detector(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import warnings
 from collections.abc import Sequence
@@ -113,6 +114,13 @@ def test_the_same_boxes_scores_and_texts_as_transformers(
     assert len(set(numbers.tolist())) > 1  # the comparison would also hold if one text won everywhere
     assert np.ptp(scores) > 0.01
     assert np.ptp(boxes, axis=0).min() > 0.05 * min(image.shape[:2])
+
+
+def test_a_text_model_goes_to_other_processes(detector: OwlDetector) -> None:
+    here = detector.find(unseen(cat()), TEXTS)
+    there = pickle.loads(pickle.dumps(detector)).find(unseen(cat()), TEXTS)
+    np.testing.assert_array_equal(here.xyxy, there.xyxy)
+    np.testing.assert_array_equal(here.scores, there.scores)
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 40, 96, 97, 451, 1000])

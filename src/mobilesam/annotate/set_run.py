@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,9 +18,9 @@ from typing import Any
 from mobilesam.annotate.engines.base import Engine
 from mobilesam.annotate.labelling import Labeller
 from mobilesam.annotate.review import look_of
-from mobilesam.annotate.set_folder import COPY, IMAGES, LINK, put_bytes, put_photo
+from mobilesam.annotate.set_folder import COPY, IMAGES, LINK, NONE, put_bytes, put_photo
 from mobilesam.annotate.sources import Source, read_photo
-from mobilesam.core.errors import ConfigError, ImageError, MobileSamError, OutputError, Remedy
+from mobilesam.core.errors import ConfigError, ImageError, LimitError, MobileSamError, OutputError, Remedy
 from mobilesam.core.text import one_line, printable, shortened
 from mobilesam.formats.datasets import record
 from mobilesam.formats.datasets.load import write_dataset
@@ -34,6 +35,7 @@ from mobilesam.formats.datasets.model import (
 from mobilesam.formats.datasets.record import Failure, Head, RecordFile
 from mobilesam.formats.image import MAX_PIXELS
 from mobilesam.formats.image_bytes import shown
+from mobilesam.formats.stored import Stored
 from mobilesam.storage.atomic import remove_remains, write_bytes
 from mobilesam.storage.ledger import Ledger
 from mobilesam.storage.lock import held
@@ -93,13 +95,18 @@ class SetRun:
             ) from error
 
     def _locked(self, sources: Sequence[Source]) -> Iterator[Step]:
+        stored = next((one for one in sources if isinstance(one.content, Stored)), None)
+        if self.photos == LINK and stored is not None:
+            raise ConfigError(
+                f"photos: cannot be {LINK}, as {shown(stored.name)} is in a tar or at an address; choose {COPY} or {NONE}"
+            )
         there = self._begin()
         jobs = [Job(source, name_in_set(source)) for source in sources]
         todo = list(jobs_left(jobs, there, self.out / record.NAME))
         photos, failures = dict(there.photos), dict(there.failures)
         yield Step(done=len(jobs) - len(todo), total=len(jobs))
         with Ledger(self.out / record.NAME, there.whole_bytes) as ledger:
-            for number, made in enumerate(self.engine.run(self.label, todo), start=1):
+            for number, made in enumerate(self.engine.run(self.label, todo, give_up), start=1):
                 photos.pop(made.file_name, None)
                 failures.pop(made.file_name, None)
                 if isinstance(made, Failure):
@@ -162,6 +169,7 @@ class SetRun:
             return Failure(job.file_name, job.source.name, error.code, one_line(error.message))
 
     def _label(self, job: Job) -> LabelledPhoto:
+        self._check_folder()
         source = job.source
         check_name_in_set(job.file_name, source.name)
         path = source.content
@@ -187,6 +195,18 @@ class SetRun:
                 remarks=(*photo.remarks, *labels.remarks),
             )
         )
+
+    def _check_folder(self) -> None:
+        """Refuse to copy photos where nobody will look for them, such as on another machine's own disk."""
+        if self.photos == NONE:
+            return
+        try:
+            (self.out / record.NAME).stat()
+        except OSError as error:
+            raise OutputError(
+                f"{shown(str(self.out))}: is not seen on {socket.gethostname()}; give --out a folder that all machines "
+                "share, or leave the photos where they are with --photos none"
+            ) from error
 
     def _dataset(self, photos: Mapping[str, LabelledPhoto], order: Sequence[str]) -> Dataset:
         chosen = [photos[name] for name in _ordered(photos, order)]
@@ -219,6 +239,13 @@ class Job:
     file_name: str
 
 
+def give_up(job: Job, reason: str) -> Failure:
+    """Return the failure of a photo whose worker's process died of it, again and again."""
+    return Failure(
+        job.file_name, job.source.name, MobileSamError.code, one_line(f"{shown(job.source.name)}: {reason}")
+    )
+
+
 @dataclass(frozen=True)
 class Step:
     """How far a run is.
@@ -238,7 +265,7 @@ class Step:
 
 def name_in_set(source: Source) -> str:
     """Return what a set calls a photo: its path below the given folder, which no other photo has."""
-    suffix = source.content.suffix if isinstance(source.content, Path) else ".jpg"
+    suffix = ".jpg" if isinstance(source.content, bytes) else source.content.suffix
     return f"{source.stem}{suffix}".replace("\\", "/")
 
 
@@ -248,8 +275,12 @@ def check_name_in_set(file_name: str, name: str) -> None:
     Raises:
         ImageError: with what to do.
     """
-    if any("\ud800" <= c <= "\udfff" or not c.isprintable() for c in file_name):
+    if any("\ud800" <= c <= "\udfff" for c in file_name):
         raise ImageError(f"{shown(name)}: its name is not UTF-8 text, which files of labels need; rename it")
+    if not file_name.isprintable():
+        raise ImageError(
+            f"{shown(name)}: its name has a line break or the like, which files of labels cannot hold; rename it"
+        )
 
 
 def jobs_left(jobs: Sequence[Job], there: RecordFile, path: Path) -> Iterator[Job]:
@@ -265,17 +296,23 @@ def jobs_left(jobs: Sequence[Job], there: RecordFile, path: Path) -> Iterator[Jo
 
 
 def _has_changed(source: Source, known: LabelledPhoto, since: int) -> bool:
-    if not isinstance(source.content, Path):
-        return True
+    content = source.content
     try:
-        status = source.content.stat()
+        if isinstance(content, Stored):
+            if content.length != known.file_bytes:
+                return True
+            changed = content.changed_since(since)
+            return changed and hashlib.sha256(content.read(source.name)).hexdigest() != known.sha256
+        if not isinstance(content, Path):
+            return True
+        status = content.stat()
         if status.st_size != known.file_bytes:
             return True
         if max(status.st_mtime_ns, status.st_ctime_ns) < since:
             return False
-        with source.content.open("rb") as file:
+        with content.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() != known.sha256
-    except OSError:
+    except (OSError, LimitError):
         return True  # reading it will say what is wrong
 
 

@@ -14,10 +14,13 @@ from typing import Any
 
 import click
 
+from mobilesam.annotate.engines.base import Engine
 from mobilesam.annotate.engines.local import LocalEngine, usable_cores
+from mobilesam.annotate.engines.ray import RayEngine
 from mobilesam.annotate.labelling import BoxLimits, ByBoxes, ByDetector, ByEverything, ByTexts, Labeller
 from mobilesam.annotate.review import write_review
 from mobilesam.annotate.set_folder import COPY, check_photos
+from mobilesam.annotate.set_folder import NONE as NO_PHOTOS
 from mobilesam.annotate.set_run import ERRORS, SetRun, Step, name_in_set
 from mobilesam.annotate.sources import Source
 from mobilesam.cli.fields import option_field, options_from
@@ -46,6 +49,7 @@ from mobilesam.weights import DEFAULT_MODEL, entry_of
 NONE = "none"
 NETWORK_ENDINGS = (".onnx", ".safetensors")
 DEFAULT_FORMATS = "coco"
+LOCAL, RAY = ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,8 @@ class SetOptions:
         photos: what becomes of the photos in ``DIR/images``: ``copy``, ``link`` or ``none``.
         review: also write ``DIR/review``, a page with the most doubtful photos first.
         workers: photos that are worked on at a time, each by one thread.
+        engine: what does the work: ``local``, the threads of this machine, or ``ray``, the processes of a cluster.
+        address: of a Ray cluster that runs, HOST:PORT or ``auto``.
         overwrite: begin anew, even in a folder that holds other files.
         quiet: print errors only.
         follow_symlinks: in a folder, also follow links to other folders.
@@ -132,6 +138,10 @@ class SetOptions:
     photos: str = option_field(COPY, metavar="HOW")
     review: bool = False
     workers: int | None = option_field(None, metavar="N", shown_default="one for each core")
+    engine: str = option_field(LOCAL, metavar="NAME")
+    address: str | None = option_field(
+        None, metavar="HOST:PORT", shown_default="a cluster of this machine alone"
+    )
     overwrite: bool = False
     quiet: bool = option_field(False, "--quiet", "-q")
     follow_symlinks: bool = False
@@ -142,7 +152,16 @@ class SetOptions:
             raise click.UsageError("--out: must be a folder; it is made if it is not there")
         check_number("--val", self.val, 0.0, 1.0)
         check_photos(self.photos)
-        check_formats(self.format.split(","))
+        if "webdataset" in check_formats(self.format.split(",")) and self.photos == NO_PHOTOS:
+            raise click.UsageError(
+                "--photos none: webdataset's shards hold the photos; leave one of the two out"
+            )
+        if self.engine not in ENGINES:
+            raise click.UsageError(
+                f"--engine: is {printable(self.engine)!r}; choose one of {', '.join(ENGINES)}"
+            )
+        if self.address is not None and self.engine != RAY:
+            raise click.UsageError("--address: is of a Ray cluster; give --engine ray as well")
 
 
 @click.command(short_help="Label photos: a set in the formats that people train with.")
@@ -153,9 +172,9 @@ class SetOptions:
 def annotate(images: tuple[str, ...], labels: LabelOptions, options: SetOptions, model: ModelOptions) -> int:
     """Label photos: a set in the formats that people train with.
 
-    PHOTO is a file, a folder or a pattern. The objects come from a detector, existing boxes, --text or
-    --everything; the model gives each its mask. A run that was stopped goes on with the same command. Photos that
-    cannot be read are listed in errors.jsonl, and your photos are never changed.
+    PHOTO is a file, a folder, a pattern, a tar, or an address such as s3://bucket/shots/. The objects come from a
+    detector, existing boxes, --text or --everything; the model gives each its mask. A run that was stopped goes on
+    with the same command. Photos that cannot be read are listed in errors.jsonl, and your photos are never changed.
 
     \b
     mobilesam annotate shots/ --out set
@@ -163,15 +182,17 @@ def annotate(images: tuple[str, ...], labels: LabelOptions, options: SetOptions,
     mobilesam annotate shots/ --detector boxes.json --format labelme
     mobilesam annotate shots/ --text "a dog" --text leash --format coco
     mobilesam annotate shots/ --everything --format sa1b
+    mobilesam annotate 'shots-{000..003}.tar' --engine ray
 
     docs/how-to/annotate.md leads through it, docs/reference/datasets.md has the formats.
     """
     out = Path(options.out)
     if STANDARD_STREAM in images:
         raise click.UsageError("-: a set is made of files; give photos or folders")
-    sources = find_images(images, out, follow_symlinks=options.follow_symlinks, quiet=options.quiet)
-    workers = usable_cores() if options.workers is None else options.workers
-    engine = LocalEngine(workers)
+    sources = find_images(
+        images, out, follow_symlinks=options.follow_symlinks, quiet=options.quiet, stored=True
+    )
+    engine = _engine(options, model)
     existing = _read_boxes(labels, options.follow_symlinks)
     loaded = load_model(model, quiet=options.quiet, threads=1)
     chosen = _choose(labels, loaded, existing, sources)
@@ -193,6 +214,12 @@ def annotate(images: tuple[str, ...], labels: LabelOptions, options: SetOptions,
         max_pixels=options.max_pixels,
     )
     return _go_through(run, sources, review=options.review, quiet=options.quiet)
+
+
+def _engine(options: SetOptions, model: ModelOptions) -> Engine:
+    if options.engine == RAY:
+        return RayEngine(options.workers, options.address, gpu=model.device == "cuda")
+    return LocalEngine(usable_cores() if options.workers is None else options.workers)
 
 
 @dataclass(frozen=True)

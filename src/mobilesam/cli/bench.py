@@ -50,6 +50,11 @@ class BenchOptions:
     beside_other_work: bool = False
     json: bool = False
 
+    def __post_init__(self) -> None:
+        for flag, value in (("--only", self.only), ("--environments", self.environments)):
+            if value is not None and self.peers is None:
+                raise ConfigError(f"{flag}: is for --peers, which is not given; add it, or leave {flag} out")
+
     def ours(self) -> list[Candidate]:
         """Return our systems.
 

@@ -199,7 +199,7 @@ def write_for(target: Target, entry: WeightsEntry, out: Path, options: ExportOpt
     """Write a model's files for a target and, if asked for, their certificate."""
     half = options.weights == "float16"
     if half and not target.half:
-        raise ConfigError(f"--weights float16: export {target.name} has float32")
+        raise ConfigError(f"--weights float16: export {target.name} has {target.weights} and no choice")
     if entry.detector and (target.fixed or options.verify):
         what = "--verify" if options.verify else target.name
         raise ConfigError(f"export {what}: {entry.name} takes no prompts; choose a model that does")

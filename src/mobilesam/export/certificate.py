@@ -149,7 +149,7 @@ def certify(
         target.name,
         model,
         network,
-        "float16" if half else "float32",
+        "float16" if half else target.weights,
         sum_of_tensors(weights),
         {"mobilesam": __version__, **versions(packages)},
         machine(),

@@ -28,5 +28,6 @@ def convert(step: Step, folder: Path, stem: str) -> None:
         inputs=[coremltools.TensorType(name, tensor.shape) for name, tensor in step.inputs.items()],
         outputs=[coremltools.TensorType(name) for name in step.outputs],
         minimum_deployment_target=coremltools.target.iOS17,
+        compute_precision=coremltools.precision.FLOAT16,
     )
     package.save(str(folder / f"{stem}.mlpackage"))

@@ -145,8 +145,8 @@ class FixedDecode(nn.Module):
             tokens, coarse = decoder.join(tokens, coarse, image_pe, fold=True, absent=absent)
             return decoder.draw(embedding, tokens, coarse, dense, ALL_TOKENS), decoder.expect(tokens)
         image = embedding["image_embedding"] + dense
-        tokens, image = decoder.transformer.join(image, image_pe, tokens, fold=True, absent=absent)
-        return decoder.answer(tokens, image, ALL_TOKENS)
+        tokens, read = decoder.transformer.join(image, image_pe, tokens, fold=True, absent=absent)
+        return decoder.answer(tokens, read, image.shape[-2:], ALL_TOKENS)
 
     def finish(
         self, masks: Tensor, ious: Tensor, point_coords: Tensor, point_labels: Tensor

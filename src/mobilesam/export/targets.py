@@ -25,6 +25,7 @@ class Target:
         fixed: whether its files have fixed shapes.
         runs: whether what was written can be run where it was; otherwise it is converted and not run.
         half: whether it takes weights as float16.
+        weights: how its files hold them where nothing is said.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Target:
     fixed: bool = True
     runs: bool = True
     half: bool = False
+    weights: str = "float32"
 
     @property
     def extra(self) -> str:
@@ -62,7 +64,13 @@ TARGETS = {
         Target("ncnn", "ncnn's .param and .bin", ("pnnx", "ncnn")),
         Target("executorch", "ExecuTorch's .pte, for XNNPACK", ("executorch",)),
         Target("triton", "a model repository of Triton Inference Server", ("onnx",), fixed=False, half=True),
-        Target("coreml", "Core ML's .mlpackage, for iOS 17 and macOS 14", ("coremltools",), runs=False),
+        Target(
+            "coreml",
+            "Core ML's .mlpackage in float16, for iOS 17 and macOS 14",
+            ("coremltools",),
+            runs=False,
+            weights="float16",
+        ),
     )
 }
 

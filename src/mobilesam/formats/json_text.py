@@ -52,6 +52,8 @@ def read_json_file(path: Path, name: str, *, max_bytes: int, fail: Fail) -> Any:
             while size <= max_bytes and (chunk := file.read(CHUNK)):
                 chunks.append(chunk)
                 size += len(chunk)
+    except FileNotFoundError as error:
+        raise fail(f"{name}: not found; check the path", "U") from error
     except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
         reason = getattr(error, "strerror", None) or error
         raise fail(f"{name}: cannot be read ({printable(reason)})", "U") from error

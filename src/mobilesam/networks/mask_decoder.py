@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -106,8 +107,8 @@ class MaskDecoder(nn.Module):
         dense_prompt_embeddings = dense_prompt_embeddings.to(image_embedding.dtype)
         tokens = self.ask(sparse_prompt_embeddings)
         image = image_embedding + dense_prompt_embeddings
-        tokens, image = self.transformer.join(image, image_pe, tokens, first_layer, fold=fold)
-        return self.answer(tokens, image, mask_tokens)
+        tokens, read = self.transformer.join(image, image_pe, tokens, first_layer, fold=fold)
+        return self.answer(tokens, read, image.shape[-2:], mask_tokens)
 
     def ask(self, sparse_prompt_embeddings: Tensor) -> Tensor:
         """Put the output tokens before prompts (B, N, C): (B, 1 + masks + N, C)."""
@@ -115,11 +116,40 @@ class MaskDecoder(nn.Module):
         output_tokens = output_tokens.expand(sparse_prompt_embeddings.shape[0], -1, -1)
         return torch.cat([output_tokens, sparse_prompt_embeddings], dim=1)
 
-    def answer(self, tokens: Tensor, image: Tensor, mask_tokens: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """Return the masks and IoU predictions that tokens (B, T, C) and an image (B, C, h, w) hold."""
-        upscaled = self.output_upscaling(image)  # (B, C/8, 4h, 4w)
+    def answer(
+        self, tokens: Tensor, image: Tensor, grid_size: Sequence[int], mask_tokens: Tensor | slice
+    ) -> tuple[Tensor, Tensor]:
+        """Return the masks and IoU predictions that tokens (B, T, C) and an image (B, h * w, C) hold."""
+        upscaled = self.upscale(image)  # (B, h * w, 2 * 2, 2 * 2, C/8)
         hyper = torch.stack(
             [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
-        )[:, mask_tokens]  # (B, M, c)
-        low_res_masks = (hyper @ upscaled.flatten(2)).unflatten(-1, upscaled.shape[-2:])
+        )[:, mask_tokens]  # (B, M, C/8)
+        masks = hyper @ upscaled.flatten(1, 3).transpose(1, 2)
+        low_res_masks = scatter(masks, grid_size)
         return low_res_masks, self.iou_prediction_head(tokens[:, 0])[:, mask_tokens]
+
+    def upscale(self, image: Tensor) -> Tensor:
+        """Make 4 x 4 places of each cell (B, P, C): (B, P, 4, 4, C/8), two by two and again two by two.
+
+        This is ``output_upscaling``, as one product for each transposed convolution, whose windows do not overlap.
+        Channels stay last, so that nothing is moved but the masks in the end.
+        """
+        first, norm, activation, second, last_activation = self.output_upscaling
+        assert isinstance(first, nn.ConvTranspose2d) and isinstance(second, nn.ConvTranspose2d)
+        assert isinstance(norm, LayerNorm2d)
+        x = F.layer_norm(split_cells(image, first), norm.weight.shape, norm.weight, norm.bias, norm.eps)
+        return last_activation(split_cells(activation(x), second))
+
+
+def split_cells(image: Tensor, convolution: nn.ConvTranspose2d) -> Tensor:
+    """Make 2 x 2 places of each (..., C) by a transposed convolution of stride 2: (..., 4, c)."""
+    weight = convolution.weight.permute(0, 2, 3, 1).flatten(1)  # (C, 2 * 2 * c)
+    bias = cast("Tensor", convolution.bias).repeat(4)
+    return (image @ weight + bias).unflatten(-1, (4, -1))
+
+
+def scatter(masks: Tensor, grid_size: Sequence[int]) -> Tensor:
+    """Put values (B, M, h * w * 4 * 4), which are two by two in each cell, in their rows: (B, M, 4h, 4w)."""
+    height, width = grid_size
+    masks = masks.unflatten(-1, (height, width, 2, 2, 2, 2)).permute(0, 1, 2, 4, 6, 3, 5, 7)
+    return masks.flatten(5, 7).flatten(2, 4)

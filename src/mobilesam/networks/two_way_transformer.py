@@ -225,7 +225,7 @@ class TwoWayTransformer(nn.Module):
         fold: bool | None = None,
         absent: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return the updated tokens (B, T, C) and image (B, C, h, w).
+        """Return the updated tokens (B, T, C) and image (B, h * w, C).
 
         Args:
             image: (B, C, h, w), or (1, C, h, w) together with ``first_layer``.
@@ -237,7 +237,6 @@ class TwoWayTransformer(nn.Module):
         """
         if fold is None:
             fold = tokens.shape[1] <= FOLD_LIMIT
-        height, width = image.shape[-2:]
         image, image_pe = rows(image), rows(image_pe)
         token_pe = tokens
         for layer in self.blocks:
@@ -245,8 +244,7 @@ class TwoWayTransformer(nn.Module):
                 tokens, image, token_pe, image_pe, first_layer, fold=fold, absent=absent
             )
             first_layer = None
-        tokens = self.last_look(tokens, token_pe, image, image_pe, fold=fold)
-        return tokens, grid(image, (height, width))
+        return self.last_look(tokens, token_pe, image, image_pe, fold=fold), image
 
     def last_look(
         self, tokens: Tensor, token_pe: Tensor, image: Tensor, image_pe: Tensor, *, fold: bool

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mobilesam.core.arrays import NamedArrays
 from mobilesam.core.errors import ConfigError, DeadlineError, LimitError, WeightsError, WeightsWarning
@@ -57,8 +58,38 @@ class WantedInput:
         )
 
 
+@dataclass(frozen=True)
+class Opening:
+    """How ONNX Runtime opens a file.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``.
+        threads: processor threads, 0 for as many as cores.
+        trusted: whether it may be evaluated before it is run.
+    """
+
+    device: str
+    threads: int
+    trusted: bool
+
+    def start(self, data: bytes) -> ort.InferenceSession:
+        """Open a file's bytes."""
+        options = ort.SessionOptions()
+        options.log_severity_level = SILENT
+        options.intra_op_num_threads = self.threads
+        return ort.InferenceSession(
+            data,
+            options,
+            providers=[PROVIDERS[self.device]],
+            enable_fallback=0,  # it would print, and try the same again
+            disabled_optimizers=None if self.trusted else ["ConstantFolding"],
+        )
+
+
 class OnnxFile:
     """An open ONNX file; see :func:`open_onnx_file`. May be run from several threads.
+
+    A copy in another process, which pickle makes, has the file's bytes and opens them there.
 
     Attributes:
         path: the file.
@@ -70,7 +101,8 @@ class OnnxFile:
         seconds: after which a run is stopped; None for never.
     """
 
-    def __init__(self, path: Path, sha256: str, session: ort.InferenceSession, seconds: float | None) -> None:
+    def __init__(self, path: Path, sha256: str, opening: Opening, data: bytes, seconds: float | None) -> None:
+        session = opening.start(data)
         self.path = path
         self.sha256 = sha256
         self.inputs = {value.name: _shape(value.shape) for value in session.get_inputs()}
@@ -78,7 +110,24 @@ class OnnxFile:
         self.outputs = tuple(value.name for value in session.get_outputs())
         self.metadata = dict(session.get_modelmeta().custom_metadata_map)
         self.seconds = seconds
+        self._opening = opening
         self._session = session
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Read the file's bytes again: kept beside the session they would take as much memory again.
+
+        Raises:
+            WeightsError: if the file is not what it was.
+        """
+        data = _checked_bytes(self.path)
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise WeightsError(f"{self.path}: changed since it was opened; begin again")
+        return {key: value for key, value in vars(self).items() if key != "_session"} | {"data": data}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        data = state.pop("data")
+        vars(self).update(state)
+        self._session = self._opening.start(data)
 
     def run(self, feed: NamedArrays) -> NamedArrays:
         """Return the outputs, by their names, for inputs by theirs.
@@ -144,18 +193,9 @@ def open_onnx_file(
     data = _checked_bytes(path)
     sha256 = hashlib.sha256(data).hexdigest()
     trusted = known is None or sha256 in known
-    options = ort.SessionOptions()
-    options.log_severity_level = SILENT
-    options.intra_op_num_threads = session_threads(threads)
     try:
-        session = ort.InferenceSession(
-            data,
-            options,
-            providers=[PROVIDERS[device]],
-            enable_fallback=0,  # it would print, and try the same again
-            disabled_optimizers=None if trusted else ["ConstantFolding"],
-        )
-        file = OnnxFile(path, sha256, session, None if trusted else seconds)
+        opening = Opening(device, session_threads(threads), trusted)
+        file = OnnxFile(path, sha256, opening, data, None if trusted else seconds)
     except Exception as error:  # its classes are no part of ONNX Runtime's interface
         raise WeightsError(
             f"{path}: ONNX Runtime {ort.__version__} does not open it ({_reason(error)}); export it again"

@@ -111,6 +111,21 @@ def _open_temporary(folder: Path) -> tuple[Path, int]:
         os.close(descriptor)  # before it was locked, another process took it for a dead one's
 
 
+def check_folder(folder: Path) -> None:
+    """Make a folder if need be, and see that files can be written there, before hours of work rely on it.
+
+    Raises:
+        OutputError: if they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary, descriptor = _open_temporary(folder)
+        os.close(descriptor)
+        temporary.unlink()
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({reason_for(error)})") from error
+
+
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Refuse to replace an existing file, unless that is asked for.
 

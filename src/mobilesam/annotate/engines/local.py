@@ -49,7 +49,12 @@ class LocalEngine:
     def __post_init__(self) -> None:
         check_whole_number("workers", self.workers, 1, MOST_WORKERS)
 
-    def run(self, work: Callable[[Job], Done], jobs: Iterable[Job]) -> Iterator[Done]:
+    def run(
+        self,
+        work: Callable[[Job], Done],
+        jobs: Iterable[Job],
+        give_up: Callable[[Job, str], Done] | None = None,
+    ) -> Iterator[Done]:
         """See :class:`mobilesam.annotate.engines.base.Engine`."""
         waiting = iter(jobs)
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="mobilesam")

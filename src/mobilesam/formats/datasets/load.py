@@ -12,7 +12,19 @@ from typing import Protocol
 
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.text import printable
-from mobilesam.formats.datasets import coco, cvat, geojson, labelme, pairs, png, record, sa1b, voc, yolo
+from mobilesam.formats.datasets import (
+    coco,
+    cvat,
+    geojson,
+    labelme,
+    pairs,
+    png,
+    record,
+    sa1b,
+    voc,
+    webdataset,
+    yolo,
+)
 from mobilesam.formats.datasets.model import Dataset
 from mobilesam.formats.file_names import file_below, is_there
 from mobilesam.formats.image_bytes import shown
@@ -108,11 +120,12 @@ FORMATS = {
         "a photo and a picture of its mask: GrabCut, Berkeley, DAVIS, SBD, HQSeg", pairs.recognise, pairs.read
     ),
     "geojson": Format("GeoJSON in pixels", write=geojson.write),
+    "webdataset": Format("tars of photos with their labels, for one stream", write=webdataset.write),
 }
 READABLE = tuple(name for name, one in FORMATS.items() if one.read)
 WRITABLE = tuple(name for name, one in FORMATS.items() if one.write)
 # Formats that write the same files in another form cannot lie in one folder.
-ONE_FILE = ("record", "coco", "coco-polygons")  # for all photos
+ONE_FILE = ("record", "coco", "coco-polygons", "webdataset")  # for all photos, or many
 ALTERNATIVES = (("coco", "coco-polygons"), ("yolo", "yolo-detect"))
 
 

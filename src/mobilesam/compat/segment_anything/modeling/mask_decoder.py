@@ -9,7 +9,6 @@ from torch.nn import functional as F
 from mobilesam.compat.segment_anything.modeling.prompt_encoder import replace_gelu
 from mobilesam.core.errors import ConfigError
 from mobilesam.networks import mask_decoder
-from mobilesam.networks.two_way_transformer import grid
 
 
 class MLP(mask_decoder.MLP):
@@ -103,9 +102,9 @@ class MaskDecoder(mask_decoder.MaskDecoder):
         image = image_embeddings + dense_prompt_embeddings.to(image_embeddings.dtype)
         image = image.expand(len(tokens), -1, -1, -1)
         place = image_pe.to(image.dtype).expand(len(tokens), -1, -1, -1)
-        tokens, rows = self.transformer(image, place, tokens)
+        tokens, read = self.transformer(image, place, tokens)
         every = torch.arange(self.num_mask_tokens, device=tokens.device)
-        return self.answer(tokens, grid(rows, (image.shape[-2], image.shape[-1])), every)
+        return self.answer(tokens, read, image.shape[-2:], every)
 
 
 def check_images(image_embeddings: Tensor, prompts: int) -> None:

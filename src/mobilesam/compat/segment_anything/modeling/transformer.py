@@ -82,8 +82,7 @@ class TwoWayTransformer(two_way_transformer.TwoWayTransformer):
         """
         if not as_built(self):
             return self._by_its_layers(image_embedding, image_pe, point_embedding)
-        tokens, image = self.join(image_embedding, image_pe, point_embedding, fold=folding())
-        return tokens, two_way_transformer.rows(image)
+        return self.join(image_embedding, image_pe, point_embedding, fold=folding())
 
     def _by_its_layers(self, image: Tensor, image_pe: Tensor, token_pe: Tensor) -> tuple[Tensor, Tensor]:
         """Call each layer as it is now, by segment_anything's names."""
