@@ -130,11 +130,13 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Refuse to replace an existing file, unless that is asked for.
 
     Raises:
-        OutputError: if a file is there and may not be replaced, or if a folder is there.
+        OutputError: if a file is there and may not be replaced, if a folder is there, or if nothing can have that name.
     """
-    if path.is_dir():
+    if "\0" in str(path):
+        raise OutputError(f"{path}: has a zero byte, which no file's name has; choose another name")
+    if os.path.isdir(path):
         raise OutputError(f"{path}: is a folder; move it away or choose another one")
-    if path.exists() and not overwrite:
+    if os.path.exists(path) and not overwrite:
         raise OutputError(
             f"{path}: exists already; choose another place",
             remedy=Remedy("overwrite", True, "to replace it"),
