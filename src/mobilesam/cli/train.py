@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mobilesam.cli.fields import options_from
+from mobilesam.cli.fields import FileType, options_from
 from mobilesam.core.errors import missing_extra
 from mobilesam.core.text import printable
 from mobilesam.train.options import RunOptions
@@ -37,17 +37,17 @@ def run_options(command: Callable) -> Callable:
         "--out",
         required=True,
         metavar="DIR",
-        type=click.Path(path_type=Path),
+        type=FileType(),
         help="Folder for checkpoints, log, plot and weights.",
     )
     data = click.option(
         "--data",
         default=".",
         metavar="DIR",
-        type=click.Path(path_type=Path),
+        type=FileType(),
         help="Folder that the recipe's sets lie in.  [default: .]",
     )
-    recipe = click.argument("recipe", type=click.Path(path_type=Path))
+    recipe = click.argument("recipe", type=FileType())
     return recipe(data(out(options_from(RunOptions, "options")(command))))
 
 
@@ -95,10 +95,8 @@ def subject(recipe: Path, data: Path, out: Path, options: RunOptions) -> None:
 
 
 @train.command()
-@click.argument("photos", metavar="DATA", type=click.Path(path_type=Path))
-@click.option(
-    "--out", required=True, metavar="STORE", type=click.Path(path_type=Path), help="Folder of the store."
-)
+@click.argument("photos", metavar="DATA", type=FileType())
+@click.option("--out", required=True, metavar="STORE", type=FileType(), help="Folder of the store.")
 @options_from(StoreOptions, "options")
 def teacher(photos: Path, out: Path, options: StoreOptions) -> None:
     """Write a teacher's embeddings of photos, once and for all, for train distill.

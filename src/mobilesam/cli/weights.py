@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mobilesam.cli.fields import option_field, options_from
+from mobilesam.cli.fields import FileType, option_field, options_from
 from mobilesam.cli.progress import TransferProgress
 from mobilesam.core.errors import ConfigError, WeightsError
 from mobilesam.core.text import printable
@@ -107,7 +107,7 @@ def pull(name: str, options: PullOptions) -> None:
 
 
 @weights.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FileType())
 def import_weights(file: Path) -> None:
     """Copy a file that came from elsewhere into the cache; its SHA-256 says which one it is.
 
