@@ -309,6 +309,13 @@ def test_names_that_are_no_text_are_told(tmp_path: Path) -> None:
     assert "its name is not UTF-8 text" in (tmp_path / "set" / ERRORS).read_text()
 
 
+def test_a_name_with_a_line_break_is_told_as_such(tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "shots", 1)
+    (photos / "a\nb.jpg").write_bytes((photos / "below" / "000.jpg").read_bytes())
+    go(bright_run(tmp_path / "set"), photos)
+    assert "its name has a line break or the like" in (tmp_path / "set" / ERRORS).read_text()
+
+
 def shards(folder: Path, photos: Path) -> Path:
     """Put photos into tars, each with labels beside it that are no photos."""
     for path in sorted(photos.rglob("*.jpg")):

@@ -304,3 +304,9 @@ def test_options_that_are_none(
 ) -> None:
     assert run(["bench", str(photo), "--peers", str(peers), option, value]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--only", "--environments"])
+def test_options_of_peers_without_peers(photo: Path, capsys: pytest.CaptureFixture, option: str) -> None:
+    assert run(["bench", str(photo), option, "own"]) == 2
+    assert f"{option}: is for --peers" in capsys.readouterr().err

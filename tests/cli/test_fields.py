@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from mobilesam.cli.fields import described, option_field, options_from
+from mobilesam.cli.main import run
 from tests.option_tables import CLASSES, DOCUMENT, with_tables
 
 
@@ -76,3 +77,25 @@ def test_the_documents_tables_are_those_of_the_fields() -> None:
     text = DOCUMENT.read_text()
     assert all(f"<!-- options of {cls.__name__} -->" in text for cls in CLASSES)
     assert text == with_tables(text), "run python -m tests.option_tables"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["segment", "a.jpg", "--point", "1,1", "--embeddings", ""],
+        ["cutout", "a.jpg", "--out", ""],
+        ["export", "onnx", "--out", ""],
+        ["export", "litert", "--out", ""],
+        ["convert", "set", "", "--to", "yolo"],
+        ["convert", "", "set", "--to", "yolo"],
+        ["evaluate", "masks", ""],
+        ["map", "a.tif", "--out", ""],
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    assert "is empty; give a path" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

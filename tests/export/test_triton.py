@@ -10,6 +10,8 @@ import pytest
 
 from mobilesam import Model
 from mobilesam.cli.main import run
+from mobilesam.export.certificate import VERIFIED, Questions, certify
+from mobilesam.export.targets import TARGETS
 from mobilesam.export.triton import open_exported
 from mobilesam.weights import entry_of, read_weights
 from tests.runtimes.conformance import assert_alike
@@ -48,6 +50,17 @@ def test_configurations_are_those_of_the_files(repository: Path) -> None:
 def test_the_files_give_the_networks_masks(repository: Path, pocket: Model) -> None:
     weights = read_weights(entry_of("pocket"))
     assert_alike(Model(open_exported("pocket", weights, repository), name="triton"), pocket)
+
+
+def test_its_certificate_names_every_file_of_the_repository(repository: Path) -> None:
+    weights = read_weights(entry_of("pocket"))
+    files = sorted(path for path in repository.rglob("*") if path.is_file())
+    few = Questions(6, images=("coffee, small",))
+    certificate = certify(TARGETS["triton"], "pocket-7", "pocket", weights, files, half=True, questions=few)
+    assert certificate.result == VERIFIED
+    names = [file["name"] for file in certificate.files]
+    assert names == [path.relative_to(repository).as_posix() for path in files]
+    assert "pocket_encoder/1/model.onnx" in names
 
 
 def test_what_is_there_stays(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:

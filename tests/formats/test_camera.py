@@ -75,6 +75,11 @@ def test_devices_that_are_none(device: str) -> None:
         open_camera(device)
 
 
+def test_a_device_without_a_name_is_quoted() -> None:
+    with pytest.raises(ConfigError, match="camera: is '';"):
+        open_camera("")
+
+
 @pytest.mark.parametrize(
     ("platform", "expected"),
     [("linux", ("v4l2", "/dev/video0")), ("darwin", ("avfoundation", "0"))],

@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
+from mobilesam.cli.main import run
 from mobilesam.core.rle import mask_to_rle
 from mobilesam.server.app import ENDPOINTS
 from mobilesam.server.options import ServeOptions, check_token
@@ -324,3 +325,8 @@ def test_a_mask_of_labels_may_not_be_empty(client: httpx.Client) -> None:
     empty = mask_to_rle(np.zeros((300, 451), bool)).to_dict()
     answer = client.put("/v1/photos/0/labels", json={"objects": [{"segmentation": empty}]})
     assert answer.status_code == 422 and error_of(answer)["field"] == "objects[0].segmentation"
+
+
+def test_a_photo_that_is_not_there_is_not_opened(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run(["ui", str(tmp_path / "no.jpg"), "--no-browser", "--port", "0"]) == 3
+    assert "no.jpg: not found; check the path" in capsys.readouterr().err

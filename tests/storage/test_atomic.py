@@ -14,7 +14,7 @@ import pytest
 
 from mobilesam.core.errors import OutputError
 from mobilesam.storage import atomic
-from mobilesam.storage.atomic import atomic_write, remove_remains, write_bytes
+from mobilesam.storage.atomic import atomic_write, check_folder, remove_remains, write_bytes
 
 LOCKS = pytest.mark.skipif(sys.platform == "win32", reason="POSIX locks and signals")
 WRITER = """
@@ -176,3 +176,19 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     write_bytes(tmp_path / "a", b"a")
     remove_remains(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".0123456789abcdef.mobilesam.tmp", "a"]
+
+
+def test_a_folder_is_checked_before_work_begins(tmp_path: Path) -> None:
+    check_folder(tmp_path / "new" / "folder")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "new", tmp_path / "new" / "folder"]
+    (tmp_path / "file").write_bytes(b"a")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OutputError, match="part of the path is a file; choose another folder"):
+            check_folder(place)
+    with pytest.raises(OutputError, match="the name is too long; choose a shorter one"):
+        write_bytes(tmp_path / ("a" * 300), b"")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.EROFS])
+def test_a_failure_to_write_says_what_to_do(number: int) -> None:
+    assert "; choose" in atomic.reason_for(OSError(number, os.strerror(number)))

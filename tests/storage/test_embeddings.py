@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mobilesam
-from mobilesam import ConfigError, Model, Prompt, load
+from mobilesam import ConfigError, Model, OutputError, Prompt, load
 from mobilesam.storage.embeddings import KeptEmbeddings
 from tests.photos import cat
 
@@ -102,3 +102,12 @@ def test_a_name_that_is_no_folder_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=words):
             load("pocket", embeddings=folder)  # type: ignore[arg-type]
     assert file.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b"])
+def test_a_folder_that_cannot_be_is_an_error_of_ours(tmp_path: Path, name: str) -> None:
+    kept = KeptEmbeddings(tmp_path / name, "one")
+    path = kept.path(PIXELS)
+    assert kept.read(path) is None
+    with pytest.raises(OutputError, match="; choose "):
+        kept.write(path, {"a": PIXELS})

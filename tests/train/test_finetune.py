@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import mobilesam
-from mobilesam import ConfigError, Prompt, load
+from mobilesam import ConfigError, OutputError, Prompt, load
 from mobilesam.cli.main import run
 from mobilesam.formats.datasets.load import read_dataset, write_dataset
 from mobilesam.formats.datasets.photos import read_photos
@@ -116,6 +116,11 @@ def test_what_cannot_be_tuned_is_told(yolo: Path, tmp_path: Path) -> None:
             finetune(yolo, tmp_path / "run", **changes)
     with pytest.raises(ConfigError, match="a set is a folder"):
         finetune(tmp_path / "run-none", tmp_path / "run")
+    (tmp_path / "file").write_text("a")
+    told: list[str] = []
+    with pytest.raises(OutputError, match="part of the path is a file"):
+        finetune(yolo, tmp_path / "file", tell=told.append)
+    assert not any("before" in line for line in told)  # it does not score first
     labels = tmp_path / "coco" / "instances.json"
     labels.write_text(json.dumps(json.loads(labels.read_text()) | {"annotations": []}))
     with pytest.raises(ConfigError, match="6 photos, and none has an object with a mask"):

@@ -275,8 +275,12 @@ def check_name_in_set(file_name: str, name: str) -> None:
     Raises:
         ImageError: with what to do.
     """
-    if any("\ud800" <= c <= "\udfff" or not c.isprintable() for c in file_name):
+    if any("\ud800" <= c <= "\udfff" for c in file_name):
         raise ImageError(f"{shown(name)}: its name is not UTF-8 text, which files of labels need; rename it")
+    if not file_name.isprintable():
+        raise ImageError(
+            f"{shown(name)}: its name has a line break or the like, which files of labels cannot hold; rename it"
+        )
 
 
 def jobs_left(jobs: Sequence[Job], there: RecordFile, path: Path) -> Iterator[Job]:

@@ -14,7 +14,7 @@ from mobilesam.benchmark.peers import make_environment, read_peers
 from mobilesam.benchmark.protocol import PHASES
 from mobilesam.benchmark.report import FILES, Benchmark
 from mobilesam.benchmark.systems import OURS
-from mobilesam.cli.fields import option_field, options_from
+from mobilesam.cli.fields import FileType, option_field, options_from
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.text import printable
 from mobilesam.formats.image import read_image
@@ -49,6 +49,11 @@ class BenchOptions:
     overwrite: bool = False
     beside_other_work: bool = False
     json: bool = False
+
+    def __post_init__(self) -> None:
+        for flag, value in (("--only", self.only), ("--environments", self.environments)):
+            if value is not None and self.peers is None:
+                raise ConfigError(f"{flag}: is for --peers, which is not given; add it, or leave {flag} out")
 
     def ours(self) -> list[Candidate]:
         """Return our systems.
@@ -105,7 +110,7 @@ class MeasureOptions:
 
 
 @click.command()
-@click.argument("photo", type=click.Path(path_type=Path))
+@click.argument("photo", type=FileType())
 @options_from(BenchOptions, "options")
 @options_from(MeasureOptions, "how")
 def bench(photo: Path, options: BenchOptions, how: MeasureOptions) -> None:

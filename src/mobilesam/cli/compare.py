@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from mobilesam.cli.fields import option_field, options_from
+from mobilesam.cli.fields import FileType, option_field, options_from
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.text import printable
 from mobilesam.evaluate.compare import RowDifference, draw_differences
@@ -41,8 +41,8 @@ class CompareOptions:
 
 
 @click.command()
-@click.argument("first", metavar="A", type=click.Path(path_type=Path))
-@click.argument("second", metavar="B", type=click.Path(path_type=Path))
+@click.argument("first", metavar="A", type=FileType())
+@click.argument("second", metavar="B", type=FileType())
 @options_from(CompareOptions, "options")
 def compare(first: Path, second: Path, options: CompareOptions) -> None:
     """Print the paired difference of two evaluations, B minus A, with its interval.

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from mobilesam.annotate.set_folder import NONE, check_photos, write_set
-from mobilesam.cli.fields import option_field, options_from
+from mobilesam.cli.fields import FileType, option_field, options_from
 from mobilesam.core.text import printable
 from mobilesam.formats.datasets.load import check_formats, read_dataset, recognise
 from mobilesam.formats.datasets.model import Dataset
@@ -40,8 +40,8 @@ class ConvertOptions:
 
 
 @click.command(short_help="Turn labelled photos from one format into others.")
-@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("source", metavar="IN", type=FileType())
+@click.argument("out", metavar="OUT", type=FileType())
 @options_from(ConvertOptions, "options")
 def convert(source: Path, out: Path, options: ConvertOptions) -> int:
     """Turn labelled photos from one format into others.

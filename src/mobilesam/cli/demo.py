@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from mobilesam.cli.fields import FileType
 from mobilesam.cli.options import ModelOptions, load_model
 from mobilesam.core.errors import missing_extra
 from mobilesam.core.text import printable
@@ -27,7 +28,7 @@ MIN_MASK_REGION_AREA = 200  # pixels
     default="demo-out",
     show_default=True,
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=FileType(),
     help="Folder for the pictures.",
 )
 def demo(out: Path) -> None:

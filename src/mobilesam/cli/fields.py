@@ -36,7 +36,11 @@ from typing import Any, Union, get_args, get_origin
 
 import click
 
+EMPTY = "is empty; give a path"
 CLICK = "click"  # a field's metadata: what click's option takes besides what follows from the field
+
+
+A_PATH = re.compile("DIR|FILE|FOLDER")  # what the metavar of an option has whose value is a path
 
 
 class NumberType(click.ParamType):
@@ -66,6 +70,12 @@ class FileType(click.Path):
     def __init__(self) -> None:
         super().__init__(path_type=Path)
         self.name = "FILE"  # click sets "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a path; an empty text, as an unset variable gives it, does not mean the current folder."""
+        if value == "":
+            self.fail(EMPTY, param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def option_field(default: Any, *flags: str, shown_default: str = "", **settings: Any) -> Any:
@@ -169,6 +179,9 @@ def options_from(
         @wraps(command)
         def call(*arguments: Any, **values: Any) -> Any:
             given = {one.name: values.pop(one.name) for one in chosen}
+            for one in chosen:
+                if given[one.name] == "" and A_PATH.search(one.metavar):
+                    raise click.UsageError(f"{one.flags[0]}: {EMPTY}")
             made = (make or cls)(**{key: value for key, value in given.items() if value is not None})
             return command(*arguments, **values, **{name: made})
 

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import click
 
-from mobilesam.cli.fields import options_from
+from mobilesam.cli.fields import FileType, options_from
 from mobilesam.core.text import printable
 from mobilesam.train.finetune import FinetuneOptions
 from mobilesam.train.finetune import finetune as finetune_model
 
 
 @click.command()
-@click.argument("photos", metavar="SET", type=click.Path(path_type=Path))
+@click.argument("photos", metavar="SET", type=FileType())
 @click.option(
     "--out",
     required=True,
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=FileType(),
     help="Folder for weights, scores, contact sheet, recipe and checkpoints.",
 )
 @options_from(FinetuneOptions, "options")

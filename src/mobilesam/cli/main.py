@@ -29,6 +29,7 @@ from mobilesam.cli.process import (
 from mobilesam.core.errors import ImageWarning, LimitError, MobileSamError, PromptWarning, WeightsWarning
 from mobilesam.core.text import one_line, printable
 from mobilesam.core.version import __version__
+from mobilesam.storage.atomic import reason_for
 
 USAGE_EXIT, OUTPUT_EXIT, BUG_EXIT = 2, 6, 70
 
@@ -158,7 +159,12 @@ def tell(error: Exception, arguments: Sequence[str]) -> int:
         code, status = LimitError.code, LimitError.exit_code
     elif isinstance(error, OSError) and error.strerror:
         where = error.filename or "standard output"
-        reason = "it is closed" if error.errno == errno.EBADF else error.strerror
+        if error.errno == errno.EBADF:
+            reason = "it is closed"
+        elif error.filename is None:
+            reason = error.strerror
+        else:
+            reason = reason_for(error)
         code, message, status = "O", f"{where}: cannot be read or written ({reason})", OUTPUT_EXIT
     else:
         kind = f"mobilesam {__version__}: {type(error).__name__}: {error}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mobilesam.cli.fields import option_field, options_from
+from mobilesam.cli.fields import FileType, option_field, options_from
 from mobilesam.cli.progress import TransferProgress
 from mobilesam.core.errors import ConfigError, WeightsError
 from mobilesam.core.text import printable
@@ -83,7 +83,9 @@ def list_weights() -> None:
     mobilesam weights list
     """
     for entry in (*ENTRIES.values(), *map(entry_of, own_names())):
-        size = f"{'~' if entry.rounded else ''}{size_of(entry) / 1e6:,.0f} MB"
+        size = (
+            f"{'~' if entry.rounded else ''}{size_of(entry) / 1e6:,.{0 if size_of(entry) >= 1e6 else 1}f} MB"
+        )
         click.echo(f"{entry.name:<22} {size:>9}  {state_of(entry):<14} {entry.licence.partition(';')[0]}")
     for name, reason in NOT_OFFERED.items():
         click.echo(f"{name:<22} not offered: {reason}")
@@ -105,7 +107,7 @@ def pull(name: str, options: PullOptions) -> None:
 
 
 @weights.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FileType())
 def import_weights(file: Path) -> None:
     """Copy a file that came from elsewhere into the cache; its SHA-256 says which one it is.
 

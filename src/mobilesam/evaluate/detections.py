@@ -27,6 +27,7 @@ from mobilesam.formats.datasets import coco
 from mobilesam.formats.datasets.load import read_dataset
 from mobilesam.formats.datasets.model import Dataset
 from mobilesam.formats.datasets.photos import dataset_to_photos
+from mobilesam.formats.file_names import open_at_once
 from mobilesam.formats.image_bytes import shown
 from mobilesam.formats.json_text import read_json_file
 from mobilesam.segment.model import Model
@@ -80,7 +81,7 @@ def read_detections(folder: Path, file: Path, *, follow_symlinks: bool = False) 
                 raise ConfigError(f"{name}: [{i}].{key}: is {record[key]}, which the set does not have")
         by_photo.setdefault(dataset.path(photos[record["image_id"]]), []).append(record)
     every = dataset_to_photos(dataset, shown(str(folder)))
-    with file.open("rb") as opened:
+    with open_at_once(file) as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     return Detections(dataset, [one for one in every if one.path in by_photo], by_photo, digest)
 

@@ -23,6 +23,7 @@ from onnx import TensorProto
 
 from mobilesam.core.errors import ConfigError, WeightsError
 from mobilesam.export.halves import exact_halves
+from mobilesam.formats.file_names import open_at_once
 from mobilesam.runtimes.base import Weights
 from mobilesam.storage.atomic import refuse_existing, write_bytes
 from mobilesam.weights import WeightsEntry, check_tensors, store
@@ -183,7 +184,7 @@ def checked_archive(given: Path | None) -> Path:
     """Return the pinned archive: the given one, or npm's."""
     if given is None:
         return store.pull(RUNTIME)
-    with given.open("rb") as file:
+    with open_at_once(given) as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != RUNTIME.sha256:
             raise WeightsError(
                 f"{given}: is not {RUNTIME.file} (its SHA-256 is another); fetch {RUNTIME.urls[0]}"

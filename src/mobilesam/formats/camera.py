@@ -74,7 +74,7 @@ def _device(device: str) -> tuple[str, str]:
     kind, colon, name = device.partition(":")
     if not (colon and kind and name):
         raise ConfigError(
-            f"camera: is {shown(device)}; give a number such as 0, or FORMAT:NAME such as dshow:video=HD Camera"
+            f"camera: is {shown(repr(device))}; give a number such as 0, or FORMAT:NAME such as dshow:video=HD Camera"
         )
     return kind, name
 

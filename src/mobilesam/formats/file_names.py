@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path, PureWindowsPath
 
 from mobilesam.core.errors import FOLLOW_SYMLINKS, MobileSamError
@@ -42,6 +44,24 @@ def file_below(
             error.remedy = FOLLOW_SYMLINKS
             raise error
     return path
+
+
+def open_at_once(path: str | os.PathLike) -> BufferedReader:
+    """Open a file for reading without waiting for anything: a pipe that nobody writes to reads as empty.
+
+    A pipe with a writer, such as a shell's ``<(command)``, is read to its end.
+
+    Raises:
+        OSError, ValueError: as ``open`` does.
+    """
+    file = open(path, "rb", opener=_without_waiting)
+    if sys.platform != "win32":
+        os.set_blocking(file.fileno(), True)
+    return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def is_file(path: Path) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 from mobilesam.core.errors import LimitError, MobileSamError
 from mobilesam.core.schema import Step, place_of
 from mobilesam.core.text import printable, shortened
+from mobilesam.formats.file_names import open_at_once
 
 MAX_DEPTH = 64  # nested lists and objects
 CHUNK = 2**20  # bytes read at once: a pipe does not say how many come
@@ -46,11 +47,13 @@ def read_json_file(path: Path, name: str, *, max_bytes: int, fail: Fail) -> Any:
         LimitError: if it is larger than ``max_bytes``.
     """
     try:
-        with path.open("rb") as file:
+        with open_at_once(path) as file:
             chunks, size = [], 0
             while size <= max_bytes and (chunk := file.read(CHUNK)):
                 chunks.append(chunk)
                 size += len(chunk)
+    except FileNotFoundError as error:
+        raise fail(f"{name}: not found; check the path", "U") from error
     except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
         reason = getattr(error, "strerror", None) or error
         raise fail(f"{name}: cannot be read ({printable(reason)})", "U") from error

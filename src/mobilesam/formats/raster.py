@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from mobilesam.core.arrays import Image
 from mobilesam.core.errors import ImageError, MissingExtraError
 from mobilesam.core.extras import install_line
+from mobilesam.formats.file_names import is_file, is_there
 from mobilesam.formats.image_bytes import shown
 
 LOOK_SIDE = 1024  # of the reduced picture that the stretch of values is taken from
@@ -42,6 +44,9 @@ class Raster:
                 f"raster: needs packages that are not installed; {install_line('geo')}"
             ) from error
         self.name = shown(os.fsdecode(path))
+        there = Path(os.fsdecode(path))
+        if is_there(there) and not (is_file(there) or there.is_dir()):  # GDAL would wait for a pipe
+            raise ImageError(f"{self.name}: is not a regular file; give a raster's file")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter(

@@ -10,11 +10,13 @@ from typing import Any
 
 from mobilesam.annotate.sources import find_sources
 from mobilesam.core.arrays import Size
-from mobilesam.core.errors import OutputError, PromptError
+from mobilesam.core.errors import ImageError, OutputError, PromptError
 from mobilesam.core.schema import Array, Record, Text, check
 from mobilesam.formats.datasets.labelme import photo_to_document
 from mobilesam.formats.datasets.model import LabelledObject, LabelledPhoto, box_of
+from mobilesam.formats.file_names import is_there, open_at_once
 from mobilesam.formats.image import read_size
+from mobilesam.formats.image_bytes import shown
 from mobilesam.formats.json_text import read_json_file
 from mobilesam.formats.prompt_file import VERSION, content_to_prompts, runs_to_rle
 from mobilesam.server.refusals import Refusal
@@ -71,7 +73,11 @@ def find_photos(paths: Sequence[Path], *, follow_symlinks: bool = False) -> tupl
 
     Raises:
         ConfigError: if a folder holds no photo.
+        ImageError: if something is not there.
     """
+    for path in paths:
+        if not is_there(path):
+            raise ImageError(f"{shown(str(path))}: not found; check the path")
     found = find_sources(paths, follow_symlinks=follow_symlinks)
     folders = [path for path in paths if path.is_dir()]
     photos = tuple(
@@ -100,7 +106,7 @@ def names_of(photo: Path, ending: str) -> tuple[Path, Path]:
 
 def _begins_as_ours(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_at_once(path) as file:
             return file.read(len(BEGIN)) == BEGIN
     except OSError:
         return False

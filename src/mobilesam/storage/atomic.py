@@ -111,15 +111,32 @@ def _open_temporary(folder: Path) -> tuple[Path, int]:
         os.close(descriptor)  # before it was locked, another process took it for a dead one's
 
 
+def check_folder(folder: Path) -> None:
+    """Make a folder if need be, and see that files can be written there, before hours of work rely on it.
+
+    Raises:
+        OutputError: if they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary, descriptor = _open_temporary(folder)
+        os.close(descriptor)
+        temporary.unlink()
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({reason_for(error)})") from error
+
+
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Refuse to replace an existing file, unless that is asked for.
 
     Raises:
-        OutputError: if a file is there and may not be replaced, or if a folder is there.
+        OutputError: if a file is there and may not be replaced, if a folder is there, or if nothing can have that name.
     """
-    if path.is_dir():
+    if "\0" in str(path):
+        raise OutputError(f"{path}: has a zero byte, which no file's name has; choose another name")
+    if os.path.isdir(path):
         raise OutputError(f"{path}: is a folder; move it away or choose another one")
-    if path.exists() and not overwrite:
+    if os.path.exists(path) and not overwrite:
         raise OutputError(
             f"{path}: exists already; choose another place",
             remedy=Remedy("overwrite", True, "to replace it"),
@@ -158,4 +175,8 @@ def reason_for(error: OSError) -> str:
         return "the disk is full; free some space or choose another folder"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "no permission; choose another folder"
-    return error.strerror or str(error)
+    if error.errno == errno.ENAMETOOLONG:
+        return "the name is too long; choose a shorter one"
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return "part of the path is a file; choose another folder"
+    return f"{error.strerror or error}; choose another folder"

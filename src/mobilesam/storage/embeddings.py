@@ -9,6 +9,7 @@ Values are rounded to float16, even the first time, so a result never depends on
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ class KeptEmbeddings:
         if not isinstance(folder, str | Path) or not str(folder):
             raise ConfigError(f"embeddings: is {shortened(folder)}; must be the path of a folder")
         self.folder = Path(folder)
-        if self.folder.exists() and not self.folder.is_dir():
+        if os.path.exists(self.folder) and not os.path.isdir(self.folder):
             raise ConfigError(f"embeddings: {self.folder} is a file; name a folder")
         self._of = of
 
@@ -56,6 +57,8 @@ class KeptEmbeddings:
 
     def read(self, path: Path) -> NamedArrays | None:
         """Return the arrays (float32) of a file; None if there is none, or if it is damaged."""
+        if not os.path.isfile(path):  # a pipe would be waited for
+            return None
         try:
             with safe_open(path, "numpy") as file:
                 wanted = (file.metadata() or {}).get(SUM)

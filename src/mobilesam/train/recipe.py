@@ -13,6 +13,7 @@ from typing import Annotated, Any, Protocol, TypeVar
 from mobilesam.core.errors import ConfigError, LimitError
 from mobilesam.core.schema import Array, Flag, OneOf, Real, Record, Text, Whole, check, shape_of
 from mobilesam.core.text import printable, shortened
+from mobilesam.formats.file_names import open_at_once
 from mobilesam.formats.image_bytes import shown
 from mobilesam.weights.graph_index import network_specs
 
@@ -254,7 +255,7 @@ def check_size(image_size: int, network: str, place: str) -> None:
 def read_toml(path: Path, name: str) -> dict[str, Any]:
     """Read TOML that strangers may have written; what would crash Python's reader is refused."""
     try:
-        with path.open("rb") as file:
+        with open_at_once(path) as file:
             data = file.read(MAX_RECIPE_BYTES + 1)
     except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
         reason = getattr(error, "strerror", None) or error

@@ -23,7 +23,7 @@ from mobilesam.formats.datasets.photos import read_photos
 from mobilesam.formats.image import image_to_png
 from mobilesam.runtimes.torch import choose_device, limit_threads
 from mobilesam.segment.model import Model, load
-from mobilesam.storage.atomic import write_bytes
+from mobilesam.storage.atomic import check_folder, write_bytes
 from mobilesam.train.checkpoint import FORCE
 from mobilesam.train.data import Drawn, Samples, has_large_object, split_sets
 from mobilesam.train.finetune import Finetuned, FinetuneOptions, Tell
@@ -108,6 +108,7 @@ class Tuning:
     def run(self) -> Finetuned:
         """Do all of it."""
         wanted = self.look()
+        check_folder(self.out)
         photos = self.photos_to_score(wanted)
         start = time.monotonic()
         before = self.score_before(photos)

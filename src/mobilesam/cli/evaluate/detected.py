@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from mobilesam.cli.evaluate.runs import Evaluation, EvaluationOptions, open_model
-from mobilesam.cli.fields import option_field, options_from
+from mobilesam.cli.fields import FileType, option_field, options_from
 from mobilesam.cli.options import ModelOptions
 from mobilesam.evaluate.choices import BEST, SINGLE
 from mobilesam.evaluate.detections import average_precision, detection_rows, read_detections
@@ -27,8 +27,8 @@ class DetectionOptions:
 
 
 @click.command()
-@click.argument("set_folder", metavar="SET", type=click.Path(path_type=Path))
-@click.argument("boxes", metavar="DETECTIONS.json", type=click.Path(path_type=Path))
+@click.argument("set_folder", metavar="SET", type=FileType())
+@click.argument("boxes", metavar="DETECTIONS.json", type=FileType())
 @options_from(DetectionOptions, "asked")
 @options_from(EvaluationOptions, "options")
 @options_from(ModelOptions, "model")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from mobilesam.cli.fields import option_field
+from mobilesam.cli.fields import FileType, option_field
 from mobilesam.cli.options import ModelOptions, load_model
 from mobilesam.cli.progress import bar_stream
 from mobilesam.core.errors import ConfigError
@@ -82,9 +82,7 @@ class SheetOptions:
         return None if self.report is None else Path(self.report)
 
 
-sets_argument = click.argument(
-    "sets", nargs=-1, required=True, metavar="SET...", type=click.Path(path_type=Path)
-)
+sets_argument = click.argument("sets", nargs=-1, required=True, metavar="SET...", type=FileType())
 
 
 @dataclass(frozen=True)

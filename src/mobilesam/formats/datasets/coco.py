@@ -34,7 +34,7 @@ from mobilesam.formats.datasets.model import (
     make_dataset,
 )
 from mobilesam.formats.datasets.shapes import fitting_polygons, rings_of
-from mobilesam.formats.file_names import file_below, is_file
+from mobilesam.formats.file_names import file_below, is_file, open_at_once
 from mobilesam.formats.image import MAX_PIXELS
 from mobilesam.formats.image_bytes import shown
 from mobilesam.formats.json_text import read_json_file
@@ -86,7 +86,7 @@ def recognise(path: Path) -> list[tuple[Path, str]]:
 def _looks_like(path: Path) -> bool:
     """Whether a file begins like an instance file; it may be too large to read it all for that."""
     try:
-        with path.open("rb") as file:
+        with open_at_once(path) as file:
             begin = file.read(2**16).lstrip(b"\xef\xbb\xbf \r\n\t")
     except OSError:
         return False

@@ -23,7 +23,7 @@ from mobilesam.formats.datasets.model import (
     make_dataset,
 )
 from mobilesam.formats.datasets.shapes import check_ring, fill_rings
-from mobilesam.formats.file_names import file_below
+from mobilesam.formats.file_names import file_below, open_at_once
 from mobilesam.formats.image import MAX_PIXELS
 from mobilesam.formats.image_bytes import shown
 
@@ -40,7 +40,7 @@ def recognise(path: Path) -> bool:
     """Whether a folder has such a file, or a file is one."""
     file = _file_of(path)
     try:
-        with file.open("rb") as opened:
+        with open_at_once(file) as opened:
             return b"<annotations>" in opened.read(2**12)
     except OSError:
         return False

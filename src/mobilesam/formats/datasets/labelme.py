@@ -33,6 +33,7 @@ from mobilesam.formats.datasets.model import (
     make_dataset,
 )
 from mobilesam.formats.datasets.shapes import check_ring, fill_rings, fitting_polygons
+from mobilesam.formats.file_names import open_at_once
 from mobilesam.formats.image import MAX_PIXELS, decode_mask, image_to_png
 from mobilesam.formats.image_bytes import shown
 from mobilesam.formats.json_text import read_json_file
@@ -77,7 +78,7 @@ def _is_json(path: Path) -> bool:
 def _looks_like(path: Path) -> bool:
     """Whether the file has the two fields at its beginning or its end; the photo itself may be between them."""
     try:
-        with path.open("rb") as file:
+        with open_at_once(path) as file:
             begin = file.read(2**14)
             file.seek(max(0, path.stat().st_size - 2**14))
             text = begin + file.read(2**14)

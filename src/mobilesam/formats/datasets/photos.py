@@ -36,7 +36,7 @@ def read_photos(path: str | Path, *, follow_symlinks: bool = False) -> list[SetP
     except ConfigError as error:
         raise ConfigError(
             f"{shown(str(path / NAME))}: not found; a set is a folder with {NAME} and images/, "
-            f"or one in another format:  {', '.join(READABLE)}"
+            f"or one in another format: {', '.join(READABLE)}"
         ) from error
     dataset = read_dataset(path, format=name, follow_symlinks=follow_symlinks)
     return dataset_to_photos(dataset, shown(str(own if is_file(own) else path)))

@@ -26,6 +26,7 @@ from mobilesam.formats.datasets.model import (
     LabelledPhoto,
     check_box_in,
 )
+from mobilesam.formats.file_names import open_at_once
 from mobilesam.formats.image import MAX_PIXELS
 from mobilesam.formats.json_text import read_json
 
@@ -225,7 +226,7 @@ def read_record_file(path: Path) -> RecordFile:
 
 def _lines(path: Path, name: str) -> Iterator[bytes]:
     try:
-        with path.open("rb") as file:
+        with open_at_once(path) as file:
             while line := file.readline(MAX_LINE_BYTES + 1):
                 if len(line) > MAX_LINE_BYTES:
                     raise LimitError(f"{name}: a line has over {MAX_LINE_BYTES >> 20} MiB, the limit")

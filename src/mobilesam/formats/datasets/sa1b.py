@@ -21,7 +21,7 @@ from mobilesam.formats.datasets.model import (
     check_box_in,
     make_dataset,
 )
-from mobilesam.formats.file_names import file_below
+from mobilesam.formats.file_names import file_below, open_at_once
 from mobilesam.formats.image import MAX_PIXELS
 from mobilesam.formats.image_bytes import shown
 from mobilesam.formats.json_text import read_json_file
@@ -69,7 +69,7 @@ def recognise(path: Path) -> bool:
 
 def _looks_like(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_at_once(path) as file:
             file.seek(max(0, path.stat().st_size - 2**12))
             end = file.read(2**12)
             file.seek(0)

@@ -27,7 +27,7 @@ from mobilesam.formats.datasets.model import (
     check_name,
     make_dataset,
 )
-from mobilesam.formats.file_names import file_below
+from mobilesam.formats.file_names import file_below, open_at_once
 from mobilesam.formats.image import MAX_PIXELS, read_size
 from mobilesam.formats.image_bytes import shown
 
@@ -56,7 +56,7 @@ def _is_xml(path: Path) -> bool:
 
 def _looks_like(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_at_once(path) as file:
             return b"<annotation>" in file.read(2**12)
     except OSError:
         return False
