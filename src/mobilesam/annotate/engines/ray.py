@@ -231,6 +231,8 @@ class _Crew(Generic[Job, Done]):
         self._jobs: dict[int, Job] = {}  # that were taken and not yet yielded
         self._done: dict[int, Done] = {}
         self._again: list[int] = []  # a heap
+        self._suspects: set[int] = set()  # jobs that were given to a process that died
+        self._all_taken = False
         self._deaths: Counter[int] = Counter()
         self._failed_starts = 0
         self._any_began = False
@@ -256,25 +258,33 @@ class _Crew(Generic[Job, Done]):
         return _Place(actor, actor.version.remote())
 
     def _hand_out(self, waiting: Iterator[tuple[int, Job]]) -> bool:
-        """Give jobs to those that have room, evenly; return whether any job is left to wait for."""
+        """Give jobs to those that have room, evenly; return whether any job is left.
+
+        A job whose process died goes to a process that has no other, so that the next death is not another's.
+        """
         for depth in range(QUEUE):
             for place in self._places:
-                if place.ready is None and len(place.flight) <= depth:
+                if place.ready is not None or len(place.flight) > depth or self._is_alone(place):
+                    continue
+                if self._again and not place.flight:
+                    number: int | None = heapq.heappop(self._again)
+                else:
                     number = self._take(waiting)
-                    if number is None:
-                        return bool(self._jobs)
+                if number is not None:
                     place.flight.append((number, place.actor.do.remote(self._jobs[number])))
-        return True
+        return bool(self._jobs) or not self._all_taken
+
+    def _is_alone(self, place: _Place) -> bool:
+        return bool(place.flight) and place.flight[0][0] in self._suspects
 
     def _take(self, waiting: Iterator[tuple[int, Job]]) -> int | None:
-        """Return the number of the next job; None if there is none, or enough are in flight."""
-        if self._again:
-            return heapq.heappop(self._again)
+        """Return the number of the next new job; None if there is none, or enough are in flight."""
         if len(self._jobs) >= WINDOW * len(self._places):
             return None
         for number, job in waiting:
             self._jobs[number] = job
             return number
+        self._all_taken = True
         return None
 
     def _collect(self) -> None:
@@ -313,6 +323,7 @@ class _Crew(Generic[Job, Done]):
         if error is not None:
             raise error
         self._done[number] = made
+        self._suspects.discard(number)
         self._failed_starts = 0
 
     def _replace(self, place: _Place, reason: str) -> None:
@@ -338,6 +349,7 @@ class _Crew(Generic[Job, Done]):
                         f"the worker's process died of it {MOST_DEATHS} times, out of memory or by a crash",
                     )
                     continue
+            self._suspects.add(number)
             heapq.heappush(self._again, number)
         fresh = self._start()
         place.actor, place.ready, place.flight = fresh.actor, fresh.ready, deque()
