@@ -19,7 +19,10 @@ import mobilesam
 from mobilesam.draw.ground import lay_over
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures" / "gallery"
-PHOTOS = ("astronaut", "camera", "chelsea", "coffee", "rocket", "coins", "moon", "hubble_deep_field", "logo")
+PHOTOS = (
+    *("astronaut", "camera", "chelsea", "coffee", "rocket", "clock", "retina", "horse", "logo"),
+    *("coins", "moon", "hubble_deep_field"),
+)
 HEIGHT = 220
 COLOUR = np.array([255, 196, 61], np.uint8)
 MOST_BYTES = 60_000
@@ -46,6 +49,7 @@ def main() -> None:
     model = mobilesam.load("pocket")
     for name in PHOTOS:
         photo = np.asarray(getattr(data, name)())
+        photo = photo.astype(np.uint8) * 255 if photo.dtype == bool else photo
         cutout = model.cutout(photo)
         buffer = io.BytesIO()
         side_by_side(cutout).save(buffer, "JPEG", quality=85)

@@ -63,6 +63,7 @@ _WHERE = {
     "PromptWarning": "mobilesam.core.errors",
     "SetWarning": "mobilesam.core.errors",
     "TrainingWarning": "mobilesam.core.errors",
+    "WorkerWarning": "mobilesam.core.errors",
     "WeightsWarning": "mobilesam.core.errors",
 }
 
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
     from mobilesam.core.errors import TrainingWarning as TrainingWarning
     from mobilesam.core.errors import WeightsError as WeightsError
     from mobilesam.core.errors import WeightsWarning as WeightsWarning
+    from mobilesam.core.errors import WorkerWarning as WorkerWarning
     from mobilesam.core.polygons import Polygon as Polygon
     from mobilesam.core.rle import Rle as Rle
     from mobilesam.core.types import Embedding as Embedding

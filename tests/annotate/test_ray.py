@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,16 @@ from tests.ray_run import WORKERS
 
 ALONE = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
 COUNT = 30
+# A cluster of two machines, as far as Ray can tell; the second, with all its processes, dies when ten photos were begun.
+TWO_MACHINES = """
+ip link set lo up
+"$0" -m ray.scripts.scripts start --head --node-ip-address=127.0.0.1 --port=6399 --num-cpus=1 --include-dashboard=false
+"$0" -m ray.scripts.scripts start --address=127.0.0.1:6399 --node-ip-address=127.0.0.1 --num-cpus=1
+machine=$(pgrep -n -f '[r]aylet/raylet')
+(until [ "$(wc -l < "$3")" -ge 10 ]; do sleep 0.1; done; kill -9 $(pgrep -P $machine) $machine; wc -l < "$3" > "$3.died") 2>&1 &
+CLUSTER=127.0.0.1:6399 exec "$0" -m tests.ray_run "$1" "$2" "$3"
+"""
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": 40 * "t"}
 
 
 def alone(*command: str) -> list[str]:
@@ -105,6 +116,18 @@ def test_killed_whole_and_gone_on_with(photos: Path, wanted: dict[str, bytes], t
     assert tree(tmp_path / "set") == wanted
     begun = (tmp_path / "log").read_text().split()
     assert len(begun) <= COUNT + 3 * WORKERS * WINDOW
+
+
+@pytest.mark.long
+def test_a_machine_of_a_cluster_dies(photos: Path, wanted: dict[str, bytes], tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    command = [*ALONE, "sh", "-c", TWO_MACHINES, sys.executable, str(photos), str(tmp_path / "set"), str(log)]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | TOKEN, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "WorkerWarning: Ray: a worker's process died; what it had is begun again" in done.stderr
+    assert int((tmp_path / "log.died").read_text()) < COUNT
+    assert tree(tmp_path / "set") == wanted
 
 
 @pytest.mark.long

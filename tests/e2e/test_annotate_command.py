@@ -20,8 +20,10 @@ from mobilesam.formats.datasets.load import read_dataset, write_dataset
 from mobilesam.formats.datasets.model import Dataset, LabelledObject, LabelledPhoto, make_dataset
 from tests.onnx_detectors import constant_detector, layout_outputs
 from tests.photos import cat, jpeg
+from tests.tars import write_tar
 
 FACE = (90.0, 20.0, 330.0, 290.0)
+WITHOUT_RAY = "import sys; sys.modules['ray'] = None; from mobilesam.cli.main import main; main()"
 pytestmark = pytest.mark.filterwarnings("ignore::mobilesam.WeightsWarning")  # of the detectors that stand in
 
 
@@ -159,6 +161,11 @@ def test_bad_photos_are_told_and_the_rest_is_done(shots: Path, capsys: pytest.Ca
         (["--format", "yolo9"], "format 'yolo9': is not written"),
         (["--photos", "move"], "choose one of copy, link, none"),
         (["--workers", "0"], "workers: is 0"),
+        (["--engine", "spark"], "--engine: is 'spark'; choose one of local, ray"),
+        (["--address", "auto"], "--address: is of a Ray cluster; give --engine ray as well"),
+        (["--format", "webdataset", "--photos", "none"], "webdataset's shards hold the photos"),
+        (["x-{9..1}.tar"], "{9..1} must go upwards"),
+        (["gone://bucket/x"], "gone://bucket/x: cannot be read (Protocol not known"),
         (["--out", "-"], "must be a folder"),
         (["--detector", "pocket", "--classes", "cat"], "'cat' is not a class"),
     ],
@@ -205,3 +212,28 @@ def test_boxes_are_paired_by_the_longest_name_that_is_clear() -> None:
 def test_progress_tells_rate_and_time_left() -> None:
     assert describe(50, 1100, 25, 10.0) == "50 of 1,100 photos, 2.5 a second, 7 min 0 s left"
     assert describe(0, 3, 0, 1.0) == "0 of 3 photos"
+
+
+def test_photos_come_from_tars(shots: Path) -> None:
+    for i in range(2):
+        write_tar(
+            shots.parent / f"shots-{i:02}.tar", {"a.jpg": (shots / "a.jpg").read_bytes(), "a.cls": b"1"}
+        )
+    assert run(["annotate", "shots-{00..01}.tar", "--out", "set", "--format", "coco,webdataset"]) == 0
+    found = read_dataset("set")
+    assert [photo.file_name for photo in found.photos] == ["shots-00/a.jpg", "shots-01/a.jpg"]
+    assert found.photos[0].objects[0].mask == found.photos[1].objects[0].mask
+    assert Path("set/shards/all-000000.tar").is_file()
+
+
+def test_pytorch_labels_too(shots: Path) -> None:
+    assert run(["annotate", "shots/a.jpg", "--runtime", "torch", "--out", "set"]) == 0
+    assert read_dataset("set").photos[0].objects
+
+
+def test_without_ray_the_line_that_installs_it_is_told(shots: Path) -> None:
+    command = [sys.executable, "-c", WITHOUT_RAY, "annotate", "shots", "--out", "set", "--engine", "ray"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "--engine ray: needs packages that are not installed; pip install" in done.stderr
+    assert not Path("set").exists()

@@ -254,7 +254,12 @@ def test_docstring_examples_run() -> None:
             "results",
             "compat",
         ):
-            result = doctest.testmod(importlib.import_module(info.name))
+            try:
+                module = importlib.import_module(info.name)
+            except mobilesam.MissingExtraError:
+                assert info.name == "mobilesam.compat.napari.widget"  # napari is not among what tests need
+                continue
+            result = doctest.testmod(module)
             assert result.failed == 0, info.name
             tried += result.attempted
     assert tried >= 10

@@ -118,6 +118,7 @@ def test_tars_one_after_the_other_are_one(tmp_path: Path) -> None:
             "is compressed, so that no member can be read by itself; unpack it to .tar",
         ),
     ],
+    ids=["empty", "text", "gzip"],
 )
 def test_what_is_no_tar_is_one_problem(data: bytes, told: str, tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(data)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from skimage import data
 
-from mobilesam import Model, Prompt
+from mobilesam import Model, Prompt, load
 from mobilesam.core.metrics import mask_iou
+from mobilesam.detectors.load import detector_for
 from mobilesam.evaluate.subject import dominant_object, score_subject
 from mobilesam.formats.datasets.photos import read_photos
+from mobilesam.segment.subject import MOST_OF_EVERYTHING, Evidence, find_with_evidence
 
 DOMINANT = Path(__file__).parents[1] / "golden" / "dominant_objects.json"
 
@@ -37,6 +40,39 @@ def test_it_is_a_segmentation_like_any_other(pocket: Model) -> None:
     assert 0 <= subject.best.predicted_iou <= 1
     again = pocket.segment(embedding, Prompt(points=[300, 200], mask=subject.low_res_masks))
     assert mask_iou(again.mask, subject.mask) > 0.7
+
+
+def test_a_silhouette(pocket: Model) -> None:
+    ground = data.horse()
+    subject = pocket.subject(pocket.embed(ground.astype(np.uint8) * 255))
+    assert mask_iou(subject.mask, ~ground) > 0.9
+
+
+def test_what_holds_everything_is_told(pocket: Model) -> None:
+    subject = pocket.subject(pocket.embed(data.hubble_deep_field()))
+    assert any("not clear what the subject is" in told for told in subject.remarks)
+    assert replace(Evidence(1.0, 1.0, 1.0, 1.0), border=0.95).confidence == MOST_OF_EVERYTHING
+
+
+def test_other_weights_are_asked_by_the_rules_alone(pocket: Model) -> None:
+    """The head reads the features of one model; those of another it would misread."""
+    tuned = Model(pocket.runtime, name="pocket network with own.safetensors")
+    found, evidence = find_with_evidence(
+        tuned.predictor, tuned.embed(data.coffee()), detector_for(tuned.runtime, tuned.name)
+    )
+    assert evidence.alike is None and evidence.there is None
+    assert found.mask[200, 300]
+    ours = find_with_evidence(
+        pocket.predictor, pocket.embed(data.coffee()), detector_for(pocket.runtime, pocket.name)
+    )[1]
+    assert ours.alike is not None and 0 <= ours.alike <= 1
+    assert ours.there is not None and 0 <= ours.there <= 1
+
+
+def test_every_runtime_has_it(pocket: Model) -> None:
+    image = data.coffee()
+    other = load("pocket", runtime="torch")
+    assert mask_iou(other.subject(other.embed(image)).mask, pocket.subject(pocket.embed(image)).mask) > 0.999
 
 
 @pytest.mark.parametrize("value", [0, 255])

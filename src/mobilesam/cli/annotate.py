@@ -194,7 +194,7 @@ def annotate(images: tuple[str, ...], labels: LabelOptions, options: SetOptions,
     )
     engine = _engine(options, model)
     existing = _read_boxes(labels, options.follow_symlinks)
-    loaded = load_model(model, quiet=options.quiet, threads=1)
+    loaded = load_model(model, quiet=options.quiet, threads=None if model.runtime == "torch" else 1)
     chosen = _choose(labels, loaded, existing, sources)
     run = SetRun(
         chosen.labeller,

@@ -26,6 +26,7 @@ def train() -> None:
     \b
     mobilesam train masks recipes/pocket.toml --data data --out runs/pocket
     mobilesam train boxes recipes/detector-nano.toml --data data --out runs/detector
+    mobilesam train subject recipes/subject.toml --data data --out runs/subject
     mobilesam train distill recipes/distill-smoke.toml --data data --out runs/smoke
     """
 
@@ -80,6 +81,20 @@ def boxes(recipe: Path, data: Path, out: Path, options: RunOptions) -> None:
 
 
 @train.command()
+@run_options
+def subject(recipe: Path, data: Path, out: Path, options: RunOptions) -> None:
+    """Train the head that finds the subject of a photo without a prompt, by a RECIPE in TOML.
+
+    pocket's encoder looks at the photos once, and does not change. It is stopped and goes on as train masks does; OUT
+    then holds weights.safetensors.
+
+    \b
+    mobilesam train subject recipes/subject.toml --data data --out runs/subject
+    """
+    run_to_end("subject", recipe, data, out, options)
+
+
+@train.command()
 @click.argument("photos", metavar="DATA", type=FileType())
 @click.option("--out", required=True, metavar="STORE", type=FileType(), help="Folder of the store.")
 @options_from(StoreOptions, "options")
@@ -131,10 +146,11 @@ def run_to_end(what: str, recipe: Path, data: Path, out: Path, options: RunOptio
         from mobilesam.train.finish import finish
         from mobilesam.train.masks import train_masks
         from mobilesam.train.recipe import read_recipe
+        from mobilesam.train.subject import train_subject
     except ModuleNotFoundError as error:
         raise missing_extra("train", "train") from error
     settings = read_recipe(recipe)
-    kinds = {"masks": train_masks, "boxes": train_boxes}
+    kinds = {"masks": train_masks, "boxes": train_boxes, "subject": train_subject}
     newest = kinds[what](settings, data, out, options, tell_progress)
     if is_first_rank():
         for path in finish(settings, newest, out):
@@ -143,6 +159,9 @@ def run_to_end(what: str, recipe: Path, data: Path, out: Path, options: RunOptio
 
 def tell_progress(progress: Progress) -> None:
     """Print a line of how a run goes."""
+    if progress.doing:
+        click.echo(f"{progress.doing}: {progress.step} of {progress.steps}")
+        return
     scores = "".join(f", {key} {value:.3f}" for key, value in (progress.scores or {}).items())
     left = progress.seconds_left / 60
     click.echo(

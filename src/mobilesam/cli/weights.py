@@ -83,7 +83,9 @@ def list_weights() -> None:
     mobilesam weights list
     """
     for entry in (*ENTRIES.values(), *map(entry_of, own_names())):
-        size = f"{'~' if entry.rounded else ''}{size_of(entry) / 1e6:,.0f} MB"
+        size = (
+            f"{'~' if entry.rounded else ''}{size_of(entry) / 1e6:,.{0 if size_of(entry) >= 1e6 else 1}f} MB"
+        )
         click.echo(f"{entry.name:<22} {size:>9}  {state_of(entry):<14} {entry.licence.partition(';')[0]}")
     for name, reason in NOT_OFFERED.items():
         click.echo(f"{name:<22} not offered: {reason}")

@@ -150,6 +150,10 @@ class SetWarning(UserWarning):
     """A set that is read, but not all of it."""
 
 
+class WorkerWarning(UserWarning):
+    """A worker's process that died and is replaced."""
+
+
 class TrainingWarning(UserWarning):
     """A training that goes on, but may not learn what it should."""
 

@@ -31,7 +31,7 @@ MAX_IDS = np.iinfo(np.uint16).max
 # When to remark on a result, from experience with pocket on photos with human masks (docs/reference/prompts.md).
 LOW_PREDICTED_IOU = 0.45  # of points and masks
 LOW_PREDICTED_IOU_BOX = 0.6  # of boxes, which mean one thing
-LOW_PREDICTED_IOU_SUBJECT = 0.68  # of what was found without a prompt
+LOW_PREDICTED_IOU_SUBJECT = 0.75  # of what was found without a prompt
 UNSURE_SUBJECT = (
     "it is not clear what the subject is (predicted IoU {:.2f}); look at the result, and say what is meant "
     "by a point on it or a box around it"

@@ -1,9 +1,12 @@
 """The subject of a photo, without a prompt.
 
-Asked with a box around the whole image, a model returns the ground; what is left is mostly the subject. Where it
-is unsure of the ground, because the subject fills the frame, the masks of likely objects stand in. What was found
-is asked for again by its box: in the image, in its mirror image and in a window around it. Answers that agree are
-averaged; how well they agree says how sure the result is.
+Two ways find it. Asked with a box around the whole image, a model returns the ground; what is left is mostly the
+subject. Where it is unsure of the ground, because the subject fills the frame, the masks of likely objects stand in.
+And for ``pocket`` a small head has learnt to see where the subject is; its coarse mask is the prompt. Where both mean
+the same, the first is better at edges; where they do not, the head is right more often.
+
+What was found is asked for again by its box: in the image, in its mirror image and in a window around it. Answers that
+agree are averaged; how well they agree says how sure the result is.
 """
 
 from __future__ import annotations
@@ -17,13 +20,17 @@ from mobilesam.core.boxes import mask_to_box
 from mobilesam.core.frame import Frame
 from mobilesam.core.metrics import mask_iou
 from mobilesam.core.postprocess import visible_part
-from mobilesam.core.prompts import LOW_RES_PER_GRID, names_with
+from mobilesam.core.prompts import LOW_RES_PER_GRID, MASK_LOGIT, names_with
 from mobilesam.core.regions import label_runs
+from mobilesam.core.resize import bilinear_matrix
 from mobilesam.core.rle import mask_to_rle
 from mobilesam.core.types import Embedding, Prompt
 from mobilesam.detectors.base import Detector, select_boxes
+from mobilesam.detectors.subject_head import OF_MODEL, SubjectHead, subject_head
 from mobilesam.segment.predictor import Predictor
 from mobilesam.segment.results import Segmentation
+
+XYXY = tuple[float, float, float, float]  # a box in pixels of the image
 
 # Chosen on the sets for training (docs/explanation/subject.md).
 SURE_OF_GROUND = 0.85  # predicted IoU of the ground, from which what is left is the subject
@@ -33,11 +40,62 @@ LEAST_OBJECTNESS = 0.02
 OBJECT_NMS = 0.7
 BORDER_COST = 0.7  # of a mask that holds the whole border of the image
 AGREES = 0.8  # IoU with the first answer, from which another is averaged with it
+CERTAIN = 30.0  # a logit beyond which nothing changes
 CLIPPED = 6.0  # logits count up to this, so that one answer alone does not decide
 PART = 0.3  # of the largest region: smaller ones do not count for the box
 MARGIN, LEAST_MARGIN = 0.1, 8  # of the window around the box: of its sides, and pixels
 
 MODESTY = 0.08  # by how much masks are better than confidence times agreement says, on the sets for training
+# Of sure times agreement, of alike and of there, and what is added: by bench/subject_confidence.py.
+WEIGHTS = (0.447, 0.428, 0.119, 0.034)
+NEARLY_EVERYTHING = 0.9  # of the image's border: what holds so much of it stands out from nothing
+MOST_OF_EVERYTHING = 0.4  # predicted IoU of that
+ALIKE = 0.6  # IoU of what the two ways find, from which they mean the same
+
+
+@dataclass(frozen=True)
+class _First:
+    """What one way finds at first.
+
+    Attributes:
+        logits: (h, w), visible.
+        sure: predicted IoU.
+        way: ``ground``, ``object`` or ``head``.
+    """
+
+    logits: Logits
+    sure: float
+    way: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What tells how sure a subject is.
+
+    Attributes:
+        sure: predicted IoU of what was found at first.
+        agreement: mean IoU of the later answers with it.
+        alike: IoU of what the two ways found; None for a model without the head.
+        there: how likely there is a subject, as the head says; None likewise.
+        border: part of the image's border that it holds.
+    """
+
+    sure: float
+    agreement: float = 0.0
+    alike: float | None = None
+    there: float | None = None
+    border: float = 0.0
+
+    @property
+    def confidence(self) -> float:
+        """The IoU that is to be expected."""
+        found = self.sure * self.agreement
+        if self.alike is None or self.there is None:
+            expected = found + MODESTY
+        else:
+            expected = float(np.dot(WEIGHTS, (found, self.alike, self.there, 1.0)))
+        most = MOST_OF_EVERYTHING if self.border > NEARLY_EVERYTHING else 1.0
+        return float(np.clip(expected, 0, most))
 
 
 def find_subject(predictor: Predictor, embedding: Embedding, detector: Detector) -> Segmentation:
@@ -48,40 +106,72 @@ def find_subject(predictor: Predictor, embedding: Embedding, detector: Detector)
         embedding: of the image.
         detector: what finds boxes of objects, asked only where the ground is unsure.
     """
+    return find_with_evidence(predictor, embedding, detector)[0]
+
+
+def find_with_evidence(
+    predictor: Predictor, embedding: Embedding, detector: Detector
+) -> tuple[Segmentation, Evidence]:
+    """Segment the subject, and return what its predicted IoU is made of; see :func:`find_subject`."""
     asker = _Asker(predictor, embedding)
-    ground, sure = asker.whole(asker.plain)
-    first = -ground
-    from_ground = True
-    if sure < SURE_OF_GROUND:
-        standing = _prominence(first[None], np.array([sure]), np.array([GROUND_OBJECTNESS]))[0]
-        likeliest = _likeliest_object(predictor, embedding, detector, standing)
-        if likeliest is not None:
-            first, sure = likeliest
-            from_ground = False
-    height, width = embedding.original_size
-    box = asker.box_of(first)
+    first = _what_the_ground_leaves(asker, detector)
+    evidence = Evidence(first.sure)
+    if asker.head is not None:
+        learnt, there = _what_the_head_sees(asker, asker.head)
+        alike = _iou(first.logits, learnt.logits)
+        first = first if alike >= ALIKE else learnt
+        evidence = Evidence(first.sure, alike=alike, there=there)
+    box = asker.box_of(first.logits)
     if box is None:
-        return asker.result(first, 0.0)
-    answers = [asker.box(asker.plain, box)] if from_ground else []
-    mirror = asker.look(embedding.image[:, ::-1], mirrored=True)
-    answers.append(asker.box(mirror, box))
-    if from_ground:
-        answers.append(-asker.whole(mirror)[0])
-    x0, y0, x1, y1 = box
-    across, down = MARGIN * (x1 - x0) + LEAST_MARGIN, MARGIN * (y1 - y0) + LEAST_MARGIN
-    left, top = int(max(0, x0 - across)), int(max(0, y0 - down))
-    right, bottom = int(min(width, x1 + across)), int(min(height, y1 + down))
-    window = asker.look(embedding.image[top:bottom, left:right], corner=(left, top))
-    answers.append(asker.box(window, box))
-    if from_ground:
-        answers.append(-asker.whole(window)[0])
-    agreement = np.array([_iou(one, first) for one in answers])
-    total = np.clip(first, -CLIPPED, CLIPPED)
+        return asker.result(first.logits, 0.0), replace(evidence, sure=0.0)
+    answers = _ask_again(asker, first, box)
+    agreement = np.array([_iou(one, first.logits) for one in answers])
+    total = np.clip(first.logits, -CLIPPED, CLIPPED)
     for one, agrees in zip(answers, agreement, strict=True):
         if agrees >= AGREES:
             total = total + np.clip(one, -CLIPPED, CLIPPED)
     joined = total / (1 + np.count_nonzero(agreement >= AGREES))
-    return asker.result(joined, min(1.0, sure * float(agreement.mean()) + MODESTY))
+    evidence = replace(evidence, agreement=float(agreement.mean()), border=_border_share(joined > 0))
+    return asker.result(joined, evidence.confidence), evidence
+
+
+def _what_the_ground_leaves(asker: _Asker, detector: Detector) -> _First:
+    """Return what is not the ground or, where that is unsure, perhaps the most prominent object."""
+    ground, sure = asker.whole(asker.plain)
+    if sure < SURE_OF_GROUND:
+        standing = _prominence(-ground[None], np.array([sure]), np.array([GROUND_OBJECTNESS]))[0]
+        likeliest = _likeliest_object(asker.predictor, asker.plain.embedding, detector, standing)
+        if likeliest is not None:
+            return _First(*likeliest, "object")
+    return _First(-ground, sure, "ground")
+
+
+def _what_the_head_sees(asker: _Asker, head: SubjectHead) -> tuple[_First, float]:
+    """Return what the head's coarse mask and its box mean, and how likely there is a subject."""
+    coarse, there = asker.coarse(asker.plain, head)
+    box = asker.box_of(visible_part(coarse, asker.frame)) or asker.everything
+    return _First(*asker.ask(asker.plain, box, coarse), "head"), there
+
+
+def _ask_again(asker: _Asker, first: _First, box: XYXY) -> list[Logits]:
+    """Ask for what was found at first by its box (x0, y0, x1, y1): in the image, mirrored, and in a window around it."""
+    image = asker.plain.embedding.image
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = box
+    across, down = MARGIN * (x1 - x0) + LEAST_MARGIN, MARGIN * (y1 - y0) + LEAST_MARGIN
+    left, top = int(max(0, x0 - across)), int(max(0, y0 - down))
+    right, bottom = int(min(width, x1 + across)), int(min(height, y1 + down))
+    answers = [] if first.way == "object" else [asker.ask(asker.plain, box)[0]]
+    for view in (
+        asker.look(image[:, ::-1], mirrored=True),
+        asker.look(image[top:bottom, left:right], corner=(left, top)),
+    ):
+        answers.append(asker.ask(view, box)[0])
+        if first.way == "ground":
+            answers.append(-asker.whole(view)[0])
+        elif first.way == "head" and asker.head is not None:
+            answers.append(asker.ask(view, box, asker.coarse(view, asker.head)[0])[0])
+    return answers
 
 
 def _likeliest_object(
@@ -138,7 +228,7 @@ class _View:
     corner: tuple[int, int] = (0, 0)
     mirrored: bool = False
 
-    def box(self, box: tuple[float, float, float, float]) -> list[float]:
+    def box(self, box: XYXY) -> list[float]:
         """Return a box of the image as it lies here."""
         x0, y0, x1, y1 = box
         x, y = self.corner
@@ -149,14 +239,25 @@ class _View:
 
 
 class _Asker:
-    """Asks for masks in views of an image; every answer comes as visible logits (h, w) of the whole image."""
+    """Asks for masks in views of an image; every answer comes as visible logits (h, w) of the whole image.
+
+    Attributes:
+        head: sees where the subject is; None for other models than the one whose features it reads.
+    """
 
     def __init__(self, predictor: Predictor, embedding: Embedding) -> None:
         self.predictor = predictor
         self.plain = _View(embedding)
         self.frame = embedding.frame
+        self.head = subject_head() if predictor.name == OF_MODEL else None
         self.side = max(embedding.image_embedding.shape[-2:]) * LOW_RES_PER_GRID
         self.size = self.frame.grid_size(self.side)
+
+    @property
+    def everything(self) -> XYXY:
+        """The box around the whole image."""
+        height, width = self.frame.original_size
+        return 0, 0, width, height
 
     def look(self, image: Image, *, corner: tuple[int, int] = (0, 0), mirrored: bool = False) -> _View:
         """Embed a part of the image, or its mirror image."""
@@ -165,14 +266,26 @@ class _Asker:
     def whole(self, view: _View) -> tuple[Logits, float]:
         """Ask with a box around all of a view; the logits and the predicted IoU."""
         height, width = view.embedding.original_size
-        return self._ask(view, [0, 0, width, height])
+        return self._ask(view, Prompt(box=[0, 0, width, height]))
 
-    def box(self, view: _View, box: tuple[float, float, float, float]) -> Logits:
-        """Ask with a box of the image."""
-        return self._ask(view, view.box(box))[0]
+    def ask(self, view: _View, box: XYXY, coarse: Logits | None = None) -> tuple[Logits, float]:
+        """Ask with a box of the image, and with a coarse mask of the view; the logits and the predicted IoU."""
+        return self._ask(view, Prompt(box=view.box(box), mask=None if coarse is None else coarse[None]))
 
-    def _ask(self, view: _View, box: list[float]) -> tuple[Logits, float]:
-        valid = self.predictor.validate(view.embedding, [Prompt(box=box)], [names_with("")])
+    def coarse(self, view: _View, head: SubjectHead) -> tuple[Logits, float]:
+        """Return the head's mask of a view as a prompt's logits (s, s), and how likely there is a subject."""
+        seen, there = head.look(view.embedding.arrays)
+        height, width = view.embedding.frame.grid_size(self.side)
+        cells = self.side // max(seen.shape)
+        rows, columns = (bilinear_matrix(n, n * cells) for n in seen.shape)
+        logits = (rows @ seen @ columns.T)[:height, :width]  # without what the encoder's input is padded with
+        likely = 1 / (1 + np.exp(-np.clip(logits, -CERTAIN, CERTAIN)))
+        coarse = np.full((self.side, self.side), -MASK_LOGIT, np.float32)
+        coarse[:height, :width] = (2 * likely - 1) * MASK_LOGIT
+        return coarse, there
+
+    def _ask(self, view: _View, prompt: Prompt) -> tuple[Logits, float]:
+        valid = self.predictor.validate(view.embedding, [prompt], [names_with("")])
         found = self.predictor.segment(view.embedding, valid, multimask=False)[0]
         low_res = found.low_res_masks[0]
         if view is self.plain:
@@ -196,7 +309,7 @@ class _Asker:
         logits[:, (across < 0) | (across > width)] = -CLIPPED
         return logits
 
-    def box_of(self, logits: Logits) -> tuple[float, float, float, float] | None:
+    def box_of(self, logits: Logits) -> XYXY | None:
         """Return the box of the large regions of a mask, in pixels of the image; None for an empty mask."""
         mask = logits > 0
         if not mask.any():
@@ -215,8 +328,8 @@ class _Asker:
         low_res[0, height:, :width] = low_res[0, height - 1, :width]  # what enlarging sees beyond the border
         low_res[0, :, width:] = low_res[0, :, width - 1, None]
         embedding = self.plain.embedding
-        box = [0, 0, embedding.original_size[1], embedding.original_size[0]]
-        prompt = self.predictor.validate(embedding, [Prompt(box=box)], [names_with("")])[0]
+        whole = Prompt(box=list(self.everything))
+        prompt = self.predictor.validate(embedding, [whole], [names_with("")])[0]
         return Segmentation(
             low_res,
             np.array([predicted_iou], np.float32),

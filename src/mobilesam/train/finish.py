@@ -37,6 +37,7 @@ SCORES = {
     "point": "point",
     "teacher_box": "box, the teacher's mask",
     "teacher_point": "point, the teacher's mask",
+    "subject": "the subject, coarse",
 }
 
 

@@ -72,6 +72,7 @@ class Progress:
         loss: mean training loss since the last report.
         seconds_left: estimate.
         scores: held-out scores by name, where they were just taken.
+        doing: what is prepared before the first step, of which ``step`` of ``steps`` are done; empty for steps.
     """
 
     step: int
@@ -79,6 +80,7 @@ class Progress:
     loss: float
     seconds_left: float
     scores: dict[str, float] | None = None
+    doing: str = ""
 
 
 Report = Callable[[Progress], None]
@@ -262,7 +264,7 @@ def in_parts(batch: dict[str, Tensor], parts: int) -> list[dict[str, Tensor]]:
     Raises:
         ConfigError: if the images cannot be shared out evenly.
     """
-    images = len(batch["pixels"])
+    images = min(map(len, batch.values()))  # some tensors have several rows for each
     if images % parts:
         raise ConfigError(f"accumulate: is {parts}; must divide the {images} images that a step takes here")
     split = {key: tensor.chunk(parts) for key, tensor in batch.items()}

@@ -202,6 +202,14 @@ ENTRIES = {
             about="detector of objects for segmenting everything, trained by this project from YOLOX-nano's weights",
         ),
         WeightsEntry(
+            name="pocket_subject",
+            network="",
+            file="pocket_subject.safetensors",
+            sha256="1062a8c447996ecb011d4f1c4bc36831dc929c3b7e4a2b65a7306676ea4e4d9c",
+            licence="CC BY 4.0 for the weights; see the model card for the terms of what they were trained on",
+            about="head on pocket-7's features that finds a photo's subject, trained by this project",
+        ),
+        WeightsEntry(
             name="prompt_guided_decoder",
             network="",
             file="Prompt_guided_Mask_Decoder.pt",

@@ -10,8 +10,11 @@ import contextlib
 import heapq
 import math
 import os
+import re
 import signal
+import socket
 import traceback
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -20,7 +23,7 @@ from typing import Any, Generic
 
 from mobilesam.annotate.engines.base import Done, Job
 from mobilesam.annotate.engines.local import usable_cores
-from mobilesam.core.errors import ConfigError, DeadlineError, missing_extra
+from mobilesam.core.errors import ConfigError, DeadlineError, WorkerWarning, missing_extra
 from mobilesam.core.ranges import check_whole_number
 from mobilesam.core.text import shortened
 from mobilesam.core.version import __version__
@@ -31,8 +34,15 @@ MOST_DEATHS = 3  # of processes, after which their job is given up, or no more a
 MOST_WORKERS = 10_000
 START_SECONDS = 600.0  # for the first process: a cluster may have to start a machine
 LOOPBACK = "127.0.0.1"
-# Ray would report its use, and change which GPUs a process sees that asks for none.
-SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+# Ray would report its use, change which GPUs a process sees that asks for none, and print many lines to standard
+# output for each process that dies.
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",
+}
+HOST_PORT = re.compile(r"(?P<host>[^/:]+):(?P<port>[0-9]{1,5})")
+CONNECT_SECONDS = 10.0  # Ray would try for minutes
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,7 @@ def _connected(engine: RayEngine) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    _check_there(engine.address)
     own: dict[str, Any] = {
         "num_cpus": engine.workers or usable_cores(),
         "include_dashboard": False,
@@ -127,18 +138,33 @@ def _connected(engine: RayEngine) -> Iterator[None]:
             logging_level="ERROR",
             **({} if engine.address is not None else own),
         )
-    except (ConnectionError, ValueError, RuntimeError, OSError, AssertionError) as error:
+    except Exception as error:  # its classes for this are many, and no part of its interface
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(
-            f"address {shortened(engine.address or 'none')}: no Ray cluster can be reached or started there "
-            f"({reason}); give HOST:PORT of one, or leave it out"
-        ) from error
+        raise _unreachable(engine.address, reason) from error
     with contextlib.suppress(ValueError, TypeError):  # not in the main thread, or none of Python's
         signal.signal(signal.SIGTERM, before)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_there(address: str | None) -> None:
+    """Refuse an address at which nobody answers, before Ray tries for minutes."""
+    match = HOST_PORT.fullmatch(address or "")
+    if match is None:
+        return
+    try:
+        socket.create_connection((match["host"], int(match["port"])), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _unreachable(address, str(error)) from error
+
+
+def _unreachable(address: str | None, reason: str) -> ConfigError:
+    return ConfigError(
+        f"address {shortened(address or 'none')}: no Ray cluster can be reached or started there ({reason}); "
+        "give HOST:PORT of one with its token in your environment, or leave it out"
+    )
 
 
 class Worker:
@@ -298,6 +324,11 @@ class _Crew(Generic[Job, Done]):
             if self._failed_starts >= MOST_DEATHS:
                 told = [line.strip() for line in reason.splitlines() if line.strip()]
                 raise ConfigError(f"Ray: workers cannot begin ({told[-1] if told else 'no reason is known'})")
+        warnings.warn(
+            "Ray: a worker's process died; what it had is begun again. Further deaths are not told",
+            WorkerWarning,
+            stacklevel=2,
+        )
         for position, (number, _) in enumerate(place.flight):
             if position == 0:
                 self._deaths[number] += 1
