@@ -165,6 +165,13 @@ def test_mistakes_are_told(
     assert error.count("\n") == 1
 
 
+def test_results_do_not_go_into_the_watched_folder(here: Path, capsys: pytest.CaptureFixture) -> None:
+    before = sorted(here.rglob("*"))
+    assert run(["cutout", ".", "--out", str(here), "--watch"]) == 2
+    assert "--out: is a folder that is watched" in capsys.readouterr().err
+    assert sorted(here.rglob("*")) == before
+
+
 def test_an_unclear_subject_is_told(here: Path, capsys: pytest.CaptureFixture) -> None:
     (here / "moon.jpg").write_bytes(jpeg(np.asarray(data.moon())))
     assert run(["cutout", "moon.jpg"]) == 0

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import mobilesam
-from mobilesam import ConfigError, EverythingOptions, LimitError, Model, Prompt, WeightsError
+from mobilesam import ConfigError, EverythingOptions, LimitError, Model, Prompt, WeightsError, load
 from mobilesam.core.arrays import NamedArrays
 from mobilesam.export.certificate import reference
 from mobilesam.export.fixed import Step, fixed_steps, write_fixed
@@ -162,3 +162,21 @@ def test_what_a_runtime_of_files_says(tmp_path: Path) -> None:
         mobilesam.load("pocket", runtime="litert", checkpoint=tmp_path)
     with pytest.raises(ConfigError, match=r"choose one of onnx, openvino, torch, litert, executorch, ncnn"):
         mobilesam.load("pocket", runtime="tflite")
+
+
+@pytest.mark.parametrize("runtime", ["litert", "executorch", "ncnn"])
+@pytest.mark.parametrize("model", [None, "pocket"])
+def test_a_runtime_over_exported_files_wants_their_folder(
+    tmp_path: Path, runtime: str, model: str | None
+) -> None:
+    (tmp_path / "file").write_bytes(b"a")
+    for name in ("file", "nothing"):
+        with pytest.raises(
+            WeightsError, match=f"{name}: is not a folder; .*mobilesam export {runtime} has written"
+        ):
+            load(model, runtime=runtime, checkpoint=tmp_path / name)
+
+
+def test_the_command_to_export_again_can_be_pasted(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"--out '.*/two words'$"):
+        read_index(tmp_path / "two words", "pocket", "litert")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -199,6 +200,8 @@ def _watched(
     """Return what tells, each time it is called, which photos came since, and are not being written any more."""
     if len(folders) != len(images) or results.folder is None:
         raise click.UsageError("--watch: takes folders, and writes into one; give IMAGE and --out as folders")
+    if any(os.path.realpath(one) == os.path.realpath(results.folder) for one in folders):
+        raise click.UsageError("--out: is a folder that is watched; give another one for the results")
     done: set[tuple[Path, int, int]] = set()
     before: set[tuple[Path, int, int]] = set()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def read_index(folder: Path, network: str, target: str) -> FixedFiles:
         WeightsError: if it is not there or not such a file.
     """
     path = folder / index_name(network, target)
-    how = f"mobilesam export {target} --model NAME --out {folder}"
+    how = f"mobilesam export {target} --model NAME --out {shlex.quote(str(folder))}"
     if not path.is_file():
         raise WeightsError(
             f"{path}: not found; the {target} runtime reads exported files, which are written by {how}"

@@ -6,10 +6,11 @@ has ``open_files`` and its line in ``FROM_FILES``.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pathlib import Path
 
-from mobilesam.core.errors import ConfigError, missing_extra
+from mobilesam.core.errors import ConfigError, WeightsError, missing_extra
 from mobilesam.core.text import shortened
 from mobilesam.runtimes.base import Runtime
 from mobilesam.runtimes.fixed_files import default_folder, index_name, only_float32_on_cpu
@@ -60,6 +61,20 @@ def load_runtime(
         threads=threads,
         what=f"{checkpoint or weights_path(entry)} as {entry.name}",
     )
+
+
+def check_is_folder(runtime: str | None, checkpoint: str | Path | None) -> None:
+    """Refuse a file for a runtime that reads a folder of exported files.
+
+    Raises:
+        WeightsError: if ``checkpoint`` is given for such a runtime and is no folder.
+    """
+    if isinstance(runtime, str) and runtime in FROM_FILES and checkpoint is not None:
+        if not os.path.isdir(checkpoint):
+            raise WeightsError(
+                f"{checkpoint}: is not a folder; "
+                f"for the {runtime} runtime, give the folder that mobilesam export {runtime} has written"
+            )
 
 
 def exported_index(entry: WeightsEntry, runtime: str, checkpoint: str | Path | None) -> Path:

@@ -23,7 +23,7 @@ from mobilesam.detectors.head import HeadDetector
 from mobilesam.detectors.load import detector_for, text_model_for
 from mobilesam.formats.image import MAX_PIXELS, Remarks, check_size, read_with_remarks
 from mobilesam.runtimes.base import Runtime
-from mobilesam.runtimes.load import FROM_FILES, exported_index, load_runtime
+from mobilesam.runtimes.load import FROM_FILES, check_is_folder, exported_index, load_runtime
 from mobilesam.segment.batches import as_prompts, images_at_once, named_images, pair_prompts
 from mobilesam.segment.cutout import Cutout, CutoutOptions, make_cutout
 from mobilesam.segment.everything.options import EverythingOptions
@@ -98,6 +98,7 @@ def load(
     for argument, path in (("checkpoint", checkpoint), ("decoder", decoder)):
         if path is not None and not isinstance(path, str | os.PathLike):
             raise ConfigError(f"{argument}: is {shortened(path)}; must be the path of a file, or None")
+    check_is_folder(runtime, checkpoint)
     if name is None and checkpoint is not None and not os.path.isdir(checkpoint):
         entry = entry_of_network(network_of_file(checkpoint))
     else:
