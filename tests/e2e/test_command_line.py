@@ -491,7 +491,7 @@ FAILURES = [
     (["segment", "cat.jpg", "--point", "1,2", "--max-pixels", "100"], 7, r"error\[L\]: cat.jpg: 451 x 300 is 135,300 pixels"),
     (["segment", "cat.jpg", "--point", "1,2", "--out", "cat.jpg/x"], 6, r"error\[O\]"),
     (["segment", "*.gif", "--point", "1,2"], 2, r"error\[U\]: \*.gif: matches no file"),
-    (["segment", "cat.jpg", "--prompts", "none.json"], 2, r"error\[U\]: none.json: cannot be read"),
+    (["segment", "cat.jpg", "--prompts", "none.json"], 2, r"error\[U\]: none.json: not found; check the path"),
     (["segment", "cat.jpg", "--prompts", "p.json", "--point", "1,2"], 2, r"error\[U\]: --prompts: cannot be joined"),
     (["segment", "cat.jpg", "--pint", "1,2"], 2, r"error\[U\]: No such option"),
     (["segment"], 2, r"error\[U\]: Missing argument"),

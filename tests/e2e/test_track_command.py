@@ -70,7 +70,7 @@ def test_the_overlay_shows_the_mask_and_the_cutout_is_transparent(written: Path,
     decoder = av.codec.CodecContext.create("libvpx-vp9", "r")
     with av.open(str(written / "face_cutout.webm")) as container:
         frames = [frame for packet in container.demux(video=0) for frame in decoder.decode(packet)]
-    assert mask_iou(frames[0].to_ndarray(format="rgba")[..., 3] > 128, truths[0]) > 0.75
+    assert mask_iou(frames[0].to_ndarray(format="rgba")[..., 3] > 128, truths[0]) > 0.7
 
 
 def test_json_on_standard_output_says_what_was_lost(

@@ -330,7 +330,7 @@ class SAM:
         settings = read_recipe(recipe)
         run = RunOptions(device=device_name(device), workers=workers, minutes=minutes)
         newest = train_masks(settings, Path(data), Path(out), run)
-        weights, _ = finish(settings, newest, Path(out))
+        weights, *_ = finish(settings, newest, Path(out))
         return weights
 
     def export(
