@@ -115,7 +115,7 @@ class Tuning:
         kept_back = 1.3 * (time.monotonic() - start)
         recipe = self.planned(wanted, kept_back)
         newest = self.train(recipe, kept_back)
-        weights, _ = finish(recipe, newest, self.out)
+        weights, *_ = finish(recipe, newest, self.out)
         if self.options.name is not None:
             add_own(weights, self.options.name)
         after = self.score(self.model(weights), before.photos)
