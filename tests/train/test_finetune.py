@@ -32,6 +32,7 @@ from mobilesam.train.masks import for_prompts, mask_loss
 from mobilesam.train.recipe import Recipe, SourceSet, Stage, read_recipe, recipe_to_toml
 from mobilesam.weights.folders import HOME_VARIABLE
 from mobilesam.weights.graph_index import network_specs
+from tests.pace import within
 from tests.photos import cat, jpeg, write_set
 from tests.seeded_networks import network_with
 
@@ -59,7 +60,7 @@ def test_own_photos_become_an_own_model(
     options = ["--minutes", "0.1", "--workers", "0", "--device", "cpu"]
     start = time.monotonic()
     assert run([*command[1:], *options]) == 0
-    assert time.monotonic() - start < 60  # 6, the last step and loading the libraries, on a busy machine
+    assert within(time.monotonic() - start, 6 + 14)  # the last step, and loading the libraries
     out = tmp_path / "runs" / "own"
     told = capsys.readouterr().out
     assert "6 photos with" in told and "before: box IoU" in told and "after:  box IoU" in told

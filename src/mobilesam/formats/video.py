@@ -206,11 +206,12 @@ def frame_to_arrays(frame: Any) -> tuple[Image, np.ndarray | None]:
     """Return a frame as it should be seen, and its opacity; its rotation counts degrees counter-clockwise."""
     turns = round(frame.rotation / 90)
     transparent = any(part.is_alpha for part in frame.format.components)
-    array = frame.to_ndarray(format="rgba" if transparent else "rgb24")
-    upright = np.ascontiguousarray(np.rot90(array, turns))
+    upright = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
     if not transparent:
         return upright, None
-    return np.ascontiguousarray(upright[..., :3]), np.ascontiguousarray(upright[..., 3])
+    # By way of planes: packed with its colours, opacity comes out different each time at widths such as 260.
+    opacity = frame.to_ndarray(format="gbrap")[..., 3]
+    return upright, np.ascontiguousarray(np.rot90(opacity, turns))
 
 
 def time_of(frame: Any) -> Fraction | None:
