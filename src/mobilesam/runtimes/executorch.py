@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,13 @@ from executorch.runtime import Runtime as Engine
 
 from mobilesam.core.arrays import NamedArrays
 from mobilesam.core.errors import ConfigError
-from mobilesam.runtimes.fixed import FixedRuntime
-from mobilesam.runtimes.fixed_files import read_index, read_part
-from mobilesam.weights.graph_index import graph_index
+from mobilesam.runtimes.fixed_files import FilesRuntime, read_part
 
 SUFFIX = ".pte"
 
 
-class ExecuTorchRuntime(FixedRuntime):
-    """See :class:`mobilesam.runtimes.base.Runtime`. It takes as many threads as there are cores.
+class ExecuTorchRuntime(FilesRuntime):
+    """See :class:`mobilesam.runtimes.base.Runtime`. It takes as many threads as there are cores, one call at a time.
 
     Args:
         folder: where the files lie.
@@ -30,10 +27,7 @@ class ExecuTorchRuntime(FixedRuntime):
     name = "executorch"
 
     def __init__(self, folder: Path, network: str) -> None:
-        super().__init__(graph_index(network).spec)
-        self._folder = folder
-        self._index = read_index(folder, network, self.name)
-        self._lock = threading.Lock()  # a method holds what one thread is working on
+        super().__init__(folder, network)
         self._methods: dict[str, Any] = {}
         self._kept: list[Any] = []  # methods read what they were loaded from, and do not keep it
 

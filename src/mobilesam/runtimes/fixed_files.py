@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mobilesam.core.errors import ConfigError, WeightsError
 from mobilesam.core.text import printable
+from mobilesam.runtimes.fixed import FixedRuntime
 from mobilesam.weights.folders import weights_home
+from mobilesam.weights.graph_index import graph_index
 
 FORMAT = 1
 MAX_BYTES = 10_000_000  # of the JSON file
@@ -92,6 +95,24 @@ def read_index(folder: Path, network: str, target: str) -> FixedFiles:
             f"{path}: not what export writes ({printable(str(error))[:200]}); write it again by {how}"
         ) from error
     return index
+
+
+class FilesRuntime(FixedRuntime):
+    """A runtime over a folder of exported files.
+
+    Args:
+        folder: where the files lie.
+        network: whose.
+
+    Raises:
+        WeightsError: if the folder does not have them.
+    """
+
+    def __init__(self, folder: Path, network: str) -> None:
+        super().__init__(graph_index(network).spec)
+        self._folder = folder
+        self._index = read_index(folder, network, self.name)
+        self._lock = threading.Lock()
 
 
 def read_part(folder: Path, part: Part) -> list[bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,14 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from mobilesam.core.arrays import NamedArrays
-from mobilesam.runtimes.fixed import FixedRuntime
-from mobilesam.runtimes.fixed_files import read_index, read_part
+from mobilesam.runtimes.fixed_files import FilesRuntime, read_part
 from mobilesam.runtimes.threads import session_threads
-from mobilesam.weights.graph_index import graph_index
 
 SUFFIX = ".tflite"
 
 
-class LiteRtRuntime(FixedRuntime):
-    """See :class:`mobilesam.runtimes.base.Runtime`.
+class LiteRtRuntime(FilesRuntime):
+    """See :class:`mobilesam.runtimes.base.Runtime`. An interpreter holds what one thread is working on.
 
     Args:
         folder: where the files lie.
@@ -31,11 +28,8 @@ class LiteRtRuntime(FixedRuntime):
     name = "litert"
 
     def __init__(self, folder: Path, network: str, *, threads: int | None = None) -> None:
-        super().__init__(graph_index(network).spec)
-        self._folder = folder
-        self._index = read_index(folder, network, self.name)
+        super().__init__(folder, network)
         self._threads = session_threads(threads) or os.cpu_count() or 1
-        self._lock = threading.Lock()  # an interpreter holds what one thread is working on
         self._runners: dict[str, Any] = {}
 
     def run(self, part: str, feed: NamedArrays) -> NamedArrays:

@@ -7,7 +7,6 @@ small, and ONNX Runtime runs it.
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,16 @@ import onnxruntime as ort
 
 from mobilesam.core.arrays import NamedArrays
 from mobilesam.core.errors import WeightsError
-from mobilesam.runtimes.fixed import DECODER, WINDOW_DECODER, FixedRuntime
-from mobilesam.runtimes.fixed_files import Part, read_index, read_part
+from mobilesam.runtimes.fixed import DECODER, WINDOW_DECODER
+from mobilesam.runtimes.fixed_files import FilesRuntime, Part, read_part
 from mobilesam.runtimes.onnx import ERRORS_ONLY
 from mobilesam.runtimes.threads import session_threads
-from mobilesam.weights.graph_index import graph_index
 
 SUFFIXES = (".ncnn.bin", ".ncnn.param")  # in the order of their names
 BEFORE, AFTER = "ask", "finish"  # a decoder's parts for ONNX Runtime: decoder_ask, decoder_finish
 
 
-class NcnnRuntime(FixedRuntime):
+class NcnnRuntime(FilesRuntime):
     """See :class:`mobilesam.runtimes.base.Runtime`.
 
     Args:
@@ -39,11 +37,8 @@ class NcnnRuntime(FixedRuntime):
     name = "ncnn"
 
     def __init__(self, folder: Path, network: str, *, threads: int | None = None) -> None:
-        super().__init__(graph_index(network).spec)
-        self._folder = folder
-        self._index = read_index(folder, network, self.name)
+        super().__init__(folder, network)
         self._threads = session_threads(threads) or os.cpu_count() or 1
-        self._lock = threading.Lock()
         self._started: dict[str, Any] = {}
 
     def run(self, part: str, feed: NamedArrays) -> NamedArrays:
