@@ -654,6 +654,10 @@ def test_what_would_keep_a_report_from_being_written_is_told_before_anything_is_
     told = capsys.readouterr()
     assert "set-reliability.png" in told.err and not told.out
     assert [path.read_bytes() for path in report.iterdir()] == [b"mine"]
+    for questions in ("masks", "everything"):
+        assert run(["evaluate", questions, str(folder), "--report", str(report / "set-reliability.png")]) == 6
+        told = capsys.readouterr()
+        assert "cannot be written" in told.err and not told.out
     assert run([*arguments, "--overwrite"]) == 0
     assert sorted(path.name for path in report.iterdir()) == ["set-box.png", "set-reliability.png"]
     monkeypatch.setattr("mobilesam.evaluate.report.find_spec", lambda name: None)

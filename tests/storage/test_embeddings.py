@@ -111,3 +111,15 @@ def test_a_folder_that_cannot_be_is_an_error_of_ours(tmp_path: Path, name: str) 
     assert kept.read(path) is None
     with pytest.raises(OutputError, match="; choose "):
         kept.write(path, {"a": PIXELS})
+
+
+def test_where_nothing_can_be_kept_nothing_is_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeping = load("pocket", embeddings=tmp_path / "kept")
+    (tmp_path / "kept").write_bytes(b"mine")
+
+    def encode(pixels: np.ndarray) -> None:
+        raise AssertionError("encoded for nothing")
+
+    monkeypatch.setattr(keeping.runtime, "encode", encode)
+    with pytest.raises(OutputError, match="cannot be written"):
+        keeping.embed(cat())

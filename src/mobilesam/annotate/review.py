@@ -20,6 +20,7 @@ from mobilesam.core.arrays import Image
 from mobilesam.core.errors import MobileSamError
 from mobilesam.core.resize import resize_image
 from mobilesam.core.rle import mask_to_rle, rle_to_mask
+from mobilesam.core.text import counted
 from mobilesam.draw.overlay import draw_numbered
 from mobilesam.formats.datasets.model import Dataset, LabelledObject, LabelledPhoto
 from mobilesam.formats.image import read_image
@@ -192,7 +193,7 @@ def to_page(dataset: Dataset, doubts: Sequence[Doubt], pictures: dict[str, str])
             "figure { margin: 0 } img { max-width: 100%; border: 1px solid #bbb }",
             "figcaption { font-size: 13px; overflow-wrap: anywhere } svg { display: block; max-width: 100% }",
             "</style></head><body>",
-            f"<h1>{len(dataset.photos):,} photos, {len(objects):,} objects</h1>",
+            f"<h1>{counted(len(dataset.photos), 'photos')}, {counted(len(objects), 'objects')}</h1>",
             f"<h2>Most doubtful first</h2><p>The first {len(pictures)} of {LIST}. The number is the lowest predicted "
             "IoU or stability of the photo's objects.</p>",
             "<main>",

@@ -31,7 +31,7 @@ from mobilesam.cli.results import PARTIAL_EXIT
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.phrases import check_texts
 from mobilesam.core.ranges import check_number, check_whole_number
-from mobilesam.core.text import printable
+from mobilesam.core.text import counted, printable
 from mobilesam.core.version import __version__
 from mobilesam.detectors.base import Detector
 from mobilesam.detectors.load import detector_for, load_text_model
@@ -420,11 +420,14 @@ def _go_through(run: SetRun, sources: Sequence[Source], *, review: bool, quiet: 
     if last.dataset is not None and not quiet:
         objects = sum(len(photo.objects) for photo in last.dataset.photos)
         click.echo(
-            f"{len(last.dataset.photos):,} photos, {objects:,} objects, {len(last.dataset.categories):,} categories; "
+            f"{counted(len(last.dataset.photos), 'photos')}, {counted(objects, 'objects')}, "
+            f"{counted(len(last.dataset.categories), 'categories')}; "
             f"set in {printable(run.out)} as {', '.join(run.formats)}"
         )
         if failures:
-            click.echo(f"{len(failures):,} photos failed; see {printable(run.out / ERRORS)}", err=True)
+            click.echo(
+                f"{counted(len(failures), 'photos')} failed; see {printable(run.out / ERRORS)}", err=True
+            )
     return PARTIAL_EXIT if failures else 0
 
 

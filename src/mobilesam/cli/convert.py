@@ -10,7 +10,7 @@ import click
 
 from mobilesam.annotate.set_folder import NONE, check_photos, write_set
 from mobilesam.cli.fields import FileType, option_field, options_from
-from mobilesam.core.text import printable
+from mobilesam.core.text import counted, printable
 from mobilesam.formats.datasets.load import check_formats, read_dataset, recognise
 from mobilesam.formats.datasets.model import Dataset
 
@@ -65,7 +65,8 @@ def convert(source: Path, out: Path, options: ConvertOptions) -> int:
             click.echo(f"warning: {printable(remark)}", err=True)
         objects = sum(len(photo.objects) for photo in dataset.photos)
         click.echo(
-            f"{name}: {len(dataset.photos):,} photos, {objects:,} objects, {len(dataset.categories):,} categories; "
+            f"{name}: {counted(len(dataset.photos), 'photos')}, {counted(objects, 'objects')}, "
+            f"{counted(len(dataset.categories), 'categories')}; "
             f"written to {printable(out)} as {', '.join(formats)}"
         )
     return 0

@@ -15,7 +15,7 @@ from mobilesam.cli.images import find_images
 from mobilesam.cli.options import ModelOptions, load_model
 from mobilesam.cli.progress import ImagesProgress
 from mobilesam.cli.results import ResultOptions, choose_kinds, go_through, save_option
-from mobilesam.core.text import printable
+from mobilesam.core.text import counted, printable
 from mobilesam.detectors.base import Detector
 from mobilesam.detectors.load import detector_for
 from mobilesam.segment.everything.options import EverythingOptions
@@ -108,8 +108,8 @@ def everything(
 
 def _print_record(record: dict[str, Any]) -> None:
     click.echo(
-        f"{record['file']}: {record['width']} x {record['height']}, {len(record['masks'])} masks from "
-        f"{record['prompts']:,} prompts in {record['milliseconds'] / 1000:.1f} s"
+        f"{record['file']}: {record['width']} x {record['height']}, {counted(len(record['masks']), 'masks')} from "
+        f"{counted(record['prompts'], 'prompts')} in {record['milliseconds'] / 1000:.1f} s"
     )
     for kind, path in sorted(record["files"].items(), key=lambda item: item[0] != "overlay"):
         click.echo(f"  {kind}: {printable(path)}")

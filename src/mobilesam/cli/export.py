@@ -10,7 +10,7 @@ import click
 from mobilesam.cli.fields import option_field, options_from
 from mobilesam.cli.options import tell_default
 from mobilesam.core.errors import ConfigError, WeightsError, missing_extra
-from mobilesam.core.text import printable
+from mobilesam.core.text import counted, printable
 from mobilesam.export.programs import LAYOUTS
 from mobilesam.export.targets import TARGETS, Target, certificate_paths
 from mobilesam.server.integrations.cvat import function_files
@@ -273,7 +273,9 @@ def page(options: PageOptions) -> None:
         overwrite=options.overwrite,
     )
     first = sum(site.files[name] for name in site.first_visit)
-    click.echo(f"{printable(options.out)}: {len(site.files)} files, {sum(site.files.values()) / 1e6:.1f} MB")
+    click.echo(
+        f"{printable(options.out)}: {counted(len(site.files), 'files')}, {sum(site.files.values()) / 1e6:.1f} MB"
+    )
     click.echo(f"a first visit fetches {first / 1e6:.1f} MB; version {site.version}")
 
 

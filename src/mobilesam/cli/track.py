@@ -23,7 +23,7 @@ from mobilesam.cli.progress import StatusLine, time_left
 from mobilesam.cli.results import ResultOptions, choose_kinds, save_option
 from mobilesam.core.arrays import Size
 from mobilesam.core.errors import ImageWarning, PromptError, PromptWarning
-from mobilesam.core.text import printable
+from mobilesam.core.text import counted, printable
 from mobilesam.core.types import Prompt
 from mobilesam.formats.camera import LatestFrames, open_camera
 from mobilesam.formats.image_bytes import shown
@@ -286,7 +286,7 @@ class Tale:
         if self.quiet:
             return
         click.echo(
-            f"{shown(name)}: {self.frames:,} frames in {seconds:.1f} s, {self.frames / max(seconds, 1e-6):.1f} a second"
+            f"{shown(name)}: {counted(self.frames, 'frames')} in {seconds:.1f} s, {self.frames / max(seconds, 1e-6):.1f} a second"
         )
         for number, label in sorted(self.objects.items()):
             spans = [f"{a}" if a == b else f"{a} to {b}" for a, b, _ in self.lost.get(number, [])]

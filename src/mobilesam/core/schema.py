@@ -18,6 +18,7 @@ from mobilesam.core.errors import ConfigError, LimitError, MobileSamError
 from mobilesam.core.text import printable, shortened
 
 MAX_NUMBER = 2**53  # up to here a double tells whole numbers apart
+FITS = " from -2^53 to 2^53"
 MAX_KEY = 40  # characters of a key that messages show
 MAX_PATH = 160  # characters of a place that messages show
 
@@ -143,7 +144,8 @@ class Real:
         if type(value) not in (int, float):
             raise Misfit(f"is {shortened(value)}; must be a number{self._allowed()}")
         if not self.low <= value <= self.high or (self.above and value == self.low):  # NaN is neither
-            raise Misfit(f"is {shortened(value)}; must be a finite number{self._allowed()}")
+            allowed = self._allowed() or (FITS if MAX_NUMBER < abs(value) < math.inf else "")
+            raise Misfit(f"is {shortened(value)}; must be a finite number{allowed}")
 
     def _allowed(self) -> str:
         if self.low <= -MAX_NUMBER:

@@ -44,3 +44,15 @@ def shortened(value: object, most: int = 60) -> str:
     text = repr(value[: most + 1]) if isinstance(value, str | bytes) else repr(value)
     text = printable(text)
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def counted(count: int, things: str) -> str:
+    """Return a number with what it counts.
+
+    Example:
+        >>> counted(1, "photos"), counted(1200, "photos"), counted(1, "categories")
+        ('1 photo', '1,200 photos', '1 category')
+    """
+    if count != 1:
+        return f"{count:,} {things}"
+    return f"1 {things[:-3]}y" if things.endswith("ies") else f"1 {things[:-1]}"

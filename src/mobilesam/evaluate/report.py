@@ -21,7 +21,7 @@ from mobilesam.evaluate.kinds import KINDS
 from mobilesam.evaluate.prompted import ObjectScore, PromptedScores
 from mobilesam.formats.coco import SetPhoto, read_photo
 from mobilesam.formats.image import image_to_png
-from mobilesam.storage.atomic import refuse_existing, write_bytes
+from mobilesam.storage.atomic import check_folder, refuse_existing, write_bytes
 
 COLUMNS = 8
 TILE = 240  # pixels, the longer side of a photo
@@ -39,13 +39,14 @@ def check_report(paths: Iterable[Path], *, overwrite: bool = False) -> None:
     """Before anything is scored, say what would keep a report from being written.
 
     Raises:
-        OutputError: if a file exists and ``overwrite`` is false.
+        OutputError: if a file exists and ``overwrite`` is false, or none can be written there.
         MissingExtraError: if Matplotlib is not installed.
     """
     if find_spec("matplotlib") is None:
         raise missing_extra("a reliability diagram", "train")
     for path in paths:
         refuse_existing(path, overwrite=overwrite)
+        check_folder(path.parent)
 
 
 def write_report(scores: PromptedScores, folder: Path, *, overwrite: bool = False) -> list[Path]:

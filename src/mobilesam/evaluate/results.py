@@ -14,6 +14,7 @@ import numpy as np
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.intervals import Mean, mean_of_groups
 from mobilesam.core.metrics import OBJECT_SIZES, calibration_error
+from mobilesam.core.text import counted
 from mobilesam.draw.chart import Bar, draw_bars
 from mobilesam.evaluate.identity import circumstances
 from mobilesam.evaluate.record import DIGITS, Answer, PhotoRecord
@@ -124,7 +125,7 @@ class Results:
         lines = [
             f"# {self.command}: {model['name']} on {data['name']}",
             "",
-            f"Protocol: {protocol}. {data['photos']} photos, {data['objects']} objects. Weights {sum_of['model']}, "
+            f"Protocol: {protocol}. {counted(data['photos'], 'photos')}, {counted(data['objects'], 'objects')}. Weights {sum_of['model']}, "
             f"data {sum_of['data']}, runtime {model['runtime']} on {model['device']}.",
             "",
             "Means over objects, with the interval in which 95 % of them lie when the photos are drawn again.",

@@ -101,8 +101,10 @@ class Predictor:
         if self.kept is None:
             return self.runtime.encode(pixels)
         path = self.kept.path(pixels)
-        arrays = self.kept.read(path)
-        return self.kept.write(path, self.runtime.encode(pixels)) if arrays is None else arrays
+        if (arrays := self.kept.read(path)) is not None:
+            return arrays
+        self.kept.make_room(path)
+        return self.kept.write(path, self.runtime.encode(pixels))
 
     def _frame(self, image: Image) -> Frame:
         return Frame.fit(image.shape[:2], self.runtime.spec.prompt_size)

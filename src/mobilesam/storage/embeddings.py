@@ -19,7 +19,7 @@ from safetensors.numpy import save
 from mobilesam.core.arrays import NamedArrays, Pixels, sum_of_tensors
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.text import shortened
-from mobilesam.storage.atomic import write_bytes
+from mobilesam.storage.atomic import check_folder, write_bytes
 
 ENDING = ".safetensors"
 SUM = "sha256"  # key of the arrays' checksum in a file's metadata
@@ -66,6 +66,14 @@ class KeptEmbeddings:
         except (OSError, SafetensorError):
             return None
         return widened(arrays) if sum_of_tensors(arrays) == wanted else None
+
+    def make_room(self, path: Path) -> None:
+        """See that a file can be written, before an image is encoded for it.
+
+        Raises:
+            OutputError: if its folder cannot be made or written to.
+        """
+        check_folder(path.parent)
 
     def write(self, path: Path, arrays: NamedArrays) -> NamedArrays:
         """Keep arrays, and return them rounded, as they will be read.

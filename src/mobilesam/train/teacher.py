@@ -24,7 +24,7 @@ from mobilesam.core.errors import ConfigError, WeightsError
 from mobilesam.core.frame import input_size_of
 from mobilesam.core.preprocess import normalise
 from mobilesam.core.resize import resize_image
-from mobilesam.core.text import shortened
+from mobilesam.core.text import counted, shortened
 from mobilesam.formats.coco import SetPhoto, read_photo
 from mobilesam.networks.build import build_network
 from mobilesam.networks.checkpoints import load_tensors, weights_channels_last
@@ -105,7 +105,7 @@ def make_store(data: Path, out: Path, options: StoreOptions, tell: Tell = lambda
     missing = {key: photo for key, photo in keys.items() if key not in there}
     each = sum(array.nbytes for array in encode(first, options.dtype).values())
     tell(
-        f"{len(keys)} photos, {each / 1e6:.2f} MB each as {options.dtype}: {len(keys) * each / 1e9:.2f} GB; "
+        f"{counted(len(keys), 'photos')}, {each / 1e6:.2f} MB each as {options.dtype}: {len(keys) * each / 1e9:.2f} GB; "
         f"{len(missing)} to do; rounding loses {max(loss.values(), default=0):.1e} of the values' size"
     )
     write_shards(out, _told(_embedded(teacher, missing, size, options.dtype), len(missing), tell))

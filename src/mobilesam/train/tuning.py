@@ -15,6 +15,7 @@ import torch
 from mobilesam.core.arrays import Image
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.rle import rle_to_mask
+from mobilesam.core.text import counted
 from mobilesam.draw.overlay import draw_overlay, line_width, outline
 from mobilesam.evaluate.prompted import ObjectScore, score_photo
 from mobilesam.evaluate.report import COLUMNS, TRUTH_COLOUR, draw_tiles
@@ -82,7 +83,7 @@ class Scored:
     def told(self) -> str:
         """The means in one line."""
         means = ", ".join(f"{kind} IoU {mean:.3f}" for kind, mean in self.means.items())
-        return f"{means} ({self.objects} objects in {len(self.photos)} photos)"
+        return f"{means} ({counted(self.objects, 'objects')} in {counted(len(self.photos), 'photos')})"
 
 
 class Tuning:
@@ -134,7 +135,7 @@ class Tuning:
         start = str(options.checkpoint.resolve()) if options.checkpoint else options.model
         source = SourceSet(str(self.data), terms="your own", partial=("*",))
         self.tell(
-            f"{self.facts.photos} photos with {self.facts.objects} objects; starting from {start}, {what_learns(what)} learns"
+            f"{counted(self.facts.photos, 'photos')} with {counted(self.facts.objects, 'objects')}; starting from {start}, {what_learns(what)} learns"
         )
         return make_recipe(
             source,
@@ -336,4 +337,4 @@ def _tile(scores: list[ObjectScore]) -> tuple[Image, str]:
     out = draw_overlay(image, [rle_to_mask(score.mask) for score in scores]).copy()
     for score in scores:
         out[outline(rle_to_mask(score.truth), line_width(image))] = TRUTH_COLOUR
-    return out, f"mean IoU {np.mean([score.iou for score in scores]):.2f}, {len(scores)} objects"
+    return out, f"mean IoU {np.mean([score.iou for score in scores]):.2f}, {counted(len(scores), 'objects')}"

@@ -23,6 +23,7 @@ from mobilesam.cli.fields import option_field, options_from
 from mobilesam.cli.options import ModelOptions
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.metrics import OBJECT_SIZES, RECALL_LIMITS
+from mobilesam.core.text import counted
 from mobilesam.detectors.load import detector_for
 from mobilesam.evaluate.everything import (
     EverythingScores,
@@ -34,7 +35,7 @@ from mobilesam.evaluate.everything import (
 )
 from mobilesam.evaluate.everything_report import sheet_path, write_sheets
 from mobilesam.segment.everything.options import SAMPLERS, EverythingOptions
-from mobilesam.storage.atomic import refuse_existing
+from mobilesam.storage.atomic import check_folder, refuse_existing
 
 MOST_SIDE, MOST_PROMPTS = 128, 10_000  # points along a side, which is 16,384 prompts; prompts
 THRESHOLDS = ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh")
@@ -140,6 +141,7 @@ def everything(
     if sheets.folder:
         for folder, search in product(sets, searches):
             refuse_existing(sheet_path(sheets.folder, folder.name, search), overwrite=options.overwrite)
+        check_folder(sheets.folder)
     loaded, facts = open_model(model)
     found_by = detector_for(loaded.runtime, loaded.name, asked.detector) if asked.detector else None
     evaluation = Evaluation("everything", asked.to_dict(), options, facts, f"AR@{RECALL_LIMITS[-1]}")
@@ -181,7 +183,9 @@ def _searches(
 
 def _print_recall(scores: EverythingScores) -> None:
     parts = ", ".join(f"{n} {size}" for size, n in scores.objects.items() if size != "all")
-    click.echo(f"{scores.name}: {scores.images} photos, {scores.objects['all']} objects ({parts})")
+    click.echo(
+        f"{scores.name}: {counted(scores.images, 'photos')}, {counted(scores.objects['all'], 'objects')} ({parts})"
+    )
     wide = max(map(len, scores.searches))
     limits = "".join(f"{f'AR@{limit}':>9}" for limit in RECALL_LIMITS)
     sizes = "".join(f"{size:>9}" for size in ("mean", *list(OBJECT_SIZES)[1:]))

@@ -23,6 +23,7 @@ from mobilesam.cli.evaluate.runs import (
 from mobilesam.cli.fields import option_field, options_from
 from mobilesam.cli.options import ModelOptions
 from mobilesam.core.errors import ConfigError
+from mobilesam.core.text import counted
 from mobilesam.evaluate.choices import FIRST_CLICKS, MASK_CHOICES, MODEL
 from mobilesam.evaluate.clicks import CLICKS, TARGETS, ClickOptions, click_rows, click_scores
 from mobilesam.evaluate.kinds import KINDS, USUAL_KINDS
@@ -149,7 +150,7 @@ def masks(
 
 
 def _print_kinds(scores: PromptedScores, questions: PromptedOptions) -> None:
-    click.echo(f"{scores.name}: {scores.images} photos, {scores.objects} objects")
+    click.echo(f"{scores.name}: {counted(scores.images, 'photos')}, {counted(scores.objects, 'objects')}")
     columns = ("IoU", "boundary", "best", "largest", "stablest", "ECE")
     click.echo(f"{'prompt, mask':<26}" + "".join(f"{name:>10}" for name in columns))
     for kind, s in scores.kinds.items():

@@ -15,7 +15,7 @@ from mobilesam.cli.fields import FileType, option_field
 from mobilesam.cli.options import ModelOptions, load_model
 from mobilesam.cli.progress import bar_stream
 from mobilesam.core.errors import ConfigError
-from mobilesam.core.text import printable
+from mobilesam.core.text import counted, printable
 from mobilesam.evaluate.identity import ModelFacts, as_dict, describe_data, describe_model
 from mobilesam.evaluate.journal import Journal, Score, read_part, score_photos
 from mobilesam.evaluate.record import PhotoRecord
@@ -149,7 +149,7 @@ class Evaluation:
             print_json(self.facts.name, summaries)
             return
         for one in summaries:
-            click.echo(f"{one['name']}: {one['images']} photos")
+            click.echo(f"{one['name']}: {counted(one['images'], 'photos')}")
             wide = max((len(row) for row in one["rows"]), default=0)
             for row, measures in one["rows"].items():
                 cells = (
