@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mobilesam
-from mobilesam.core.grids import Crop, generate_crop_boxes
+from mobilesam.core.grids import Crop, build_point_grid, generate_crop_boxes, one_per_pixel
 
 RATIO = 512 / 1500
 LAYERS = 6
@@ -65,6 +65,20 @@ def test_ordinary_sizes_have_all_their_crops(layers: int) -> None:
         crops = generate_crop_boxes(size, layers, RATIO)
         assert crops == published_crops(*size, layers, RATIO)
         assert len(crops) == sum(4**layer for layer in range(layers + 1))
+
+
+@pytest.mark.parametrize("n", [1, 5, 32])
+def test_no_point_is_left_out_of_an_image_with_a_pixel_for_each(n: int) -> None:
+    for size in ((n, n), (n, 3 * n), (480, 640)):
+        np.testing.assert_array_equal(one_per_pixel(build_point_grid(n), size), build_point_grid(n))
+
+
+def test_a_pixel_of_a_small_image_is_asked_once() -> None:
+    asked: list[int] = []
+    options = mobilesam.EverythingOptions(sampler="grid")
+    image = np.zeros((3, 5, 3), np.uint8)
+    mobilesam.load("pocket").everything(image, options, progress=lambda done, total: asked.append(total))
+    assert asked[-1] == 15
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,9 @@ def test_a_folder_that_cannot_be_is_an_error_of_ours(tmp_path: Path, name: str) 
         kept.write(path, {"a": PIXELS})
 
 
-def test_where_nothing_can_be_kept_nothing_is_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_can_be_kept_nothing_is_encoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keeping = load("pocket", embeddings=tmp_path / "kept")
     (tmp_path / "kept").write_bytes(b"mine")
 

@@ -29,6 +29,22 @@ def build_layer_grids(n_per_side: int, layers: int, downscale: int) -> list[Poin
     return [build_point_grid(int(n_per_side / downscale**layer)) for layer in range(layers + 1)]
 
 
+def one_per_pixel(grid: Points, size: Size) -> Points:
+    """Return the points (N, 2) in 0..1 without those that lie in the same pixel as an earlier one.
+
+    Args:
+        grid: the points.
+        size: (height, width) of the image or crop.
+
+    Example:
+        >>> len(one_per_pixel(build_point_grid(32), (5, 40)))
+        160
+    """
+    pixels = np.floor(grid * np.array(size[::-1])).astype(np.int64)
+    first = np.unique(pixels, axis=0, return_index=True)[1]
+    return grid[np.sort(first)]
+
+
 def generate_crop_boxes(size: Size, layers: int, overlap_ratio: float) -> list[tuple[Crop, int]]:
     """Return the crops of an image (height, width) with their layers, the whole image first.
 

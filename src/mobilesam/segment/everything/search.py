@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from mobilesam.core.arrays import Image
 from mobilesam.core.errors import PromptWarning
-from mobilesam.core.grids import generate_crop_boxes
+from mobilesam.core.grids import generate_crop_boxes, one_per_pixel
 from mobilesam.core.types import Embedding, FoundMask
 from mobilesam.detectors.base import Detector
 from mobilesam.segment.everything.grid import clean_all, search_crop, suppress_between_crops
@@ -147,13 +147,19 @@ def search_grid(
     """Search an image and its crops by grids of points."""
     grids = options.grids()
     crops = generate_crop_boxes(image.shape[:2], options.crop_n_layers, options.crop_overlap_ratio)
-    total = sum(len(grids[layer]) for _, layer in crops)
+    asked = [grids[layer] for _, layer in crops]
+    if options.points_per_side is not None:  # points that somebody gave are all asked
+        asked = [
+            one_per_pixel(grid, (y1 - y0, x1 - x0))
+            for grid, ((x0, y0, x1, y1), _) in zip(asked, crops, strict=True)
+        ]
+    total = sum(map(len, asked))
     clock = Clock(options.seconds)
     found: list[FoundMask] = []
     done = 0
-    for crop, layer in crops:
+    for (crop, _), points in zip(crops, asked, strict=True):
         inside: list[FoundMask] = []
-        for batch in search_crop(predictor, image, crop, grids[layer], options, clock):
+        for batch in search_crop(predictor, image, crop, points, options, clock):
             inside += batch.masks
             done += batch.prompts
             progress(done, total)
