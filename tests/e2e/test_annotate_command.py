@@ -237,3 +237,41 @@ def test_without_ray_the_line_that_installs_it_is_told(shots: Path) -> None:
     assert done.returncode == 2
     assert "--engine ray: needs packages that are not installed; pip install" in done.stderr
     assert not Path("set").exists()
+
+
+def test_a_finished_set_is_copied_to_an_address(shots: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Photos that lie there are not copied again; the labels are, and the record comes last."""
+    fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
+    boxes = [LabelledObject("cat", FACE)]
+    write_dataset(make_dataset([LabelledPhoto("a.jpg", (300, 451), tuple(boxes))]), "boxes", ["coco"])
+    arguments = ["annotate", "shots/a.jpg", "--detector", "boxes/instances.json", "--out", "set"]
+    assert run([*arguments, "--upload", "memory://bucket/set"]) == 0
+    assert "memory://bucket/set: 3 files copied" in capsys.readouterr().out
+    there = fsspec.filesystem("memory")
+    copied = {name.removeprefix("/bucket/set/"): there.cat_file(name) for name in there.find("/bucket/set")}
+    here = {
+        path.relative_to("set").as_posix(): path.read_bytes()
+        for path in Path("set").rglob("*")
+        if path.is_file()
+    }
+    here.pop(".mobilesam.lock", None)
+    assert copied == here
+    assert run([*arguments, "--upload", "memory://bucket/set"]) == 0
+    assert "memory://bucket/set: 2 files copied" in capsys.readouterr().out
+
+
+def test_an_address_that_takes_nothing_is_told_before_the_work(
+    shots: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    (shots.parent / "file").write_bytes(b"mine")
+    for address, code, words in (
+        (f"file://{shots.parent}/file/set", 6, "cannot be written"),
+        ("nowhere://bucket/set", 6, "cannot be written"),
+        ("bucket/set", 2, "must be an address such as s3://bucket/set/"),
+    ):
+        assert run(["annotate", "shots", "--out", "set", "--upload", address]) == code
+        assert words in capsys.readouterr().err
+        assert not Path("set").exists()
+    assert run(["annotate", "shots", "--out", "s3://bucket/set"]) == 2
+    assert "give --upload s3://bucket/set as well" in capsys.readouterr().err

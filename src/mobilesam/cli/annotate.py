@@ -23,6 +23,7 @@ from mobilesam.annotate.set_folder import COPY, check_photos
 from mobilesam.annotate.set_folder import NONE as NO_PHOTOS
 from mobilesam.annotate.set_run import ERRORS, SetRun, Step, name_in_set
 from mobilesam.annotate.sources import Source
+from mobilesam.annotate.upload import upload
 from mobilesam.cli.fields import option_field, options_from
 from mobilesam.cli.images import STANDARD_STREAM, find_images
 from mobilesam.cli.options import ModelOptions, load_model, text_model_field
@@ -35,6 +36,7 @@ from mobilesam.core.text import counted, printable
 from mobilesam.core.version import __version__
 from mobilesam.detectors.base import Detector
 from mobilesam.detectors.load import detector_for, load_text_model
+from mobilesam.formats.addresses import check_room, is_address
 from mobilesam.formats.datasets.files import lines_of, read_text
 from mobilesam.formats.datasets.load import check_formats, read_dataset
 from mobilesam.formats.datasets.model import UNNAMED, Category, Dataset, LabelledObject, check_name
@@ -126,6 +128,7 @@ class SetOptions:
         workers: photos that are worked on at a time, each by one thread.
         engine: what does the work: ``local``, the threads of this machine, or ``ray``, the processes of a cluster.
         address: of a Ray cluster that runs, HOST:PORT or ``auto``.
+        upload: address, such as s3://bucket/set/, to which the finished set is copied as well.
         overwrite: begin anew, even in a folder that holds other files.
         quiet: print errors only.
         follow_symlinks: in a folder, also follow links to other folders.
@@ -142,6 +145,7 @@ class SetOptions:
     address: str | None = option_field(
         None, metavar="HOST:PORT", shown_default="a cluster of this machine alone"
     )
+    upload: str | None = option_field(None, metavar="ADDRESS")
     overwrite: bool = False
     quiet: bool = option_field(False, "--quiet", "-q")
     follow_symlinks: bool = False
@@ -162,6 +166,12 @@ class SetOptions:
             )
         if self.address is not None and self.engine != RAY:
             raise click.UsageError("--address: is of a Ray cluster; give --engine ray as well")
+        if is_address(self.out):
+            raise click.UsageError(
+                f"--out: must be a folder of this machine; give --upload {printable(self.out)} as well, to copy the set there"
+            )
+        if self.upload is not None and not is_address(self.upload):
+            raise click.UsageError("--upload: must be an address such as s3://bucket/set/")
 
 
 @click.command(short_help="Label photos: a set in the formats that people train with.")
@@ -193,6 +203,8 @@ def annotate(images: tuple[str, ...], labels: LabelOptions, options: SetOptions,
         images, out, follow_symlinks=options.follow_symlinks, quiet=options.quiet, stored=True
     )
     engine = _engine(options, model)
+    if options.upload is not None:
+        check_room(options.upload)
     existing = _read_boxes(labels, options.follow_symlinks)
     loaded = load_model(model, quiet=options.quiet, threads=None if model.runtime == "torch" else 1)
     chosen = _choose(labels, loaded, existing, sources)
@@ -213,7 +225,10 @@ def annotate(images: tuple[str, ...], labels: LabelOptions, options: SetOptions,
         overwrite=options.overwrite,
         max_pixels=options.max_pixels,
     )
-    return _go_through(run, sources, review=options.review, quiet=options.quiet)
+    code = _go_through(run, sources, review=options.review, quiet=options.quiet)
+    if options.upload is not None:
+        _copy(run.out, options.upload, quiet=options.quiet)
+    return code
 
 
 def _engine(options: SetOptions, model: ModelOptions) -> Engine:
@@ -429,6 +444,21 @@ def _go_through(run: SetRun, sources: Sequence[Source], *, review: bool, quiet: 
                 f"{counted(len(failures), 'photos')} failed; see {printable(run.out / ERRORS)}", err=True
             )
     return PARTIAL_EXIT if failures else 0
+
+
+def _copy(folder: Path, address: str, *, quiet: bool) -> None:
+    line = StatusLine()
+    line.on_terminal &= not quiet
+    try:
+        copied = upload(
+            folder, address, lambda done, total: line.draw(lambda: f"{done:,} of {total:,} files copied")
+        )
+    finally:
+        line.clear()
+    if not quiet:
+        click.echo(
+            f"{printable(address)}: {counted(copied.files, 'files')} copied, {copied.bytes / 1e6:.1f} MB"
+        )
 
 
 def _tell(step: Step, line: StatusLine, failures: dict[str, Any], *, quiet: bool) -> None:

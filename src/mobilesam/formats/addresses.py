@@ -1,4 +1,4 @@
-"""Files at addresses such as ``s3://bucket/shots/``: which there are, and their bytes, by fsspec (an extra)."""
+"""Files at addresses such as ``s3://bucket/shots/``: which there are, their bytes, and new ones, by fsspec (an extra)."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from mobilesam.core.errors import ConfigError, ImageError, LimitError, MobileSamError, missing_extra
+from mobilesam.core.errors import (
+    ConfigError,
+    ImageError,
+    LimitError,
+    MobileSamError,
+    OutputError,
+    missing_extra,
+)
 from mobilesam.core.text import printable
 from mobilesam.formats.image_bytes import shown
 
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 MAX_FILES = 5_000_000
 MAX_REASON = 160
+PROBE = ".mobilesam-probe"  # is written and removed to see whether writing works
 
 
 def is_address(text: str) -> bool:
@@ -108,12 +116,12 @@ def _open(address: str) -> tuple[Any, str]:
     try:
         import fsspec.core
     except ImportError as error:
-        raise missing_extra(f"{shown(address)}: is an address; reading it", "fsspec") from error
+        raise missing_extra(f"{shown(address)}: is an address; using it", "fsspec") from error
     return fsspec.core.url_to_fs(address)
 
 
 @contextlib.contextmanager
-def _told(address: str, fail: type[MobileSamError]) -> Iterator[None]:
+def _told(address: str, fail: type[MobileSamError], done: str = "read") -> Iterator[None]:
     """Turn what a file system raises, of which each has classes of its own, into our error."""
     try:
         yield
@@ -127,4 +135,46 @@ def _told(address: str, fail: type[MobileSamError]) -> Iterator[None]:
         ) from error
     except Exception as error:
         reason = printable(str(error).strip() or type(error).__name__)[:MAX_REASON]
-        raise fail(f"{shown(address)}: cannot be read ({reason})") from error
+        raise fail(f"{shown(address)}: cannot be {done} ({reason})") from error
+
+
+def check_room(address: str) -> None:
+    """See that files can be written below an address, before hours of work rely on it.
+
+    Raises:
+        MissingExtraError: if fsspec is not installed.
+        OutputError: if they cannot.
+    """
+    with _told(address, OutputError, "written"):
+        system, path = _open(address)
+        system.makedirs(path, exist_ok=True)
+        probe = f"{path.rstrip('/')}/{PROBE}"
+        system.pipe_file(probe, b"")
+        system.rm_file(probe)
+
+
+def lengths_below(address: str) -> dict[str, int]:
+    """Return the bytes of each file below an address, by its place there; none if there is no such folder.
+
+    Raises:
+        MissingExtraError: if fsspec is not installed.
+        OutputError: if it cannot be reached.
+    """
+    with _told(address, OutputError, "read"):
+        system, path = _open(address)
+        found = system.find(path, detail=True) if system.exists(path) else {}
+        return {name.removeprefix(path).strip("/"): int(one["size"] or 0) for name, one in found.items()}
+
+
+def put_file(file: Path, address: str, below: str) -> None:
+    """Copy a file to its place below an address.
+
+    Raises:
+        MissingExtraError: if fsspec is not installed.
+        OutputError: if it cannot be written.
+    """
+    with _told(address, OutputError, "written"):
+        system, path = _open(address)
+        target = f"{path.rstrip('/')}/{below}"
+        system.makedirs(target.rpartition("/")[0], exist_ok=True)
+        system.put_file(str(file), target)
