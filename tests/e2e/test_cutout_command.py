@@ -63,6 +63,30 @@ def test_points_join_boxes_and_others_are_taken_away(here: Path) -> None:
     assert run(["cutout", "cup.jpg", *boxes, "-o", "both.png"]) == 0
     assert run(["cutout", "cup.jpg", *boxes, "--without-box", "175,65,215,155", "-o", "less.png"]) == 0
     assert (alpha_of(here / "less.png") > 127).sum() < (alpha_of(here / "both.png") > 127).sum()
+    assert (
+        run(
+            [
+                "cutout",
+                "cup.jpg",
+                *boxes,
+                "--without-point",
+                "195,110",
+                "--crop",
+                "--full-size",
+                "-o",
+                "p.png",
+            ]
+        )
+        == 0
+    )
+    without = alpha_of(here / "p.png")
+    assert without.shape == (200, 300)
+    assert without[110, 195] == 0 < (without > 127).sum()
+
+
+def test_a_point_to_take_away_must_be_on_something(here: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run(["cutout", "cup.jpg", "--without-point", "5,5,0"]) == 2
+    assert "--without-point: all are off the object" in capsys.readouterr().err
 
 
 def test_a_folder_with_prompts_of_each_photo(here: Path) -> None:

@@ -35,7 +35,7 @@ from mobilesam.core.phrases import check_texts
 from mobilesam.core.text import printable
 from mobilesam.core.types import Prompt
 from mobilesam.detectors.load import detector_for, load_text_model
-from mobilesam.draw.matting import load_matte
+from mobilesam.draw.matting import is_compiled, load_matte
 from mobilesam.formats.image import read_mask
 from mobilesam.formats.picture_file import PICTURE_SUFFIXES
 from mobilesam.formats.prompt_file import CutoutFile, read_cutouts
@@ -54,6 +54,8 @@ class WantedOptions:
         box: a box around an object. Repeat to join more objects; points in a box belong to it.
         mask: a rough mask of an object, as an image of the same size. Repeat to join more.
         text: what objects are called; all of them are joined. Repeat for more.
+        without_point: a point on an object that is taken away again; LABEL 0 means off it. Points are joined with
+            --without-box as --point is with --box.
         without_box: a box around an object that is taken away again. Repeat for more.
         without_mask: a rough mask of an object that is taken away again. Repeat for more.
         without_text: what objects are called that are taken away again. Repeat for more.
@@ -66,6 +68,7 @@ class WantedOptions:
     box: tuple = option_field((), multiple=True, type=BoxType())
     mask: tuple[str, ...] = option_field((), multiple=True, metavar="FILE")
     text: tuple[str, ...] = option_field((), multiple=True, metavar="WORDS")
+    without_point: tuple = option_field((), multiple=True, type=PointType())
     without_box: tuple = option_field((), multiple=True, type=BoxType())
     without_mask: tuple[str, ...] = option_field((), multiple=True, metavar="FILE")
     without_text: tuple[str, ...] = option_field((), multiple=True, metavar="WORDS")
@@ -75,13 +78,17 @@ class WantedOptions:
 
     def __post_init__(self) -> None:
         given = (self.point, self.box, self.mask, self.text)
-        taken = (self.without_box, self.without_mask, self.without_text)
+        taken = (self.without_point, self.without_box, self.without_mask, self.without_text)
         if self.prompts is not None and any((*given, *taken)):
             raise PromptError(
                 "--prompts: cannot be joined with other prompts; put all into the file", code="U"
             )
         if self.point and not any(label for *_, label in self.point) and not self.box:
             raise PromptError("--point: all are off the object (LABEL 0); give one that is on it, or a box")
+        if self.without_point and not any(label for *_, label in self.without_point) and not self.without_box:
+            raise PromptError(
+                "--without-point: all are off the object (LABEL 0); give one that is on it, or a box"
+            )
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,7 @@ def cutout(
 
     IMAGE is a file, a folder, a pattern such as 'shots/*.jpg', or - for standard input. Without a
     prompt the photo's subject is cut out. What --point, --box, --mask and --text mean is joined to
-    one cut-out; --without-box and the like are taken away from it.
+    one cut-out; --without-point and the like are taken away from it.
 
     \b
     mobilesam cutout photo.jpg
@@ -137,6 +144,8 @@ def cutout(
     suffix = _suffix(files, results)
     kinds = choose_kinds(None, results, {KIND: f"{KIND}{suffix}"}, KIND)
     if options.matte:
+        if not (is_compiled() or results.quiet):
+            click.echo("--matte: pymatting compiles its parts, this once; it takes minutes", err=True)
         load_matte()
     file = CutoutFile()
     if wanted.prompts is not None:
@@ -257,8 +266,10 @@ class _Wanting:
             prompts = next(named, self.file.usual)
             return Wanted(prompts.objects, prompts.subtract)
         options = self.options
-        subtract = [Prompt(box=place_box(box, photo.size)) for box in options.without_box]
-        subtract += [Prompt(mask=mask) for mask in self.without_masks]
+        subtract = [
+            *join_points(options.without_point, options.without_box, photo.size),
+            *(Prompt(mask=mask) for mask in self.without_masks),
+        ]
         objects = [
             *join_points(options.point, options.box, photo.size),
             *(Prompt(mask=mask) for mask in self.masks),

@@ -148,7 +148,7 @@ def _describe(one: Field, kind: type | None, about: str) -> Described:
 def _plain_extra(one: Field) -> Extra:
     """Return what a field of a class that knows nothing of click may say about its option."""
     settings = {"metavar": one.metadata["metavar"]} if "metavar" in one.metadata else {}
-    return Extra(shown_default=one.metadata.get("shown_default", ""), settings=settings)
+    return Extra(one.metadata.get("flags", ()), one.metadata.get("shown_default", ""), settings)
 
 
 def attribute_texts(cls: type) -> dict[str, str]:

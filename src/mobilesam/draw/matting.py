@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +14,14 @@ from mobilesam.draw.alpha import Matte
 
 STEPS = 60  # of conjugate gradients: what they have reached by then is good enough to look at
 TOLERANCE = 1e-3
+COMPILED = ".nbi"  # ending of numba's index of what it compiled
 NOISE = 1e-5  # variance of colours that still counts as none
+
+
+def is_compiled() -> bool:
+    """Whether pymatting, if it is installed, is ready: its first import compiles for a minute or more."""
+    found = find_spec("pymatting")
+    return found is None or found.origin is None or any(Path(found.origin).parent.rglob(f"*{COMPILED}"))
 
 
 def load_matte() -> Matte:

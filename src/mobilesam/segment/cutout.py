@@ -37,7 +37,7 @@ class CutoutOptions:
         grow: move the edge outwards by this many pixels.
         shrink: move the edge inwards by this many pixels.
         invert: keep everything else instead.
-        crop: cut to what is kept; the photo's full size stays without it.
+        crop: cut to what is kept, or leave the photo's full size.
         only_mask: only the alpha channel, as a grey picture.
         matte: find hair and fur by closed-form matting, which needs ``mobilesam[matting]``.
         holes: keep holes in the mask that the model is not sure of, such as a face in a coat.
@@ -52,7 +52,9 @@ class CutoutOptions:
     grow: int = 0
     shrink: int = 0
     invert: bool = False
-    crop: bool = False
+    crop: bool = field(
+        default=False, metadata={"flags": ("--crop/--full-size",), "shown_default": "full size"}
+    )
     only_mask: bool = False
     matte: bool = False
     holes: bool = False
