@@ -17,6 +17,7 @@ from tests.seeded import seeded_weights
 
 GOLDEN = Path(__file__).parent / "golden"
 SHARED_VARIABLE = "MOBILESAM_SHARED"
+os.environ.setdefault("MOBILESAM_PREPARED", "0")  # tests leave nothing in the user's cache
 settings.register_profile("untimed", deadline=None)  # examples are slower beside other tests
 settings.load_profile("untimed")
 SHARED = Path(os.environ.get(SHARED_VARIABLE, Path(__file__).parents[2] / "shared"))

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from mobilesam.core.extras import install_line
 from tests.owl_networks import TinyOwl
 
@@ -153,3 +155,40 @@ for use in (
     done = run_fresh(code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(install_line("torch")) == 7
+
+
+COMMAND = """
+import sys
+sys.modules["jaxtyping"] = None  # as for users
+from pathlib import Path
+import numpy as np
+from PIL import Image
+out = sys.argv[1]
+Image.fromarray(np.zeros((60, 80, 3), np.uint8)).save(Path(out) / "i.png")
+from mobilesam.cli.main import run
+assert run(["segment", str(Path(out) / "i.png"), "--box", "10,10,70,50", "--out", out]) == 0
+"""
+COUNT = """
+own = [name for name in sys.modules if name.partition(".")[0] == "mobilesam"]
+assert len(own) <= 112, f"loaded {len(own)} modules: {sorted(own)}"
+rooms = ("segment.track", "segment.session", "segment.subject", "segment.cutout", "server", "train", "evaluate")
+needless = [name for name in own if name.removeprefix("mobilesam.").startswith(rooms)]
+needless += [name for name in ("numpy.ma", "secrets") if name in sys.modules]
+assert not needless, f"loaded: {sorted(needless)}"
+"""
+
+
+def test_a_mask_by_a_prompt_loads_few_modules(tmp_path: Path) -> None:
+    """The import of modules is most of what a command takes before its first photo."""
+    done = run_fresh(COMMAND + COUNT, str(tmp_path))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [("import mobilesam.segment.session\n", "loaded"), ("import secrets\n", "loaded: ['secrets']")],
+)
+def test_the_count_can_fail(more: str, told: str, tmp_path: Path) -> None:
+    done = run_fresh(COMMAND + more + COUNT, str(tmp_path))
+    assert done.returncode != 0
+    assert told in done.stderr

@@ -9,10 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
 
 import click
@@ -76,6 +74,8 @@ class LazyGroup(click.Group):
         if name not in self.names and not name.startswith("-"):
             if os.path.exists(name):  # a Path would raise for names that are too long
                 ctx.fail(f"{name!r} is not a command; for a photo write mobilesam segment {name} --point X,Y")
+            from difflib import get_close_matches
+
             near = get_close_matches(name, self.names, n=1)
             meant = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(self.names)}"
             ctx.fail(f"{name!r} is not a command; {meant}")
@@ -134,6 +134,8 @@ def run(arguments: list[str]) -> int:
         if (asked := exit_asked_for()) is not None:
             return _tell_end(asked)
         if "--debug" in arguments:
+            import traceback
+
             traceback.print_exc()
         return tell(error, arguments)
 

@@ -214,7 +214,7 @@ def truth_to_numbers(labels: ArrayLike) -> ArrayLike:
     if isinstance(labels, list | tuple):
         return [int(v) for v in labels] if all(isinstance(v, bool | np.bool_) for v in labels) else labels
     array = to_numpy(labels) if hasattr(labels, "__array__") else labels
-    is_truth = isinstance(array, np.ndarray) and array.dtype == bool and not np.ma.isMaskedArray(array)
+    is_truth = isinstance(array, np.ndarray) and array.dtype == bool and not _is_masked(array)
     return array.astype(np.int64) if is_truth else labels
 
 
@@ -397,9 +397,15 @@ def as_numbers(value: ArrayLike, name: str, wanted: str) -> np.ndarray:
     return array.astype(np.float64)
 
 
+def _is_masked(value: object) -> bool:
+    """Whether this is one of NumPy's masked arrays, whose module is only loaded where there are some."""
+    masked = sys.modules.get("numpy.ma")
+    return masked is not None and isinstance(value, masked.MaskedArray)
+
+
 def as_array(value: ArrayLike, name: str, wanted: str) -> np.ndarray:
     """Return an array of any type, or say what is wrong with ``value``."""
-    if isinstance(value, np.ma.MaskedArray):
+    if _is_masked(value):
         raise PromptError(f"{name}: is a masked array; fill it first, must be {wanted}", code="U")
     if not isinstance(value, list | tuple) and not hasattr(value, "__array__"):
         raise PromptError(f"{name}: is {_kind(value)}; must be {wanted}", code="U")

@@ -166,15 +166,15 @@ class Views:
         shape = self.shape_of(embedding)
         windows = self.choose(inputs, shape)
         masks = ious = None
-        for size in np.unique(windows[:, 2:], axis=0):
+        for size in sorted({(wide, high) for _, _, wide, high in windows.tolist()}):
             chosen = np.flatnonzero((windows[:, 2:] == size).all(1))
             arrays = self.arrays(embedding, WHOLE)
-            if size.any():
+            if any(size):
                 each = [self.arrays(embedding, window) for window in windows[chosen].tolist()]
                 arrays = {name: join([one[name] for one in each]) for name in arrays} if each[1:] else each[0]
             logits, quality = decode_view(arrays, self.inputs(inputs.take(chosen), windows[chosen], shape))
             if masks is None or ious is None:
-                stride = (int(size[0]) or shape[1]) // logits.shape[-1]
+                stride = (size[0] or shape[1]) // logits.shape[-1]
                 side = self.image_size // stride
                 masks = full((len(windows), logits.shape[1], side, side), BEYOND)
                 ious = full((len(windows), logits.shape[1]), 0.0)

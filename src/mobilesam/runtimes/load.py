@@ -7,14 +7,17 @@ has ``open_files`` and its line in ``FROM_FILES``.
 from __future__ import annotations
 
 import os
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from mobilesam.core.errors import ConfigError, WeightsError, missing_extra
 from mobilesam.core.text import shortened
 from mobilesam.runtimes.base import Runtime
 from mobilesam.runtimes.fixed_files import default_folder, index_name, only_float32_on_cpu
-from mobilesam.weights import WeightsEntry, read_weights, weights_path
+from mobilesam.runtimes.prepared import prepared_graphs
+from mobilesam.weights import WeightsEntry, check_published, read_weights, weights_path
 
 # Each with the package that it needs, which is also the name of the extra that brings it.
 RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
@@ -53,14 +56,21 @@ def load_runtime(
         index = exported_index(entry, runtime, checkpoint)
         opened: Runtime = module.open_files(index.parent, entry.network, threads=threads)
         return opened
-    return module.open_runtime(
-        entry.network,
-        read_weights(entry, checkpoint, decoder),
-        device=device,
-        dtype=dtype,
-        threads=threads,
-        what=f"{checkpoint or weights_path(entry)} as {entry.name}",
-    )
+    what = f"{checkpoint or weights_path(entry)} as {entry.name}"
+    asked = {"device": device, "dtype": dtype, "threads": threads, "what": what}
+    if runtime == "onnx" and device in (None, "cpu") and checkpoint is None and decoder is None:
+        return _open_published(entry, module, asked)
+    return module.open_runtime(entry.network, read_weights(entry, checkpoint, decoder), **asked)
+
+
+def _open_published(entry: WeightsEntry, module: Any, asked: dict[str, Any]) -> Runtime:
+    """Return ONNX Runtime with an entry's own file, which is only read where nothing is prepared."""
+    prepared = prepared_graphs(entry)
+    read = partial(read_weights, entry)
+    if prepared is None or not prepared.has_first_parts():
+        return module.open_runtime(entry.network, read(), **asked, prepared=prepared)
+    check_published(entry)
+    return module.open_runtime(entry.network, read, **asked, prepared=prepared)
 
 
 def check_is_folder(runtime: str | None, checkpoint: str | Path | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from mobilesam.core.text import shortened
 from mobilesam.core.types import DecoderInputs
 from mobilesam.core.views import REDUCED
 from mobilesam.runtimes.base import Weights
+from mobilesam.runtimes.prepared import PreparedGraphs
 from mobilesam.runtimes.threads import session_threads
 from mobilesam.weights import check_tensors
 from mobilesam.weights.graph_index import GRAPHS, graph_index
@@ -40,10 +41,11 @@ class OnnxGraphs:
 
     Args:
         network: name of the graphs.
-        weights: the checkpoint's tensors, float32.
+        weights: the checkpoint's tensors, float32; or what reads them, called when they are needed.
         device: ``cpu``, or ``cuda`` with ONNX Runtime's GPU build.
         threads: processor threads; ``OMP_NUM_THREADS`` or as many as cores where None.
         what: what messages call the weights.
+        prepared: graphs that an earlier process prepared for these weights, if they may be kept.
 
     Raises:
         ConfigError: for a device that this build of ONNX Runtime has not.
@@ -55,11 +57,12 @@ class OnnxGraphs:
     def __init__(
         self,
         network: str,
-        weights: Weights,
+        weights: Weights | Callable[[], Weights],
         *,
         device: str = "cpu",
         threads: int | None = None,
         what: str = "weights",
+        prepared: PreparedGraphs | None = None,
     ) -> None:
         if not isinstance(device, str) or device not in PROVIDERS:
             raise ConfigError(f"device {shortened(device)}: the onnx runtime has {', '.join(PROVIDERS)}")
@@ -68,14 +71,30 @@ class OnnxGraphs:
                 f"device {device!r}: needs ONNX Runtime's GPU build; pip install onnxruntime-gpu"
             )
         index = graph_index(network)
-        check_tensors(weights, index.tensors, what)
         self.device = device
         self.spec = index.spec
         self._index = index
+        self._prepared = prepared
         self._encoder_bytes = index.spec.working_set.image if index.spec.working_set else 0
         self._threads = session_threads(threads)
-        self._weights = {name: tensor for name, tensor in weights.items() if tensor.dtype == np.float32}
+        self._read: Callable[[], Weights] | None = None
+        self._tensors: Weights = {}
+        if callable(weights):
+            self._read = weights
+        else:
+            check_tensors(weights, index.tensors, what)
+            self._tensors = {name: tensor for name, tensor in weights.items() if tensor.dtype == np.float32}
         self._start_over()
+
+    @property
+    def _weights(self) -> Weights:
+        """The tensors, which are read when something needs them."""
+        read = self._read  # another thread may set it to None
+        if read is not None:
+            tensors = read()
+            self._tensors = {name: tensor for name, tensor in tensors.items() if tensor.dtype == np.float32}
+            self._read = None
+        return self._tensors
 
     def _run(self, part: str, feed: NamedArrays) -> NamedArrays:
         session = self._session(part)
@@ -102,6 +121,7 @@ class OnnxGraphs:
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the tensors; the copy starts sessions of its own."""
+        _ = self._weights  # the copy may be where their file is not
         return {key: value for key, value in vars(self).items() if key not in self._OF_THIS_PROCESS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -125,6 +145,18 @@ class OnnxGraphs:
             return self._sessions[part]
 
     def _start(self, part: str) -> ort.InferenceSession:
+        session = None
+        if self._prepared is not None:
+            session = self._prepared.open(part, self._start_prepared)
+            session = session or self._prepared.prepare(part, self._options(), partial(self.start, part))
+        return session or self.start(part, self._options())
+
+    def _start_prepared(self, graph: Path) -> ort.InferenceSession:
+        options = self._options()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return ort.InferenceSession(graph, options, providers=[PROVIDERS[self.device]])
+
+    def _options(self) -> ort.SessionOptions:
         options = ort.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
         # A plan of the memory for one batch would be kept beside those for batches of other sizes, for no speed.
@@ -132,7 +164,7 @@ class OnnxGraphs:
         # A session's threads would go on spinning after a run, on the cores that the next one needs.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.intra_op_num_threads = self._threads
-        return self.start(part, options)
+        return options
 
     def start(self, part: str, options: ort.SessionOptions) -> ort.InferenceSession:
         """Join a graph with its tensors; ONNX Runtime then optimises the two together.
@@ -232,14 +264,17 @@ class OnnxDetector(OnnxGraphs):
 
 def open_runtime(
     network: str,
-    weights: Weights,
+    weights: Weights | Callable[[], Weights],
     *,
     device: str | None = None,
     dtype: str | None = None,
     threads: int | None = None,
     what: str = "weights",
+    prepared: PreparedGraphs | None = None,
 ) -> OnnxRuntime:
     """Return a runtime; see :func:`mobilesam.runtimes.load.load_runtime`."""
     if dtype not in (None, "float32"):
         raise ConfigError(f"dtype {dtype!r}: the onnx runtime has float32; pass runtime='torch' for others")
-    return OnnxRuntime(network, weights, device=device or "cpu", threads=threads, what=what)
+    return OnnxRuntime(
+        network, weights, device=device or "cpu", threads=threads, what=what, prepared=prepared
+    )

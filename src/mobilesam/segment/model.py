@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -25,7 +25,6 @@ from mobilesam.formats.image import MAX_PIXELS, Remarks, check_size, read_with_r
 from mobilesam.runtimes.base import Runtime
 from mobilesam.runtimes.load import FROM_FILES, check_is_folder, exported_index, load_runtime
 from mobilesam.segment.batches import as_prompts, images_at_once, named_images, pair_prompts
-from mobilesam.segment.cutout import Cutout, CutoutOptions, make_cutout
 from mobilesam.segment.everything.options import EverythingOptions
 from mobilesam.segment.everything.search import (
     Progress,
@@ -35,15 +34,7 @@ from mobilesam.segment.everything.search import (
 )
 from mobilesam.segment.predictor import Predictor
 from mobilesam.segment.results import Everything, Segmentation, TextMatches
-from mobilesam.segment.session import Session
-from mobilesam.segment.subject import find_subject
 from mobilesam.segment.text import TextOptions, segment_text
-from mobilesam.segment.track.frames import open_frames
-from mobilesam.segment.track.prompts import TrackPrompt, read_plans
-from mobilesam.segment.track.results import TrackedFrame
-from mobilesam.segment.track.stream import Progress as FramesProgress
-from mobilesam.segment.track.stream import TrackOptions, track
-from mobilesam.segment.track.stream import no_progress as no_frames_progress
 from mobilesam.storage.embeddings import KeptEmbeddings
 from mobilesam.weights import (
     DEFAULT_MODEL,
@@ -53,6 +44,16 @@ from mobilesam.weights import (
     network_of_file,
     weights_path,
 )
+
+if TYPE_CHECKING:
+    from mobilesam.segment.cutout import Cutout, CutoutOptions
+    from mobilesam.segment.session import Session
+    from mobilesam.segment.track.prompts import TrackPrompt
+    from mobilesam.segment.track.results import TrackedFrame
+    from mobilesam.segment.track.stream import Progress as FramesProgress
+    from mobilesam.segment.track.stream import TrackOptions
+
+# What a mask by prompts does not need is imported by the methods that do: a command starts the sooner.
 
 
 def load(
@@ -375,6 +376,8 @@ class Model:
             True
         """
         self._check(embedding, "embedding", None)
+        from mobilesam.segment.subject import find_subject
+
         found_by = detector or detector_for(self.runtime, self.name, None)
         return find_subject(self.predictor, embedding, found_by)
 
@@ -408,6 +411,8 @@ class Model:
             >>> mobilesam.load("pocket").cutout(image).rgba().shape
             (60, 80, 4)
         """
+        from mobilesam.segment.cutout import CutoutOptions, make_cutout
+
         embedding = image if isinstance(image, Embedding) else self.embed(image, max_pixels=max_pixels)
         self._check(embedding, "image", None)
         kept = (self.subject(embedding),) if prompts is None else self._all(embedding, prompts)
@@ -441,6 +446,8 @@ class Model:
             >>> bool(session.mask[32, 37])
             True
         """
+        from mobilesam.segment.session import Session
+
         embedding = image if isinstance(image, Embedding) else self.embed(image, max_pixels=max_pixels)
         self._check(embedding, "image", None)
         return Session(self.predictor, embedding)
@@ -574,7 +581,7 @@ class Model:
         *,
         options: TrackOptions | None = None,
         max_pixels: int = MAX_PIXELS,
-        progress: FramesProgress = no_frames_progress,
+        progress: FramesProgress | None = None,
     ) -> Iterator[TrackedFrame]:
         """Follow objects through a video: yield each frame with their masks while the next one is read.
 
@@ -612,9 +619,13 @@ class Model:
             >>> [frame[1].state for frame in model.track(frames, mobilesam.Prompt(box=[10, 20, 35, 45]))]
             ['prompted', 'followed', 'followed']
         """
+        from mobilesam.segment.track.frames import open_frames
+        from mobilesam.segment.track.prompts import read_plans
+        from mobilesam.segment.track.stream import TrackOptions, no_progress, track
+
         plans = read_plans(prompts)
         source = open_frames(frames, max_pixels=max_pixels)
-        return track(self.predictor, source, plans, options or TrackOptions(), progress)
+        return track(self.predictor, source, plans, options or TrackOptions(), progress or no_progress)
 
     def _detector(
         self, detector: str | Path | Detector | Model | None, options: EverythingOptions | None

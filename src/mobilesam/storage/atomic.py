@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import re
-import secrets
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -67,6 +67,28 @@ def atomic_write(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator
         raise OutputError(f"{path}: cannot be written ({reason_for(error)})") from error
 
 
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Make a folder beside ``path`` and give it that name once its files are complete.
+
+    If another process has been faster, its folder stays. Nothing waits for the disk, so this is for what can be
+    told to be damaged and made again.
+
+    Raises:
+        OSError: if the folder cannot be made or moved.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.parent / _temporary_name()
+    new.mkdir()
+    try:
+        yield new
+        with contextlib.suppress(FileExistsError):
+            if not path.exists():
+                new.rename(path)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
 def remove_remains(folder: Path) -> None:
     """Remove the half-written files that killed processes left in a folder.
 
@@ -98,10 +120,14 @@ def _remove_if_dead(path: Path) -> None:
         os.close(descriptor)
 
 
+def _temporary_name() -> str:
+    return f".{os.urandom(8).hex()}.mobilesam.tmp"
+
+
 def _open_temporary(folder: Path) -> tuple[Path, int]:
     """Make a file that is this process's own as long as it is open."""
     while True:
-        path = folder / f".{secrets.token_hex(8)}.mobilesam.tmp"
+        path = folder / _temporary_name()
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         locked = True
         with contextlib.suppress(OSError):  # a file system without locks: nobody removes anything there

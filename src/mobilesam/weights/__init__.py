@@ -12,6 +12,7 @@ from mobilesam.weights.folders import weights_home as weights_home
 from mobilesam.weights.folders import weights_path as weights_path
 from mobilesam.weights.own import entry_of as entry_of
 from mobilesam.weights.own import entry_of_network as entry_of_network
+from mobilesam.weights.reading import check_published as check_published
 from mobilesam.weights.reading import check_tensors as check_tensors
 from mobilesam.weights.reading import decoder_path as decoder_path
 from mobilesam.weights.reading import network_of_file as network_of_file

@@ -34,6 +34,11 @@ def own_folder() -> Path:
     return weights_home() / "own"
 
 
+def prepared_folder(checksum: str) -> Path:
+    """Return where graphs are kept that were prepared for weights with a published checksum."""
+    return weights_home() / "prepared" / checksum[:FOLDER_DIGITS]
+
+
 def cached_path(entry: WeightsEntry) -> Path:
     """Return where an entry's file is in the cache, or would be.
 

@@ -102,6 +102,18 @@ def decoder_path(decoder: str | Path) -> Path:
     return Path(decoder) if named is None else weights_path(named)
 
 
+def check_published(entry: WeightsEntry) -> None:
+    """Check the checksum of an entry's own file, without reading its tensors.
+
+    Raises:
+        WeightsError: if the file is missing, or another.
+    """
+    path = weights_path(entry)
+    with open_weights(path, how_to_get(entry)) as file:
+        if not (may_be(entry, file) and is_published(file, entry)):
+            raise not_published(path, entry)
+
+
 def _read_published(entry: WeightsEntry) -> dict[str, np.ndarray]:
     """Read an entry's own file, if it has the published checksum."""
     path = weights_path(entry)

@@ -18,7 +18,13 @@ from mobilesam.core.errors import ConfigError, DeadlineError, OutputError, Weigh
 from mobilesam.storage.atomic import atomic_write, move_into_place, remove_remains
 from mobilesam.storage.lock import locked
 from mobilesam.weights.checksum import entry_of_file, is_published
-from mobilesam.weights.folders import HOME_VARIABLE, cached_path, how_to_get, weights_path
+from mobilesam.weights.folders import (
+    HOME_VARIABLE,
+    cached_path,
+    how_to_get,
+    prepared_folder,
+    weights_path,
+)
 from mobilesam.weights.reading import may_be, not_published, open_weights
 from mobilesam.weights.registry import WeightsEntry
 from mobilesam.weights.transfer import Piece, Silence, TransferError, pieces
@@ -138,6 +144,7 @@ def remove(entry: WeightsEntry) -> list[Path]:
     with _cache_of(entry):
         for path in found:
             path.unlink(missing_ok=True)
+    shutil.rmtree(prepared_folder(entry.sha256 or entry.git_blob), ignore_errors=True)
     with contextlib.suppress(OSError):  # the user, or another process, may have something there
         cached_path(entry).parent.rmdir()
     return found
