@@ -9,7 +9,7 @@ from PIL import Image as PillowImage
 
 from mobilesam.core.arrays import Logits
 from mobilesam.core.frame import Frame
-from mobilesam.segment.track.features import FeatureMap, Memory, squared_distances
+from mobilesam.segment.track.features import FeatureMap, Memory, peak_between, squared_distances
 
 ROUNDS = 6  # of fitting, each with the weights from the one before
 AGREE = 1.0  # cells that a match may be off to count as agreeing
@@ -109,6 +109,7 @@ def find_move(
     best = similar.argmax(1)
     score = similar[np.arange(len(best)), best]
     found = _between_cells(similar.reshape(len(best), *values.shape[:2]), best, centres, features.cell)
+    found -= memory.leanings[chosen] * features.cell
     weight = np.clip(score, 0, None) ** 2
     weight *= np.where(
         _come_back(memory, places, values.reshape(-1, values.shape[-1])[best], features), 1, DOUBTED
@@ -136,10 +137,8 @@ def _between_cells(
         before = similar[number, y - (axis == 1) * step, x - (axis == 0) * step]
         after = similar[number, y + (axis == 1) * step, x + (axis == 0) * step]
         here = similar[number, y, x]
-        curve = before - 2 * here + after
-        usable = inner & (curve < -1e-6) & (before > -1) & (after > -1)
-        offset = np.where(usable, 0.5 * (before - after) / np.where(usable, curve, 1), 0)
-        out[:, axis] += np.clip(offset, -0.5, 0.5) * cell[axis]
+        usable = inner & (before > -1) & (after > -1)
+        out[:, axis] += np.where(usable, peak_between(before, here, after), 0) * cell[axis]
     return out
 
 
