@@ -80,7 +80,7 @@ class Move:
 
 
 def find_move(
-    memory: Memory, features: FeatureMap, guess: Move, *, reach: float, cells: np.ndarray | None = None
+    memory: Memory, features: FeatureMap, guess: Move, *, reach: float, growth: tuple[float, float] = GROWTH
 ) -> Move:
     """Find how a remembered object moved.
 
@@ -89,12 +89,12 @@ def find_move(
         features: of this frame.
         guess: where it is expected.
         reach: pixels around the expected place in which a cell is looked for.
-        cells: (n,) which cells of the memory are looked for; by default the object's.
+        growth: least and most that it grew beyond the guess.
 
     Returns:
         The move. Where too little agrees it is the guess, and ``agreeing`` is 0.
     """
-    chosen = memory.inside if cells is None else cells
+    chosen = memory.inside
     known, places = memory.features[chosen], memory.places[chosen]
     expected = guess.points(places)
     low, high = expected.min(0) - reach, expected.max(0) + reach
@@ -114,7 +114,7 @@ def find_move(
     weight *= np.where(
         _come_back(memory, places, values.reshape(-1, values.shape[-1])[best], features), 1, DOUBTED
     )
-    return _fit(places, found, weight, float(features.cell.max()), guess)
+    return _fit(places, found, weight, float(features.cell.max()), guess, growth)
 
 
 def _come_back(memory: Memory, places: np.ndarray, found: np.ndarray, features: FeatureMap) -> np.ndarray:
@@ -142,7 +142,14 @@ def _between_cells(
     return out
 
 
-def _fit(places: np.ndarray, found: np.ndarray, weight: np.ndarray, cell: float, guess: Move) -> Move:
+def _fit(
+    places: np.ndarray,
+    found: np.ndarray,
+    weight: np.ndarray,
+    cell: float,
+    guess: Move,
+    limits: tuple[float, float],
+) -> Move:
     """Fit a similarity to matches; those that are far off count little."""
     if len(places) < LEAST_MATCHES:
         shift = np.median(found - guess.points(places), axis=0) if len(places) else np.zeros(2)
@@ -163,7 +170,7 @@ def _fit(places: np.ndarray, found: np.ndarray, weight: np.ndarray, cell: float,
             along = (trust * (a * b).sum(1)).sum() / spread
             across = (trust * (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])).sum() / spread
             growth = np.hypot(along, across)
-            held = np.clip(growth, usual * GROWTH[0], usual * GROWTH[1]) / max(growth, 1e-6)
+            held = np.clip(growth, usual * limits[0], usual * limits[1]) / max(growth, 1e-6)
             turn = held * np.array([[along, -across], [across, along]])
         shift = middle_b - turn @ middle_a
     off = np.linalg.norm(places @ turn.T + shift - found, axis=1)
