@@ -71,7 +71,8 @@ class TorchRuntime:
         """:meth:`encode` for pixels on the network's device; the arrays are tensors that stay there."""
         with torch.no_grad(), self._precision():
             pixels = pixels.contiguous(memory_format=torch.channels_last)
-            tensors = self.network.encode(pixels, of_full_size=True)  # views of small inputs read as much of them
+            # Views of small inputs read as much of them.
+            tensors = self.network.encode(pixels, of_full_size=True)
             return tensors | self.network.prepare(tensors["image_embedding"])
 
     def decode(

@@ -99,7 +99,9 @@ class Memory:
         values = features.values[window][::step, ::step].reshape(-1, features.values.shape[-1])
         labels = coverage[window][::step, ::step].ravel()
         leanings = leanings_of(features.values[window])[::step, ::step].reshape(-1, 2)
-        return cls(values, features.centres(window, step), labels, np.asarray(box, np.float64), leanings, step)
+        return cls(
+            values, features.centres(window, step), labels, np.asarray(box, np.float64), leanings, step
+        )
 
     @property
     def inside(self) -> np.ndarray:

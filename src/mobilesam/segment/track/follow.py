@@ -31,7 +31,8 @@ BESIDE = 0.1  # share of the object in a cell below which the cell is ground
 MARGIN = 0.35  # share of the longer side that is looked at around the object
 INERTIA = 0.6  # share of the speed that is kept
 GROWTH = (0.96, 1.08)  # from frame to frame,
-GROWTH_HIDDEN = (0.985, 1.02)  # and while part of it is hidden: what is left to see would draw the rest together
+# and while part of it is hidden: what is left to see would draw the rest together.
+GROWTH_HIDDEN = (0.985, 1.02)
 
 # Which mask is it?
 SOFTNESS = 4.0  # greatest logit of a moved mask, which proposes and does not insist
@@ -45,7 +46,8 @@ SMALLEST_SIDE = 2.0  # pixels of a box
 AGREEING = 0.45  # share of agreeing matches from which a move is trusted
 TRUSTED = 0.75  # visible part from which a mask is remembered
 STEADY = 0.8  # IoU with the moved mask from which half of that is enough
-SWELLING = (-0.02, 0.05)  # how far an area's unexpected change is believed: what shrinks faster is being hidden
+# How far an area's unexpected change is believed: what shrinks faster is being hidden.
+SWELLING = (-0.02, 0.05)
 UNHIDDEN = 0.85  # share of the expected area from which nothing hides it
 SIZES = (0.8, 1.35)  # shares of the expected area between which masks are remembered
 SURE = 0.75  # share of the first predicted IoU
