@@ -91,22 +91,22 @@ class Sprite:
 
 def plans(count: int = LONG_SERIES) -> list[ClipPlan]:
     """Return the plans of the series: half of them with something in front, and all mixtures of the rest."""
-    made = []
-    for seed in range(count):
-        chance = np.random.default_rng([seed, 77])
-        made.append(
-            ClipPlan(
-                seed=seed,
-                objects=1 + (seed % 3 == 2),
-                occlusion=seed % 2 == 1,
-                distractor=bool(chance.random() < 0.4),
-                fast=float(chance.choice([0.5, 1.0, 2.0])),
-                shake=float(chance.choice([0.0, 2.0, 5.0])),
-                light=float(chance.choice([0.0, 0.3])),
-                blur=bool(chance.random() < 0.4),
-            )
-        )
-    return made
+    return [plan_of(seed) for seed in range(count)]
+
+
+def plan_of(seed: int) -> ClipPlan:
+    """Return the plan of a seed."""
+    chance = np.random.default_rng([seed, 77])
+    return ClipPlan(
+        seed=seed,
+        objects=1 + (seed % 3 == 2),
+        occlusion=seed % 2 == 1,
+        distractor=bool(chance.random() < 0.4),
+        fast=float(chance.choice([0.5, 1.0, 2.0])),
+        shake=float(chance.choice([0.0, 2.0, 5.0])),
+        light=float(chance.choice([0.0, 0.3])),
+        blur=bool(chance.random() < 0.4),
+    )
 
 
 class ClipMaker:

@@ -130,7 +130,7 @@ def test_every_small_box_has_a_window(
     x, y, w, h = window
     assert 0 <= x and x + w <= width and 0 <= y and y + h <= height
     assert not any(side % 16 for side in window)
-    shown = VIEWS.coords(inputs.point_coords, np.array([window]))
+    shown = VIEWS.coords(inputs.point_coords, np.array([window]), shape)
     assert shown.min() >= 0 and (shown <= [w, h]).all()
 
 
@@ -139,7 +139,7 @@ def test_a_window_shows_what_lies_there() -> None:
     for window in ((0, 0, 512, 480), (288, 320, 192, 160)):
         shown = VIEWS.cut(pixels, window, (480, 768))
         assert shown.shape == (window[3], window[2])
-        ((x, y),) = VIEWS.coords(np.array([[[300.0, 400.0]]]), np.array([window]))[0].astype(int)
+        ((x, y),) = VIEWS.coords(np.array([[[300.0, 400.0]]]), np.array([window]), (480, 768))[0].astype(int)
         assert shown[y, x] == pixels[400, 300]
 
 
@@ -151,7 +151,7 @@ def test_the_whole_of_a_low_picture_is_the_upper_part_of_what_lies_on_its_square
 def test_the_whole_is_shown_smaller_with_its_pixels_middles_where_they_were() -> None:
     coords = np.array([[[-0.5, 767.5], [383.5, 383.5]]])
     np.testing.assert_allclose(
-        VIEWS.coords(coords, np.array([WHOLE])), [[[-0.5, 511.5], [255.5, 255.5]]], atol=1e-5
+        VIEWS.coords(coords, np.array([WHOLE]), SQUARE), [[[-0.5, 511.5], [255.5, 255.5]]], atol=1e-5
     )
 
 

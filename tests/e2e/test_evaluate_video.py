@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import os
 import resource
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +11,18 @@ import pytest
 from PIL import Image
 
 import mobilesam
-from mobilesam import ConfigError, ImageError, Prompt, TrackOptions
+from mobilesam import ConfigError, ImageError, Prompt
 from mobilesam.cli.main import run
-from mobilesam.core.boxes import mask_to_box
-from mobilesam.core.metrics import boundary_f, mask_iou
+from mobilesam.core.metrics import boundary_f
 from mobilesam.evaluate.video import score_videos
 from mobilesam.formats.davis import find_videos, read_annotation
 from mobilesam.formats.indexed_png import index_to_png
-from mobilesam.segment.model import Model
-from mobilesam.segment.track.prompts import read_plans
-from mobilesam.segment.track.stream import Tracker
 from tests.conftest import SHARED
 from tests.moving import box_of_face, moving_face
-from tests.video_clips import LONG_SERIES, Clip, ClipMaker, plans
+from tests.video_clips import LONG_SERIES, ClipMaker, plans
+from tests.video_scores import clip_scores, summarise
 
 EVAL = SHARED / "data" / "eval"
-LOST = 0.1  # IoU below which an object is lost on a frame
 needs_sets = pytest.mark.skipif(not EVAL.is_dir(), reason=f"no sets in {EVAL}")
 
 
@@ -105,48 +101,6 @@ def test_sixty_clips() -> None:
         track, ceiling, naive = summarise([one for one in scores if one.hidden == hidden])
         assert track > naive + 0.2
         assert track > ceiling - (0.25 if hidden else 0.05)
-
-
-@dataclass(frozen=True)
-class ClipScore:
-    """An object of a clip: IoUs of all frames, followed, by true boxes where it is seen, and by the box before."""
-
-    hidden: bool
-    followed: list[float]
-    ceiling: list[float]
-    naive: list[float]
-
-
-def clip_scores(model: Model, clip: Clip) -> list[ClipScore]:
-    prompts = [Prompt(box=mask_to_box(mask)) for mask in clip.masks[0]]
-    tracker = Tracker(model.predictor, read_plans(prompts), TrackOptions())
-    scores = [ClipScore(clip.plan.occlusion, [], [], []) for _ in prompts]
-    boxes = [mask_to_box(mask) for mask in clip.masks[0]]
-    for number, (image, truths) in enumerate(zip(clip.frames, clip.masks, strict=True), start=1):
-        embedding = model.embed(image)
-        seen = tracker.see(number, embedding)
-        for i, (score, truth) in enumerate(zip(scores, truths, strict=True)):
-            score.followed.append(mask_iou(seen[i].mask, truth))
-            if truth.any():
-                best = model.segment(embedding, Prompt(box=mask_to_box(truth)))
-                score.ceiling.append(mask_iou(best.mask, truth))
-            found = model.segment(embedding, Prompt(box=boxes[i]))
-            score.naive.append(mask_iou(found.mask, truth))
-            boxes[i] = found.box if min(np.subtract(found.box[2:], found.box[:2])) > 1 else boxes[i]
-    return scores
-
-
-def summarise(scores: list[ClipScore]) -> tuple[float, float, float]:
-    """Print and return the means over objects: followed, by true boxes, by the box before."""
-    kinds = [[one.followed for one in scores], [one.ceiling for one in scores], [one.naive for one in scores]]
-    means = [float(np.mean([np.mean(ious) for ious in kind])) for kind in kinds]
-    lost = [float(np.mean([iou < LOST for ious in kinds[i] for iou in ious])) for i in (0, 2)]
-    print(
-        f"{'with' if scores[0].hidden else 'without'} occlusion: {len(scores)} objects, IoU {means[0]:.3f}; by true "
-        f"boxes {means[1]:.3f}; by the box before {means[2]:.3f}; lost frames {lost[0]:.1%}, {lost[1]:.1%}",
-        flush=True,
-    )
-    return means[0], means[1], means[2]
 
 
 @pytest.mark.long

@@ -67,6 +67,7 @@ class FollowOptions:
         prompts: prompts for any number of objects on any frames.
         both: follow objects backwards, too, from the frames they are pointed at.
         search: on how many frames a lost object is looked for; 0 for all.
+        fine: look more closely, for small objects in large frames; half as fast.
         camera: follow what a camera shows: its number, or FORMAT:NAME of an FFmpeg device.
         frames: end after this many frames.
     """
@@ -76,6 +77,7 @@ class FollowOptions:
     prompts: str | None = option_field(None, metavar="FILE.json")
     both: bool = False
     search: int = TrackOptions.search
+    fine: bool = False
     camera: str | None = option_field(None, metavar="DEVICE")
     frames: int | None = option_field(None, type=click.IntRange(1), metavar="N")
 
@@ -140,7 +142,7 @@ def track(
     tale = Tale(quiet=results.quiet)
     with _told(tale), _frames(video, follow, results) as (frames, size):
         prompts = given if given is not None else _prompts(follow, size)
-        options = TrackOptions("both" if follow.both else "forward", follow.search)
+        options = TrackOptions("both" if follow.both else "forward", follow.search, follow.fine)
         with TrackWriters(place, kinds, out) as writers:
             _go_through(loaded, frames, prompts, options, follow, writers, tale, results.max_pixels)
     tale.end(name, writers.paths, as_json=results.json)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mobilesam.core.views import Views
 
 MB = 1_000_000
+COARSEST = 32  # pixels of a small input to a cell of an encoder's coarsest maps
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,15 @@ class NetworkSpec:
     @property
     def views(self) -> Views | None:
         """What the decoder reads of an input, or None if that is everything."""
-        return Views(self.image_size, self.view_size) if self.view_size else None
+        return Views(self.image_size, self.view_size, stride=self.stride) if self.view_size else None
+
+    @property
+    def small(self) -> NetworkSpec:
+        """The same network for inputs that the decoder reads at once; unchanged where it takes no smaller ones."""
+        if not self.view_size or not self.padded_to:
+            return self
+        side = self.view_size
+        return replace(self, image_size=side, prompt_size=side, padded_to=COARSEST)
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as JSON has it."""

@@ -5,6 +5,8 @@ anything as large as the input: it is decoded from the whole, whose arrays are r
 to be small, by its box or its mask prompt, is decoded from a window around it, as fine as the encoder saw it, and no
 larger than the object needs. What lies outside its window is not the object.
 
+An input may also be no larger than what the decoder reads: then the whole is not reduced.
+
 Above the decoder nobody knows of views: prompts and logits are those of the whole input.
 """
 
@@ -43,14 +45,16 @@ class Views:
     A window is given as (x, y, width, height) in pixels of the input; one without a width is the whole.
 
     Args:
-        image_size: longer side of the input.
+        image_size: longer side of a full input; a smaller one has ``size``.
         size: side of the largest window, and longer side of the whole as the decoder sees it.
         sides: of windows, in sides of the largest, from the smallest.
+        stride: pixels of the input to a cell of the image embedding.
     """
 
     image_size: int
     size: int
     sides: tuple[float, ...] = SIDES
+    stride: int = 8
 
     def choose(self, inputs: DecoderInputs, shape: Size) -> np.ndarray:
         """Return the window (B, 4) of each prompt whose object is small, and the whole for others.
@@ -61,7 +65,7 @@ class Views:
             inputs: B prompts.
             shape: (height, width) of the input.
         """
-        low, high = extents(inputs, self.image_size, shape)
+        low, high = extents(inputs, shape)
         least, most = reach(inputs, low, high, shape)
         windows = self._around(low, high, least, most, shape, self.sides)
         corner, size = windows[:, :2], windows[:, 2:]
@@ -70,7 +74,7 @@ class Views:
 
     def largest_windows(self, inputs: DecoderInputs, shape: Size) -> np.ndarray:
         """Return a window (B, 4) of the largest size for each prompt, large or small; otherwise as :meth:`choose`."""
-        low, high = extents(inputs, self.image_size, shape)
+        low, high = extents(inputs, shape)
         return self._around(low, high, *reach(inputs, low, high, shape), shape, SIDES[-1:])
 
     def _around(
@@ -105,12 +109,11 @@ class Views:
     def shape_of(self, embedding: Mapping[str, Any]) -> Size:
         """Return (height, width) of the input that arrays or tensors come from; its longer side is always full."""
         height, width = embedding["image_embedding"].shape[-2:]
-        stride = self.image_size // max(height, width)
-        return height * stride, width * stride
+        return height * self.stride, width * self.stride
 
-    def coords(self, point_coords: np.ndarray, windows: np.ndarray) -> np.ndarray:
-        """Return points (B, N, 2) of the input in the pixels of their views: windows (B, 4)."""
-        scale = np.where(windows[:, 2] > 0, 1.0, self.size / self.image_size)[:, None, None]
+    def coords(self, point_coords: np.ndarray, windows: np.ndarray, shape: Size) -> np.ndarray:
+        """Return points (B, N, 2) of an input of (height, width) in the pixels of their views: windows (B, 4)."""
+        scale = np.where(windows[:, 2] > 0, 1.0, self.size / max(shape))[:, None, None]
         return ((point_coords - windows[:, None, :2] + 0.5) * scale - 0.5).astype(np.float32)
 
     def cut(self, array: Any, window: Sequence[int], shape: Size) -> Any:
@@ -121,7 +124,7 @@ class Views:
             window: one of them.
             shape: (height, width) of the input.
         """
-        stride = self.image_size // max(array.shape[-2:])
+        stride = max(shape) // max(array.shape[-2:])
         x, y, width, height = window if window[2] else (0, 0, *shape[::-1])
         rows, columns = (
             slice(start // stride, (start + length) // stride) for start, length in ((y, height), (x, width))
@@ -131,9 +134,10 @@ class Views:
     def arrays(self, embedding: Mapping[str, Any], window: Sequence[int]) -> dict[str, Any]:
         """Return what the decoder reads of an image's arrays: those of the whole, or the parts in a window."""
         names = [name for name in embedding if not name.startswith(REDUCED)]
-        if not window[2]:
-            return {name: embedding.get(REDUCED + name, embedding[name]) for name in names}
         shape = self.shape_of(embedding)
+        if not window[2]:
+            reduced = REDUCED if max(shape) > self.size else ""
+            return {name: embedding.get(reduced + name, embedding[name]) for name in names}
         return {name: self.cut(embedding[name], window, shape) for name in names}
 
     def inputs(self, inputs: DecoderInputs, windows: np.ndarray, shape: Size) -> DecoderInputs:
@@ -143,7 +147,7 @@ class Views:
             mask = np.stack(
                 [self.cut(one, window, shape) for one, window in zip(mask, windows.tolist(), strict=True)]
             )
-        return DecoderInputs(self.coords(inputs.point_coords, windows), inputs.point_labels, mask)
+        return DecoderInputs(self.coords(inputs.point_coords, windows, shape), inputs.point_labels, mask)
 
     def decode(
         self,
@@ -175,7 +179,7 @@ class Views:
             logits, quality = decode_view(arrays, self.inputs(inputs.take(chosen), windows[chosen], shape))
             if masks is None or ious is None:
                 stride = (size[0] or shape[1]) // logits.shape[-1]
-                side = self.image_size // stride
+                side = max(shape) // stride
                 masks = full((len(windows), logits.shape[1], side, side), BEYOND)
                 ious = full((len(windows), logits.shape[1]), 0.0)
             for number, mask, iou in zip(chosen.tolist(), logits, quality, strict=True):
@@ -186,12 +190,12 @@ class Views:
 
     def _go_on_below(self, masks: Any, shape: Size) -> None:
         """Repeat the last row or column of logits once in the padding: enlarging looks one further than the image."""
-        height, width = (side * masks.shape[-1] // self.image_size for side in shape)
+        height, width = (side * masks.shape[-1] // max(shape) for side in shape)
         masks[..., height : height + 1, :] = masks[..., height - 1 : height, :]
         masks[..., width : width + 1] = masks[..., width - 1 : width]
 
 
-def extents(inputs: DecoderInputs, image_size: int, shape: Size) -> tuple[np.ndarray, np.ndarray]:
+def extents(inputs: DecoderInputs, shape: Size) -> tuple[np.ndarray, np.ndarray]:
     """Return the top left and bottom right (B, 2) of what each prompt says about its object, in pixels of the input.
 
     That is its box or, without one, what its mask prompt covers, and its foreground points, as far as they lie in
@@ -204,7 +208,7 @@ def extents(inputs: DecoderInputs, image_size: int, shape: Size) -> tuple[np.nda
     for i in np.flatnonzero(~boxed):
         box = np.array((0, 0, *shape[::-1]))
         if inputs.mask_input is not None:
-            pixels = image_size / inputs.mask_input.shape[-1]  # of the input, to a logit
+            pixels = max(shape) / inputs.mask_input.shape[-1]  # of the input, to a logit
             rows, columns = (int(side / pixels) for side in shape)
             if (inside := inputs.mask_input[i, 0, :rows, :columns] > 0).any():
                 box = np.array(mask_to_box(inside)) * pixels

@@ -70,7 +70,9 @@ class TorchRuntime:
     def encode_tensors(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         """:meth:`encode` for pixels on the network's device; the arrays are tensors that stay there."""
         with torch.no_grad(), self._precision():
-            tensors = self.network.encode(pixels.contiguous(memory_format=torch.channels_last))
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+            # Views of small inputs read as much of them.
+            tensors = self.network.encode(pixels, of_full_size=True)
             return tensors | self.network.prepare(tensors["image_embedding"])
 
     def decode(

@@ -43,10 +43,18 @@ class Predictor:
         self.thresholds = thresholds
         self.kept = kept
 
-    def embed(self, image: Image, remarks: Sequence[str] = ()) -> Embedding:
-        """Encode an image (H, W, 3) or read its kept embedding, with the remarks made when the image was read."""
-        arrays = self._encode(preprocess(image, self.runtime.spec))
-        return Embedding(arrays, self.name, self._frame(image), image, tuple(remarks))
+    def embed(self, image: Image, remarks: Sequence[str] = (), *, small: bool = False) -> Embedding:
+        """Encode an image (H, W, 3) or read its kept embedding.
+
+        Args:
+            image: what is encoded.
+            remarks: made when it was read.
+            small: by a smaller input if the network takes one; less fine, and faster.
+        """
+        spec = self.runtime.spec.small if small else self.runtime.spec
+        arrays = self._encode(preprocess(image, spec))
+        frame = Frame.fit(image.shape[:2], spec.prompt_size)
+        return Embedding(arrays, self.name, frame, image, tuple(remarks))
 
     def embed_all(
         self, images: Sequence[Image], remarks: Sequence[Sequence[str]], at_once: int

@@ -52,7 +52,7 @@ class Tracking:
         for picture in pictures:
             started = time.perf_counter()
             self.number += 1
-            embedding = self.model.embed(np.ascontiguousarray(picture.image[..., ::-1]))
+            embedding = self.tracker.embed(np.ascontiguousarray(picture.image[..., ::-1]))
             seen = [one for one in self.tracker.see(self.number, embedding) if one.area]
             kept = sorted(
                 (one for one in seen if one.predicted_iou > options.conf), key=lambda one: -one.predicted_iou

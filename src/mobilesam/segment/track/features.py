@@ -71,6 +71,8 @@ class Memory:
         places: (n, 2) of the cells, in pixels of their frame.
         labels: (n,) how much of each cell is the object, 0..1.
         box: (4,) of the object.
+        leanings: (n, 2) where a parabola through each cell's likeness to its neighbours in its own frame peaks, in
+            cells from the cell. At an object's edge it is not 0, as the cell on the inside is more like it.
         step: of every ``step`` cells in a row or column, one is remembered.
     """
 
@@ -78,6 +80,7 @@ class Memory:
     places: np.ndarray
     labels: np.ndarray
     box: np.ndarray
+    leanings: np.ndarray
     step: int = 1
 
     @classmethod
@@ -95,13 +98,33 @@ class Memory:
         step = max(1, int(np.ceil(np.sqrt(count / (2.2 * MOST_CELLS)))))
         values = features.values[window][::step, ::step].reshape(-1, features.values.shape[-1])
         labels = coverage[window][::step, ::step].ravel()
-        return cls(values, features.centres(window, step), labels, np.asarray(box, np.float64), step)
+        leanings = leanings_of(features.values[window])[::step, ::step].reshape(-1, 2)
+        return cls(
+            values, features.centres(window, step), labels, np.asarray(box, np.float64), leanings, step
+        )
 
     @property
     def inside(self) -> np.ndarray:
         """(n,) which cells are the object's."""
         inner = self.labels > 0.6
         return inner if inner.any() else self.labels >= self.labels.max()
+
+
+def leanings_of(values: np.ndarray) -> np.ndarray:
+    """Return where each cell's likeness to its neighbours peaks, (h, w, 2) x and y in cells; 0 at the edges."""
+    out = np.zeros((*values.shape[:2], 2))
+    rows = np.einsum("yxc,yxc->yx", values[1:], values[:-1])
+    columns = np.einsum("yxc,yxc->yx", values[:, 1:], values[:, :-1])
+    out[:, 1:-1, 0] = peak_between(columns[:, :-1], 1.0, columns[:, 1:])
+    out[1:-1, :, 1] = peak_between(rows[:-1], 1.0, rows[1:])
+    return out
+
+
+def peak_between(before: np.ndarray, here: np.ndarray | float, after: np.ndarray) -> np.ndarray:
+    """Return where parabolas through three neighbours' values peak, in cells from the one in the middle."""
+    curve = before - 2 * here + after
+    usable = curve < -1e-6
+    return np.clip(np.where(usable, 0.5 * (before - after) / np.where(usable, curve, 1), 0), -0.5, 0.5)
 
 
 def coverage_of(logits: Logits, size: tuple[int, int]) -> np.ndarray:

@@ -30,6 +30,9 @@ NEAR, FAR = 2.6, 8.0  # cells: how far away a cell of the object, or of the grou
 BESIDE = 0.1  # share of the object in a cell below which the cell is ground
 MARGIN = 0.35  # share of the longer side that is looked at around the object
 INERTIA = 0.6  # share of the speed that is kept
+GROWTH = (0.96, 1.08)  # from frame to frame,
+# and while part of it is hidden: what is left to see would draw the rest together.
+GROWTH_HIDDEN = (0.985, 1.02)
 
 # Which mask is it?
 SOFTNESS = 4.0  # greatest logit of a moved mask, which proposes and does not insist
@@ -43,10 +46,9 @@ SMALLEST_SIDE = 2.0  # pixels of a box
 AGREEING = 0.45  # share of agreeing matches from which a move is trusted
 TRUSTED = 0.75  # visible part from which a mask is remembered
 STEADY = 0.8  # IoU with the moved mask from which half of that is enough
-SWELLING = (
-    -0.05,
-    0.1,
-)  # by how much the area may change from frame to frame: what shrinks faster is being hidden
+# How far an area's unexpected change is believed: what shrinks faster is being hidden.
+SWELLING = (-0.02, 0.05)
+UNHIDDEN = 0.85  # share of the expected area from which nothing hides it
 SIZES = (0.8, 1.35)  # shares of the expected area between which masks are remembered
 SURE = 0.75  # share of the first predicted IoU
 GONE = 0.25  # visible part below which it is lost, unless the mask goes on as it was
@@ -184,7 +186,7 @@ class Follower:
         coverage = coverage_of(found.low_res_masks[found.choice], features.size)
         hull = hull_of(found.mask)
         self.anchor = self.key = View.of(features, found, coverage, hull)
-        self.to_key, self.pose = Move.by(np.zeros(2)), Move.by(np.zeros(2))
+        self.to_key = self.pose = self.seen_whole = Move.by(np.zeros(2))
         self.colours = Colours.of(embedding.image, found.mask)
         self.middle, self.velocity = box_middle(hull), np.zeros(2)
         self.predicted = float(found.best.predicted_iou)
@@ -224,9 +226,11 @@ class Follower:
         expected = Move.by(self.velocity).after(self.pose)
         extent = box_of(self.pose.points(self.key.hull))
         reach = max(LEAST_REACH * cell, REACH * float((extent[2:] - extent[:2]).max()))
-        pose = find_move(self.key.memory, features, expected, reach=reach)
+        growth = GROWTH if self.pose is self.seen_whole else GROWTH_HIDDEN
+        pose = find_move(self.key.memory, features, expected, reach=reach, growth=growth)
         if pose.agreeing < AGREEING and self.anchor is not self.key:
-            other = find_move(self.anchor.memory, features, expected.after(self.to_key), reach=reach)
+            guess = expected.after(self.to_key)
+            other = find_move(self.anchor.memory, features, guess, reach=reach, growth=growth)
             if other.agreeing > pose.agreeing + 0.1:
                 return other.after(self.to_key.inverse())
         return pose
@@ -249,7 +253,7 @@ class Follower:
         visible, votes = min(1.0, share / usual), np.minimum(votes / usual, 1)
         guesses = self._guess(embedding, features, shown, moved, whole, votes, visible)
         best = max(guesses, key=lambda guess: guess.score)
-        ratio = float(best.coverage.sum()) / max(self.full, 1.0)
+        ratio = float(best.coverage.sum()) / max(self._full_at(pose), 1.0)
         mask = best.found.mask
         colours = Colours.of(embedding.image, mask) if mask.any() else None
         alike = 0.0 if colours is None else colours.alike(self.colours)
@@ -311,6 +315,7 @@ class Follower:
         if self.usual is None:
             self.usual = max(look.share, LEAST_USUAL)
         self._look_around(features, best.coverage, hull)
+        self.full = self._full_at(look.pose)
         if look.pose.agreeing > AGREEING:
             self.full *= 1 + float(np.clip(look.ratio - 1, *SWELLING))
         if self._trusts(look):
@@ -324,10 +329,16 @@ class Follower:
             refined = find_move(self.anchor.memory, features, to_key, reach=reach)
             self.to_key = refined if refined.agreeing > AGREEING else to_key
             self.key = View.of(features, best.found, best.coverage, hull)
-            self.pose = Move.by(np.zeros(2))
+            self.pose = self.seen_whole = Move.by(np.zeros(2))
         else:
             self.pose = look.pose
+            if look.ratio > UNHIDDEN:
+                self.seen_whole = self.pose
         return Sighting(best.found, min(look.visible, look.ratio, 1.0))
+
+    def _full_at(self, pose: Move) -> float:
+        """Return how many cells it covers where nothing hides it."""
+        return self.full * (pose.growth / self.pose.growth) ** 2
 
     def _trusts(self, look: Look) -> bool:
         """Whether a mask is good enough to go on from."""
@@ -353,16 +364,17 @@ class Follower:
         self.missing += 1
         everywhere = slice(0, features.size[0]), slice(0, features.size[1])
         strangers = self.elsewhere, np.zeros((len(self.elsewhere), 2))
-        expected = self._expected(self.pose)
+        known = self._as_seen_whole()
+        expected = self._expected(known)
         votes = weigh_cells(features, everywhere, expected, strangers, near=np.inf, far=np.inf)
-        box = box_of(self.pose.points(self.key.hull))
+        box = box_of(known.points(self.key.hull))
         sides = box[2:] - box[:2]
         columns, rows = np.maximum(1, np.round(sides / features.cell)).astype(int)
         reach = 0.6 * float(sides.max())
-        guesses = [Move.by(self.velocity).after(self.pose)]
+        guesses = [Move.by(self.velocity).after(known)]
         for place in peaks(votes, int(rows), int(columns)):
             to = np.array(place) * features.cell - (box[:2] + box[2:]) / 2
-            at = Move(self.pose.turn, self.pose.shift + to)
+            at = Move(known.turn, known.shift + to)
             guesses += [at.grown(growth, to + (box[:2] + box[2:]) / 2) for growth in GROWTHS]
         moves = [self._settle(features, guess, reach) for guess in guesses]
         for move in sorted(moves, key=lambda move: -move.agreeing)[:SEARCHED]:
@@ -373,6 +385,12 @@ class Follower:
                 self.last, self.velocity = look, np.zeros(2)
                 return self._accept(features, look)
         return Sighting(None, why=self.why or UNLIKE)
+
+    def _as_seen_whole(self) -> Move:
+        """Return where it was last seen, as large and turned as it was when nothing hid it."""
+        middle = self.key.hull.mean(0)
+        turn = self.seen_whole.turn
+        return Move(turn, self.pose.points(middle[None])[0] - turn @ middle)
 
     def _settle(self, features: FeatureMap, guess: Move, reach: float) -> Move:
         """Return how the key view or the anchor, whichever agrees more, lies where the object may be."""

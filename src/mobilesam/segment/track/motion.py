@@ -9,7 +9,7 @@ from PIL import Image as PillowImage
 
 from mobilesam.core.arrays import Logits
 from mobilesam.core.frame import Frame
-from mobilesam.segment.track.features import FeatureMap, Memory, squared_distances
+from mobilesam.segment.track.features import FeatureMap, Memory, peak_between, squared_distances
 
 ROUNDS = 6  # of fitting, each with the weights from the one before
 AGREE = 1.0  # cells that a match may be off to count as agreeing
@@ -80,7 +80,7 @@ class Move:
 
 
 def find_move(
-    memory: Memory, features: FeatureMap, guess: Move, *, reach: float, cells: np.ndarray | None = None
+    memory: Memory, features: FeatureMap, guess: Move, *, reach: float, growth: tuple[float, float] = GROWTH
 ) -> Move:
     """Find how a remembered object moved.
 
@@ -89,12 +89,12 @@ def find_move(
         features: of this frame.
         guess: where it is expected.
         reach: pixels around the expected place in which a cell is looked for.
-        cells: (n,) which cells of the memory are looked for; by default the object's.
+        growth: least and most that it grew beyond the guess.
 
     Returns:
         The move. Where too little agrees it is the guess, and ``agreeing`` is 0.
     """
-    chosen = memory.inside if cells is None else cells
+    chosen = memory.inside
     known, places = memory.features[chosen], memory.places[chosen]
     expected = guess.points(places)
     low, high = expected.min(0) - reach, expected.max(0) + reach
@@ -109,11 +109,12 @@ def find_move(
     best = similar.argmax(1)
     score = similar[np.arange(len(best)), best]
     found = _between_cells(similar.reshape(len(best), *values.shape[:2]), best, centres, features.cell)
+    found -= memory.leanings[chosen] * features.cell
     weight = np.clip(score, 0, None) ** 2
     weight *= np.where(
         _come_back(memory, places, values.reshape(-1, values.shape[-1])[best], features), 1, DOUBTED
     )
-    return _fit(places, found, weight, float(features.cell.max()), guess)
+    return _fit(places, found, weight, float(features.cell.max()), guess, growth)
 
 
 def _come_back(memory: Memory, places: np.ndarray, found: np.ndarray, features: FeatureMap) -> np.ndarray:
@@ -136,14 +137,19 @@ def _between_cells(
         before = similar[number, y - (axis == 1) * step, x - (axis == 0) * step]
         after = similar[number, y + (axis == 1) * step, x + (axis == 0) * step]
         here = similar[number, y, x]
-        curve = before - 2 * here + after
-        usable = inner & (curve < -1e-6) & (before > -1) & (after > -1)
-        offset = np.where(usable, 0.5 * (before - after) / np.where(usable, curve, 1), 0)
-        out[:, axis] += np.clip(offset, -0.5, 0.5) * cell[axis]
+        usable = inner & (before > -1) & (after > -1)
+        out[:, axis] += np.where(usable, peak_between(before, here, after), 0) * cell[axis]
     return out
 
 
-def _fit(places: np.ndarray, found: np.ndarray, weight: np.ndarray, cell: float, guess: Move) -> Move:
+def _fit(
+    places: np.ndarray,
+    found: np.ndarray,
+    weight: np.ndarray,
+    cell: float,
+    guess: Move,
+    limits: tuple[float, float],
+) -> Move:
     """Fit a similarity to matches; those that are far off count little."""
     if len(places) < LEAST_MATCHES:
         shift = np.median(found - guess.points(places), axis=0) if len(places) else np.zeros(2)
@@ -164,7 +170,7 @@ def _fit(places: np.ndarray, found: np.ndarray, weight: np.ndarray, cell: float,
             along = (trust * (a * b).sum(1)).sum() / spread
             across = (trust * (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])).sum() / spread
             growth = np.hypot(along, across)
-            held = np.clip(growth, usual * GROWTH[0], usual * GROWTH[1]) / max(growth, 1e-6)
+            held = np.clip(growth, usual * limits[0], usual * limits[1]) / max(growth, 1e-6)
             turn = held * np.array([[along, -across], [across, along]])
         shift = middle_b - turn @ middle_a
     off = np.linalg.norm(places @ turn.T + shift - found, axis=1)

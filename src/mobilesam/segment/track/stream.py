@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mobilesam.core.arrays import Size
+from mobilesam.core.arrays import Image, Size
 from mobilesam.core.errors import ConfigError, PromptError, PromptWarning
 from mobilesam.core.prompts import names_with
 from mobilesam.core.rle import Rle, mask_to_rle
@@ -36,16 +36,20 @@ class TrackOptions:
     Attributes:
         direction: ``forward`` from each prompt, or ``both`` ways; then the nearest prompt counts for each frame.
         search: number of frames on which to look for a lost object; 0 for all that follow.
+        fine: look at frames by the network's full input; for small objects in large frames, at half the speed.
     """
 
     direction: str = "forward"
     search: int = 0
+    fine: bool = False
 
     def __post_init__(self) -> None:
         if self.direction not in DIRECTIONS:
             raise ConfigError(f"direction: is {self.direction!r}; choose {' or '.join(DIRECTIONS)}")
         if isinstance(self.search, bool) or not isinstance(self.search, int) or self.search < 0:
             raise ConfigError(f"search: is {self.search!r}; must be a whole number of frames, 0 for all")
+        if not isinstance(self.fine, bool):
+            raise ConfigError(f"fine: is {self.fine!r}; must be True or False")
 
 
 def track(
@@ -85,7 +89,7 @@ def _forward(
     """Go through all frames; each object follows its last prompt."""
     tracker = Tracker(predictor, plans, options)
     last = 0
-    for frame, embedding in _embedded(predictor, source.forward(), tracker.needs):
+    for frame, embedding in _embedded(tracker.embed, source.forward(), tracker.needs):
         last = frame.number
         objects = () if embedding is None else tracker.see(frame.number, embedding)
         progress(frame.number, source.total)
@@ -107,7 +111,8 @@ def _backward(
     prompted = {number for plan in plans for number in plan.prompts}
     found = {}
     back = source.backward(max(prompted))
-    for frame, embedding in _embedded(predictor, back, lambda number: number in wanted | prompted):
+    embed = Tracker(predictor, plans, options).embed
+    for frame, embedding in _embedded(embed, back, lambda number: number in wanted | prompted):
         if embedding is None:
             continue
         progress(frame.number, source.total)
@@ -133,7 +138,7 @@ def _nearer_to_later(prompted: list[int]) -> list[range]:
 
 
 def _embedded(
-    predictor: Predictor, frames: Iterator[VideoFrame], wanted: Callable[[int], bool]
+    embed: Callable[[Image], Embedding], frames: Iterator[VideoFrame], wanted: Callable[[int], bool]
 ) -> Iterator[tuple[VideoFrame, Embedding | None]]:
     """Yield frames with their embeddings; while one is in use, the next is read and encoded.
 
@@ -146,7 +151,7 @@ def _embedded(
             return None
         image = frame.image
         image.flags.writeable = False
-        return frame, predictor.embed(image) if wanted(frame.number) else None
+        return frame, embed(image) if wanted(frame.number) else None
 
     with ThreadPoolExecutor(1, thread_name_prefix="next frame") as worker:
         coming = worker.submit(following)
@@ -169,7 +174,12 @@ class Tracker:
 
     def __init__(self, predictor: Predictor, plans: list[ObjectPlan], options: TrackOptions) -> None:
         self.first = min(number for plan in plans for number in plan.prompts)
+        self._predictor, self._small = predictor, not options.fine
         self._followed = [_Followed(predictor, plan, options) for plan in plans]
+
+    def embed(self, image: Image) -> Embedding:
+        """Encode a frame (H, W, 3) as the options say."""
+        return self._predictor.embed(image, small=self._small)
 
     def needs(self, number: int) -> bool:
         """Whether a frame has to be looked at."""
