@@ -16,6 +16,7 @@ from typing import Any
 
 import h11
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mobilesam.core.errors import ConfigError
@@ -193,7 +194,12 @@ def address_of(listening: socket.socket) -> str:
 
 
 def run_server(
-    service: Service, listening: socket.socket, *, on_ready: Callable[[], None], quiet: bool = False
+    service: Service,
+    listening: socket.socket,
+    *,
+    on_ready: Callable[[], None],
+    quiet: bool = False,
+    cluster: ASGIApp | None = None,
 ) -> None:
     """Answer requests until a signal arrives; then finish those that are running.
 
@@ -202,11 +208,13 @@ def run_server(
         listening: a socket that listens.
         on_ready: called once, when requests are being answered.
         quiet: log only warnings and errors.
+        cluster: the application, where others do the work.
     """
     log_to(sys.stderr, quiet=quiet)
-    service.warm()
+    if cluster is None:
+        service.warm()
     config = uvicorn.Config(
-        make_app(service),
+        cluster or make_app(service),
         http=type("GatedProtocol", (Protocol,), {"gate": Gate(service), "refused": Refused()}),
         ws="none",
         lifespan="on",
