@@ -26,6 +26,7 @@ from mobilesam.cli.map import MapOptions
 from mobilesam.cli.options import ModelOptions
 from mobilesam.cli.results import ResultOptions
 from mobilesam.cli.segment import PromptOptions
+from mobilesam.cli.serve import ServeEngine
 from mobilesam.cli.track import FollowOptions
 from mobilesam.cli.weights import AverageOptions, PullOptions
 from mobilesam.segment.cutout import CutoutOptions
@@ -48,7 +49,7 @@ CLASSES = (
         StoreOptions,
     ),
     *(WantedOptions, CutoutOptions, FileOptions, FollowOptions),
-    *(LabelOptions, SetOptions, ConvertOptions, MapOptions, ServeOptions),
+    *(LabelOptions, SetOptions, ConvertOptions, MapOptions, ServeOptions, ServeEngine),
     *(MaskQuestions, ClickQuestions, TeacherOptions, VideoQuestions, DetectionOptions, SearchOptions),
     *(EvaluationOptions, SmallestOptions, SheetOptions, CompareOptions),
     *(BenchOptions, MeasureOptions),

@@ -74,7 +74,10 @@ class BodyReader:
 
     async def read_form(self, request: Request) -> dict[str, bytes | str]:
         """Return a form's fields; files as bytes."""
-        data = await self.read(request)
+        return await self.parse_form(request, await self.read(request))
+
+    async def parse_form(self, request: Request, data: bytes) -> dict[str, bytes | str]:
+        """Return the fields of a form that was read; files as bytes."""
         sent = False
 
         async def receive() -> dict[str, Any]:

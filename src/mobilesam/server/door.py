@@ -80,8 +80,7 @@ class Visit:
 
     def __init__(self, scope: Scope, send: Send, service: Service) -> None:
         self.scope, self.out, self.service = scope, send, service
-        given = Headers(scope=scope).get("x-request-id", "")
-        self.id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        self.id = request_id_of(scope)
         scope.setdefault("state", {})["request_id"] = self.id
         self.start = time.perf_counter()
         self.status, self.bytes = 0, 0
@@ -128,6 +127,12 @@ class Visit:
             "bytes": self.bytes,
         }
         LOG.info("request", extra={"facts": facts | ({"cut": True} if self.cut else {})})
+
+
+def request_id_of(scope: Scope) -> str:
+    """Return a request's id: the client's own, if it sent one that can be used, or a new one."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
 
 
 def check_request(scope: Scope, service: Service) -> None:

@@ -39,16 +39,24 @@ USUAL_SIDE = 512
 
 async def add(service: Service, request: Request) -> Response:
     """Take an image."""
-    if request.headers.get("content-type", "").startswith(FORM):
-        form = await service.bodies.read_form(request)
-        files = [value for value in form.values() if isinstance(value, bytes)]
-        if len(files) != 1:
-            raise PromptError(f"body: the form has {len(files)} files; send one image", code="U")
-        data = files[0]
-    else:
-        data = await service.bodies.read(request)
+    data = await file_in(service, request, await service.bodies.read(request))
     stored, new = await service.embed(lambda: data, request)
     return stored_response(service, stored, new=new)
+
+
+async def file_in(service: Service, request: Request, body: bytes) -> bytes:
+    """Return the file that a body is, or that a form has.
+
+    Raises:
+        PromptError: for a form with none, or several.
+    """
+    if not request.headers.get("content-type", "").startswith(FORM):
+        return body
+    form = await service.bodies.parse_form(request, body)
+    files = [value for value in form.values() if isinstance(value, bytes)]
+    if len(files) != 1:
+        raise PromptError(f"body: the form has {len(files)} files; send one image", code="U")
+    return files[0]
 
 
 def stored_response(service: Service, stored: StoredImage, *, new: bool) -> Response:

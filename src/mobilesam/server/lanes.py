@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
@@ -15,6 +17,9 @@ from mobilesam.server.refusals import Refusal, busy, gone_away
 T = TypeVar("T")
 USUAL = 0.2  # weight of the latest job in the mean time of a job
 FIRST_GUESS = 1.0  # seconds for a job, before one was measured
+EXPECTED = 64  # jobs on their way, at most
+ON_THE_WAY = 0.1  # seconds from the gate to the lane, after which a job is no longer expected
+LATEST = 0.25  # part of a job's mean time that the running one may still need for another to wait, in a spell of refusals
 END = object()
 Gone = Callable[[], Awaitable[None]]  # waits until a client has hung up
 
@@ -57,12 +62,20 @@ class Lane:
         name: what messages call it.
         places: jobs that may wait besides the one that runs.
         seconds: after which a job is given up, counted from its arrival.
+        spell: seconds after a refusal in which the places stay empty, but for one job that will not wait for long.
+            Places help when several jobs come at once. When more come than can be done, waiting helps nobody:
+            each answer comes later, and there are no more of them.
     """
 
-    def __init__(self, name: str, places: int, seconds: float) -> None:
-        self.name, self.places, self.seconds = name, places, seconds
+    def __init__(self, name: str, places: int, seconds: float, spell: float = 0.0) -> None:
+        self.name, self.places, self.seconds, self.spell = name, places, seconds, spell
         self.usual = FIRST_GUESS
         self.closed = False
+        self._expected: deque[float] = deque(
+            maxlen=EXPECTED
+        )  # when the gate let jobs in that are on their way
+        self._refused = -math.inf  # when the last job was refused
+        self._began = 0.0  # when the running job did
         self._jobs: dict[int, Job] = {}
         self._lock = threading.Lock()
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -72,13 +85,26 @@ class Lane:
 
     @property
     def taken(self) -> int:
-        """Number of jobs that wait or run."""
-        return len(self._jobs)
+        """Number of jobs that wait or run, or are on their way."""
+        latest = time.monotonic() - ON_THE_WAY
+        return len(self._jobs) + sum(one > latest for one in list(self._expected))
 
     @property
     def full(self) -> bool:
         """Whether another job would be refused."""
-        return self.taken > self.places
+        now, taken = time.monotonic(), self.taken
+        if now - self._refused > self.spell:
+            return taken > self.places
+        return taken > 1 or (taken == 1 and now - self._began < (1 - LATEST) * self.usual)
+
+    def expect(self) -> None:
+        """Keep a place for a job that is on its way, so that no others are let in for the same place."""
+        self._expected.append(time.monotonic())
+
+    def turn_away(self) -> Refusal:
+        """Return the refusal of a job that there is no place for."""
+        self._refused = time.monotonic()
+        return busy(self.name, self.usual * self.taken)
 
     async def run(self, work: Callable[[Stop], T], gone: Gone) -> T:
         """Do a job and return its result.
@@ -145,10 +171,12 @@ class Lane:
     def _enter(self, work: Callable[[Stop], Any]) -> Job:
         job = Job(work)
         with self._lock:
+            if self._expected:
+                self._expected.popleft()
             if self.closed:
                 raise Refusal(503, "B", "the server is stopping", {"Retry-After": "5"})
             if self.full:
-                raise busy(self.name, self.usual * self.taken)
+                raise self.turn_away()
             self._jobs[id(job)] = job
         number = id(job)  # the job's own future would keep the job alive, and with it an image
         job.future.add_done_callback(lambda _: self._leave(number))
@@ -161,10 +189,10 @@ class Lane:
 
     def _work(self) -> None:
         while (job := self._waiting.get()) is not None:
-            start = time.monotonic()
+            self._began = time.monotonic()
             job.do()
             if not job.future.cancelled():
-                self.usual += USUAL * (time.monotonic() - start - self.usual)
+                self.usual += USUAL * (time.monotonic() - self._began - self.usual)
             del job
 
     async def _watch(self, done: asyncio.Future, job: Job, gone: Gone) -> None:

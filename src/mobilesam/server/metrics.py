@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 
@@ -16,7 +17,7 @@ class Metrics:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._requests: Counter[tuple[str, str, int]] = Counter()
-        self._buckets: Counter[tuple[str, float]] = Counter()
+        self._buckets: Counter[tuple[str, int]] = Counter()
         self._seconds: Counter[str] = Counter()
         self._count: Counter[str] = Counter()
 
@@ -26,9 +27,7 @@ class Metrics:
             self._requests[method, route, status] += 1
             self._count[route] += 1
             self._seconds[route] += seconds  # type: ignore[assignment]
-            for bucket in BUCKETS:
-                if seconds <= bucket:
-                    self._buckets[route, bucket] += 1
+            self._buckets[route, bisect_left(BUCKETS, seconds)] += 1
 
     def text(self, gauges: dict[str, tuple[str, float]]) -> str:
         """Return everything as text.
@@ -45,8 +44,10 @@ class Metrics:
             yield f'mobilesam_requests_total{{method="{method}",route="{route}",status="{status}"}} {many}'
         yield from _head("request_seconds", "histogram", "Seconds from a request's head to the answer's end.")
         for route in sorted(self._count):
-            for bucket in BUCKETS:
-                yield f'mobilesam_request_seconds_bucket{{route="{route}",le="{bucket:g}"}} {self._buckets[route, bucket]}'
+            many = 0
+            for i, bucket in enumerate(BUCKETS):
+                many += self._buckets[route, i]
+                yield f'mobilesam_request_seconds_bucket{{route="{route}",le="{bucket:g}"}} {many}'
             yield f'mobilesam_request_seconds_bucket{{route="{route}",le="+Inf"}} {self._count[route]}'
             yield f'mobilesam_request_seconds_sum{{route="{route}"}} {self._seconds[route]:.6f}'
             yield f'mobilesam_request_seconds_count{{route="{route}"}} {self._count[route]}'

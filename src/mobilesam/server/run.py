@@ -14,11 +14,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import h11
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mobilesam.core.errors import ConfigError
 from mobilesam.server.app import make_app
+from mobilesam.server.door import LOG
+from mobilesam.server.gate import Gate
 from mobilesam.server.options import ServeOptions
 from mobilesam.server.service import Service
 
@@ -31,9 +35,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Protocol(H11Protocol):
-    """HTTP with a deadline for a request's head, which uvicorn does not have."""
+    """HTTP with a gate before it, and a deadline for a request's head, which uvicorn does not have."""
 
+    gate: Gate  # set in the class of each server
+    refused: Refused
     _late: asyncio.TimerHandle | None = None
+    _unread = 0  # bytes still to come of a request that was refused at the gate
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock."""
@@ -41,7 +48,32 @@ class Protocol(H11Protocol):
         self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
-        """Stop the clock when the head is complete."""
+        """Refuse at the gate, or stop the clock when the head is complete."""
+        while data := self._after_gate(data):
+            if not self._turned_away(data):
+                self._read(data)
+                return
+
+    def _after_gate(self, data: bytes) -> bytes:
+        """Return what belongs to no request that was refused at the gate."""
+        skipped = min(self._unread, len(data))
+        self._unread -= skipped
+        return data[skipped:]
+
+    def _turned_away(self, data: bytes) -> bool:
+        if self.conn.our_state is not h11.IDLE or self.conn.trailing_data[0] or self.transport.is_closing():
+            return False
+        turned = self.gate.turn_away(data, self.server_state.default_headers)
+        if turned is None:
+            return False
+        self._stop_waiting()
+        self._unread = turned.length
+        self.transport.write(turned.answer)
+        self.refused.count(self.loop)
+        self.on_response_complete()
+        return True
+
+    def _read(self, data: bytes) -> None:
         if self._late is None and not self._answering:
             self._wait_for_head()
         super().data_received(data)
@@ -64,6 +96,23 @@ class Protocol(H11Protocol):
         if self._late is not None:
             self._late.cancel()
             self._late = None
+
+
+class Refused:
+    """Tells the log how many requests were refused at the gate, once a second."""
+
+    def __init__(self) -> None:
+        self.many = 0
+
+    def count(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Count one."""
+        if not self.many:
+            loop.call_later(1.0, self._tell)
+        self.many += 1
+
+    def _tell(self) -> None:
+        LOG.info("refused", extra={"facts": {"status": 429, "requests": self.many}})
+        self.many = 0
 
 
 class Server(uvicorn.Server):
@@ -145,7 +194,12 @@ def address_of(listening: socket.socket) -> str:
 
 
 def run_server(
-    service: Service, listening: socket.socket, *, on_ready: Callable[[], None], quiet: bool = False
+    service: Service,
+    listening: socket.socket,
+    *,
+    on_ready: Callable[[], None],
+    quiet: bool = False,
+    cluster: ASGIApp | None = None,
 ) -> None:
     """Answer requests until a signal arrives; then finish those that are running.
 
@@ -154,12 +208,14 @@ def run_server(
         listening: a socket that listens.
         on_ready: called once, when requests are being answered.
         quiet: log only warnings and errors.
+        cluster: the application, where others do the work.
     """
     log_to(sys.stderr, quiet=quiet)
-    service.warm()
+    if cluster is None:
+        service.warm()
     config = uvicorn.Config(
-        make_app(service),
-        http=Protocol,
+        cluster or make_app(service),
+        http=type("GatedProtocol", (Protocol,), {"gate": Gate(service), "refused": Refused()}),
         ws="none",
         lifespan="on",
         log_config=None,

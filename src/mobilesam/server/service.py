@@ -32,6 +32,7 @@ from mobilesam.server.store import Store, StoredImage
 
 WARMING = (24, 32)  # height and width of the first image
 IMAGE = "image"  # what messages call a sent image
+SPELL = 5.0  # seconds after a refusal in which prompts do not wait for long
 
 
 @dataclass(eq=False)
@@ -156,7 +157,7 @@ def make_service(
             options.keep_minutes * 60,
         ),
         Lane("encoder", options.queue, options.seconds),
-        Lane("decoder", options.prompt_queue, options.seconds),
+        Lane("decoder", options.prompt_queue, options.seconds, SPELL),
         BodyReader(options.max_bytes),
     )
 

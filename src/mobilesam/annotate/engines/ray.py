@@ -82,14 +82,14 @@ class RayEngine:
         waiting = iter(jobs)
         first = list(islice(waiting, 1))
         if first:
-            with _connected(self):
-                yield from _Crew(self._count(), self._share(), work, give_up).run(chain(first, waiting))
+            with connected(self):
+                yield from _Crew(self.count(), self.share(), work, give_up).run(chain(first, waiting))
 
-    def _count(self) -> int:
+    def count(self) -> int:
         """Return how many processes there shall be."""
         return self.workers or max(1, int(_amount("GPU" if self.gpu else "CPU")))
 
-    def _share(self) -> dict[str, float]:
+    def share(self) -> dict[str, float]:
         """Return what of a machine each process is promised."""
         if not self.gpu:
             return {"num_cpus": 1}
@@ -99,7 +99,7 @@ class RayEngine:
                 f"address {shortened(self.address or 'none')}: Ray finds no GPU there; leave out --device, "
                 "or start Ray on a machine that has one"
             )
-        return {"num_cpus": 0, "num_gpus": 1 / math.ceil(self._count() / gpus)}
+        return {"num_cpus": 0, "num_gpus": 1 / math.ceil(self.count() / gpus)}
 
 
 def _import_ray() -> Any:
@@ -118,7 +118,7 @@ def _amount(what: str) -> float:
 
 
 @contextlib.contextmanager
-def _connected(engine: RayEngine) -> Iterator[None]:
+def connected(engine: RayEngine) -> Iterator[None]:
     """Be connected to the cluster; to the one that the caller is connected to already, if there is one."""
     ray = _import_ray()
     if ray.is_initialized():
