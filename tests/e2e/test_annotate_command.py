@@ -121,7 +121,7 @@ def test_everything_and_our_own_head(shots: Path, capsys: pytest.CaptureFixture)
     ].keys()
     capsys.readouterr()
     assert run(["annotate", "shots/a.jpg", "--out", "set"]) == 0
-    assert "1 photos" in capsys.readouterr().out
+    assert "1 photo, 1 object, 1 category;" in capsys.readouterr().out
 
 
 def test_the_number_of_workers_changes_nothing(shots: Path) -> None:
@@ -143,7 +143,7 @@ def test_bad_photos_are_told_and_the_rest_is_done(shots: Path, capsys: pytest.Ca
     assert run(["annotate", "shots", "--out", "set"]) == 5
     printed = capsys.readouterr()
     assert "error[I]: shots/c.jpg" in printed.err
-    assert "1 photos failed; see set/errors.jsonl" in printed.err
+    assert "1 photo failed; see set/errors.jsonl" in printed.err
     (line,) = Path("set/errors.jsonl").read_text().splitlines()
     assert json.loads(line)["path"] == "shots/c.jpg"
 
