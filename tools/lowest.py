@@ -17,7 +17,7 @@ from typing import Any
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 LEFT_OUT = ("torch",)
 FOR_DEVELOPERS = ("dev", "fuzz")  # extras whose packages no user needs
-BOUNDED = re.compile(r"(?P<name>[\w.-]+)\s*>=\s*(?P<version>[\w.]+)(,<[\w.]+)?")
+BOUNDED = re.compile(r"(?P<name>[\w.-]+)(\[[\w,-]+\])?\s*>=\s*(?P<version>[\w.]+)(,<[\w.]+)?")
 
 
 def lowest_versions(project: dict[str, Any]) -> list[str]:

@@ -75,7 +75,7 @@ def lines(python: Path, extras: list[str], **environment: str) -> dict[str, str]
 
 def parts(requirement: str) -> tuple[str, frozenset[str]]:
     """The name and the bounds of a requirement, which metadata may have in another order."""
-    match = re.fullmatch(r"([\w.-]+)([<>=!~].+)", requirement)
+    match = re.fullmatch(r"([\w.\[\]-]+)([<>=!~].+)", requirement)
     assert match, requirement
     return match[1], frozenset(match[2].split(","))
 

@@ -209,7 +209,7 @@ class Follower:
         self.last = look
         if look.gone or look.pose.agreeing < SUDDEN * self.agreed:
             hidden = look.gone and look.alike >= ALIKE
-            return self._lose(HIDDEN if hidden or look.visible < GONE else UNLIKE)
+            return self._lose(HIDDEN if hidden or min(look.visible, look.ratio) < GONE else UNLIKE)
         self.agreed = 0.7 * self.agreed + 0.3 * look.pose.agreeing
         moved = box_middle(look.hull)
         self.velocity = INERTIA * self.velocity + (1 - INERTIA) * (moved - self.middle)
