@@ -16,6 +16,7 @@ from mobilesam.cli.main import run
 from mobilesam.core.metrics import mask_iou
 from mobilesam.core.rle import dict_to_rle, rle_to_mask
 from mobilesam.formats.video import frame_to_arrays, read_video
+from mobilesam.runtimes.onnx import OnnxRuntime
 from tests.moving import box_of_face, moving_face
 from tests.videos import write_video
 
@@ -93,6 +94,23 @@ def test_json_on_standard_output_says_what_was_lost(
     assert (lost["from"], lost["to"]) == (4, 5) and "hidden" in lost["question"]
     assert "warning: frame 4: object 1: it is hidden" in printed.err
     assert "warning: frame 6: object 1: found again" in printed.err
+
+
+@pytest.mark.parametrize("fine", [False, True])
+def test_a_frame_is_looked_at_by_the_smaller_input_unless_asked_for_the_full_one(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fine: bool
+) -> None:
+    sides: set[int] = set()
+    encode = OnnxRuntime.encode
+
+    def watched(self: OnnxRuntime, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        sides.add(max(pixels.shape))
+        return encode(self, pixels)
+
+    monkeypatch.setattr(OnnxRuntime, "encode", watched)
+    arguments = ["track", str(clip), "--box", BOX, "--out", str(tmp_path / "seen"), "--save", "coco"]
+    assert run([*arguments, "--frames", "2", *(["--fine"] if fine else [])]) == 0
+    assert sides == {768 if fine else 512}
 
 
 def test_prompts_of_a_file_backwards(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

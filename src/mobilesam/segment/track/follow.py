@@ -52,6 +52,7 @@ UNHIDDEN = 0.85  # share of the expected area from which nothing hides it
 SIZES = (0.8, 1.35)  # shares of the expected area between which masks are remembered
 SURE = 0.75  # share of the first predicted IoU
 GONE = 0.25  # visible part below which it is lost, unless the mask goes on as it was
+COVERED = 1 / 3  # visible part, or share of the area, below which what is lost counts as hidden
 SUDDEN = 0.3  # share of what agreed so far; with less it is another scene
 USUALLY_AGREED = 0.8
 LEAST_USUAL = 0.5  # least value of the usual share
@@ -209,7 +210,7 @@ class Follower:
         self.last = look
         if look.gone or look.pose.agreeing < SUDDEN * self.agreed:
             hidden = look.gone and look.alike >= ALIKE
-            return self._lose(HIDDEN if hidden or min(look.visible, look.ratio) < GONE else UNLIKE)
+            return self._lose(HIDDEN if hidden or min(look.visible, look.ratio) < COVERED else UNLIKE)
         self.agreed = 0.7 * self.agreed + 0.3 * look.pose.agreeing
         moved = box_middle(look.hull)
         self.velocity = INERTIA * self.velocity + (1 - INERTIA) * (moved - self.middle)
