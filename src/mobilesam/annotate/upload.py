@@ -41,12 +41,8 @@ def upload(
     files = {
         path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()
     }
-    names = [
-        name
-        for name in files
-        if name not in (LOCK, record.NAME) and not TEMPORARY.fullmatch(files[name].name)
-    ]
-    names += [record.NAME] * (record.NAME in files)
+    names = [name for name in files if name != LOCK and not TEMPORARY.fullmatch(files[name].name)]
+    names.sort(key=lambda name: name == record.NAME)
     copied = size = 0
     for number, name in enumerate(names):
         tell(number, len(names))

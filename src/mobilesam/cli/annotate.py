@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from mobilesam.annotate.engines.base import Engine
+from mobilesam.annotate.engines.base import ENGINES, LOCAL, RAY, Engine
 from mobilesam.annotate.engines.local import LocalEngine, usable_cores
 from mobilesam.annotate.engines.ray import RayEngine
 from mobilesam.annotate.labelling import BoxLimits, ByBoxes, ByDetector, ByEverything, ByTexts, Labeller
@@ -51,7 +51,6 @@ from mobilesam.weights import DEFAULT_MODEL, entry_of
 NONE = "none"
 NETWORK_ENDINGS = (".onnx", ".safetensors")
 DEFAULT_FORMATS = "coco"
-LOCAL, RAY = ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ def cutout(
     kinds = choose_kinds(None, results, {KIND: f"{KIND}{suffix}"}, KIND)
     if options.matte:
         if not (is_compiled() or results.quiet):
-            click.echo("--matte: pymatting compiles its parts, this once; it takes minutes", err=True)
+            click.echo("--matte: pymatting may compile its parts first, which takes minutes, once", err=True)
         load_matte()
     file = CutoutFile()
     if wanted.prompts is not None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mobilesam.annotate.engines.base import ENGINES, LOCAL, RAY
 from mobilesam.annotate.engines.ray import RayEngine
-from mobilesam.cli.annotate import LOCAL, RAY
 from mobilesam.cli.fields import option_field, options_from
 from mobilesam.cli.options import ModelOptions, load_model
 from mobilesam.core.errors import missing_extra
@@ -48,7 +48,7 @@ class ServeEngine:
     )
 
     def __post_init__(self) -> None:
-        if self.engine not in (LOCAL, RAY):
+        if self.engine not in ENGINES:
             raise click.UsageError(f"--engine: is {printable(self.engine)!r}; choose {LOCAL} or {RAY}")
         for name in ("workers", "address"):
             if getattr(self, name) is not None and self.engine != RAY:

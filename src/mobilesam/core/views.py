@@ -45,7 +45,7 @@ class Views:
     A window is given as (x, y, width, height) in pixels of the input; one without a width is the whole.
 
     Args:
-        image_size: longer side of a full input; a smaller one has ``size``.
+        image_size: longer side of a full input, from which the whole is reduced; a smaller one has ``size``.
         size: side of the largest window, and longer side of the whole as the decoder sees it.
         sides: of windows, in sides of the largest, from the smallest.
         stride: pixels of the input to a cell of the image embedding.

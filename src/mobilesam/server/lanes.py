@@ -71,9 +71,8 @@ class Lane:
         self.name, self.places, self.seconds, self.spell = name, places, seconds, spell
         self.usual = FIRST_GUESS
         self.closed = False
-        self._expected: deque[float] = deque(
-            maxlen=EXPECTED
-        )  # when the gate let jobs in that are on their way
+        # When the gate let jobs in that are on their way.
+        self._expected: deque[float] = deque(maxlen=EXPECTED)
         self._refused = -math.inf  # when the last job was refused
         self._began = 0.0  # when the running job did
         self._jobs: dict[int, Job] = {}

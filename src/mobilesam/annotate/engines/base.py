@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
+LOCAL, RAY = ENGINES = ("local", "ray")  # what --engine calls them
 Job = TypeVar("Job")
 Done = TypeVar("Done")
 

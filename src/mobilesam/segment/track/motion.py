@@ -19,7 +19,7 @@ LEAST_MATCHES = 4
 PREFERENCE = np.float32(
     0.1
 )  # by how much less similar a cell may be in the middle of the reach than at its end
-GROWTH = (0.8, 1.25)  # beyond what is expected
+ANY_GROWTH = (0.8, 1.25)  # beyond what is expected, where nothing more is known
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,12 @@ class Move:
 
 
 def find_move(
-    memory: Memory, features: FeatureMap, guess: Move, *, reach: float, growth: tuple[float, float] = GROWTH
+    memory: Memory,
+    features: FeatureMap,
+    guess: Move,
+    *,
+    reach: float,
+    growth: tuple[float, float] = ANY_GROWTH,
 ) -> Move:
     """Find how a remembered object moved.
 
