@@ -140,6 +140,7 @@ def test_a_second_signal_ends_a_command_that_does_not(tmp_path: Path) -> None:
     program = """
 import os, signal, time
 from mobilesam.cli.process import Terminated, signals_raise
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and stays so
 signals_raise()
 try:
     os.kill(os.getpid(), signal.SIGTERM)
