@@ -41,6 +41,7 @@ class ToyEncoder(nn.Module):
 TOY = NetworkConfig(NetworkSpec("toy", "a toy", image_size=128, working_set=WorkingSet(10 * MB)), ToyEncoder)
 
 
+@pytest.mark.long
 def test_a_network_is_a_file_and_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its entry in ``NETWORKS`` is the line; graphs, both runtimes and the index follow from it."""
     monkeypatch.setitem(build.NETWORKS, "toy", TOY)

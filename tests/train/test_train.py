@@ -515,7 +515,7 @@ def train(data: Path, out: str, *more: str, **options: object) -> subprocess.Pop
         "--threads",
         "1",
     ]
-    command += ["--workers", "0", "--report-every", "3", "--save-every", "4", "--device", "cpu", *more]
+    command += ["--workers", "0", "--report-every", "2", "--save-every", "2", "--device", "cpu", *more]
     return subprocess.Popen(command, cwd=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 
@@ -524,6 +524,7 @@ def newest(folder: Path) -> Path:
 
 
 def test_a_killed_run_goes_on_bit_for_bit(data: Path) -> None:
+    (data / "recipe.toml").write_text(RECIPE.format(steps=6))
     whole = train(data, "whole")
     output, error = whole.communicate(timeout=300)
     assert whole.returncode == 0, error.decode()
@@ -531,12 +532,12 @@ def test_a_killed_run_goes_on_bit_for_bit(data: Path) -> None:
 
     broken = train(data, "broken")
     deadline = time.monotonic() + 120
-    while not (data / "broken" / "step-00000004.safetensors").exists() and time.monotonic() < deadline:
+    while not (data / "broken" / "step-00000002.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     broken.send_signal(signal.SIGKILL)
     broken.communicate()
-    assert int(newest(data / "broken").stem.removeprefix("step-")) < 12
-    (data / "broken" / "step-00000011.safetensors").write_bytes(b"half a checkpoint")
+    assert int(newest(data / "broken").stem.removeprefix("step-")) < 6
+    (data / "broken" / "step-00000005.safetensors").write_bytes(b"half a checkpoint")
 
     again = train(data, "broken")
     _, error = again.communicate(timeout=300)
@@ -547,7 +548,7 @@ def test_a_killed_run_goes_on_bit_for_bit(data: Path) -> None:
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
     logs = [(data / run / "log.jsonl").read_text() for run in ("whole", "broken")]
     assert logs[0] == logs[1]
-    assert [json.loads(line)["step"] for line in logs[0].splitlines()] == [3, 6, 9, 12]
+    assert [json.loads(line)["step"] for line in logs[0].splitlines()] == [2, 4, 6]
     assert (data / "whole" / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert (data / "whole" / "log.csv").read_text().startswith("step,image_size,loss")
 
@@ -556,12 +557,6 @@ def test_a_killed_run_goes_on_bit_for_bit(data: Path) -> None:
     model = load("pocket", checkpoint=weights)
     embedding = model.embed(data / "set" / "images" / "0.jpg")
     assert model.segment(embedding, Prompt(points=[20, 20])).masks.shape[0] == 3
-
-    (data / "recipe.toml").write_text(RECIPE.format(steps=13))
-    other = train(data, "whole")
-    _, error = other.communicate(timeout=120)
-    assert other.returncode == 2
-    assert b"belongs to another recipe" in error
 
 
 @pytest.mark.long
