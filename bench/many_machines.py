@@ -14,6 +14,7 @@ import resource
 import signal
 import tempfile
 import time
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,7 @@ from mobilesam.annotate.sources import find_sources
 from mobilesam.detectors.load import detector_for
 from mobilesam.formats.datasets import record
 from mobilesam.formats.datasets.load import write_dataset
-from mobilesam.formats.datasets.model import LabelledPhoto, make_dataset
+from mobilesam.formats.datasets.model import Dataset, LabelledPhoto, all_categories
 from mobilesam.formats.stored import look_into
 from mobilesam.storage.ledger import Ledger
 
@@ -37,7 +38,7 @@ JOBS = 20_000  # of no work
 EVERY = 8  # job of some ends its process
 LINES = 2_000
 MEMBERS = 50_000
-KEPT = 20_000  # photos in memory at once
+KEPT = 20_000  # photos of a set
 
 
 @contextmanager
@@ -133,9 +134,10 @@ def memory(made: list[LabelledPhoto], folder: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with timed(f"{KEPT:,} photos read from a record", KEPT):
         kept = record.read_record_file(whole)
-    dataset = make_dataset(list(kept.photos.values()))
+    photos = record.RecordPhotos(whole, array(record.PLACE, kept.photos.values()))
+    labels = {one.label for photo in made for one in photo.objects}
     with timed(f"{KEPT:,} photos written as COCO", KEPT):
-        write_dataset(dataset, folder / "set", ["coco"])
+        write_dataset(Dataset(photos, all_categories((), labels)), folder / "set", ["coco"])
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     print(f"{'  bytes of a photo in memory':<44}{grown * 1024 / len(kept.photos):9,.0f}")
 

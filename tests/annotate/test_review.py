@@ -30,7 +30,7 @@ def test_the_least_sure_comes_first_and_the_empty_last() -> None:
         ]
     )
     doubts = rank(dataset)
-    assert [one.photo.file_name for one in doubts] == ["unsure.png", "sure.png", "human.png", "empty.png"]
+    assert [one.file_name for one in doubts] == ["unsure.png", "sure.png", "human.png", "empty.png"]
     assert doubts[0].why == "object 2 (cat): stability score 0.31"
     assert doubts[-1].why == "no object"
 
@@ -86,7 +86,7 @@ def test_the_page_opens_from_a_disk_and_shows_every_photo(tmp_path: Path) -> Non
 def test_photos_may_lie_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "mine.jpg").write_bytes(jpeg(cat()))
     photo = LabelledPhoto("a.jpg", (300, 451), (masked(disc(50, 40, 9, (300, 451))),))
-    files = write_review(make_dataset([photo]), tmp_path / "set", {"a.jpg": tmp_path / "mine.jpg"})
+    files = write_review(make_dataset([photo]), tmp_path / "set", [("a.jpg", tmp_path / "mine.jpg")])
     assert [path.suffix for path in files].count(".jpg") == 1
 
 

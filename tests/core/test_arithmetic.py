@@ -322,3 +322,27 @@ def test_beginnings_of_the_spread_order_cover_the_image() -> None:
     for beginning, cells in ((4, 2), (16, 4)):
         seen = {tuple(np.floor(point * cells).astype(int)) for point in points[order[:beginning]]}
         assert len(seen) == cells**2
+
+
+def plain_counts_to_string(counts: list[int]) -> str:
+    """COCO's text, group by group, as pycocotools writes it."""
+    out = []
+    for i, run in enumerate(counts):
+        value = run - counts[i - 2] if i > 2 else run
+        while True:
+            group, value = value & 31, value >> 5
+            done = value == (-1 if group & 16 else 0)
+            out.append(chr(48 + (group if done else group | 32)))
+            if done:
+                break
+    return "".join(out)
+
+
+def test_text_of_runs_is_that_of_the_plain_way() -> None:
+    rng = np.random.default_rng(0)
+    edges = [0, 1, 15, 16, 17, 31, 32, 511, 512, 513, 2**14, 2**15 - 1, 2**31 - 1, 2**32 - 1]
+    cases = [[], [0], [7], [0, 7], [3, 0, 9], edges, edges[::-1], rng.permutation(edges * 3).tolist()]
+    cases += [rng.integers(0, 2 ** rng.integers(1, 20), 50).tolist() for _ in range(50)]
+    for counts in cases:
+        assert counts_to_string(np.array(counts, np.int64)) == plain_counts_to_string(counts)
+    assert counts_to_string(np.array([3, 300, 2, 1], np.int16)) == plain_counts_to_string([3, 300, 2, 1])

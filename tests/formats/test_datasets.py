@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import tarfile
+from array import array
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from mobilesam.cli.main import run
 from mobilesam.core.errors import ConfigError, MobileSamError, OutputError
 from mobilesam.core.rle import dict_to_rle, rle_to_mask
 from mobilesam.formats.datasets import webdataset, yolo
+from mobilesam.formats.datasets.coco import dataset_to_coco
 from mobilesam.formats.datasets.load import (
     FORMATS,
     READABLE,
@@ -28,7 +30,7 @@ from mobilesam.formats.datasets.load import (
     write_dataset,
 )
 from mobilesam.formats.datasets.model import Dataset, LabelledPhoto, make_dataset, number_of, split_of
-from mobilesam.formats.datasets.record import photo_to_line, read_record_file
+from mobilesam.formats.datasets.record import PLACE, RecordPhotos, photo_to_line, read_record_file
 from mobilesam.formats.datasets.shapes import LEAST_IOU, fill_pixel_ring
 from mobilesam.formats.datasets.yaml_lines import read_yaml
 from mobilesam.formats.stored import look_into
@@ -79,6 +81,60 @@ def test_a_record_is_the_set_itself(dataset: Dataset, tmp_path: Path) -> None:
     assert again.photos == dataset.photos
     assert again.categories == dataset.categories
     assert again.provenance == dataset.provenance
+
+
+@pytest.fixture
+def kept(dataset: Dataset, tmp_path: Path) -> Dataset:
+    """A set whose photos are read from a record, one by one."""
+    (file,) = write_dataset(dataset, tmp_path / "kept", ["record"])
+    places = array(PLACE, read_record_file(file).photos.values())
+    return replace(dataset, photos=RecordPhotos(file, places))
+
+
+def test_photos_of_a_record_are_those_in_memory(dataset: Dataset, kept: Dataset) -> None:
+    assert len(kept.photos) == 3
+    assert tuple(kept.photos) == tuple(kept.photos) == dataset.photos
+    assert kept.photos[1] == kept.photos[-2] == dataset.photos[1]
+    assert tuple(kept.photos[1:]) == dataset.photos[1:]
+    assert list(kept.heads) == [replace(photo, objects=()) for photo in dataset.photos]
+    assert kept.splits == dataset.splits
+    with pytest.raises(IndexError):
+        kept.photos[3]
+
+
+@pytest.mark.parametrize("name", WRITABLE)
+def test_files_do_not_depend_on_where_the_photos_are(name: str, kept: Dataset, tmp_path: Path) -> None:
+    files = write_dataset(replace(kept, photos=tuple(kept.photos)), tmp_path / "one", [name])
+    others = write_dataset(kept, tmp_path / "other", [name])
+    assert [path.relative_to(tmp_path / "one") for path in files] == [
+        path.relative_to(tmp_path / "other") for path in others
+    ]
+    assert [path.read_bytes() for path in files] == [path.read_bytes() for path in others]
+
+
+def test_a_record_that_is_damaged_later_is_told(kept: Dataset) -> None:
+    path = kept.photos.path
+    path.write_bytes(path.read_bytes().replace(b'"label":"cat"', b'"label":"cut"', 1))
+    with pytest.raises(ConfigError, match=r"record.jsonl: at byte [\d,]+: is damaged"):
+        list(kept.photos)
+    path.unlink()
+    with pytest.raises(ConfigError, match=r"record.jsonl: cannot be read \(No such file"):
+        list(kept.heads)
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_documents_of_many_records_are_json_as_python_writes_it(
+    empty: bool, dataset: Dataset, tmp_path: Path
+) -> None:
+    dataset = replace(dataset, provenance={"model": "pocket-7"}, photos=() if empty else dataset.photos)
+    write_dataset(dataset, tmp_path, ["coco", "png"])
+    for name, layout in (
+        ("instances.json", {"separators": (",", ":")}),
+        ("masks/objects.json", {"indent": 1}),
+    ):
+        text = (tmp_path / name).read_text()
+        assert text == json.dumps(json.loads(text), **layout) + "\n"
+    assert json.loads((tmp_path / "instances.json").read_text()) == dataset_to_coco(dataset)
 
 
 def test_numbers_stay_from_coco_to_coco_and_are_made_of_names_elsewhere(

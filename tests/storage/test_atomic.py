@@ -14,7 +14,7 @@ import pytest
 
 from mobilesam.core.errors import OutputError
 from mobilesam.storage import atomic
-from mobilesam.storage.atomic import atomic_write, check_folder, remove_remains, write_bytes
+from mobilesam.storage.atomic import atomic_write, check_folder, remove_remains, write_bytes, write_pieces
 
 LOCKS = pytest.mark.skipif(sys.platform == "win32", reason="POSIX locks and signals")
 WRITER = """
@@ -33,6 +33,27 @@ def test_write_makes_the_folder_and_leaves_nothing_else(tmp_path: Path) -> None:
     write_bytes(tmp_path / "a" / "b.bin", b"two")
     assert (tmp_path / "a" / "b.bin").read_bytes() == b"two"
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["b.bin"]
+
+
+@pytest.mark.parametrize("before", [None, b"", b"one", b"one two", b"one two three", b"on", b"xne two"])
+def test_pieces_become_a_file_and_the_same_file_stays(before: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    if before is not None:
+        path.write_bytes(before)
+        os.utime(path, (1, 1))
+    write_pieces(path, iter([b"one", b" ", b"", b"two"]))
+    assert path.read_bytes() == b"one two"
+    assert (path.stat().st_mtime == 1) == (before == b"one two")
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_pieces_do_not_replace_a_file_unless_told(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    with pytest.raises(OutputError, match="exists already"):
+        write_pieces(path, [b"new"], overwrite=False)
+    write_pieces(path, [b"o", b"ld"], overwrite=False)
+    assert path.read_bytes() == b"old"
 
 
 def test_a_failure_keeps_the_old_file(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import csv
 import html
 import io
+import math
+from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +35,7 @@ JPEG_QUALITY = 85
 DOUBTFUL = ("predicted_iou", "stability_score")
 LOOK_SIDE = 8  # cells of a photo's look along each side
 ALIKE_BITS = 4  # of 64, in which the looks of photos that look alike may differ
-COMPARED_AT_ONCE = 512
+COMPARED_AT_ONCE = 2**12  # pairs of photos
 BARS = 20  # of a histogram
 MOST_ROWS = 200  # of a list on the page
 WIDTH, BAR, GAP = 640, 16, 6  # pixels of a chart
@@ -53,70 +55,77 @@ def look_of(image: Image) -> str:
     return bits.tobytes().hex()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Doubt:
     """How doubtful a photo's labels are.
 
     Attributes:
-        photo: the photo.
+        number: of the photo in the set, from 0.
+        file_name: its name.
+        objects: how many it has.
         score: the lowest predicted IoU or stability among its objects, 0..1; 1 where nothing is known.
         why: in words.
     """
 
-    photo: LabelledPhoto
+    number: int
+    file_name: str
+    objects: int
     score: float
     why: str
 
 
 def rank(dataset: Dataset) -> list[Doubt]:
     """Return the photos, the most doubtful first; those without objects have nothing to doubt, and come last."""
-    doubts = [_doubt(photo) for photo in dataset.photos]
-    return sorted(doubts, key=lambda one: (not one.photo.objects, one.score, one.photo.file_name))
+    doubts = [_doubt(number, photo) for number, photo in enumerate(dataset.photos)]
+    return sorted(doubts, key=lambda one: (not one.objects, one.score, one.file_name))
 
 
-def _doubt(photo: LabelledPhoto) -> Doubt:
+def _doubt(number: int, photo: LabelledPhoto) -> Doubt:
     worst, why = 1.0, "no object" if not photo.objects else ""
-    for number, one in enumerate(photo.objects, start=1):
+    for place, one in enumerate(photo.objects, start=1):
         for fact in DOUBTFUL:
             value = one.facts.get(fact)
             if isinstance(value, int | float) and value < worst:
                 worst, why = (
                     float(value),
-                    f"object {number} ({one.label}): {fact.replace('_', ' ')} {value:.2f}",
+                    f"object {place} ({one.label}): {fact.replace('_', ' ')} {value:.2f}",
                 )
-    return Doubt(photo, worst, "; ".join([why, *photo.remarks] if why else photo.remarks))
+    told = "; ".join([why, *photo.remarks] if why else photo.remarks)
+    return Doubt(number, photo.file_name, len(photo.objects), worst, told)
 
 
 def find_alike(dataset: Dataset) -> list[list[str]]:
     """Return groups of photos that look alike, by their names: those with the same bytes, or nearly the same look."""
-    photos = [photo for photo in dataset.photos if photo.look]
-    looks = np.array([int(photo.look, 16) for photo in photos], np.uint64)
-    group = list(range(len(photos)))
+    numbers = array("Q", (number for number, photo in enumerate(dataset.heads) if photo.look))
+    looks = np.array(array("Q", (int(photo.look, 16) for photo in dataset.heads if photo.look)), np.uint64)
+    group = array("Q", range(len(looks)))
 
     def root(number: int) -> int:
         while group[number] != number:
             number = group[number]
         return number
 
-    for start in range(0, len(photos), COMPARED_AT_ONCE):
-        apart = np.bitwise_count(looks[start : start + COMPARED_AT_ONCE, None] ^ looks[None])
+    at_once = max(1, COMPARED_AT_ONCE // max(1, len(looks)))
+    for start in range(0, len(looks), at_once):
+        apart = np.bitwise_count(looks[start : start + at_once, None] ^ looks[None])
         for one, other in np.argwhere(apart <= ALIKE_BITS):
             first, second = root(start + int(one)), root(int(other))
             group[max(first, second)] = min(first, second)
+    roots = np.fromiter(map(root, range(len(looks))), np.int64, len(looks))
     members: dict[int, list[str]] = {}
-    for number, photo in enumerate(photos):
-        members.setdefault(root(number), []).append(photo.file_name)
-    return [names for names in members.values() if len(names) > 1]
+    for i in np.flatnonzero(np.bincount(roots)[roots] > 1):
+        members.setdefault(int(roots[i]), []).append(dataset.photos[numbers[i]].file_name)
+    return list(members.values())
 
 
-def write_review(dataset: Dataset, out: Path, places: Mapping[str, Path] | None = None) -> list[Path]:
+def write_review(dataset: Dataset, out: Path, places: Iterable[tuple[str, Path]] = ()) -> list[Path]:
     """Write ``review/`` into a set's folder, over an earlier one, and return its files.
 
     Args:
         dataset: what is reviewed.
         out: the set's folder.
-        places: where photos lie, by their names; others lie where the set says. Photos that cannot be read have
-            no picture.
+        places: names of photos, and where these lie; others lie where the set says. Photos that cannot be read
+            have no picture.
 
     Raises:
         OutputError: if something cannot be written.
@@ -125,11 +134,14 @@ def write_review(dataset: Dataset, out: Path, places: Mapping[str, Path] | None 
     folder = out / FOLDER
     files = {LIST: _to_csv(doubts)}
     pictures: dict[str, str] = {}
-    for number, doubt in enumerate(doubts[:MOST_PICTURES], start=1):
-        picture = _draw(doubt.photo, (places or {}).get(doubt.photo.file_name), dataset)
+    worst = doubts[:MOST_PICTURES]
+    wanted = {one.file_name for one in worst}
+    place_of = {name: place for name, place in places if name in wanted}
+    for number, doubt in enumerate(worst, start=1):
+        picture = _draw(dataset.photos[doubt.number], place_of.get(doubt.file_name), dataset)
         if picture is not None:
             name = f"{PICTURES}/{number:03}.jpg"
-            pictures[doubt.photo.file_name] = name
+            pictures[doubt.file_name] = name
             files[name] = picture
     files[PAGE] = to_page(dataset, doubts, pictures).encode()
     for name, data in files.items():
@@ -142,7 +154,7 @@ def _to_csv(doubts: Sequence[Doubt]) -> bytes:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["file_name", "score", "objects", "why"])
     for one in doubts:
-        rows.writerow([one.photo.file_name, f"{one.score:.4f}", len(one.photo.objects), one.why])
+        rows.writerow([one.file_name, f"{one.score:.4f}", one.objects, one.why])
     return text.getvalue().encode()
 
 
@@ -179,9 +191,12 @@ def _reduce(one: LabelledObject, photo: LabelledPhoto, size: tuple[int, int]) ->
 
 def to_page(dataset: Dataset, doubts: Sequence[Doubt], pictures: dict[str, str]) -> str:
     """Return the page as HTML; names and labels are quoted, whatever is in them."""
-    objects = [one for photo in dataset.photos for one in photo.objects]
-    labels = Counter(one.label for one in objects)
-    empty = [photo.file_name for photo in dataset.photos if not photo.objects]
+    labels: Counter[str] = Counter()
+    powers: Counter[int] = Counter()
+    for photo in dataset.photos:
+        labels.update(one.label for one in photo.objects)
+        powers.update(math.frexp(max(one.pixels, 1.0))[1] - 1 for one in photo.objects)
+    empty = [one.file_name for one in sorted(doubts, key=lambda one: one.number) if not one.objects]
     alike = find_alike(dataset)
     counts = {one.name: labels[one.name] for one in dataset.categories}
     return "\n".join(
@@ -193,22 +208,18 @@ def to_page(dataset: Dataset, doubts: Sequence[Doubt], pictures: dict[str, str])
             "figure { margin: 0 } img { max-width: 100%; border: 1px solid #bbb }",
             "figcaption { font-size: 13px; overflow-wrap: anywhere } svg { display: block; max-width: 100% }",
             "</style></head><body>",
-            f"<h1>{counted(len(dataset.photos), 'photos')}, {counted(len(objects), 'objects')}</h1>",
+            f"<h1>{counted(len(dataset.photos), 'photos')}, {counted(labels.total(), 'objects')}</h1>",
             f"<h2>Most doubtful first</h2><p>The first {len(pictures)} of {LIST}. The number is the lowest predicted "
             "IoU or stability of the photo's objects.</p>",
             "<main>",
-            *(
-                _figure(one, pictures[one.photo.file_name])
-                for one in doubts
-                if one.photo.file_name in pictures
-            ),
+            *(_figure(one, pictures[one.file_name]) for one in doubts if one.file_name in pictures),
             "</main>",
             "<h2>Objects of each category</h2>",
             chart(list(counts.items())),
             "<h2>Sizes of objects</h2><p>Up to 32 x 32 pixels are small, from 96 x 96 large.</p>",
-            chart(_sizes(objects)),
+            chart(_sizes(powers)),
             "<h2>Objects of a photo</h2>",
-            chart(_per_photo(dataset)),
+            chart(_per_photo(doubts)),
             f"<h2>Photos without objects: {len(empty):,}</h2>",
             _list(empty),
             f"<h2>Photos that look alike: {len(alike):,} groups</h2>",
@@ -220,7 +231,7 @@ def to_page(dataset: Dataset, doubts: Sequence[Doubt], pictures: dict[str, str])
 
 
 def _figure(one: Doubt, picture: str) -> str:
-    name, why = html.escape(one.photo.file_name), html.escape(one.why)
+    name, why = html.escape(one.file_name), html.escape(one.why)
     return (
         f'<figure><a href="{picture}"><img src="{picture}" alt="{name}" loading="lazy"></a>'
         f"<figcaption><b>{one.score:.2f}</b> {name}<br>{why}</figcaption></figure>"
@@ -235,18 +246,15 @@ def _list(rows: Sequence[str]) -> str:
     return f"<ul>{shown}</ul>{more}"
 
 
-def _sizes(objects: Sequence[LabelledObject]) -> list[tuple[str, int]]:
-    """Count objects by area, each bar up to twice the area of the one before it."""
-    areas = np.array([max(one.pixels, 1.0) for one in objects])
-    if not len(areas):
+def _sizes(powers: Counter[int]) -> list[tuple[str, int]]:
+    """Return how many objects have an area of each power of two and more, up to the next."""
+    if not powers:
         return []
-    powers = np.floor(np.log2(areas)).astype(int)
-    counts = Counter(powers.tolist())
-    return [(f"{2**p:,} pixels and more", counts[p]) for p in range(min(counts), max(counts) + 1)]
+    return [(f"{2**p:,} pixels and more", powers[p]) for p in range(min(powers), max(powers) + 1)]
 
 
-def _per_photo(dataset: Dataset) -> list[tuple[str, int]]:
-    counts = Counter(min(len(photo.objects), BARS) for photo in dataset.photos)
+def _per_photo(doubts: Sequence[Doubt]) -> list[tuple[str, int]]:
+    counts = Counter(min(one.objects, BARS) for one in doubts)
     last = max(counts, default=-1)
     return [(f"{n}{' and more' if n == BARS else ''}", counts[n]) for n in range(last + 1)]
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import socket
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +25,28 @@ from mobilesam.annotate.sources import Source, read_photo
 from mobilesam.core.errors import ConfigError, ImageError, LimitError, MobileSamError, OutputError, Remedy
 from mobilesam.core.text import one_line, printable, shortened
 from mobilesam.formats.datasets import record
-from mobilesam.formats.datasets.load import write_dataset
+from mobilesam.formats.datasets.load import write_files
 from mobilesam.formats.datasets.model import (
     Category,
     Dataset,
     LabelledPhoto,
-    make_dataset,
+    Numbers,
+    all_categories,
     numbered,
+    occur_once,
     split_of,
 )
-from mobilesam.formats.datasets.record import Failure, Head, RecordFile
+from mobilesam.formats.datasets.record import Failure, Head, RecordFile, RecordPhotos
 from mobilesam.formats.image import MAX_PIXELS
 from mobilesam.formats.image_bytes import shown
 from mobilesam.formats.stored import Stored
-from mobilesam.storage.atomic import remove_remains, write_bytes
+from mobilesam.storage.atomic import remove_remains, write_bytes, write_pieces
 from mobilesam.storage.ledger import Ledger
 from mobilesam.storage.lock import held
 
 LOCK, ERRORS = ".mobilesam.lock", "errors.jsonl"
 MOST_DIFFERENCES = 8  # that a message lists
+NUMBER = "Q"  # how arrays keep numbers
 
 
 @dataclass(frozen=True)
@@ -101,30 +106,28 @@ class SetRun:
                 f"photos: cannot be {LINK}, as {shown(stored.name)} is in a tar or at an address; choose {COPY} or {NONE}"
             )
         there = self._begin()
-        jobs = [Job(source, name_in_set(source)) for source in sources]
-        todo = list(jobs_left(jobs, there, self.out / record.NAME))
-        photos, failures = dict(there.photos), dict(there.failures)
-        yield Step(done=len(jobs) - len(todo), total=len(jobs))
+        total = len(sources)
+        todo = array(NUMBER, numbers_left(sources, there, self.out / record.NAME))
+        jobs = (Job(sources[number], name_in_set(sources[number])) for number in todo)
+        yield Step(total - len(todo), total)
         with Ledger(self.out / record.NAME, there.whole_bytes) as ledger:
-            for number, made in enumerate(self.engine.run(self.label, todo, give_up), start=1):
-                photos.pop(made.file_name, None)
-                failures.pop(made.file_name, None)
+            for done, made in enumerate(self.engine.run(self.label, jobs, give_up), total - len(todo) + 1):
+                there.photos.pop(made.file_name, None)
+                there.failures.pop(made.file_name, None)
                 if isinstance(made, Failure):
-                    failures[made.file_name] = made
+                    there.failures[made.file_name] = ledger.length
                     ledger.append(record.failure_to_line(made))
                 else:
-                    photos[made.file_name] = made
+                    there.photos[made.file_name] = ledger.length
                     ledger.append(record.photo_to_line(made))
-                yield Step(len(jobs) - len(todo) + number, len(jobs), made)
-        order = [job.file_name for job in jobs]
-        dataset = self._dataset(photos, order)
-        self._finish(dataset, [failures[name] for name in _ordered(failures, order)])
-        yield Step(len(jobs), len(jobs), dataset=dataset)
+                yield Step(done, total, made)
+        dataset, objects = self._finish(there, sources)
+        yield Step(total, total, dataset=dataset, objects=objects)
 
     def _begin(self) -> RecordFile:
         """Return what is remembered; begin a record where there is none."""
-        for folder in (self.out, *(path for path in self.out.rglob("*") if path.is_dir())):
-            remove_remains(folder)
+        for folder, _, _ in os.walk(self.out):
+            remove_remains(Path(folder))
         path = self.out / record.NAME
         if path.is_file() and not self.overwrite:
             there = record.read_record_file(path)
@@ -208,27 +211,50 @@ class SetRun:
                 "share, or leave the photos where they are with --photos none"
             ) from error
 
-    def _dataset(self, photos: Mapping[str, LabelledPhoto], order: Sequence[str]) -> Dataset:
-        chosen = [photos[name] for name in _ordered(photos, order)]
-        split = [replace(one, split=split_of(one.sha256, self.val)) for one in chosen]
-        root = self.out / IMAGES if self.photos in (COPY, LINK) else None
-        return make_dataset(split, self.categories, root=root, provenance=self.settings)
+    def _finish(self, there: RecordFile, sources: Sequence[Source]) -> tuple[Dataset, int]:
+        """Write everything anew from what is remembered; return the set and the number of its objects.
 
-    def _finish(self, dataset: Dataset, failures: Sequence[Failure]) -> None:
-        """Write everything anew from what is remembered; files that are the same already are left alone."""
-        head = Head(dataset.categories, dataset.provenance)
-        lines = [record.head_to_line(head), *map(record.photo_to_line, dataset.photos)]
-        whole = b"".join([*lines, *map(record.failure_to_line, failures)])
+        Photos are read from the record one by one, each time that they are needed. Files that are the same already
+        are left alone.
+        """
         path = self.out / record.NAME
-        if path.read_bytes() != whole:
-            write_bytes(path, whole)
-        told = [{"path": one.path, "code": one.code, "reason": one.reason} for one in failures]
-        errors = self.out / ERRORS
-        if told:
-            write_bytes(errors, b"".join(f"{json.dumps(one)}\n".encode() for one in told))
+        known = RecordPhotos(path, _in_order(there.photos, sources))
+        failures = _in_order(there.failures, sources)
+        photo_ids, object_ids, labels = _summary(known)
+        categories = all_categories(self.categories, labels)
+        places = array(record.PLACE)
+
+        def lines() -> Iterator[bytes]:
+            photos, objects = Numbers(occur_once(photo_ids)), Numbers(occur_once(object_ids))
+            line = record.head_to_line(Head(categories, dict(self.settings)))
+            end = len(line)
+            yield line
+            for one in known.records():
+                one["id"] = photos.take(one["id"])
+                one["split"] = split_of(one.get("sha256", ""), self.val)
+                for thing in one["objects"]:
+                    thing["id"] = objects.take(thing["id"])
+                line = record.record_to_line(one)
+                places.append(end)
+                end += len(line)
+                yield line
+            yield from record.lines_at(path, failures)
+
+        failed = b"".join(
+            f"{json.dumps({'path': one.path, 'code': one.code, 'reason': one.reason})}\n".encode()
+            for one in record.failures_at(path, failures)
+        )
+        write_pieces(path, lines())
+        if failed:
+            write_bytes(self.out / ERRORS, failed)
         else:
-            errors.unlink(missing_ok=True)
-        write_dataset(dataset, self.out, [one for one in self.formats if one != "record"], overwrite=True)
+            (self.out / ERRORS).unlink(missing_ok=True)
+        root = self.out / IMAGES if self.photos in (COPY, LINK) else None
+        dataset = Dataset(RecordPhotos(path, places), categories, root, dict(self.settings))
+        others = [one for one in self.formats if one != "record"]
+        for _ in write_files(dataset, self.out, others, overwrite=True):
+            pass
+        return dataset, len(object_ids)
 
 
 @dataclass(frozen=True)
@@ -254,13 +280,15 @@ class Step:
         done: photos that are done, those of earlier runs included.
         total: photos there are.
         made: what became of the last one; None at the beginning and the end.
-        dataset: the set, at the end.
+        dataset: the set, at the end. Its photos are read from the record each time that they are gone through.
+        objects: how many the set has, at the end.
     """
 
     done: int
     total: int
     made: LabelledPhoto | Failure | None = None
     dataset: Dataset | None = None
+    objects: int = 0
 
 
 def name_in_set(source: Source) -> str:
@@ -283,20 +311,21 @@ def check_name_in_set(file_name: str, name: str) -> None:
         )
 
 
-def jobs_left(jobs: Sequence[Job], there: RecordFile, path: Path) -> Iterator[Job]:
-    """Yield the photos that are not remembered, or that changed since.
+def numbers_left(sources: Sequence[Source], there: RecordFile, path: Path) -> Iterator[int]:
+    """Yield which photos, by their places among the sources, are not remembered, or changed since.
 
     A photo has changed if its length has; if its times are later than the record's, its SHA-256 is compared.
     """
     since = path.stat().st_mtime_ns
-    for job in jobs:
-        known = there.photos.get(job.file_name)
-        if known is None or _has_changed(job.source, known, since):
-            yield job
+    for number, source in enumerate(sources):
+        place = there.photos.get(name_in_set(source))
+        if place is None or _has_changed(source, RecordPhotos(path, array(record.PLACE, [place])), since):
+            yield number
 
 
-def _has_changed(source: Source, known: LabelledPhoto, since: int) -> bool:
+def _has_changed(source: Source, remembered: RecordPhotos, since: int) -> bool:
     content = source.content
+    (known,) = remembered.heads()
     try:
         if isinstance(content, Stored):
             if content.length != known.file_bytes:
@@ -331,7 +360,25 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[t
             yield key, old, new
 
 
-def _ordered(there: Mapping[str, Any], order: Sequence[str]) -> list[str]:
-    """Return the names that are there in this order, and after them those of photos that are no longer given."""
-    given = [name for name in dict.fromkeys(order) if name in there]
-    return [*given, *(name for name in there if name not in set(given))]
+def _in_order(there: dict[str, int], sources: Sequence[Source]) -> array[int]:
+    """Return the values of names in the order of the sources, and after them those of photos that are no longer given.
+
+    The names are taken out, so that they are not in memory together with what is made of them.
+    """
+    given = (there.pop(name_in_set(source), None) for source in sources)
+    ordered = array(record.PLACE, (place for place in given if place is not None))
+    ordered.extend(there.values())
+    there.clear()
+    return ordered
+
+
+def _summary(photos: RecordPhotos) -> tuple[array[int], array[int], set[str]]:
+    """Return the numbers of photos, the numbers of objects, and the labels that there are."""
+    photo_ids, object_ids = array(NUMBER), array(NUMBER)
+    labels: set[str] = set()
+    for one in photos.records():
+        photo_ids.append(one["id"])
+        for thing in one["objects"]:
+            object_ids.append(thing["id"])
+            labels.add(thing["label"])
+    return photo_ids, object_ids, labels

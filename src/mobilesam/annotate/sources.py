@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, count
+from itertools import count
 from pathlib import Path, PurePath
+from typing import overload
+
+import numpy as np
 
 from mobilesam.core.arrays import Image, Size
 from mobilesam.core.errors import ConfigError, ImageError
 from mobilesam.core.text import printable
 from mobilesam.formats.image import read_with_remarks
 from mobilesam.formats.image_bytes import read_file
-from mobilesam.formats.image_folder import SkippedFile, look_through, resolved, tell_skipped
-from mobilesam.formats.stored import Stored, is_tar, look_into
+from mobilesam.formats.image_folder import FoundImage, SkippedFile, SkippedTally, resolved, walk
+from mobilesam.formats.stored import Stored, StoredPhoto, is_tar, walk_into
 
 OUTSIDE_REASON = "a symbolic link out of the folder; copy the tar into it, or pass --follow-symlinks"
 MAX_STEM_BYTES = 200  # file systems allow 255 for a name, and endings take some of them
@@ -68,6 +71,63 @@ class Photo:
         return self.image.shape[:2]
 
 
+class SourceList(Sequence[Source]):
+    """Sources in little memory: of each only what tells it from others, and made anew when it is asked for."""
+
+    def __init__(self) -> None:
+        self._stems: list[str] = []
+        self._contents: list[str | Stored] = []  # the text of a path
+        self._names: dict[int, str] = {}  # of those that are stored; others are called as their paths
+        self._problems: dict[int, ImageError] = {}
+
+    def __len__(self) -> int:
+        return len(self._stems)
+
+    @overload
+    def __getitem__(self, index: int) -> Source: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Source]: ...
+
+    def __getitem__(self, index: int | slice) -> Source | list[Source]:
+        numbers = range(len(self))[index]
+        return [self._make(i) for i in numbers] if isinstance(numbers, range) else self._make(numbers)
+
+    def _make(self, i: int) -> Source:
+        content = self._contents[i]
+        name = self._names.get(i) or printable(content)
+        where = Path(content) if isinstance(content, str) else content
+        return Source(name, self._stems[i], where, self._problems.get(i), i + 1)
+
+    def add(self, path: PurePath, content: Path | Stored, name: str, problem: ImageError | None) -> None:
+        """Add a photo, whose results a path names."""
+        number = len(self)
+        self._stems.append(_stem(path))
+        self._contents.append(content if isinstance(content, Stored) else str(content))
+        if isinstance(content, Stored):
+            self._names[number] = name
+        if problem is not None:
+            self._problems[number] = problem
+
+    def tell_apart(self) -> None:
+        """Give each photo a stem of its own."""
+        hashes = np.array(array("q", (hash(stem.casefold()) for stem in self._stems)), np.int64)
+        values, counts = np.unique(hashes, return_counts=True)
+        if (counts == 1).all():
+            return
+        several = set(values[counts > 1].tolist())
+        taken: set[str] = set()
+        for i, stem in enumerate(self._stems):
+            if hash(stem.casefold()) in several:
+                content = self._contents[i]
+                suffix = PurePath(content).suffix if isinstance(content, str) else content.suffix
+                stem = f"{stem}_{suffix[1:]}"
+            candidates = (stem if n == 1 else f"{stem}_{n}" for n in count(1))
+            stem = next(one for one in candidates if one.casefold() not in taken)
+            taken.add(stem.casefold())
+            self._stems[i] = stem
+
+
 @dataclass(frozen=True)
 class FoundSources:
     """What files and folders hold.
@@ -77,7 +137,7 @@ class FoundSources:
         remarks: which other files are skipped, and why.
     """
 
-    sources: list[Source]
+    sources: Sequence[Source]
     remarks: list[str]
 
 
@@ -105,16 +165,6 @@ def read_photo(source: Source, max_pixels: int, *, keep_file: bool = False) -> P
     return Photo(source, image, remarks, content if keep_file and isinstance(content, bytes) else None)
 
 
-@dataclass(frozen=True)
-class _Found:
-    """A photo that was found, and the path that names its results."""
-
-    name: str
-    path: PurePath
-    content: Path | Stored
-    problem: ImageError | None
-
-
 def find_sources(
     paths: Iterable[Path | str],
     *,
@@ -139,74 +189,82 @@ def find_sources(
     Raises:
         ConfigError: if a folder, a tar or an address holds no photo.
     """
-    found: dict[Path | str, list[_Found]] = {}  # by what is read, so that nothing is read twice
-    skipped: list[SkippedFile] = []
+    found = _Found(beside, follow_symlinks, tars)
     for path in paths:
         if isinstance(path, str) or (tars and is_tar(path.name) and path.is_file()):
-            place = path if isinstance(path, str) else resolved(path)
-            if place not in found:
-                found[place] = _in_store(path, PurePath(), skipped)
+            found.add_store(path, PurePath())
         elif _is_folder(path):
-            _add_folder(path, beside, follow_symlinks, tars, found, skipped)
+            found.add_folder(path)
         else:
-            found.setdefault(resolved(path), [_Found(printable(path), PurePath(path.name), path, None)])
-    return FoundSources(_name(list(chain.from_iterable(found.values()))), tell_skipped(skipped))
+            found.add_file(path, PurePath(path.name), None)
+    found.sources.tell_apart()
+    return FoundSources(found.sources, found.skipped.lines())
 
 
-def _add_folder(
-    folder: Path,
-    beside: Path | None,
-    follow_symlinks: bool,
-    tars: bool,
-    found: dict[Path | str, list[_Found]],
-    skipped: list[SkippedFile],
-) -> None:
-    """Add the photos below a folder to what was found; in the folder's tars, too, if they count."""
-    if beside is not None and resolved(beside) == resolved(folder):
-        raise ConfigError(
-            f"{printable(folder)}: is the folder of the results, too; give another one for the results"
-        )
-    inside = look_through(folder, leave_out=beside, follow_symlinks=follow_symlinks)
-    shards = [file for file in inside.skipped if tars and is_tar(file.path.name)]
-    others = [file for file in inside.skipped if file not in shards]
-    if not follow_symlinks:
-        outside = [file for file in shards if resolved(folder) not in resolved(file.path).parents]
-        shards = [file for file in shards if file not in outside]
-        others += [SkippedFile(file.path, OUTSIDE_REASON) for file in outside]
-    if not inside.images and not shards:
-        raise ConfigError("; ".join([f"{printable(folder)}: holds no images", *tell_skipped(others)]))
-    skipped += others
-    for image in inside.images:
-        one = _Found(printable(image.path), image.path.relative_to(folder), image.path, image.problem)
-        found.setdefault(resolved(image.path), [one])
-    for shard in shards:
-        if resolved(shard.path) not in found:
-            below = shard.path.relative_to(folder).parent
-            found[resolved(shard.path)] = _in_store(shard.path, below, skipped)
+class _Found:
+    """Gathers photos, each once.
 
+    Args:
+        beside: see :func:`find_sources`, as the others.
+        follow_symlinks: likewise.
+        tars: likewise.
+    """
 
-def _in_store(place: Path | str, below: PurePath, skipped: list[SkippedFile]) -> list[_Found]:
-    inside = look_into(place)
-    if not inside.photos:
-        raise ConfigError("; ".join([f"{printable(place)}: holds no images", *tell_skipped(inside.skipped)]))
-    skipped += inside.skipped
-    return [_Found(printable(one.name), below / one.path, one.stored, one.problem) for one in inside.photos]
+    def __init__(self, beside: Path | None, follow_symlinks: bool, tars: bool) -> None:
+        self.beside, self.follow_symlinks, self.tars = beside, follow_symlinks, tars
+        self.sources, self.skipped = SourceList(), SkippedTally()
+        self._places: set[str] = set()  # so that nothing is read twice
 
+    def _is_new(self, place: Path | str) -> bool:
+        key = place if isinstance(place, str) else str(resolved(place))
+        is_new = key not in self._places
+        self._places.add(key)
+        return is_new
 
-def _name(found: Sequence[_Found]) -> list[Source]:
-    """Give each photo a stem of its own."""
-    plain = Counter(_stem(one.path).casefold() for one in found)
-    taken: set[str] = set()
-    sources: list[Source] = []
-    for one in found:
-        stem = _stem(one.path)
-        if plain[stem.casefold()] > 1:
-            stem = f"{stem}_{one.path.suffix[1:]}"
-        candidates = (stem if i == 1 else f"{stem}_{i}" for i in count(1))
-        stem = next(c for c in candidates if c.casefold() not in taken)
-        taken.add(stem.casefold())
-        sources.append(Source(one.name, stem, one.content, one.problem, len(sources) + 1))
-    return sources
+    def add_file(self, path: Path, below: PurePath, problem: ImageError | None) -> None:
+        """Add a photo."""
+        if self._is_new(path):
+            self.sources.add(below, path, printable(path), problem)
+
+    def add_store(self, place: Path | str, below: PurePath) -> None:
+        """Add the photos of a tar or an address."""
+        if not self._is_new(place):
+            return
+        before, skipped = len(self.sources), SkippedTally()
+        for one in walk_into(place):
+            if isinstance(one, StoredPhoto):
+                self.sources.add(below / one.path, one.stored, printable(one.name), one.problem)
+            else:
+                skipped.add(one)
+        self._check_any(place, before, skipped)
+
+    def add_folder(self, folder: Path) -> None:
+        """Add the photos below a folder; in the folder's tars, too, if they count."""
+        if self.beside is not None and resolved(self.beside) == resolved(folder):
+            raise ConfigError(
+                f"{printable(folder)}: is the folder of the results, too; give another one for the results"
+            )
+        holds_any, shards, skipped = False, [], SkippedTally()
+        for one in walk(folder, leave_out=self.beside, follow_symlinks=self.follow_symlinks):
+            if isinstance(one, FoundImage):
+                self.add_file(one.path, one.path.relative_to(folder), one.problem)
+                holds_any = True
+            elif not (self.tars and is_tar(one.path.name)):
+                skipped.add(one)
+            elif self.follow_symlinks or resolved(folder) in resolved(one.path).parents:
+                shards.append(one.path)
+            else:
+                skipped.add(SkippedFile(one.path, OUTSIDE_REASON))
+        if not holds_any and not shards:
+            raise ConfigError("; ".join([f"{printable(folder)}: holds no images", *skipped.lines()]))
+        self.skipped.add_all(skipped)
+        for shard in shards:
+            self.add_store(shard, shard.relative_to(folder).parent)
+
+    def _check_any(self, place: Path | str, before: int, skipped: SkippedTally) -> None:
+        if len(self.sources) == before:
+            raise ConfigError("; ".join([f"{printable(place)}: holds no images", *skipped.lines()]))
+        self.skipped.add_all(skipped)
 
 
 def _stem(name: PurePath) -> str:

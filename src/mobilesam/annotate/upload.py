@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,17 +39,22 @@ def upload(
         OutputError: if something cannot be written.
     """
     there = lengths_below(address)
-    files = {
-        path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()
-    }
-    names = [name for name in files if name != LOCK and not TEMPORARY.fullmatch(files[name].name)]
-    names.sort(key=lambda name: name == record.NAME)
+    names = sorted(_files_in(folder), key=lambda name: (name == record.NAME, name))
     copied = size = 0
     for number, name in enumerate(names):
         tell(number, len(names))
-        length = files[name].stat().st_size
+        length = (folder / name).stat().st_size
         if name.startswith(f"{IMAGES}/") and there.get(name) == length:
             continue
-        put_file(files[name], address, name)
+        put_file(folder / name, address, name)
         copied, size = copied + 1, size + length
     return Uploaded(copied, size)
+
+
+def _files_in(folder: Path) -> Iterator[str]:
+    """Yield the names of a set's files, with ``/`` between folders."""
+    for place, _, files in os.walk(folder):
+        below = Path(place).relative_to(folder)
+        yield from (
+            (below / name).as_posix() for name in files if name != LOCK and not TEMPORARY.fullmatch(name)
+        )

@@ -40,6 +40,7 @@ from mobilesam.formats.addresses import check_room, is_address
 from mobilesam.formats.datasets.files import lines_of, read_text
 from mobilesam.formats.datasets.load import check_formats, read_dataset
 from mobilesam.formats.datasets.model import UNNAMED, Category, Dataset, LabelledObject, check_name
+from mobilesam.formats.datasets.record import Failure
 from mobilesam.formats.file_names import is_file, is_there
 from mobilesam.formats.image import MAX_PIXELS
 from mobilesam.formats.image_bytes import shown
@@ -408,7 +409,7 @@ def _go_through(run: SetRun, sources: Sequence[Source], *, review: bool, quiet: 
     line = StatusLine()
     line.on_terminal &= not quiet
     start, first = time.monotonic(), 0
-    failures: dict[str, Any] = {}
+    failures = 0
     last: Step | None = None
     try:
         for step in run.over(sources):
@@ -417,7 +418,8 @@ def _go_through(run: SetRun, sources: Sequence[Source], *, review: bool, quiet: 
                 if first and not quiet:
                     click.echo(f"{first:,} of {step.total:,} photos were done before", err=True)
             last = step
-            _tell(step, line, failures, quiet=quiet)
+            failures += isinstance(step.made, Failure)
+            _tell(step, line, quiet=quiet)
             line.draw(partial(describe, step.done, step.total, step.done - first, time.monotonic() - start))
     except BaseException:
         if last is not None and last.dataset is None and not quiet:
@@ -429,19 +431,16 @@ def _go_through(run: SetRun, sources: Sequence[Source], *, review: bool, quiet: 
         line.clear()
     assert last is not None
     if review and last.dataset is not None:
-        places = {name_in_set(one): one.content for one in sources if isinstance(one.content, Path)}
+        places = ((name_in_set(one), one.content) for one in sources if isinstance(one.content, Path))
         write_review(last.dataset, run.out, places)
     if last.dataset is not None and not quiet:
-        objects = sum(len(photo.objects) for photo in last.dataset.photos)
         click.echo(
-            f"{counted(len(last.dataset.photos), 'photos')}, {counted(objects, 'objects')}, "
+            f"{counted(len(last.dataset.photos), 'photos')}, {counted(last.objects, 'objects')}, "
             f"{counted(len(last.dataset.categories), 'categories')}; "
             f"set in {printable(run.out)} as {', '.join(run.formats)}"
         )
         if failures:
-            click.echo(
-                f"{counted(len(failures), 'photos')} failed; see {printable(run.out / ERRORS)}", err=True
-            )
+            click.echo(f"{counted(failures, 'photos')} failed; see {printable(run.out / ERRORS)}", err=True)
     return PARTIAL_EXIT if failures else 0
 
 
@@ -460,14 +459,12 @@ def _copy(folder: Path, address: str, *, quiet: bool) -> None:
         )
 
 
-def _tell(step: Step, line: StatusLine, failures: dict[str, Any], *, quiet: bool) -> None:
+def _tell(step: Step, line: StatusLine, *, quiet: bool) -> None:
     made = step.made
-    code = getattr(made, "code", None)
-    if code is not None:
-        failures[made.file_name] = made  # type: ignore[union-attr]
-        line.tell(f"error[{code}]: {made.reason}")  # type: ignore[union-attr]
+    if isinstance(made, Failure):
+        line.tell(f"error[{made.code}]: {made.reason}")
     elif made is not None and not quiet:
-        for remark in made.remarks:  # type: ignore[union-attr]
+        for remark in made.remarks:
             line.tell(f"warning: {shown(made.file_name)}: {remark}")
 
 

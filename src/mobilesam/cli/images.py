@@ -27,7 +27,7 @@ def find_images(
     follow_symlinks: bool,
     quiet: bool = False,
     stored: bool = False,
-) -> list[Source]:
+) -> Sequence[Source]:
     """Return what IMAGE... means: patterns that the shell did not expand are, standard input is one photo.
 
     Where ``stored``, tars are looked into, and addresses fetched.

@@ -233,18 +233,15 @@ def _named(value: Any) -> str:
 
 def counts_to_string(counts: np.ndarray) -> str:
     """Compress counts to COCO's text."""
-    runs: list[int] = counts.tolist()
-    out = []
-    for i, run in enumerate(runs):
-        value = run - runs[i - 2] if i > 2 else run
-        while True:
-            group = value & 0x1F
-            value >>= GROUP_BITS
-            done = value == (-1 if group & SIGN else 0)
-            out.append(chr(FIRST_CHARACTER + (group if done else group | MORE)))
-            if done:
-                break
-    return "".join(out)
+    values = counts.astype(np.int64)
+    values[3:] -= counts[1:-2]
+    bits = np.frexp(np.where(values < 0, ~values, values).astype(np.float64))[1]  # besides that of the sign
+    lengths = bits // GROUP_BITS + 1
+    of = np.repeat(np.arange(len(values)), lengths)
+    place = np.arange(len(of)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    groups = (values[of] >> (GROUP_BITS * place)) & 0x1F
+    groups[place < lengths[of] - 1] |= MORE
+    return (groups + FIRST_CHARACTER).astype(np.uint8).tobytes().decode()
 
 
 def string_to_counts(text: str | bytes, area: int = MAX_AREA) -> np.ndarray:

@@ -147,7 +147,7 @@ def check_room(address: str) -> None:
     """
     with _told(address, OutputError, "written"):
         system, path = _open(address)
-        system.makedirs(path, exist_ok=True)
+        _make_folder(system, path)
         probe = f"{path.rstrip('/')}/{PROBE}"
         system.pipe_file(probe, b"")
         system.rm_file(probe)
@@ -176,5 +176,11 @@ def put_file(file: Path, address: str, below: str) -> None:
     with _told(address, OutputError, "written"):
         system, path = _open(address)
         target = f"{path.rstrip('/')}/{below}"
-        system.makedirs(target.rpartition("/")[0], exist_ok=True)
+        _make_folder(system, target.rpartition("/")[0])
         system.put_file(str(file), target)
+
+
+def _make_folder(system: Any, path: str) -> None:
+    """Make a folder where there are any: a store of buckets needs none, and would make a bucket that is misspelt."""
+    if not hasattr(system, "split_path"):  # into bucket and key
+        system.makedirs(path, exist_ok=True)

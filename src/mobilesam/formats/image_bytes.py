@@ -10,6 +10,7 @@ from typing import BinaryIO
 from mobilesam.core.errors import ImageError, LimitError
 from mobilesam.core.text import printable
 
+READ_AT_ONCE = 2**18  # bytes: Python makes room for as many as are asked for, whatever the file has
 MAX_FILE_BYTES = 512 * 2**20
 MAX_VALUE = 60  # characters of an argument's value in a message
 MAX_SHOWN = 120  # characters of a name in a message
@@ -65,7 +66,7 @@ def read_limited(file: BinaryIO, name: str) -> bytes:
         ImageError: if reading fails, or does not return bytes.
     """
     parts, left = [], MAX_FILE_BYTES + 1
-    while left > 0 and (part := _read_part(file, left, name)):
+    while left > 0 and (part := _read_part(file, min(left, READ_AT_ONCE), name)):
         parts.append(part)
         left -= len(part)
     if left <= 0:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,36 +84,53 @@ def look_through(
     folder: Path, *, leave_out: Path | None = None, follow_symlinks: bool = False, below: bool = True
 ) -> FolderContents:
     """Return the images below a folder as :func:`find_images` does, and the files that are skipped."""
+    contents = FolderContents([], [])
+    for one in walk(folder, leave_out=leave_out, follow_symlinks=follow_symlinks, below=below):
+        if isinstance(one, FoundImage):
+            contents.images.append(one)
+        else:
+            contents.skipped.append(one)
+    return contents
+
+
+def walk(
+    folder: Path, *, leave_out: Path | None = None, follow_symlinks: bool = False, below: bool = True
+) -> Iterator[FoundImage | SkippedFile]:
+    """Yield what :func:`look_through` returns, in the order of the paths: of a large folder only names are in memory."""
     root, barred = resolved(folder), None if leave_out is None else resolved(leave_out)
-    found: list[FoundImage] = []
-    skipped: list[SkippedFile] = []
-    waiting, entered = [folder], {root}
+    entered = {root}
+    waiting = [iter([folder])]
     while waiting:
-        try:
-            paths = list((here := waiting.pop()).iterdir())
-        except OSError as error:
-            reason = f"folder cannot be listed ({error.strerror}); make it readable"
-            found.append(FoundImage(here, ImageError(f"{shown(str(here))}: {reason}")))
+        path = next(waiting[-1], None)
+        if path is None:
+            waiting.pop()
             continue
-        for path in paths:
-            target, is_folder = resolved(path), path.is_dir()
+        target, is_folder = resolved(path), path.is_dir() or path is folder
+        if path is not folder:
             if path.name.startswith(".") or (is_folder and not below):
                 continue
             if barred is not None and barred in (target, *target.parents):
                 continue
             if not is_folder and not suffix_is_image(path):
-                skipped.append(SkippedFile(path, why_skipped(path)))
-            elif path.is_symlink() and path.exists() and not follow_symlinks:
+                yield SkippedFile(path, why_skipped(path))
+                continue
+            if path.is_symlink() and path.exists() and not follow_symlinks:
                 if root not in (target, *target.parents):
-                    found.append(FoundImage(path, _leads_outside(path, folder)))
-            elif not is_folder:
-                found.append(FoundImage(path))
-            elif target not in entered:
-                entered.add(target)
-                waiting.append(path)
-    return FolderContents(
-        sorted(found, key=lambda image: image.path), sorted(skipped, key=lambda file: file.path)
-    )
+                    yield FoundImage(path, _leads_outside(path, folder))
+                continue
+            if not is_folder:
+                yield FoundImage(path)
+                continue
+            if target in entered:
+                continue
+            entered.add(target)
+        try:
+            names = sorted(os.listdir(path), key=os.path.normcase)
+        except OSError as error:
+            reason = f"folder cannot be listed ({error.strerror}); make it readable"
+            yield FoundImage(path, ImageError(f"{shown(str(path))}: {reason}"))
+        else:
+            waiting.append(map(path.joinpath, names))
 
 
 def why_skipped(path: Path) -> str:
@@ -124,6 +143,41 @@ def why_skipped(path: Path) -> str:
     return PICTURE_REASON if ending in OTHER_PICTURES else NAMELESS_REASON
 
 
+class SkippedTally:
+    """Counts skipped files by the reason, in little memory."""
+
+    def __init__(self, skipped: Iterable[SkippedFile] = ()) -> None:
+        self._counts: Counter[str] = Counter()
+        self._names: dict[str, list[str]] = {}  # the first few
+        for file in skipped:
+            self.add(file)
+
+    def add(self, file: SkippedFile) -> None:
+        """Count a file."""
+        self._counts[file.reason] += 1
+        self._add_names(file.reason, [file.path.name])
+
+    def add_all(self, other: SkippedTally) -> None:
+        """Count what another has counted."""
+        self._counts.update(other._counts)
+        for reason, names in other._names.items():
+            self._add_names(reason, names)
+
+    def _add_names(self, reason: str, names: list[str]) -> None:
+        there = self._names.setdefault(reason, [])
+        there += names[: NAMES_IN_A_LINE - len(there)]
+
+    def lines(self) -> list[str]:
+        """Return one line for each reason, with how many files it holds for and the first few of them."""
+        lines = []
+        for reason, count in self._counts.items():
+            names = ", ".join(printable(_middle_left_out(name)) for name in self._names[reason])
+            more = ", ..." if count > NAMES_IN_A_LINE else ""
+            files = f"{count:,} files" if count > 1 else "1 file"
+            lines.append(f"{files} skipped ({names}{more}): {'each' if count > 1 else 'it'} is {reason}")
+        return lines
+
+
 def tell_skipped(skipped: Iterable[SkippedFile]) -> list[str]:
     """Return one line for each reason, with how many files it holds for and the first few of them.
 
@@ -131,16 +185,7 @@ def tell_skipped(skipped: Iterable[SkippedFile]) -> list[str]:
         >>> tell_skipped([SkippedFile(Path("a.CR2"), RAW_REASON), SkippedFile(Path("b.nef"), RAW_REASON)])
         ["2 files skipped (a.CR2, b.nef): each is a camera's raw file; develop it to JPEG or TIFF"]
     """
-    by_reason: dict[str, list[Path]] = {}
-    for file in skipped:
-        by_reason.setdefault(file.reason, []).append(file.path)
-    lines = []
-    for reason, paths in by_reason.items():
-        names = ", ".join(printable(_middle_left_out(path.name)) for path in paths[:NAMES_IN_A_LINE])
-        more = ", ..." if len(paths) > NAMES_IN_A_LINE else ""
-        count = f"{len(paths):,} files" if len(paths) > 1 else "1 file"
-        lines.append(f"{count} skipped ({names}{more}): {'each' if len(paths) > 1 else 'it'} is {reason}")
-    return lines
+    return SkippedTally(skipped).lines()
 
 
 def _middle_left_out(name: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ END_READ = 64 * BLOCK  # of what follows the last member
 OTHER_REASON = "not named as a photo; in a tar that is KEY.jpg or the like, without further dots"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stored:
     """Where the bytes of a photo are.
 
@@ -109,51 +110,60 @@ def is_tar(name: str) -> bool:
     return lower.endswith((TAR, ".tgz")) or any(lower.endswith(TAR + ending) for ending in PACKED)
 
 
-def look_into(place: Path | str, path: PurePosixPath | None = None) -> StoredContents:
+def look_into(place: Path | str) -> StoredContents:
     """Find the photos of a tar, or of an address: its files, and what is in its tars.
 
     Args:
         place: a tar, or an address of a file, a folder or several.
-        path: what names the results of a tar, without its ending; its own name where None.
 
     Raises:
         ConfigError: for an address at which nothing is found, or that cannot be reached.
         LimitError: for too many photos.
     """
+    contents = StoredContents([], [])
+    for one in walk_into(place):
+        if isinstance(one, StoredPhoto):
+            contents.photos.append(one)
+        else:
+            contents.skipped.append(one)
+    return contents
+
+
+def walk_into(place: Path | str) -> Iterator[StoredPhoto | SkippedFile]:
+    """Yield what :func:`look_into` returns, one by one."""
     if isinstance(place, Path):
-        return _look_into_tar(place, path or PurePosixPath(place.stem))
-    photos: list[StoredPhoto] = []
-    skipped: list[SkippedFile] = []
+        yield from _walk_into_tar(place, PurePosixPath(place.stem))
+        return
     for file in list_address(place):
         if any(part.startswith(".") for part in file.below.parts):
             continue
         if is_tar(file.address):
-            inside = _look_into_tar(file.address, file.below.with_suffix(""))
-            photos += inside.photos
-            skipped += inside.skipped
+            yield from _walk_into_tar(file.address, file.below.with_suffix(""))
         elif suffix_is_image(Path(file.below)):
             stored = Stored(file.address, 0, file.length, file.below.suffix)
-            photos.append(StoredPhoto(file.address, file.below, stored))
+            yield StoredPhoto(file.address, file.below, stored)
         else:
-            skipped.append(SkippedFile(Path(file.below), why_skipped(Path(file.below))))
-    return StoredContents(photos, skipped)
+            yield SkippedFile(Path(file.below), why_skipped(Path(file.below)))
 
 
-def _look_into_tar(place: Path | str, path: PurePosixPath) -> StoredContents:
-    photos: list[StoredPhoto] = []
-    skipped: list[SkippedFile] = []
+def _walk_into_tar(place: Path | str, path: PurePosixPath) -> Iterator[StoredPhoto | SkippedFile]:
+    photos = members = 0
     try:
         with _opened(place) as file:
             for member in _members(file, place):
                 if isinstance(member, ImageError):
-                    photos.append(_problem(place, path / f"damage-{len(photos)}", member))
+                    one: StoredPhoto | SkippedFile | None = _problem(place, path / f"damage-{photos}", member)
                 else:
-                    _sort_in(member, place, path, photos, skipped)
-                if len(photos) + len(skipped) > MAX_MEMBERS:
+                    one = _sorted_in(member, place, path, photos)
+                if one is None:
+                    continue
+                yield one
+                photos += isinstance(one, StoredPhoto)
+                members += 1
+                if members > MAX_MEMBERS:
                     raise LimitError(f"{shown(str(place))}: holds over {MAX_MEMBERS:,} members, the limit")
     except ImageError as error:
-        photos.append(_problem(place, path, error))
-    return StoredContents(photos, skipped)
+        yield _problem(place, path, error)
 
 
 def _problem(place: Path | str, path: PurePosixPath, error: ImageError) -> StoredPhoto:
@@ -161,31 +171,32 @@ def _problem(place: Path | str, path: PurePosixPath, error: ImageError) -> Store
     return StoredPhoto(str(place), path, Stored(place, 0, 0, TAR), error)
 
 
-def _sort_in(
-    member: tarfile.TarInfo,
-    place: Path | str,
-    path: PurePosixPath,
-    photos: list[StoredPhoto],
-    skipped: list[SkippedFile],
-) -> None:
-    """Put a member where it belongs: to the photos, or to what is skipped; folders, links and hidden ones nowhere."""
+def _sorted_in(
+    member: tarfile.TarInfo, place: Path | str, path: PurePosixPath, number: int
+) -> StoredPhoto | SkippedFile | None:
+    """Return what a member is: a photo, skipped, or nothing, as folders, links and hidden ones are.
+
+    Args:
+        member: the member.
+        place: of the tar.
+        path: what names its results.
+        number: of photos before it.
+    """
     inner = PurePosixPath(*(part for part in PurePosixPath(member.name).parts if part != "."))
     if not member.isreg() or any(part.startswith(".") and part != ".." for part in inner.parts):
-        return
+        return None
     kind = f".{inner.name.partition('.')[2]}"
     if not suffix_is_image(Path(f"photo{kind}")) or "." in kind[1:]:
-        skipped.append(SkippedFile(Path(inner), OTHER_REASON))
-        return
+        return SkippedFile(Path(inner), OTHER_REASON)
     name = f"{place}/{member.name[:MAX_NAME]}"
     problem = None
     if inner.is_absolute() or ".." in inner.parts or len(member.name) > MAX_NAME:
         problem = ImageError(f"{shown(name)}: its name leads out of the tar; rename it")
-        inner = PurePosixPath(f"outside-{len(photos)}{kind}")
+        inner = PurePosixPath(f"outside-{number}{kind}")
     elif member.issparse():
         problem = ImageError(f"{shown(name)}: is stored with holes; pack the tar without --sparse")
-    photos.append(
-        StoredPhoto(name, path / inner, Stored(place, member.offset_data, member.size, kind), problem)
-    )
+    stored = Stored(place, member.offset_data, member.size, sys.intern(kind))
+    return StoredPhoto(name, path / inner, stored, problem)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import re
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -23,7 +23,8 @@ from mobilesam.storage.lock import is_at, try_lock
 
 TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.mobilesam\.tmp")
 LOCKS_KEEP_OTHERS_OFF = sys.platform != "win32"  # there a file has to be closed before it can be renamed
-_cleaned: set[Path] = set()  # folders that this process has already cleaned
+COPIED_AT_ONCE = 2**20  # bytes
+_cleaned: set[str] = set()  # folders that this process has already cleaned
 
 
 @contextlib.contextmanager
@@ -105,7 +106,7 @@ def remove_remains(folder: Path) -> None:
 
 
 def _clean_once(folder: Path) -> None:
-    place = folder.absolute()
+    place = os.path.abspath(folder)
     if place not in _cleaned:
         _cleaned.add(place)
         remove_remains(folder)
@@ -173,6 +174,48 @@ def write_bytes(path: str | os.PathLike, data: bytes, *, overwrite: bool = True)
     """Write ``data`` to ``path`` atomically; see :func:`atomic_write`."""
     with atomic_write(path, overwrite=overwrite) as file:
         file.write(data)
+
+
+def write_pieces(path: str | os.PathLike, pieces: Iterable[bytes], *, overwrite: bool = True) -> None:
+    """Write a file piece by piece, atomically; one that has the same content already is left alone.
+
+    Raises:
+        OutputError: if a file with another content is there and may not be replaced, or it cannot be written.
+    """
+    path, waiting = Path(path), iter(pieces)
+    same, first = _compare(path, waiting)
+    if first is None:
+        return
+    with atomic_write(path, overwrite=overwrite) as file:
+        if same:
+            with path.open("rb") as before:
+                _copy(before, file, same)
+        file.write(first)
+        file.writelines(waiting)
+
+
+def _compare(path: Path, pieces: Iterator[bytes]) -> tuple[int, bytes | None]:
+    """Take pieces as long as a file begins with them; return their bytes, and the first that differs.
+
+    That one is None if the file is all of them, and empty if it is longer.
+    """
+    try:
+        before = path.open("rb")
+    except OSError:  # writing will say what is wrong
+        return 0, b""
+    same = 0
+    with before:
+        for piece in pieces:
+            if before.read(len(piece)) != piece:
+                return same, piece
+            same += len(piece)
+        return same, b"" if before.read(1) else None
+
+
+def _copy(source: IO[bytes], target: IO[bytes], length: int) -> None:
+    while length and (piece := source.read(min(length, COPIED_AT_ONCE))):
+        target.write(piece)
+        length -= len(piece)
 
 
 def move_into_place(temporary: Path, path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from mobilesam.formats.datasets.model import (
     SPLITS,
     Category,
     Dataset,
+    File,
     LabelledObject,
     LabelledPhoto,
     check_box_in,
@@ -38,6 +40,7 @@ from mobilesam.formats.file_names import file_below, is_file, open_at_once
 from mobilesam.formats.image import MAX_PIXELS
 from mobilesam.formats.image_bytes import shown
 from mobilesam.formats.json_text import read_json_file
+from mobilesam.storage.spool import Spool
 
 NAME = "instances.json"
 ROBOFLOW = "_annotations.coco.json"
@@ -271,48 +274,90 @@ def _read_object(
     )
 
 
-def write(dataset: Dataset, *, polygons: bool = False) -> Iterator[tuple[str, bytes]]:
+def write(dataset: Dataset, *, polygons: bool = False) -> Iterator[File]:
     """Yield ``instances.json`` and, if the set is split, ``instances_train.json`` and so on.
 
     Args:
         dataset: what is written.
         polygons: masks as polygons, whose holes are reached by bridges; otherwise as runs, which are exact.
     """
-    document = dataset_to_coco(dataset, polygons=polygons)
-    yield NAME, _to_bytes(document)
-    by_photo = {record["id"]: record for record in document["images"]}
-    for split in dataset.splits:
-        ids = {photo.id for photo in dataset.photos if photo.split == split}
-        part = {
-            "images": [by_photo[photo.id] for photo in dataset.photos if photo.id in ids],
-            "annotations": [one for one in document["annotations"] if one["image_id"] in ids],
-        }
-        yield f"instances_{split}.json", _to_bytes({**document, **part})
+    with ExitStack() as stack:
+        spools = {split: stack.enter_context(Spool()) for split in dataset.splits}
+        images = (_photo_to_record(photo) for photo in dataset.heads)
+        annotations = _annotations(dataset, spools, polygons=polygons)
+        yield NAME, _document(dataset, images, annotations)
+        for split, spool in spools.items():
+            images = (_photo_to_record(photo) for photo in dataset.heads if photo.split == split)
+            yield f"instances_{split}.json", _document(dataset, images, spool.pieces())
 
 
-def write_polygons(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
+def write_polygons(dataset: Dataset) -> Iterator[File]:
     """Yield the same as :func:`write`, with polygons."""
     return write(dataset, polygons=True)
 
 
-def _to_bytes(document: dict[str, Any]) -> bytes:
-    return (json.dumps(document, separators=(",", ":")) + "\n").encode()
+def _document(
+    dataset: Dataset, images: Iterable[dict[str, Any]], annotations: Iterable[bytes]
+) -> Iterator[bytes]:
+    """Yield a document record by record, as a large set has no place in memory.
+
+    Args:
+        dataset: what it is of.
+        images: their records.
+        annotations: pieces of the records' text, with commas between them.
+    """
+    head = "".join(f"{_to_json(key)}:{_to_json(value)}," for key, value in _info(dataset).items())
+    yield f'{{{head}"images":['.encode()
+    for number, record in enumerate(images):
+        yield f"{',' if number else ''}{_to_json(record)}".encode()
+    yield b'],"annotations":['
+    yield from annotations
+    yield f'],"categories":{_to_json(_categories(dataset))}}}\n'.encode()
 
 
-def dataset_to_coco(dataset: Dataset, *, polygons: bool = False) -> dict[str, Any]:
+def _annotations(dataset: Dataset, spools: Mapping[str, Spool], *, polygons: bool) -> Iterator[bytes]:
+    """Yield the annotations photo by photo, and keep those of each split for its own document."""
+    numbers = dataset.category_ids
+    begun = False
+    for photo in dataset.photos:
+        records = (
+            _object_to_record(one, photo.id, numbers[one.label], polygons=polygons) for one in photo.objects
+        )
+        text = ",".join(map(_to_json, records)).encode()
+        if not text:
+            continue
+        yield b"," + text if begun else text
+        begun = True
+        if photo.split in spools:
+            spool = spools[photo.split]
+            spool.add(b"," + text if spool.length else text)
+
+
+def _to_json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def dataset_to_coco(dataset: Dataset) -> dict[str, Any]:
     """Return a set as COCO's document."""
     numbers = dataset.category_ids
-    info = {"info": {"provenance": dict(dataset.provenance)}} if dataset.provenance else {}
     return {
-        **info,
+        **_info(dataset),
         "images": [_photo_to_record(photo) for photo in dataset.photos],
         "annotations": [
-            _object_to_record(one, photo.id, numbers[one.label], polygons=polygons)
+            _object_to_record(one, photo.id, numbers[one.label], polygons=False)
             for photo in dataset.photos
             for one in photo.objects
         ],
-        "categories": [{"id": one.id, "name": one.name} for one in dataset.categories],
+        "categories": _categories(dataset),
     }
+
+
+def _info(dataset: Dataset) -> dict[str, Any]:
+    return {"info": {"provenance": dict(dataset.provenance)}} if dataset.provenance else {}
+
+
+def _categories(dataset: Dataset) -> list[dict[str, Any]]:
+    return [{"id": one.id, "name": one.name} for one in dataset.categories]
 
 
 def _photo_to_record(photo: LabelledPhoto) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from mobilesam.formats.datasets.model import Dataset, LabelledObject, LabelledPhoto
+from mobilesam.formats.datasets.model import Dataset, File, LabelledObject, LabelledPhoto
 from mobilesam.formats.datasets.shapes import fitting_polygons
 
 FOLDER = "geojson"
 
 
-def write(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
+def write(dataset: Dataset) -> Iterator[File]:
     """Yield a feature collection for each photo, in ``geojson/``."""
     for photo in dataset.photos:
         features = [_object_to_feature(one, photo) for one in photo.objects]

@@ -25,6 +25,7 @@ from mobilesam.formats.datasets.files import MAX_SMALL_BYTES, files_below
 from mobilesam.formats.datasets.model import (
     SPLIT,
     Dataset,
+    File,
     LabelledObject,
     LabelledPhoto,
     box_of,
@@ -198,7 +199,7 @@ def _read_mask(text: str | None, ring: np.ndarray, size: Size, place: str) -> Rl
     return mask_to_rle(whole)
 
 
-def write(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
+def write(dataset: Dataset) -> Iterator[File]:
     """Yield a file for each photo, in ``labelme/``; it names the photo in ``images/`` beside that folder."""
     for photo in dataset.photos:
         up = "../" * (1 + photo.file_name.count("/"))

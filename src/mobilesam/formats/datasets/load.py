@@ -5,6 +5,7 @@ A format is a file beside this one with a line here.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +26,12 @@ from mobilesam.formats.datasets import (
     webdataset,
     yolo,
 )
-from mobilesam.formats.datasets.model import Dataset
+from mobilesam.formats.datasets.model import Dataset, File, occur_once
 from mobilesam.formats.file_names import file_below, is_there
 from mobilesam.formats.image_bytes import shown
-from mobilesam.storage.atomic import write_bytes
+from mobilesam.storage.atomic import write_pieces
 
-Write = Callable[[Dataset], Iterator[tuple[str, bytes]]]
+Write = Callable[[Dataset], Iterator[File]]
 
 
 class Read(Protocol):
@@ -54,7 +55,7 @@ class Format:
         about: what it is.
         recognise: whether a folder or file is such a set; None if it is not read.
         read: None likewise.
-        write: yields the files of a set as name and bytes; None if it is not written.
+        write: yields the files of a set, each with its name; None if it is not written.
         holes: what happens to holes.
         parts: what happens to objects in several parts.
     """
@@ -209,26 +210,31 @@ def write_dataset(
     Example:
         >>> write_dataset(read_dataset("shots"), "set", ["coco", "yolo"])  # doctest: +SKIP
     """
+    return list(write_files(dataset, out, formats, overwrite=overwrite))
+
+
+def write_files(
+    dataset: Dataset, out: str | Path, formats: Sequence[str], *, overwrite: bool = False
+) -> Iterator[Path]:
+    """Do what :func:`write_dataset` does, file by file, and yield each when it is there."""
     _check_stems(dataset, check_formats(formats))
-    out = Path(out)
-    written = []
     for name in check_formats(formats):
         write = FORMATS[name].write
         assert write is not None
         for file, data in write(dataset):
-            path = file_below(out, file, follow_symlinks=True, place="a photo's name", fail=ConfigError)
-            if not (path.is_file() and path.read_bytes() == data):
-                write_bytes(path, data, overwrite=overwrite)
-            written.append(path)
-    return written
+            path = file_below(Path(out), file, follow_symlinks=True, place="a photo's name", fail=ConfigError)
+            write_pieces(path, [data] if isinstance(data, bytes) else data, overwrite=overwrite)
+            yield path
 
 
 def _check_stems(dataset: Dataset, formats: Sequence[str]) -> None:
     """Refuse photos whose labels would have the same name, in formats that have a file for each photo."""
     if not set(formats) - set(ONE_FILE):
         return
+    if occur_once(array("q", (hash(photo.stem.casefold()) for photo in dataset.heads))):
+        return  # as nearly always, and in little memory
     names: dict[str, str] = {}
-    for photo in dataset.photos:
+    for photo in dataset.heads:
         other = names.setdefault(photo.stem.casefold(), photo.file_name)
         if other != photo.file_name:
             raise ConfigError(

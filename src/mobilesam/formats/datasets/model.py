@@ -6,7 +6,9 @@ A reader makes a :class:`Dataset` from files, a writer makes files from it; no f
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from abc import abstractmethod
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ SPLITS = ("train", "val", "test")
 SPLIT = OneOf(("", *SPLITS))
 
 Box = tuple[float, float, float, float]
+# A set's file: its name and its content. That may be pieces, which are taken before the next file is asked for.
+File = tuple[str, bytes | Iterable[bytes]]
 
 
 @dataclass(frozen=True)
@@ -107,19 +111,27 @@ class LabelledPhoto:
         return str(Path(self.file_name).with_suffix("").as_posix())
 
 
+class StoredPhotos(Sequence[LabelledPhoto]):
+    """Photos that are not in memory: each is read when it is asked for."""
+
+    @abstractmethod
+    def heads(self) -> Iterator[LabelledPhoto]:
+        """Yield the photos without their objects, which takes less time."""
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Photos with labels.
 
     Attributes:
-        photos: in the order of the files.
+        photos: in the order of the files. They may be read from a disk each time that they are gone through.
         categories: in the order of their numbers; every label is the name of one.
         root: folder that the photos' names are below; None if it is not known.
         provenance: how the labels came about: model, SHA-256 of its weights, options.
         remarks: what a reader left out, or had to take for granted.
     """
 
-    photos: tuple[LabelledPhoto, ...]
+    photos: Sequence[LabelledPhoto]
     categories: tuple[Category, ...]
     root: Path | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -148,8 +160,13 @@ class Dataset:
     @property
     def splits(self) -> list[str]:
         """The splits that the set has, ``train`` first; empty without any."""
-        there = {photo.split for photo in self.photos} - {""}
+        there = {photo.split for photo in self.heads} - {""}
         return sorted(there, key=SPLITS.index)
+
+    @property
+    def heads(self) -> Iterable[LabelledPhoto]:
+        """The photos; without their objects, where these would have to be read from a disk."""
+        return self.photos.heads() if isinstance(self.photos, StoredPhotos) else self.photos
 
 
 def number_of(*parts: object) -> int:
@@ -203,29 +220,50 @@ def make_dataset(
     """
     named = [numbered(photo) for photo in photos]
     known = [one if isinstance(one, Category) else Category(i, one) for i, one in enumerate(labels, start=1)]
-    names = {one.name for one in known}
-    others = sorted({one.label for photo in named for one in photo.objects} - names)
+    categories = all_categories(known, {one.label for photo in named for one in photo.objects})
+    return Dataset(_once(named), categories, root, dict(provenance or {}), tuple(remarks))
+
+
+def all_categories(known: Sequence[Category], labels: Iterable[str]) -> tuple[Category, ...]:
+    """Return the known categories, and after them those of other labels in alphabetical order."""
+    others = sorted(set(labels) - {one.name for one in known})
     first = max((one.id for one in known), default=0) + 1
-    known += [Category(first + i, name) for i, name in enumerate(others)]
-    return Dataset(_once(named), tuple(known), root, dict(provenance or {}), tuple(remarks))
+    return (*known, *(Category(first + i, name) for i, name in enumerate(others)))
 
 
 def _once(photos: Sequence[LabelledPhoto]) -> tuple[LabelledPhoto, ...]:
-    """Give anything that shares a number with something before it the next free one."""
-    images: set[int] = set()
-    objects: set[int] = set()
+    images, objects = Numbers(), Numbers()
     kept = []
     for photo in photos:
-        own = tuple(replace(one, id=_take(one.id, objects)) for one in photo.objects)
-        kept.append(replace(photo, id=_take(photo.id, images), objects=own))
+        own = tuple(replace(one, id=objects.take(one.id)) for one in photo.objects)
+        kept.append(replace(photo, id=images.take(photo.id), objects=own))
     return tuple(kept)
 
 
-def _take(number: int, taken: set[int]) -> int:
-    while number in taken:
-        number += 1
-    taken.add(number)
-    return number
+class Numbers:
+    """Gives anything that shares a number with something before it the next free one.
+
+    Args:
+        unique: numbers that are known to occur once, so that none of them need be remembered.
+    """
+
+    def __init__(self, unique: bool = False) -> None:
+        self._taken: set[int] | None = None if unique else set()
+
+    def take(self, number: int) -> int:
+        """Return a number, or the next free one."""
+        if self._taken is None:
+            return number
+        while number in self._taken:
+            number += 1
+        self._taken.add(number)
+        return number
+
+
+def occur_once(numbers: array[int]) -> bool:
+    """Whether no number is there twice."""
+    ordered = np.sort(np.asarray(numbers))
+    return not (ordered[1:] == ordered[:-1]).any()
 
 
 def box_of(mask: Rle) -> Box:

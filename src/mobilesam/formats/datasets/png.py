@@ -15,6 +15,7 @@ from mobilesam.formats.datasets.model import (
     SPLIT,
     Category,
     Dataset,
+    File,
     LabelledObject,
     LabelledPhoto,
     check_box_in,
@@ -125,29 +126,44 @@ def _read_mask(path: Path, size: tuple[int, int], place: str) -> Rle:
     return mask_to_rle(mask)
 
 
-def write(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
+def write(dataset: Dataset) -> Iterator[File]:
     """Yield ``masks/STEM/0001.png`` and so on for each photo, and ``masks/objects.json``."""
-    photos = []
     for photo in dataset.photos:
-        objects = []
         for i, one in enumerate(photo.objects, start=1):
-            file = None
             if one.mask is not None:
-                file = f"{photo.stem}/{i:04}.png"
-                yield f"{FOLDER}/{file}", image_to_png(rle_to_mask(one.mask))
-            objects.append(
-                {
-                    "file": file,
-                    "id": one.id,
-                    "label": one.label,
-                    "box": list(one.box),
-                    "score": one.score,
-                    "iscrowd": one.iscrowd,
-                }
-            )
-        height, width = photo.size
-        record = {"file_name": photo.file_name, "id": photo.id, "width": width, "height": height}
-        photos.append(record | ({"split": photo.split} if photo.split else {}) | {"objects": objects})
+                yield f"{FOLDER}/{_file_of(photo, i)}", image_to_png(rle_to_mask(one.mask))
+    yield f"{FOLDER}/{LIST}", _document(dataset)
+
+
+def _file_of(photo: LabelledPhoto, number: int) -> str:
+    return f"{photo.stem}/{number:04}.png"
+
+
+def _document(dataset: Dataset) -> Iterator[bytes]:
+    """Yield the list photo by photo, indented by a space for each level."""
     categories = [{"id": one.id, "name": one.name} for one in dataset.categories]
-    document = {"mobilesam_masks": 1, "categories": categories, "photos": photos}
-    yield f"{FOLDER}/{LIST}", (json.dumps(document, indent=1) + "\n").encode()
+    text = json.dumps({"mobilesam_masks": 1, "categories": categories, "photos": []}, indent=1)
+    yield text.removesuffix("]\n}").encode()
+    before = "\n"
+    for photo in dataset.photos:
+        lines = json.dumps(_photo_to_record(photo), indent=1).splitlines()
+        yield (before + "\n".join(f"  {line}" for line in lines)).encode()
+        before = ",\n"
+    yield b"]\n}\n" if before == "\n" else b"\n ]\n}\n"
+
+
+def _photo_to_record(photo: LabelledPhoto) -> dict[str, Any]:
+    objects = [
+        {
+            "file": None if one.mask is None else _file_of(photo, i),
+            "id": one.id,
+            "label": one.label,
+            "box": list(one.box),
+            "score": one.score,
+            "iscrowd": one.iscrowd,
+        }
+        for i, one in enumerate(photo.objects, start=1)
+    ]
+    height, width = photo.size
+    record = {"file_name": photo.file_name, "id": photo.id, "width": width, "height": height}
+    return record | ({"split": photo.split} if photo.split else {}) | {"objects": objects}

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from mobilesam.core.errors import ConfigError, LimitError
 from mobilesam.core.rle import dict_to_rle
@@ -22,8 +23,10 @@ from mobilesam.formats.datasets.model import (
     SPLIT,
     Category,
     Dataset,
+    File,
     LabelledObject,
     LabelledPhoto,
+    StoredPhotos,
     check_box_in,
 )
 from mobilesam.formats.file_names import open_at_once
@@ -33,6 +36,7 @@ from mobilesam.formats.json_text import read_json
 NAME = "record.jsonl"
 VERSION = 1
 CHECKSUM_DIGITS = 16
+PLACE = "Q"  # how arrays keep places in a file
 MAX_LINE_BYTES = 256 * 2**20
 
 RUNS = Record({"size": Array(Whole(1), 2, 2), "counts": Text()}, required=("size", "counts"))
@@ -109,26 +113,28 @@ class RecordFile:
 
     Attributes:
         head: its first line.
-        photos: by file name, in the order of their first lines.
-        failures: photos that could not be labelled, by file name.
+        photos: where the line of each photo begins, in bytes, by file name, in the order of their first lines.
+        failures: likewise, of photos that could not be labelled.
         whole_bytes: up to here the file is whole; what follows is a line that a crash cut off.
     """
 
     head: Head
-    photos: dict[str, LabelledPhoto]
-    failures: dict[str, Failure]
+    photos: dict[str, int]
+    failures: dict[str, int]
     whole_bytes: int
 
 
 def head_to_line(head: Head) -> bytes:
     """Return a record's first line."""
     categories = [{"id": one.id, "name": one.name} for one in head.categories]
-    return _line({"mobilesam_record": VERSION, "categories": categories, "provenance": dict(head.provenance)})
+    return record_to_line(
+        {"mobilesam_record": VERSION, "categories": categories, "provenance": dict(head.provenance)}
+    )
 
 
 def photo_to_line(photo: LabelledPhoto) -> bytes:
     """Return a photo's line."""
-    return _line(
+    return record_to_line(
         {
             "file_name": photo.file_name,
             "id": photo.id,
@@ -146,7 +152,7 @@ def photo_to_line(photo: LabelledPhoto) -> bytes:
 
 def failure_to_line(failure: Failure) -> bytes:
     """Return the line of a photo that could not be labelled."""
-    return _line({"failure": vars(failure)})
+    return record_to_line({"failure": vars(failure)})
 
 
 def _object_to_record(one: LabelledObject) -> dict[str, Any]:
@@ -162,7 +168,8 @@ def _object_to_record(one: LabelledObject) -> dict[str, Any]:
     }
 
 
-def _line(record: dict[str, Any]) -> bytes:
+def record_to_line(record: dict[str, Any]) -> bytes:
+    """Return the line of a record, with its checksum."""
     text = json.dumps(record, separators=(",", ":"))
     return f'{{"checksum":"{_checksum(text)}","line":{text}}}\n'.encode()
 
@@ -171,57 +178,134 @@ def _checksum(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:CHECKSUM_DIGITS]
 
 
-def dataset_to_record(dataset: Dataset) -> bytes:
-    """Return a set as a record."""
-    head = Head(dataset.categories, dataset.provenance)
-    return head_to_line(head) + b"".join(map(photo_to_line, dataset.photos))
+def dataset_to_record(dataset: Dataset) -> Iterator[bytes]:
+    """Yield the lines of a set's record."""
+    yield head_to_line(Head(dataset.categories, dataset.provenance))
+    yield from map(photo_to_line, dataset.photos)
 
 
-def write_record(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
+def write_record(dataset: Dataset) -> Iterator[File]:
     """Yield the record's one file."""
     yield NAME, dataset_to_record(dataset)
 
 
 def read_record(path: Path) -> Dataset:
     """Read a record as a set; its photos lie in ``images`` beside it."""
-    file = read_record_file(path)
-    remarks = [f"{len(file.failures)} photos could not be labelled"] if file.failures else []
-    photos = tuple(file.photos.values())
-    return Dataset(photos, file.head.categories, path.parent / "images", file.head.provenance, tuple(remarks))
+    (_, head), *lines = _read_lines(path)
+    assert isinstance(head, Head)
+    photos: dict[str, LabelledPhoto] = {}
+    failures: set[str] = set()
+    for _, one in lines:
+        if isinstance(one, LabelledPhoto):
+            failures.discard(one.file_name)
+            photos[one.file_name] = one
+        elif isinstance(one, Failure):
+            photos.pop(one.file_name, None)
+            failures.add(one.file_name)
+    remarks = (f"{len(failures)} photos could not be labelled",) if failures else ()
+    return Dataset(tuple(photos.values()), head.categories, path.parent / "images", head.provenance, remarks)
 
 
 def read_record_file(path: Path) -> RecordFile:
-    """Read a record with all that a run needs to go on.
+    """Read a record with all that a run needs to go on: where it has what.
 
     Raises:
         ConfigError: if it is not a record, or a line before the last one is damaged.
         LimitError: for a line that is far too long.
     """
-    name = printable(path)
     head: Head | None = None
-    photos: dict[str, LabelledPhoto] = {}
-    failures: dict[str, Failure] = {}
-    whole = 0
+    photos: dict[str, int] = {}
+    failures: dict[str, int] = {}
+    start = 0
+    for end, one in _read_lines(path):
+        if isinstance(one, Head):
+            head = one
+        else:
+            mine, others = (photos, failures) if isinstance(one, LabelledPhoto) else (failures, photos)
+            others.pop(one.file_name, None)
+            mine[one.file_name] = start
+        start = end
+    assert head is not None
+    return RecordFile(head, photos, failures, start)
+
+
+def _read_lines(path: Path) -> Iterator[tuple[int, Head | LabelledPhoto | Failure]]:
+    """Yield what each line says, and where it ends, in bytes; the first is the head."""
+    name = printable(path)
+    end = 0
     for number, line in enumerate(_lines(path, name), start=1):
         place = f"{name}: line {number}"
         if not line.endswith(b"\n"):
             break  # cut off by a crash
-        record = _read_line(line, place)
-        whole += len(line)
-        if head is None:
-            head = _read_head(record, place)
+        end += len(line)
+        record = read_json(_body_of(line, place), place, lambda message, code: ConfigError(message))
+        if not isinstance(record, dict):
+            raise _damage(place)
+        if number == 1:
+            yield end, _read_head(record, place)
         elif "failure" in record:
             check(record["failure"], FAILURE, place)
-            failure = Failure(**record["failure"])
-            photos.pop(failure.file_name, None)
-            failures[failure.file_name] = failure
+            yield end, Failure(**record["failure"])
         else:
-            photo = record_to_photo(record, place)
-            failures.pop(photo.file_name, None)
-            photos[photo.file_name] = photo
-    if head is None:
+            yield end, record_to_photo(record, place)
+    if not end:
         raise ConfigError(f"{name}: has no whole first line; it is not a record, or was cut: remove it")
-    return RecordFile(head, photos, failures, whole)
+
+
+class RecordPhotos(StoredPhotos):
+    """The photos of a record, each read from its line when it is asked for.
+
+    Args:
+        path: the record, whose lines were checked.
+        places: where the photos' lines begin, in bytes, in the photos' order.
+    """
+
+    def __init__(self, path: Path, places: array[int]) -> None:
+        self.path, self.places = path, places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, index: int) -> LabelledPhoto: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> RecordPhotos: ...
+
+    def __getitem__(self, index: int | slice) -> LabelledPhoto | RecordPhotos:
+        if isinstance(index, slice):
+            return RecordPhotos(self.path, self.places[index])
+        place = self.places[index]
+        return next(iter(RecordPhotos(self.path, array(PLACE, [place]))))
+
+    def __iter__(self) -> Iterator[LabelledPhoto]:
+        return (_make_photo(one, f"{self.path.name}: {one['file_name']}") for one in self.records())
+
+    def heads(self) -> Iterator[LabelledPhoto]:
+        """See :class:`mobilesam.formats.datasets.model.StoredPhotos`."""
+        return (_make_photo(one | {"objects": []}, "") for one in self.records())
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield the photos as their lines have them."""
+        for line, place in zip(lines_at(self.path, self.places), self.places, strict=True):
+            yield json.loads(_body_of(line, f"{printable(self.path)}: at byte {place:,}"))
+
+
+def failures_at(path: Path, places: Iterable[int]) -> Iterator[Failure]:
+    """Yield the failures whose lines begin at some places of a record, whose lines were checked."""
+    for line in lines_at(path, places):
+        yield Failure(**json.loads(_body_of(line, printable(path)))["failure"])
+
+
+def lines_at(path: Path, places: Iterable[int]) -> Iterator[bytes]:
+    """Yield the lines of a file that begin at some places."""
+    try:
+        with open_at_once(path) as file:
+            for place in places:
+                file.seek(place)
+                yield file.readline()
+    except OSError as error:
+        raise _unreadable(printable(path), error) from error
 
 
 def _lines(path: Path, name: str) -> Iterator[bytes]:
@@ -232,28 +316,30 @@ def _lines(path: Path, name: str) -> Iterator[bytes]:
                     raise LimitError(f"{name}: a line has over {MAX_LINE_BYTES >> 20} MiB, the limit")
                 yield line
     except (OSError, ValueError) as error:
-        reason = printable(getattr(error, "strerror", None) or error)
-        raise ConfigError(f"{name}: cannot be read ({reason})") from error
+        raise _unreadable(name, error) from error
 
 
-def _read_line(line: bytes, place: str) -> dict[str, Any]:
-    """Return what a line says, if its checksum is right."""
-    damaged = ConfigError(
-        f"{place}: is damaged; restore the file, or remove this line to label its photo again"
-    )
+def _unreadable(name: str, error: OSError | ValueError) -> ConfigError:
+    reason = printable(getattr(error, "strerror", None) or error)
+    return ConfigError(f"{name}: cannot be read ({reason})")
+
+
+def _damage(place: str) -> ConfigError:
+    return ConfigError(f"{place}: is damaged; restore the file, or remove this line to label its photo again")
+
+
+def _body_of(line: bytes, place: str) -> str:
+    """Return the JSON of a line, if its checksum is right."""
     try:
         text = line.decode().rstrip("\n")
     except UnicodeDecodeError as error:
-        raise damaged from error
+        raise _damage(place) from error
     start, end = text[:14], text[13 : 13 + CHECKSUM_DIGITS]
     body = text[13 + CHECKSUM_DIGITS + 9 : -1]
     framed = f'{{"checksum":"{end}","line":{body}}}'
     if not start.startswith('{"checksum":"') or framed != text or _checksum(body) != end:
-        raise damaged
-    record = read_json(body, place, lambda message, code: ConfigError(message))
-    if not isinstance(record, dict):
-        raise damaged
-    return record
+        raise _damage(place)
+    return body
 
 
 def _read_head(record: dict[str, Any], place: str) -> Head:
@@ -269,6 +355,10 @@ def record_to_photo(record: dict[str, Any], place: str) -> LabelledPhoto:
         ConfigError: names the field and what is wrong with it.
     """
     check(record, PHOTO, place)
+    return _make_photo(record, place)
+
+
+def _make_photo(record: dict[str, Any], place: str) -> LabelledPhoto:
     height, width = record["size"]
     objects = tuple(
         _record_to_object(one, (height, width), f"{place}: objects[{i}]")

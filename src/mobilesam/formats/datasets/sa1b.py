@@ -16,6 +16,7 @@ from mobilesam.formats.datasets.files import MAX_SMALL_BYTES, files_below, photo
 from mobilesam.formats.datasets.model import (
     UNNAMED,
     Dataset,
+    File,
     LabelledObject,
     LabelledPhoto,
     check_box_in,
@@ -121,7 +122,7 @@ def _read_photo(content: dict[str, Any], name: str, folder: Path) -> LabelledPho
     return LabelledPhoto(image["file_name"], size, tuple(objects), image.get("image_id", 0))
 
 
-def write(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
+def write(dataset: Dataset) -> Iterator[File]:
     """Yield a file for each photo, in ``sa1b/``; objects without a mask are left out."""
     for photo in dataset.photos:
         height, width = photo.size

@@ -21,6 +21,7 @@ from mobilesam.formats.datasets.files import files_below, number_in, photos_belo
 from mobilesam.formats.datasets.model import (
     Box,
     Dataset,
+    File,
     LabelledObject,
     LabelledPhoto,
     check_box_in,
@@ -172,7 +173,7 @@ def _with_masks(objects: list[LabelledObject], picture: Path, size: Size) -> lis
     ]
 
 
-def write(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
+def write(dataset: Dataset) -> Iterator[File]:
     """Yield XML and, if there are masks, two pictures for each photo, and the lists of the splits."""
     numbers = {name: number + 1 for name, number in dataset.class_numbers.items()}
     for photo in dataset.photos:
@@ -183,8 +184,8 @@ def write(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
             yield f"{FOLDER}/{OBJECTS}/{photo.stem}.png", _to_png(objects)
             yield f"{FOLDER}/{CLASSES}/{photo.stem}.png", _to_png(classes)
     for split in dataset.splits:
-        stems = [photo.stem for photo in dataset.photos if photo.split == split]
-        yield f"{FOLDER}/{SETS}/{split}.txt", "".join(f"{stem}\n" for stem in stems).encode()
+        stems = (photo.stem for photo in dataset.heads if photo.split == split)
+        yield f"{FOLDER}/{SETS}/{split}.txt", (f"{stem}\n".encode() for stem in stems)
 
 
 def _photo_to_xml(photo: LabelledPhoto, *, segmented: bool) -> bytes:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.text import printable
 from mobilesam.formats.datasets.coco import dataset_to_coco
-from mobilesam.formats.datasets.model import Dataset, LabelledPhoto
+from mobilesam.formats.datasets.model import Dataset, File, LabelledPhoto
 from mobilesam.formats.file_names import file_below
 from mobilesam.formats.image_bytes import read_file
 
@@ -24,7 +25,7 @@ MODE = 0o644
 REMEDY = "a shard holds the photos, so give --photos copy or link"
 
 
-def write(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
+def write(dataset: Dataset) -> Iterator[File]:
     """Yield shards of at most 1,000 photos, in ``shards/``, those of each split by themselves.
 
     A photo's key is its number, so that no name clashes with another. Equal sets give equal bytes.
@@ -33,29 +34,34 @@ def write(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
         ConfigError: where a photo is not there.
     """
     for split in dataset.splits or [""]:
-        photos = [photo for photo in dataset.photos if photo.split == split]
-        for number, shard in enumerate(_shards(dataset, photos)):
-            yield f"{FOLDER}/{split or UNSPLIT}-{number:06}.tar", shard
+        photos = (photo for photo in dataset.photos if photo.split == split)
+        for number, first in enumerate(photos):
+            yield f"{FOLDER}/{split or UNSPLIT}-{number:06}.tar", _shard(dataset, chain([first], photos))
 
 
-def _shards(dataset: Dataset, photos: list[LabelledPhoto]) -> Iterator[bytes]:
-    file, tar, count, length = io.BytesIO(), None, 0, 0
-    for photo in photos:
-        if tar is None:
-            file, count, length = io.BytesIO(), 0, 0
-            tar = tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT)
-        data = _read(dataset, photo)
-        key = f"{photo.id:0{KEY_DIGITS}}"
-        _add(tar, f"{key}{Path(photo.file_name).suffix.lower()}", data)
-        _add(tar, f"{key}.json", photo_to_json(dataset, photo))
-        count, length = count + 1, length + len(data)
-        if count >= MAX_PHOTOS or length >= MAX_BYTES:
-            tar.close()
-            tar = None
-            yield file.getvalue()
-    if tar is not None:
-        tar.close()
-        yield file.getvalue()
+def _shard(dataset: Dataset, photos: Iterable[LabelledPhoto]) -> Iterator[bytes]:
+    """Yield a shard photo by photo; those for which it has no room are not taken."""
+    file, length = io.BytesIO(), 0
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for photo in islice(photos, MAX_PHOTOS):
+            data = _read(dataset, photo)
+            key = f"{photo.id:0{KEY_DIGITS}}"
+            _add(tar, f"{key}{Path(photo.file_name).suffix.lower()}", data)
+            _add(tar, f"{key}.json", photo_to_json(dataset, photo))
+            tar.members.clear()  # type: ignore[attr-defined] # it would keep them all
+            yield _taken_from(file)
+            length += len(data)
+            if length >= MAX_BYTES:
+                break
+    yield _taken_from(file)
+
+
+def _taken_from(file: io.BytesIO) -> bytes:
+    """Return what was written since the last time."""
+    data = file.getvalue()
+    file.seek(0)
+    file.truncate()
+    return data
 
 
 def photo_to_json(dataset: Dataset, photo: LabelledPhoto) -> bytes:

@@ -24,6 +24,7 @@ from mobilesam.formats.datasets.model import (
     Box,
     Category,
     Dataset,
+    File,
     LabelledObject,
     LabelledPhoto,
     box_of,
@@ -246,7 +247,7 @@ def _to_box(values: np.ndarray, size: Size, place: str) -> Box:
     return check_box_in([x - w / 2, y - h / 2, x + w / 2, y + h / 2], size, place)
 
 
-def write(dataset: Dataset, *, boxes: bool = False) -> Iterator[tuple[str, bytes]]:
+def write(dataset: Dataset, *, boxes: bool = False) -> Iterator[File]:
     """Yield ``data.yaml``, the lists of the splits' photos, and the labels of each photo.
 
     Args:
@@ -260,12 +261,12 @@ def write(dataset: Dataset, *, boxes: bool = False) -> Iterator[tuple[str, bytes
     lists.setdefault("val", lists["train"])
     ordered = sorted(lists.items(), key=lambda item: ("train", "val", "test").index(item[0]))
     rows = [f"{split}: {value}" for split, value in ordered]
-    names = [f"  {number}: {quoted(name)}" for name, number in numbers.items()]
+    classes = [f"  {number}: {quoted(name)}" for name, number in numbers.items()]
     # Without a path, which training would take as relative to where it runs, everything lies beside this file.
-    yield DATA, "\n".join([*rows, "names:", *names, ""]).encode()
+    yield DATA, "\n".join([*rows, "names:", *classes, ""]).encode()
     for split in splits:
-        files = [f"./{IMAGES}/{photo.file_name}" for photo in dataset.photos if photo.split == split]
-        yield f"{split}.txt", "".join(f"{name}\n" for name in files).encode()
+        names = (photo.file_name for photo in dataset.heads if photo.split == split)
+        yield f"{split}.txt", (f"./{IMAGES}/{name}\n".encode() for name in names)
     for photo in dataset.photos:
         lines = (
             _object_to_line(one, numbers[one.label], photo.size, boxes=boxes)
@@ -275,7 +276,7 @@ def write(dataset: Dataset, *, boxes: bool = False) -> Iterator[tuple[str, bytes
         yield f"{LABELS}/{photo.stem}.txt", "".join(f"{line}\n" for line in lines if line).encode()
 
 
-def write_boxes(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
+def write_boxes(dataset: Dataset) -> Iterator[File]:
     """Yield the same as :func:`write`, with boxes."""
     return write(dataset, boxes=True)
 
