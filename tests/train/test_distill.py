@@ -200,11 +200,11 @@ def test_the_smoke_recipe_gives_a_model(data: Path, tmp_path: Path, monkeypatch,
     """The page's commands, at 64 pixels and for a few steps; a killed run goes on bit for bit."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(data / "set", "data/photos")
-    shutil.copytree(data / "store", "data/stores/pocket-256")
+    shutil.copytree(data / "store", "data/stores/pocket-192")
     text = (ROOT / "recipes" / "distill-smoke.toml").read_text()
     for old, new in (
-        ("image_size = 256", "image_size = 64"),
-        ("steps = 400", "steps = 6"),
+        ("image_size = 192", "image_size = 64"),
+        ("steps = 300", "steps = 6"),
         ("images = 8", "images = 2"),
     ):
         assert old in text
