@@ -139,6 +139,26 @@ def look_into(place: Path | str, path: PurePosixPath | None = None) -> StoredCon
     return StoredContents(photos, skipped)
 
 
+def tar_members(place: Path) -> Iterator[tarfile.TarInfo | ImageError]:
+    """Yield the members of a tar that are files and not hidden, and for each damaged stretch an error.
+
+    Raises:
+        ImageError: if it cannot be read, or is no tar.
+    """
+    with _opened(place) as file:
+        for member in _members(file, place):
+            if isinstance(member, ImageError) or (member.isreg() and not _is_hidden(_inner_path(member))):
+                yield member
+
+
+def _inner_path(member: tarfile.TarInfo) -> PurePosixPath:
+    return PurePosixPath(*(part for part in PurePosixPath(member.name).parts if part != "."))
+
+
+def _is_hidden(inner: PurePosixPath) -> bool:
+    return any(part.startswith(".") and part != ".." for part in inner.parts)
+
+
 def _look_into_tar(place: Path | str, path: PurePosixPath) -> StoredContents:
     photos: list[StoredPhoto] = []
     skipped: list[SkippedFile] = []
@@ -169,8 +189,8 @@ def _sort_in(
     skipped: list[SkippedFile],
 ) -> None:
     """Put a member where it belongs: to the photos, or to what is skipped; folders, links and hidden ones nowhere."""
-    inner = PurePosixPath(*(part for part in PurePosixPath(member.name).parts if part != "."))
-    if not member.isreg() or any(part.startswith(".") and part != ".." for part in inner.parts):
+    inner = _inner_path(member)
+    if not member.isreg() or _is_hidden(inner):
         return
     kind = f".{inner.name.partition('.')[2]}"
     if not suffix_is_image(Path(f"photo{kind}")) or "." in kind[1:]:
