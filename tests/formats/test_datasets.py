@@ -422,6 +422,75 @@ def test_shards_are_photos_followed_by_their_labels(
         write_dataset(dataset, tmp_path / "less", ["webdataset"])
 
 
+def pack(tar: Path, **members: bytes) -> Path:
+    """Write a tar; a member's name has ``_`` for its dot."""
+    with tarfile.open(tar, "w") as file:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name.replace("_", "."))
+            info.size = len(data)
+            file.addfile(info, io.BytesIO(data))
+    return tar
+
+
+def test_shards_are_read_where_they_lie(dataset: Dataset, tmp_path: Path, capsys) -> None:
+    write_dataset(dataset, tmp_path / "out", ["webdataset"])
+    again = read_dataset(tmp_path / "out")
+    assert [photo.split for photo in again.photos] == ["train", "train", "val"]
+    assert all(photo.stored for photo in again.photos)
+    assert write_dataset(again, tmp_path / "again", ["webdataset"])
+    for one, other in zip(
+        *(sorted((tmp_path / out).rglob("*.tar")) for out in ("out", "again")), strict=True
+    ):
+        with tarfile.open(one) as a, tarfile.open(other) as b:
+            assert a.getnames() == b.getnames()
+    assert (
+        run(["convert", str(tmp_path / "out"), str(tmp_path / "set"), "--to", "coco", "--photos", "copy"])
+        == 0
+    )
+    assert (tmp_path / "set/images/below/b.png").read_bytes() == (dataset.root / "below/b.png").read_bytes()
+    assert (
+        run(["convert", str(tmp_path / "out"), str(tmp_path / "no"), "--to", "coco", "--photos", "link"]) == 2
+    )
+    assert "lies in a tar; write --photos copy" in capsys.readouterr().err
+
+    png = (dataset.root / "c.png").read_bytes()
+    good = b'{"image": {"width": 120, "height": 90}, "annotations": []}'
+    assert [photo.file_name for photo in read_dataset(pack(tmp_path / "x.tar", a_png=png)).photos] == [
+        "x/a.png"
+    ]
+    for members, message in (
+        ({}, "hold no photos named KEY.jpg"),
+        ({"a_png": png, "a_jpg": png}, r"holds a\.png and a\.jpg; rename one"),
+        ({"a_png": b"no photo"}, r"x\.tar/a\.png: "),
+        ({"a_png": png, "a_json": b"{}"}, r"a\.png: its labels.*lacks image"),
+        ({"a_png": png, "a_json": b"\xff"}, "its labels are not JSON in UTF-8"),
+        (
+            {"a_png": png, "a_json": good.replace(b'"width"', b'"file_name": "../a.png", "width"')},
+            r"without '\.\.'",
+        ),
+        ({"../a_png": png}, r"without '\.\.'"),
+        (
+            {"a_png": png, "a_json": good.replace(b"[]", b'[{"bbox": [900, 0, 1, 1]}]')},
+            r"its labels: annotations\[0\]\.bbox",
+        ),
+        (
+            {
+                n: png if "png" in n else good.replace(b'"width"', b'"file_name": "a.png", "width"')
+                for n in ("a_png", "a_json", "b_png", "b_json")
+            },
+            r"two photos are called a\.png",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            read_dataset(pack(tmp_path / "x.tar", **members))
+    whole = (tmp_path / "out/shards/train-000000.tar").read_bytes()
+    (tmp_path / "x.tar").write_bytes(whole[:512] + b"?" * 512 + whole[1024:])
+    assert recognise(tmp_path / "x.tar") == "webdataset"
+    (tmp_path / "x.tar").write_bytes(b"?" * 2048)
+    with pytest.raises(ConfigError, match="is no tar file"):
+        read_dataset(tmp_path / "x.tar")
+
+
 def test_labels_of_one_name_are_refused(tmp_path: Path) -> None:
     twins = make_dataset([LabelledPhoto("a.png", SIZE), LabelledPhoto("a.jpg", SIZE)])
     with pytest.raises(ConfigError, match="labels of the same name"):

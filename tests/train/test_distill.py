@@ -5,18 +5,24 @@ from __future__ import annotations
 import copy
 import dataclasses
 import shutil
+import tarfile
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from mobilesam import ConfigError, Prompt, TrainingWarning, WeightsError, load
 from mobilesam.cli.main import run
-from mobilesam.networks.build import build_network
+from mobilesam.formats.datasets import sa1b
+from mobilesam.formats.datasets.load import read_dataset, write_dataset
+from mobilesam.networks.build import NETWORKS, build_network
+from mobilesam.networks.tiny_vit import TinyViT
 from mobilesam.storage import shards
 from mobilesam.storage.shards import Shards
 from mobilesam.train import teacher
@@ -24,10 +30,12 @@ from mobilesam.train.distill import (
     DISTILL,
     cells_shown,
     embedding_loss,
+    loop_loss,
     open_teacher,
     overlaps,
     start_student,
     step_loss,
+    taught_arrays,
     train_distill,
     warn_if_prompts_are_ignored,
 )
@@ -35,9 +43,12 @@ from mobilesam.train.distill_data import DistillSamples, split_photos
 from mobilesam.train.distill_recipe import DistillRecipe, DistillStage, PhotoSet, read_distill_recipe
 from mobilesam.train.options import RunOptions
 from mobilesam.train.ranks import Ranks
+from mobilesam.train.recipe import recipe_to_toml
 from mobilesam.train.store_options import StoreOptions
-from mobilesam.train.teacher import decode, make_store, read_facts
+from mobilesam.train.teacher import decode, make_store, read_facts, read_store_decoder
+from mobilesam.weights import entry_of, read_weights
 from tests.photos import write_set
+from tests.train.kills import assert_same_runs, killed_and_whole
 
 ROOT = Path(__file__).parents[2]
 STAGE = DistillStage(image_size=64, steps=2, images=2, objects=2, warm_up=1)
@@ -112,6 +123,10 @@ def test_a_store_is_complete_checked_and_resumable(data: Path, tmp_path: Path, m
     facts = read_facts(data / "store")
     assert facts.network == "pocket" and facts.arrays["image_embedding"] == [64, 8, 8]
     assert max(facts.loss.values()) < 1e-3
+    kept, shipped = read_store_decoder(data / "store"), read_weights(entry_of("pocket"))
+    assert {name.split(".")[0] for name in kept} == {"prompt_encoder", "mask_decoder"}
+    for name, array in kept.items():
+        np.testing.assert_array_equal(array, shipped[name], err_msg=name)
     lines: list[str] = []
     monkeypatch.setattr(shards, "SHARD_BYTES", 1)
     options = StoreOptions(image_size=64, device="cpu", dtype="int8")
@@ -139,6 +154,9 @@ def test_a_store_is_complete_checked_and_resumable(data: Path, tmp_path: Path, m
     exact = Shards(data / "store").read(key)
     for name, array in decode(store.read(key)).items():
         assert np.abs(array - exact[name]).max() <= np.abs(exact[name]).max() / 127
+    (tmp_path / "broken" / "decoder.safetensors").write_bytes(b"older")
+    make_store(data / "set", tmp_path / "broken", options, lines.append)
+    assert read_store_decoder(tmp_path / "broken").keys() == kept.keys()
     with pytest.raises(WeightsError, match="has nothing of none"):
         store.read("none")
     (tmp_path / "whole" / "shard-00001.safetensors").write_bytes(b"other")
@@ -163,6 +181,33 @@ def test_plain_folders_of_photos_do(data: Path, tmp_path: Path) -> None:
     assert (batch["point_labels"][:, 0] == 1).all() and (batch["point_labels"][:, 1] == -1).all()
     with pytest.warns(match="cannot be read"), pytest.raises(ConfigError, match='targets: is "human"'):
         split_photos(dataclasses.replace(asked, targets="human"), tmp_path)
+
+
+def test_photos_and_masks_may_lie_in_tars(data: Path, tmp_path: Path) -> None:
+    """Shards of ours, SA-1B's tars, and tars without labels; a store fits wherever its photos lie."""
+    shutil.copytree(data / "store", tmp_path / "store")
+    labelled = read_dataset(data / "set")
+    write_dataset(labelled, tmp_path, ["webdataset"])
+    for name, endings in (("sa1b.tar", ("jpg", "json")), ("photos.tar", ("jpg",))):
+        with tarfile.open(tmp_path / name, "w") as tar:
+            for file, text in sa1b.write(labelled):
+                stem = Path(file).stem
+                members = {"jpg": labelled.root / f"{stem}.jpg", "json": tmp_path / "one.json"}
+                members["json"].write_bytes(text)
+                for ending in endings:
+                    tar.add(members[ending], f"./sa_{stem}.{ending}")
+    asked = dataclasses.replace(RECIPE, mode="coupled", bce=1.0)
+    wanted = batch_of(asked, data)
+    for place in ("shards", "sa1b.tar"):
+        found = batch_of(dataclasses.replace(asked, sets=(PhotoSet(place),)), tmp_path)
+        assert all(torch.equal(found[name], array) for name, array in wanted.items())
+    found = batch_of(dataclasses.replace(RECIPE, sets=(PhotoSet("photos.tar"),)), tmp_path)
+    assert torch.equal(found["pixels"], wanted["pixels"])
+    lines: list[str] = []
+    make_store(
+        tmp_path / "photos.tar", tmp_path / "store", StoreOptions(image_size=64, device="cpu"), lines.append
+    )
+    assert "6 photos" in lines[0] and "0 to do" in lines[0]
 
 
 MODES = {
@@ -200,11 +245,11 @@ def test_the_smoke_recipe_gives_a_model(data: Path, tmp_path: Path, monkeypatch,
     """The page's commands, at 64 pixels and for a few steps; a killed run goes on bit for bit."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(data / "set", "data/photos")
-    shutil.copytree(data / "store", "data/stores/pocket-256")
+    shutil.copytree(data / "store", "data/stores/pocket-192")
     text = (ROOT / "recipes" / "distill-smoke.toml").read_text()
     for old, new in (
-        ("image_size = 256", "image_size = 64"),
-        ("steps = 400", "steps = 6"),
+        ("image_size = 192", "image_size = 64"),
+        ("steps = 250", "steps = 6"),
         ("images = 8", "images = 2"),
     ):
         assert old in text
@@ -236,6 +281,24 @@ def test_the_smoke_recipe_gives_a_model(data: Path, tmp_path: Path, monkeypatch,
     assert model.runtime.spec.name == "pocket_nano"
     embedding = model.embed("data/photos/images/0.jpg")
     assert model.segment(embedding, Prompt(box=[20, 20, 60, 60])).mask.shape == embedding.original_size
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mode", ["decoupled", "coupled"])
+def test_twenty_kills_of_a_distillation(mode: str, data: Path, tmp_path: Path) -> None:
+    """Kill a run at random moments; it always goes on, and ends with the same bits."""
+    for name in ("set", "store"):
+        shutil.copytree(data / name, tmp_path / name)
+    recipe = dataclasses.replace(
+        RECIPE,
+        mode=mode,
+        focal=20.0 if mode == "coupled" else 0.0,
+        stages=(dataclasses.replace(STAGE, steps=80),),
+        held_out=0.4,
+    )
+    (tmp_path / "recipe.toml").write_text(recipe_to_toml(recipe))
+    command = ["train", "distill", "recipe.toml", "--report-every", "3", "--save-every", "4"]
+    assert_same_runs(*killed_and_whole(command, tmp_path))
 
 
 def test_ranks_share_a_batch(data: Path) -> None:
@@ -276,6 +339,76 @@ def test_a_teacher_is_asked_where_there_is_no_store(data: Path) -> None:
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     assert open_teacher(asked, data).whole is not None and open_teacher(RECIPE, data).whole is None
+
+
+@pytest.mark.parametrize(("last_stride", "fpn", "cells"), [(2, True, 4), (2, False, 2)])
+def test_tiny_vits_stride_and_pyramid_can_be_compared(
+    last_stride: int, fpn: bool, cells: int, data: Path, tmp_path: Path, monkeypatch
+) -> None:
+    config = NETWORKS["vit_t"]
+    encoder = partial(TinyViT, last_stride=last_stride, fpn=fpn)
+    monkeypatch.setitem(NETWORKS, "vit_t", dataclasses.replace(config, encoder=encoder))
+    recipe = dataclasses.replace(RECIPE, network="vit_t")
+    sam = start_student(recipe, data).sam
+    assert sam.see(torch.zeros(1, 3, 64, 64))["image_embedding"].shape == (1, 256, cells, cells)
+    assert sam.image_encoder.stride == 64 // cells
+    losses: list[float] = []
+    newest = train_distill(recipe, data, tmp_path / "run", FAST, lambda p: losses.append(p.loss))
+    assert len(losses) == 2 and np.isfinite(losses).all()
+    tensors = load_file(newest)
+    moving = "weights/sam.image_encoder." + ("lateral.weight" if fpn else "layers.3.blocks.0.mlp.fc1.weight")
+    assert (tensors[moving] != tensors[moving.replace("weights", "average", 1)]).any()
+
+
+def test_the_token_loss_is_tinysams(tmp_path: Path) -> None:
+    """The mean absolute difference of the decoder's output tokens: those that its heads make IoU and masks of."""
+    write_set(tmp_path / "set", count=2)
+    torch.manual_seed(1)
+    save_file(build_network("vit_t").state_dict(), tmp_path / "teacher.safetensors")
+    recipe = DistillRecipe(
+        network="vit_t",
+        sets=(PhotoSet("set"),),
+        stages=(STAGE,),
+        mode="semi-coupled",
+        teacher="teacher.safetensors",
+        token=2.0,
+        held_out=0.0,
+    )
+    student = start_student(recipe, tmp_path)
+    batch = batch_of(recipe, tmp_path)
+    prompts = len(batch["point_coords"])
+    seen, taught = student.sam.see(batch["pixels"]), taught_arrays(student.teacher, batch, STAGE, "cpu")
+    loss = loop_loss(student, seen, taught, batch, recipe, torch.Generator())
+
+    tokens = []
+    for network, arrays in ((student.sam, seen), (student.teacher.decoder, taught)):
+        decoder, read = network.mask_decoder, []
+        heads = (decoder.iou_prediction_head, *decoder.output_hypernetworks_mlps)
+        hooks = [
+            head.register_forward_pre_hook(lambda _, given, read=read: read.append(given[0]))
+            for head in heads
+        ]
+        with torch.no_grad():
+            network.decode_view(
+                {name: array.repeat_interleave(prompts // len(array), 0) for name, array in arrays.items()},
+                batch["point_coords"],
+                batch["point_labels"],
+                mask_tokens=(0, 1, 2, 3),
+            )
+        for hook in hooks:
+            hook.remove()
+        tokens.append(
+            np.stack([one.double().numpy() for one in (read[-1], *read[:-1])], 1)
+        )  # the IoU's is read last
+    ours, theirs = tokens
+    assert ours.shape == theirs.shape == (prompts, 5, 256)
+    expected = 2.0 * sum(abs(a - b) for a, b in zip(ours.ravel(), theirs.ravel(), strict=True)) / ours.size
+    assert expected > 0.01
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    loss.backward()
+    assert all(
+        p.grad is None for n, p in student.sam.named_parameters() if not n.startswith("image_encoder.")
+    )
 
 
 def test_students_that_ignore_their_prompt_are_told_of() -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,10 +26,18 @@ from mobilesam.core.boxes import mask_to_box
 from mobilesam.core.metrics import mask_iou
 from mobilesam.core.rle import rle_to_mask
 from mobilesam.formats.coco import SetPhoto
+from mobilesam.formats.datasets.load import read_dataset, write_dataset
 from mobilesam.networks.build import build_network
 from mobilesam.networks.pocket_decoder import MaskEvidence, weigh
 from mobilesam.train.checkpoint import read_metadata
-from mobilesam.train.data import Samples, draw_crop, flip_padded, reduce_mask, split_sets
+from mobilesam.train.data import (
+    Samples,
+    draw_crop,
+    fingerprint_photos,
+    flip_padded,
+    reduce_mask,
+    split_sets,
+)
 from mobilesam.train.loop import mixed_precision, set_rates, update_average
 from mobilesam.train.losses import mask_ious, mask_losses, prompt_loss
 from mobilesam.train.masks import score_held_out, train_masks
@@ -39,6 +48,7 @@ from mobilesam.train.recipe import Recipe, SourceSet, Stage, read_recipe
 from mobilesam.train.start import start_network
 from mobilesam.weights.reading import FORMAT_SINCE, NEEDS_KEY
 from tests.photos import cat, write_set
+from tests.train.kills import assert_same_runs, killed_and_whole
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """
@@ -328,6 +338,31 @@ def test_a_sharp_dice_loss_sees_sides_and_not_certainty() -> None:
     assert mask_losses(sure, target, focal=0.0).item() < 1e-3
     plain, double = (mask_losses(right, target, focal=weight).item() for weight in (20.0, 40.0))
     assert double - plain == pytest.approx(plain - soft)
+
+
+def test_a_set_in_tars_is_the_set(data: Path) -> None:
+    """Samples, held-out photos and the run's identity do not depend on whether photos are files or lie in shards."""
+    write_dataset(read_dataset(data / "set"), data / "out", ["webdataset"])
+    recipe = read_recipe(data / "recipe.toml")
+    in_tars = dataclasses.replace(recipe, sets=(SourceSet("out/shards"),))
+    (one, held), (other, others_held) = split_sets(recipe, data), split_sets(in_tars, data)
+    assert [d.photo.path.name for d in one] == [d.photo.path.name for d in other]
+    assert len(held) == len(others_held) > 0
+    assert fingerprint_photos([*one, *held]) == fingerprint_photos([*other, *others_held])
+    shutil.rmtree(data / "set" / "images")
+    shutil.copytree(data / "out", data / "elsewhere")
+    moved, _ = split_sets(
+        dataclasses.replace(recipe, sets=(SourceSet("elsewhere/shards/all-000000.tar"),)), data
+    )
+    for photos in (other, moved):
+        batch = Samples(photos, in_tars, recipe.stages[0], 0)[3]
+        assert batch["targets"].any()
+        assert all(
+            torch.equal(batch[key], Samples(other, recipe, recipe.stages[0], 0)[3][key]) for key in batch
+        )
+    assert dataclasses.replace(one[0].photo, path=Path(), stored=None) == dataclasses.replace(
+        other[0].photo, path=Path(), stored=None
+    )
 
 
 def test_sets_without_a_large_object_are_refused(data: Path) -> None:
@@ -791,15 +826,6 @@ def test_two_ranks_take_the_steps_of_one(data: Path) -> None:
 @pytest.mark.long
 def test_twenty_kills(data: Path) -> None:
     """Kill a run at random moments; it always goes on, and ends with the same bits."""
-    whole = train(data, "whole")
-    whole.communicate(timeout=300)
-    rng = np.random.default_rng(int(os.environ.get("MOBILESAM_SEED", "0")))
-    for _ in range(20):
-        process = train(data, "broken")
-        time.sleep(float(rng.uniform(1.5, 6)))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    train(data, "broken").communicate(timeout=300)
-    a, b = load_file(newest(data / "whole")), load_file(newest(data / "broken"))
-    for name in a:
-        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+    (data / "recipe.toml").write_text(RECIPE.format(steps=60))
+    command = ["train", "masks", "recipe.toml", "--report-every", "3", "--save-every", "4"]
+    assert_same_runs(*killed_and_whole(command, data))

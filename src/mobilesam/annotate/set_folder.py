@@ -11,7 +11,7 @@ from pathlib import Path
 from mobilesam.core.errors import ConfigError, OutputError
 from mobilesam.core.text import printable
 from mobilesam.formats.datasets.load import write_dataset
-from mobilesam.formats.datasets.model import Dataset
+from mobilesam.formats.datasets.model import Dataset, LabelledPhoto
 from mobilesam.formats.file_names import file_below
 from mobilesam.storage.atomic import atomic_write, refuse_existing, sync_folder, write_bytes
 
@@ -106,7 +106,7 @@ def write_set(
     """
     remarks = []
     if photos != NONE:
-        missing = [photo for photo in dataset.photos if not _is_there(dataset, photo.file_name)]
+        missing = [photo for photo in dataset.photos if not _is_there(dataset, photo)]
         if missing:
             first = printable(missing[0].file_name)
             remarks.append(
@@ -114,11 +114,15 @@ def write_set(
             )
         absent = {photo.file_name for photo in missing}
         for photo in dataset.photos:
-            if photo.file_name not in absent:
+            if photo.stored is not None:
+                if photos == LINK:
+                    raise ConfigError(f"{printable(photo.file_name)}: lies in a tar; write --photos copy")
+                put_bytes(photo.stored.read(photo.file_name), out, photo.file_name)
+            elif photo.file_name not in absent:
                 put_photo(dataset.path(photo), out, photo.file_name, photos, overwrite=overwrite)
     write_dataset(dataset, out, formats, overwrite=overwrite)
     return remarks
 
 
-def _is_there(dataset: Dataset, file_name: str) -> bool:
-    return dataset.root is not None and (dataset.root / file_name).is_file()
+def _is_there(dataset: Dataset, photo: LabelledPhoto) -> bool:
+    return photo.stored is not None or (dataset.root is not None and dataset.path(photo).is_file())

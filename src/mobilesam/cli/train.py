@@ -105,7 +105,7 @@ def teacher(photos: Path, out: Path, options: StoreOptions) -> None:
     after a stop, and takes in new photos.
 
     \b
-    mobilesam train teacher photos --model pocket --image-size 256 --out stores/pocket-256
+    mobilesam train teacher photos --model pocket --image-size 192 --out stores/pocket-192
     """
     try:
         from mobilesam.train.teacher import make_store

@@ -22,7 +22,7 @@ from mobilesam.core.rle import mask_to_rle
 from mobilesam.core.types import Embedding, Prompt
 from mobilesam.evaluate.choices import BEST, MODEL, SINGLE, check_mask_choice, chosen, multimask_of
 from mobilesam.evaluate.record import Answer, PhotoRecord
-from mobilesam.formats.coco import SetPhoto
+from mobilesam.formats.coco import SetPhoto, read_photo
 from mobilesam.formats.datasets.load import recognise
 from mobilesam.formats.datasets.photos import read_photos
 from mobilesam.formats.image import read_image
@@ -110,7 +110,7 @@ def agreement_rows(student: Model, teacher: Model, photo: SetPhoto, options: Agr
 
     ``iou`` and ``boundary`` are the student's masks against the teacher's.
     """
-    image = read_image(photo.path)
+    image = read_photo(photo)
     size = image.shape[:2]
     random = np.random.default_rng([zlib.crc32(photo.path.name.encode()), 7])
     points = draw_points(size, options.points, random)

@@ -73,8 +73,7 @@ def describe_data(folder: Path, photos: Sequence[SetPhoto]) -> DataFacts:
     digest = hashlib.sha256()
     for photo, name in zip(photos, names_in(photos), strict=True):
         digest.update(name.encode("utf-8", "surrogatepass"))
-        with photo.path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(hashlib.sha256(photo.read()).digest())
         for instance in photo.instances:
             digest.update(str(instance.segmentation.to_dict()).encode())
     objects = sum(len(photo.instances) for photo in photos)

@@ -15,7 +15,8 @@ from mobilesam.core.errors import ConfigError, LimitError
 from mobilesam.core.rle import Rle, dict_to_rle, polygons_to_rle
 from mobilesam.core.schema import Array, Either, OrNull, Record, Text, Whole
 from mobilesam.formats.image import MAX_PIXELS, read_image
-from mobilesam.formats.image_bytes import shown
+from mobilesam.formats.image_bytes import read_file, shown
+from mobilesam.formats.stored import Stored
 
 MAX_SET_BYTES = 2 * 2**30  # COCO's largest is 0.5 GB
 CORNERS = 3  # least corners of a polygon
@@ -61,12 +62,13 @@ class SetPhoto:
     """One image file with its objects.
 
     Attributes:
-        path: the file.
+        path: the file; of a photo in a tar, a name that no other photo of the set has.
         width: of its masks.
         height: of its masks.
         instances: its objects.
         source: where the set got it from, or empty.
         ignored: pixels that nobody decided on, such as the border of GrabCut's masks; None without any.
+        stored: where its bytes are if it is no file of its own.
     """
 
     path: Path
@@ -75,6 +77,22 @@ class SetPhoto:
     instances: tuple[Instance, ...] = field(default=())
     source: str = ""
     ignored: Rle | None = None
+    stored: Stored | None = None
+
+    @property
+    def file_bytes(self) -> int:
+        """Length of the file."""
+        return self.path.stat().st_size if self.stored is None else self.stored.length
+
+    def read(self) -> bytes:
+        """Read the file.
+
+        Raises:
+            ImageError: if it cannot be read.
+            LimitError: if it is too large.
+        """
+        name = str(self.path)
+        return read_file(self.path, name=name) if self.stored is None else self.stored.read(name)
 
 
 def record_to_instance(record: dict[str, Any], photo: SetPhoto, place: str) -> Instance:
@@ -142,7 +160,7 @@ def read_photo(photo: SetPhoto) -> Image:
     Raises:
         ConfigError: if its size is not that of its masks.
     """
-    image = read_image(photo.path)
+    image = read_image(photo.read(), name=str(photo.path))
     if image.shape[:2] != (photo.height, photo.width):
         height, width = image.shape[:2]
         raise ConfigError(

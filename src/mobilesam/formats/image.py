@@ -122,7 +122,12 @@ def read_size(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> Size:
         LimitError: if it is too large.
     """
     name = shown(os.fsdecode(path))
-    opened = open_picture(read_file(path, name=name), name)
+    return size_of_bytes(read_file(path, name=name), name, max_pixels=max_pixels)
+
+
+def size_of_bytes(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Size:
+    """Return what :func:`read_size` does, of a file's bytes; ``name`` is what messages call them."""
+    opened = open_picture(data, name)
     if isinstance(opened, OpenedPicture):
         with opened.picture as picture:
             width, height = picture.size

@@ -146,6 +146,26 @@ def walk_into(place: Path | str) -> Iterator[StoredPhoto | SkippedFile]:
             yield SkippedFile(Path(file.below), why_skipped(Path(file.below)))
 
 
+def tar_members(place: Path) -> Iterator[tarfile.TarInfo | ImageError]:
+    """Yield the members of a tar that are files and not hidden, and for each damaged stretch an error.
+
+    Raises:
+        ImageError: if it cannot be read, or is no tar.
+    """
+    with _opened(place) as file:
+        for member in _members(file, place):
+            if isinstance(member, ImageError) or (member.isreg() and not _is_hidden(_inner_path(member))):
+                yield member
+
+
+def _inner_path(member: tarfile.TarInfo) -> PurePosixPath:
+    return PurePosixPath(*(part for part in PurePosixPath(member.name).parts if part != "."))
+
+
+def _is_hidden(inner: PurePosixPath) -> bool:
+    return any(part.startswith(".") and part != ".." for part in inner.parts)
+
+
 def _walk_into_tar(place: Path | str, path: PurePosixPath) -> Iterator[StoredPhoto | SkippedFile]:
     photos = members = 0
     try:
@@ -182,8 +202,8 @@ def _sorted_in(
         path: what names its results.
         number: of photos before it.
     """
-    inner = PurePosixPath(*(part for part in PurePosixPath(member.name).parts if part != "."))
-    if not member.isreg() or any(part.startswith(".") and part != ".." for part in inner.parts):
+    inner = _inner_path(member)
+    if not member.isreg() or _is_hidden(inner):
         return None
     kind = f".{inner.name.partition('.')[2]}"
     if not suffix_is_image(Path(f"photo{kind}")) or "." in kind[1:]:

@@ -198,11 +198,15 @@ class AttentionStage(nn.Module):
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
+        x = self.attend(x)
+        return x if self.downsample is None else self.downsample(x)
+
+    def attend(self, x: Tensor) -> Tensor:
+        """Return the stage's features (B, C, H, W), before they are sampled down."""
         x = x.permute(0, 2, 3, 1)  # (B, H, W, C)
         for block in self.blocks:
             x = block(x)
-        x = x.permute(0, 3, 1, 2)  # (B, C, H, W)
-        return x if self.downsample is None else self.downsample(x)
+        return x.permute(0, 3, 1, 2)  # (B, C, H, W)
 
 
 class TinyViT(nn.Module):
@@ -216,6 +220,10 @@ class TinyViT(nn.Module):
         mlp_ratio: width of the perceptrons, as a multiple of the stage's channels.
         mbconv_expand_ratio: width of the inverted residuals, likewise.
         out_channels: channels of the image embedding.
+        last_stride: of the last down-sampling. TinyViT's is 2, MobileSAM's 1; with 2 and no ``fpn`` the image
+            embedding has S/32.
+        fpn: instead bring the last stage's features to the grid of the one before and add that one's, as EdgeSAM's
+            feature pyramid does; with ``last_stride=2``.
     """
 
     stride = 16
@@ -230,10 +238,13 @@ class TinyViT(nn.Module):
         mlp_ratio: float = 4.0,
         mbconv_expand_ratio: float = 4.0,
         out_channels: int = 256,
+        last_stride: int = 1,
+        fpn: bool = False,
     ) -> None:
         super().__init__()
         self.patch_embed = PatchEmbed(embed_dims[0])
-        strides = (2, 2, 1)  # the published 2, 2, 2 with SAM's grid in mind
+        strides = (2, 2, last_stride)  # the published 2, 2, 2 with SAM's grid in mind
+        self.stride = 16 if fpn else 16 * last_stride
         merges = [
             PatchMerging(embed_dims[i], embed_dims[i + 1], strides[i]) for i in range(len(embed_dims) - 1)
         ]
@@ -251,12 +262,26 @@ class TinyViT(nn.Module):
             nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
             LayerNorm2d(out_channels),
         )
+        self.lateral = nn.Conv2d(embed_dims[-2], out_channels, 1, bias=False) if fpn else None
 
     def forward(self, pixels: Tensor) -> Tensor:
         x = self.patch_embed(pixels)  # (B, 64, S/4, S/4)
+        if self.lateral is not None:
+            return self.pyramid(x, self.lateral)
         for layer in self.layers:
             x = layer(x)
         return self.neck(x)  # (B, 256, S/16, S/16)
+
+    def pyramid(self, x: Tensor, lateral: nn.Module) -> Tensor:
+        """Join the last two stages' features on the finer one's grid."""
+        *first, third, fourth = self.layers
+        for layer in first:
+            x = layer(x)
+        assert isinstance(third, AttentionStage) and third.downsample is not None
+        finer = third.attend(x)  # (B, 160, S/16, S/16)
+        coarse = self.neck[0](fourth(third.downsample(finer)))
+        coarse = F.interpolate(coarse, size=finer.shape[-2:], mode="bilinear", align_corners=False)
+        return self.neck[1:](coarse + lateral(finer))
 
 
 NETWORKS = (

@@ -98,7 +98,7 @@ def fingerprint_photos(photos: list[Drawn]) -> str:
     lines = []
     for drawn in photos:
         photo = drawn.photo
-        whole = hashlib.sha256(f"{photo.width}x{photo.height} {photo.path.stat().st_size}".encode())
+        whole = hashlib.sha256(f"{photo.width}x{photo.height} {photo.file_bytes}".encode())
         for instance in photo.instances:
             whole.update(np.ascontiguousarray(instance.segmentation.counts).tobytes())
         lines.append(f"{photo.path.name} {whole.hexdigest()}\n")

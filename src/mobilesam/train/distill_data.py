@@ -119,7 +119,7 @@ class DistillSamples(Dataset):
 
     def _key(self, photo: SetPhoto) -> str:
         if photo.path not in self._keys:
-            self._keys[photo.path] = key_of(photo.path)
+            self._keys[photo.path] = key_of(photo)
         return self._keys[photo.path]
 
     def _prompts(self, photo: SetPhoto, shown: tuple[int, int], rng: np.random.Generator) -> NamedArrays:

@@ -26,6 +26,7 @@ from mobilesam.core.preprocess import normalise
 from mobilesam.core.resize import resize_image
 from mobilesam.core.text import counted, shortened
 from mobilesam.formats.coco import SetPhoto, read_photo
+from mobilesam.formats.file_names import is_file
 from mobilesam.networks.build import build_network
 from mobilesam.networks.checkpoints import load_tensors, weights_channels_last
 from mobilesam.networks.sam import Sam
@@ -88,7 +89,7 @@ def make_store(data: Path, out: Path, options: StoreOptions, tell: Tell = lambda
     photos = read_any_photos(data, follow_symlinks=options.follow_symlinks)
     teacher = Teacher.load(options.model, options.checkpoint, options.device)
     size = options.image_size or teacher.network.spec.image_size
-    keys = {key_of(photo.path): photo for photo in photos}
+    keys = {key_of(photo): photo for photo in photos}
     first = teacher.arrays(photos[0], size)
     loss = measured_loss(teacher, photos[:CHECKED], size, options.dtype)
     facts = StoreFacts(
@@ -176,7 +177,7 @@ class Teacher:
     def decoder_tensors(self) -> dict[str, np.ndarray]:
         """Return the weights of prompt encoder and mask decoder."""
         return {
-            name: tensor.cpu().numpy()
+            name: np.ascontiguousarray(tensor.cpu().numpy())  # safetensors writes them as they lie in memory
             for name, tensor in self.network.state_dict().items()
             if name.startswith(DECODER_PARTS)
         }
@@ -193,10 +194,9 @@ def photo_pixels(photo: SetPhoto, size: int) -> np.ndarray:
     return normalise(resize_image(image, input_size_of(image.shape[:2], size)), size)
 
 
-def key_of(path: Path) -> str:
+def key_of(photo: SetPhoto) -> str:
     """Return a store's key for a photo, which depends only on the file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:KEY_DIGITS]
+    return hashlib.sha256(photo.read()).hexdigest()[:KEY_DIGITS]
 
 
 def encode(arrays: NamedArrays, dtype: str) -> NamedArrays:
@@ -235,7 +235,7 @@ def measured_loss(teacher: Teacher, photos: list[SetPhoto], size: int, dtype: st
 
 
 def begin_store(out: Path, facts: StoreFacts, teacher: Teacher) -> None:
-    """Write a store's facts, unless they are there.
+    """Write a store's facts and the teacher's decoder, unless they are there.
 
     Raises:
         ConfigError: if they are different.
@@ -249,8 +249,11 @@ def begin_store(out: Path, facts: StoreFacts, teacher: Teacher) -> None:
                     f"{out}: is a store with {name} {shortened(getattr(old, name))}, not "
                     f"{shortened(getattr(facts, name))}; choose another folder"
                 )
+    decoder = save(teacher.decoder_tensors())
+    if not is_file(out / DECODER) or (out / DECODER).read_bytes() != decoder:
+        write_bytes(out / DECODER, decoder, overwrite=True)
+    if is_file(path):
         return
-    write_bytes(out / DECODER, save(teacher.decoder_tensors()))
     write_bytes(path, (json.dumps(asdict(facts), indent=2) + "\n").encode())
 
 

@@ -245,7 +245,6 @@ def _read_categories(
 def _read_object(
     record: dict[str, Any], photo: SetPhoto, names: dict[int, str], place: str
 ) -> LabelledObject:
-    size = (photo.height, photo.width)
     label = names.get(record.get("category_id", -1))
     if label is None:
         if names and "category_id" in record:
@@ -253,6 +252,17 @@ def _read_object(
                 f"{place}.category_id: is {record['category_id']}, and there is no such category"
             )
         label = UNNAMED
+    return record_to_object(record, photo, label, place)
+
+
+def record_to_object(record: dict[str, Any], photo: SetPhoto, label: str, place: str) -> LabelledObject:
+    """Turn COCO's record of an object into one with this label.
+
+    Raises:
+        ConfigError: names the field below ``place`` and what is wrong.
+        LimitError: for what is too large.
+    """
+    size = (photo.height, photo.width)
     original = record.get("original_category")
     facts = {key: record[key] for key in (*SCORES, "facts") if key in record}
     facts |= facts.pop("facts", {}) or {}

@@ -121,7 +121,12 @@ FORMATS = {
         "a photo and a picture of its mask: GrabCut, Berkeley, DAVIS, SBD, HQSeg", pairs.recognise, pairs.read
     ),
     "geojson": Format("GeoJSON in pixels", write=geojson.write),
-    "webdataset": Format("tars of photos with their labels, for one stream", write=webdataset.write),
+    "webdataset": Format(
+        "tars of photos with their labels, for one stream",
+        webdataset.recognise,
+        webdataset.read,
+        webdataset.write,
+    ),
 }
 READABLE = tuple(name for name, one in FORMATS.items() if one.read)
 WRITABLE = tuple(name for name, one in FORMATS.items() if one.write)

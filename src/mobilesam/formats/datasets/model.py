@@ -22,6 +22,7 @@ from mobilesam.core.rle import Rle, rle_to_mask
 from mobilesam.core.schema import OneOf
 from mobilesam.core.text import printable, shortened
 from mobilesam.formats.coco import UNNAMED as UNNAMED
+from mobilesam.formats.stored import Stored
 
 ID_BITS = 52  # of numbers made from names: evaluators keep ids as doubles
 SPLITS = ("train", "val", "test")
@@ -91,6 +92,7 @@ class LabelledPhoto:
         not taken.
         remarks: what was said about it when it was labelled.
         ignored: pixels that nobody decided on, which count in no score; None without any.
+        stored: where the photo's bytes are if it is no file of its own.
     """
 
     file_name: str
@@ -104,6 +106,7 @@ class LabelledPhoto:
     look: str = ""
     remarks: tuple[str, ...] = ()
     ignored: Rle | None = field(default=None, repr=False)
+    stored: Stored | None = None
 
     @property
     def stem(self) -> str:

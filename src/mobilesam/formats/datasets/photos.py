@@ -44,7 +44,7 @@ def read_photos(path: str | Path, *, follow_symlinks: bool = False) -> list[SetP
 
 def dataset_to_photos(dataset: Dataset, name: str) -> list[SetPhoto]:
     """Turn a set into photos; see :func:`read_photos`."""
-    missing = [photo for photo in dataset.photos if not is_file(dataset.path(photo))]
+    missing = [photo for photo in dataset.photos if not (photo.stored or is_file(dataset.path(photo)))]
     if missing:
         first = shown(str(dataset.path(missing[0])))
         raise ConfigError(f"{name}: {len(missing)} of its photos are missing, the first is {first}")
@@ -63,6 +63,7 @@ def dataset_to_photos(dataset: Dataset, name: str) -> list[SetPhoto]:
             tuple(instance for one in photo.objects if (instance := _to_instance(one)) is not None),
             photo.source,
             photo.ignored,
+            photo.stored,
         )
         for photo in dataset.photos
     ]
