@@ -8,9 +8,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from mobilesam import Prompt
 from mobilesam.core.errors import ConfigError, ImageError, LimitError
 from mobilesam.formats.camera import LatestFrames, _device, open_camera
 from mobilesam.formats.video import VideoFrame
+from mobilesam.segment.model import Model
+from tests.moving import box_of_face, moving_face
 
 DEVICE = "lavfi:testsrc=size=64x48:rate=25:duration=0.4"
 
@@ -95,3 +98,29 @@ def test_windows_has_names_of_cameras_only(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("sys.platform", "win32")
     with pytest.raises(ConfigError, match="dshow:video=HD Camera"):
         open_camera("0")
+
+
+def test_results_of_a_paced_camera_lag_by_one_frame_and_the_work_on_it(pocket: Model) -> None:
+    """While a result is worked on the next frame is taken, so a result's frame came after the one before last."""
+    period, count = 0.02, 75
+    images, _ = moving_face(8)
+    came: list[float] = []
+
+    def camera() -> Iterator[VideoFrame]:
+        start = time.monotonic()
+        for number in range(count):
+            time.sleep(max(0.0, start + number * period - time.monotonic()))
+            came.append(time.monotonic())
+            yield VideoFrame(number + 1, Fraction(number), images[number // 10])
+
+    with LatestFrames(camera()) as latest:
+        shown, done = [], []
+        for frame in pocket.track(latest, Prompt(box=box_of_face())):
+            assert frame.time is not None
+            shown.append(int(frame.time))
+            done.append(time.monotonic())
+    assert shown == sorted(set(shown)) and shown[-1] == count - 1
+    assert latest.dropped == count - len(shown) > count / 4
+    late = 3 * period  # a thread that has to wait for its turn
+    for number in range(2, len(shown)):
+        assert came[shown[number]] > done[number - 2] - period - late, number
