@@ -14,7 +14,7 @@ from mobilesam.core.text import counted, printable
 from mobilesam.export.programs import LAYOUTS
 from mobilesam.export.targets import TARGETS, Target, certificate_paths
 from mobilesam.server.integrations.cvat import function_files
-from mobilesam.storage.atomic import refuse_existing, write_bytes
+from mobilesam.storage.atomic import check_folder, refuse_existing, write_bytes
 from mobilesam.weights import DEFAULT_MODEL, WeightsEntry, entry_of, read_detector, read_weights
 
 PRECISIONS = ("float32", "float16")
@@ -211,8 +211,11 @@ def write_for(target: Target, entry: WeightsEntry, out: Path, options: ExportOpt
             raise missing_extra("--verify", "torch") from error
     read = read_detector if entry.detector else read_weights
     weights, network = read(entry, options.checkpoint), entry.network or entry.detector
-    for path in certificate_paths(network, target.name, out):  # it is of the files that are there now
+    certificates = certificate_paths(network, target.name, out)
+    for path in certificates:
         refuse_existing(path, overwrite=options.overwrite)
+    check_folder(out)  # before a conversion that takes minutes
+    for path in certificates:  # they are of the files that are there now
         path.unlink(missing_ok=True)
     paths = module.write(network, weights, out, half=half, overwrite=options.overwrite)
     tell(paths)
