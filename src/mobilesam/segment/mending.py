@@ -2,6 +2,8 @@
 
 A model that is asked anew may lose what was right. So its answer is compared with the mask, and only the
 differing region that was pointed at is taken over.
+
+A closer look at a window around the object was tried, and took more clicks (docs/how-to/correct.md).
 """
 
 from __future__ import annotations
@@ -49,10 +51,11 @@ def mend(
 def _best_answer(
     predictor: Predictor, embedding: Embedding, mask: Mask, points: Points, labels: Labels
 ) -> Mask:
-    """Ask in three ways for the mask, and return the answer (H, W) that the model believes in most.
+    """Ask in three ways for the mask, and return the answer (H, W) that heeds most points; of equals, the surest.
 
     The ways: the mask as a prompt, which the model hardly departs from; the same given as less certain; and
-    instead of the mask a point in its middle, which lets go of what never belonged to the object.
+    instead of the mask a point in its middle, which lets go of what never belonged to the object. Where no answer
+    heeds the last point, what the model sees at that point alone is added, or taken away.
     """
     side = max(embedding.image_embedding.shape[-2:]) * LOW_RES_PER_GRID
     logits = mask_to_logits(mask, side, embedding.frame)
@@ -62,4 +65,24 @@ def _best_answer(
         asked.append(Prompt([*points, middle], [*labels, 1]))
     valid = predictor.validate(embedding, asked, [names_with("")] * len(asked))
     answers = predictor.segment(embedding, valid, multimask=False)
-    return max(answers, key=lambda one: one.best.predicted_iou).mask
+    across, down = np.floor(points).astype(int).T
+    heeded = [one.mask[down, across] == (labels == 1) for one in answers]
+    if not any(each[-1] for each in heeded):
+        part = _part_at(predictor, embedding, points[-1], mask, more=bool(labels[-1]))
+        if part is not None:
+            return (mask | part) if labels[-1] else (mask & ~part)
+    best = max(
+        range(len(answers)),
+        key=lambda i: (heeded[i][-1], np.count_nonzero(heeded[i]), answers[i].best.predicted_iou),
+    )
+    return answers[best].mask
+
+
+def _part_at(
+    predictor: Predictor, embedding: Embedding, point: np.ndarray, mask: Mask, *, more: bool
+) -> Mask | None:
+    """Return the one of the three masks (H, W) at a point that changes most of itself; None if all miss the point."""
+    valid = predictor.validate(embedding, [Prompt(point[None])], [names_with("")])
+    x, y = np.floor(point).astype(int)
+    parts = [one.mask for one in predictor.segment(embedding, valid, multimask=True)[0] if one.mask[y, x]]
+    return max(parts, key=lambda part: np.mean((~mask if more else mask)[part]), default=None)
