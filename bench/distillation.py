@@ -182,27 +182,27 @@ def table(out: Path) -> str:
         for mode, seeds in logs.items():
             step = wanted[mode]
             lines = [scores_at(log, step) for log in seeds]
-            rows.append(
-                f"| {what}: `{mode}`, {len(seeds)} seeds | {step:.0f} | {step * costs[mode] / 60:.1f} | {cells(lines)} |"
-            )
+            rows.append(f"| {what}: `{mode}` | {step:.0f} | {step * costs[mode] / 60:.1f} | {cells(lines)} |")
     return "\n".join(rows)
 
 
 def picture(out: Path) -> bytes:
     """Return a PNG of loss and scores over the processor's time, a line for each seed."""
-    figure = Figure(figsize=(10, 7), layout="constrained")
-    axes = figure.subplots(2, 2)
+    figure = Figure(figsize=(13, 7), layout="constrained")
+    axes = figure.subplots(2, 3)
     titles = {
         "loss": "Training loss, relative to the first",
         "embedding_error": "Error of embeddings",
-        "teacher_box": "Boxes: mean IoU with the teacher's masks",
-        "box": "Boxes: mean IoU with human masks",
+        "teacher_box": "Boxes: IoU with the teacher's masks",
+        "teacher_point": "Points: IoU with the teacher's masks",
+        "box": "Boxes: IoU with human masks",
+        "point": "Points: IoU with human masks",
     }
     reference = json.loads((out / REFERENCE).read_text())["teacher"]
     for axis, (name, title) in zip(axes.flat, titles.items(), strict=True):
         axis.set(title=title, xlabel="processor minutes")
         axis.grid(alpha=0.3)
-        if name == "box":
+        if name in ("box", "point"):
             axis.axhline(reference[OTHER + name], color="grey", linestyle=":", label="teacher")
         for colour, mode in enumerate(RECIPES):
             for path in sorted(out.glob(f"{mode}-seed*/log.jsonl")):
@@ -215,7 +215,7 @@ def picture(out: Path) -> bytes:
                 y = y / y[0] if name == "loss" else y
                 first = path.parent.name.endswith("seed1")
                 axis.plot(x, y, f"C{colour}", label=mode if first else None, linestyle="-" if first else "--")
-        axis.legend()
+    axes[1, 1].legend(loc="lower right")
     figure.savefig(out / "modes.png", dpi=100)
     return (out / "modes.png").read_bytes()
 
@@ -237,6 +237,7 @@ def main() -> None:
     if not options.table:
         series(options)
     print(table(options.out))
+    print("seeds:", *sorted(path.name for path in options.out.glob("*-seed*")))
     picture(options.out)
 
 
