@@ -13,6 +13,7 @@ from mobilesam.cli.bench import BenchOptions, MeasureOptions
 from mobilesam.cli.compare import CompareOptions
 from mobilesam.cli.convert import ConvertOptions
 from mobilesam.cli.cutout import FileOptions, WantedOptions
+from mobilesam.cli.engines import EngineOptions
 from mobilesam.cli.evaluate.against import TeacherOptions
 from mobilesam.cli.evaluate.detected import DetectionOptions
 from mobilesam.cli.evaluate.everything import SearchOptions
@@ -26,7 +27,6 @@ from mobilesam.cli.map import MapOptions
 from mobilesam.cli.options import ModelOptions
 from mobilesam.cli.results import ResultOptions
 from mobilesam.cli.segment import PromptOptions
-from mobilesam.cli.serve import ServeEngine
 from mobilesam.cli.track import FollowOptions
 from mobilesam.cli.weights import AverageOptions, PullOptions
 from mobilesam.segment.cutout import CutoutOptions
@@ -49,7 +49,7 @@ CLASSES = (
         StoreOptions,
     ),
     *(WantedOptions, CutoutOptions, FileOptions, FollowOptions),
-    *(LabelOptions, SetOptions, ConvertOptions, MapOptions, ServeOptions, ServeEngine),
+    *(LabelOptions, SetOptions, ConvertOptions, MapOptions, ServeOptions, EngineOptions),
     *(MaskQuestions, ClickQuestions, TeacherOptions, VideoQuestions, DetectionOptions, SearchOptions),
     *(EvaluationOptions, SmallestOptions, SheetOptions, CompareOptions),
     *(BenchOptions, MeasureOptions),

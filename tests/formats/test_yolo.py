@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import cv2
@@ -13,10 +14,13 @@ from hypothesis.extra import numpy as hnp
 
 from mobilesam.core.errors import ConfigError, PromptError
 from mobilesam.core.metrics import mask_iou
+from mobilesam.core.outlines import count_corners
+from mobilesam.core.regions import largest_regions
 from mobilesam.core.rle import rle_to_mask
 from mobilesam.formats.datasets.photos import read_photos
 from mobilesam.formats.yolo import mask_to_yolo_line, mask_to_yolo_ring, masks_to_yolo_lines
 from tests.conftest import SHARED
+from tests.pace import within
 
 SIZE = (100, 120)
 LEAST_IOU = 0.95
@@ -178,3 +182,27 @@ def test_real_masks_are_filled(name: str) -> None:
         ious.append([mask_iou(fill(line, mask.shape, cut), mask) for cut in CUTS.values()])
     assert np.mean(ious) > 0.985
     assert (np.array(ious) >= LEAST_IOU).mean() > 0.995  # the rest has parts that are far from each other
+
+
+@pytest.mark.parametrize(
+    ("side", "density", "least"), [(256, 0.5, 0.4), (1000, 0.5, 0.08), (1000, 0.62, 0.6)]
+)
+def test_noise_takes_a_few_seconds(side: int, density: float, least: float) -> None:
+    """Noise of four megapixels takes little more: its outlines are made coarser until they have as many corners."""
+    mask = np.random.default_rng(0).random((side, side)) < density
+    start = time.process_time()
+    line = mask_to_yolo_line(mask, tolerance=0.5)
+    assert within(time.process_time() - start, 5.0)
+    assert mask_iou(fill(line, mask.shape), mask) >= least
+
+
+def test_the_largest_regions_stay() -> None:
+    mask = np.zeros((20, 30), bool)
+    mask[0:3, 0:3], mask[3, 3], mask[5:9, 5:9], mask[0, 29], mask[19, 0:30] = True, True, True, True, True
+    wanted = np.zeros_like(mask)
+    wanted[5:9, 5:9], wanted[19] = True, True
+    assert (largest_regions(mask, 2) == wanted).all()
+    wanted[0:3, 0:3] = True
+    assert (largest_regions(mask, 3) == wanted).all()  # pixels that touch at a corner are of different ones
+    assert (largest_regions(mask, 9) == mask).all()
+    assert count_corners(wanted) == 12

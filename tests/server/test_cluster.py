@@ -22,7 +22,7 @@ def why_not_here() -> str:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--engine", "threads"], "choose local or ray"),
+        (["--engine", "threads"], "choose one of local, ray"),
         (["--workers", "2"], "--workers: is of a Ray cluster; give --engine ray as well"),
         (["--address", "127.0.0.1:1"], "--address: is of a Ray cluster; give --engine ray as well"),
     ],

@@ -14,9 +14,8 @@ from typing import Any
 
 import click
 
-from mobilesam.annotate.engines.base import ENGINES, LOCAL, RAY, Engine
+from mobilesam.annotate.engines.base import Engine
 from mobilesam.annotate.engines.local import LocalEngine, usable_cores
-from mobilesam.annotate.engines.ray import RayEngine
 from mobilesam.annotate.labelling import BoxLimits, ByBoxes, ByDetector, ByEverything, ByTexts, Labeller
 from mobilesam.annotate.review import write_review
 from mobilesam.annotate.set_folder import COPY, check_photos
@@ -24,6 +23,7 @@ from mobilesam.annotate.set_folder import NONE as NO_PHOTOS
 from mobilesam.annotate.set_run import ERRORS, SetRun, Step, name_in_set
 from mobilesam.annotate.sources import Source
 from mobilesam.annotate.upload import upload
+from mobilesam.cli.engines import EngineOptions
 from mobilesam.cli.fields import option_field, options_from
 from mobilesam.cli.images import STANDARD_STREAM, find_images
 from mobilesam.cli.options import ModelOptions, load_model, text_model_field
@@ -125,9 +125,6 @@ class SetOptions:
         val: share of the photos for validation, 0 to 1, chosen by their content.
         photos: what becomes of the photos in ``DIR/images``: ``copy``, ``link`` or ``none``.
         review: also write ``DIR/review``, a page with the most doubtful photos first.
-        workers: photos that are worked on at a time, each by one thread.
-        engine: what does the work: ``local``, the threads of this machine, or ``ray``, the processes of a cluster.
-        address: of a Ray cluster that runs, HOST:PORT or ``auto``.
         upload: address, such as s3://bucket/set/, to which the finished set is copied as well.
         overwrite: begin anew, even in a folder that holds other files.
         quiet: print errors only.
@@ -140,11 +137,6 @@ class SetOptions:
     val: float = 0.0
     photos: str = option_field(COPY, metavar="HOW")
     review: bool = False
-    workers: int | None = option_field(None, metavar="N", shown_default="one for each core")
-    engine: str = option_field(LOCAL, metavar="NAME")
-    address: str | None = option_field(
-        None, metavar="HOST:PORT", shown_default="a cluster of this machine alone"
-    )
     upload: str | None = option_field(None, metavar="ADDRESS")
     overwrite: bool = False
     quiet: bool = option_field(False, "--quiet", "-q")
@@ -160,12 +152,6 @@ class SetOptions:
             raise click.UsageError(
                 "--photos none: webdataset's shards hold the photos; leave one of the two out"
             )
-        if self.engine not in ENGINES:
-            raise click.UsageError(
-                f"--engine: is {printable(self.engine)!r}; choose one of {', '.join(ENGINES)}"
-            )
-        if self.address is not None and self.engine != RAY:
-            raise click.UsageError("--address: is of a Ray cluster; give --engine ray as well")
         if is_address(self.out):
             raise click.UsageError(
                 f"--out: must be a folder of this machine; give --upload {printable(self.out)} as well, to copy the set there"
@@ -178,8 +164,15 @@ class SetOptions:
 @click.argument("images", nargs=-1, required=True, metavar="PHOTO...")
 @options_from(LabelOptions, "labels")
 @options_from(SetOptions, "options")
+@options_from(EngineOptions, "engine")
 @options_from(ModelOptions, "model")
-def annotate(images: tuple[str, ...], labels: LabelOptions, options: SetOptions, model: ModelOptions) -> int:
+def annotate(
+    images: tuple[str, ...],
+    labels: LabelOptions,
+    options: SetOptions,
+    engine: EngineOptions,
+    model: ModelOptions,
+) -> int:
     """Label photos: a set in the formats that people train with.
 
     PHOTO is a file, a folder, a pattern, a tar, or an address such as s3://bucket/shots/. The objects come from a
@@ -202,7 +195,7 @@ def annotate(images: tuple[str, ...], labels: LabelOptions, options: SetOptions,
     sources = find_images(
         images, out, follow_symlinks=options.follow_symlinks, quiet=options.quiet, stored=True
     )
-    engine = _engine(options, model)
+    spread = _engine(engine, model)
     if options.upload is not None:
         check_room(options.upload)
     existing = _read_boxes(labels, options.follow_symlinks)
@@ -210,7 +203,7 @@ def annotate(images: tuple[str, ...], labels: LabelOptions, options: SetOptions,
     chosen = _choose(labels, loaded, existing, sources)
     run = SetRun(
         chosen.labeller,
-        engine,
+        spread,
         out,
         check_formats(options.format.split(",")),
         chosen.categories,
@@ -231,10 +224,9 @@ def annotate(images: tuple[str, ...], labels: LabelOptions, options: SetOptions,
     return code
 
 
-def _engine(options: SetOptions, model: ModelOptions) -> Engine:
-    if options.engine == RAY:
-        return RayEngine(options.workers, options.address, gpu=model.device == "cuda")
-    return LocalEngine(usable_cores() if options.workers is None else options.workers)
+def _engine(options: EngineOptions, model: ModelOptions) -> Engine:
+    cluster = options.ray(gpu=model.device == "cuda")
+    return cluster or LocalEngine(usable_cores() if options.workers is None else options.workers)
 
 
 @dataclass(frozen=True)

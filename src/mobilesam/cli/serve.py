@@ -8,18 +8,17 @@ import threading
 import webbrowser
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mobilesam.annotate.engines.base import ENGINES, LOCAL, RAY
-from mobilesam.annotate.engines.ray import RayEngine
-from mobilesam.cli.fields import option_field, options_from
+from mobilesam.annotate.engines.base import RAY
+from mobilesam.cli.engines import EngineOptions
+from mobilesam.cli.fields import options_from
 from mobilesam.cli.options import ModelOptions, load_model
 from mobilesam.core.errors import missing_extra
-from mobilesam.core.text import printable
 from mobilesam.server.options import ServeOptions, check_token
 
 if TYPE_CHECKING:
@@ -31,36 +30,12 @@ TOKEN = "MOBILESAM_TOKEN"
 PACKAGES = ("starlette", "uvicorn", "python_multipart")
 
 
-@dataclass(frozen=True)
-class ServeEngine:
-    """What does the work.
-
-    Attributes:
-        engine: what does the work: ``local``, this process, or ``ray``, the processes of a cluster.
-        workers: with ``--engine ray``: processes, each with the model and images of its own.
-        address: of a Ray cluster that runs, HOST:PORT or ``auto``.
-    """
-
-    engine: str = option_field(LOCAL, metavar="NAME")
-    workers: int | None = option_field(None, metavar="N", shown_default="one for each core")
-    address: str | None = option_field(
-        None, metavar="HOST:PORT", shown_default="a cluster of this machine alone"
-    )
-
-    def __post_init__(self) -> None:
-        if self.engine not in ENGINES:
-            raise click.UsageError(f"--engine: is {printable(self.engine)!r}; choose {LOCAL} or {RAY}")
-        for name in ("workers", "address"):
-            if getattr(self, name) is not None and self.engine != RAY:
-                raise click.UsageError(f"--{name}: is of a Ray cluster; give --engine ray as well")
-
-
 @click.command(short_help="Answer programs over HTTP.")
 @options_from(ServeOptions, "options")
-@options_from(ServeEngine, "engine")
+@options_from(EngineOptions, "engine")
 @click.option("--quiet", "-q", is_flag=True, help="Log warnings and errors only.")
 @options_from(ModelOptions, "model")
-def serve(options: ServeOptions, engine: ServeEngine, quiet: bool, model: ModelOptions) -> int:
+def serve(options: ServeOptions, engine: EngineOptions, quiet: bool, model: ModelOptions) -> int:
     """Answer programs over HTTP, and show the page to click on.
 
     An image is sent once, and asked about as often as you like. Nothing leaves this machine. If other
@@ -73,6 +48,8 @@ def serve(options: ServeOptions, engine: ServeEngine, quiet: bool, model: ModelO
     MOBILESAM_TOKEN=... mobilesam serve --host 0.0.0.0
     mobilesam serve --engine ray --workers 8
     """
+    if engine.workers is not None:
+        engine.check_ray("--workers")
     run(options, model, None, quiet=quiet, then=lambda address: None, engine=engine)
     return 0
 
@@ -84,7 +61,7 @@ def run(
     *,
     quiet: bool,
     then: Callable[[str], None],
-    engine: ServeEngine | None = None,
+    engine: EngineOptions | None = None,
 ) -> None:
     """Serve until a signal comes.
 
@@ -125,13 +102,14 @@ def run(
         listening.close()
 
 
-def _application(model: Model, service: Service, engine: ServeEngine | None) -> AbstractContextManager[Any]:
+def _application(model: Model, service: Service, engine: EngineOptions | None) -> AbstractContextManager[Any]:
     """Return the application that sends requests on to a cluster; None where this process does the work."""
-    if engine is None or engine.engine == LOCAL:
+    cluster = engine.ray() if engine is not None else None
+    if cluster is None:
         return nullcontext()
     from mobilesam.server.cluster import on_cluster
 
-    return on_cluster(model, service, RayEngine(engine.workers, engine.address))
+    return on_cluster(model, service, cluster)
 
 
 def open_socket_near(options: ServeOptions) -> ServeOptions:

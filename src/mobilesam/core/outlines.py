@@ -118,6 +118,11 @@ def trace_outlines(mask: Mask) -> Outlines:
     )
 
 
+def count_corners(mask: Mask) -> int:
+    """Return how many points the outlines of a mask (H, W) have, without tracing them."""
+    return len(_corners(np.pad(np.asarray(mask, bool), 1))[0])
+
+
 def _to_the_right(direction: np.ndarray) -> np.ndarray:
     """Turn directions (N, 2) to the right, as seen on the screen: to where the mask is."""
     return np.stack([-direction[:, 1], direction[:, 0]], 1)

@@ -13,6 +13,7 @@ from mobilesam.core.ranges import check_number
 from mobilesam.core.simplify import simplify_outlines
 
 MOST_DISTANCES = 1_000_000  # how many are in memory at once
+MOST_PLACES = 10_000  # at which bridges may begin or end; all are compared with all, in about a second
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +112,8 @@ class _Bridges:
     """Rings that are joined into one, the nearest first (Prim's tree), where they are nearest.
 
     Besides the rings' own points there are places at every pixel between them. They are left
-    out again if no bridge begins or ends there.
+    out again if no bridge begins or ends there. Of very many, bridges have only every second, third and so on
+    to choose from, and are longer by that much.
 
     Args:
         rings: (n, 2) each.
@@ -125,7 +127,9 @@ class _Bridges:
         self._ring = np.repeat(np.arange(len(rings)), np.diff(self._starts))
         self._distance = np.full(len(self.points), np.inf)  # from points that wait to the nearest joined one
         self._nearest = np.zeros(len(self.points), np.int64)
-        self._waits = np.ones(len(self.points), bool)
+        self._is_place = np.arange(len(self.points)) % (len(self.points) // MOST_PLACES + 1) == 0
+        self._is_place[self._starts[:-1]] = True  # each ring has one
+        self._waits = self._is_place.copy()
         self._following = [*range(1, len(self.points) + 1)]  # point by point along what is joined
         for first, end in zip(self._starts[:-1], self._starts[1:], strict=True):
             self._following[end - 1] = int(first)
@@ -133,9 +137,10 @@ class _Bridges:
 
     def nearest(self) -> tuple[int, int, int] | None:
         """Return the ring that is nearest to those joined, with the points on both sides; None if none waits."""
-        if not self._waits.any():
+        waiting = np.flatnonzero(self._waits)
+        if not len(waiting):
             return None
-        there = int(np.where(self._waits, self._distance, np.inf).argmin())
+        there = int(waiting[self._distance[waiting].argmin()])
         return int(self._ring[there]), int(self._nearest[there]), there
 
     def drop(self, ring: int) -> None:
@@ -158,7 +163,9 @@ class _Bridges:
 
     def _measure(self, ring: int) -> None:
         """Compare the points that wait with those of a ring that has been joined."""
-        mine = self.points[self._starts[ring] : self._starts[ring + 1]]
+        first, end = self._starts[ring], self._starts[ring + 1]
+        own = first + np.flatnonzero(self._is_place[first:end])
+        mine = self.points[own]
         waiting = np.flatnonzero(self._waits)
         for some in np.array_split(waiting, len(waiting) * len(mine) // MOST_DISTANCES + 1):
             apart = self.points[some, None] - mine
@@ -167,7 +174,7 @@ class _Bridges:
             distance = distance[np.arange(len(some)), closest]
             better = distance < self._distance[some]
             self._distance[some[better]] = distance[better]
-            self._nearest[some[better]] = self._starts[ring] + closest[better]
+            self._nearest[some[better]] = own[closest[better]]
 
     def walk(self) -> np.ndarray:
         """Return the points (N, 2) along everything that is joined, from the first ring's first on."""

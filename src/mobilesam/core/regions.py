@@ -92,6 +92,20 @@ def drop_small_islands(rle: Rle, smallest: int) -> tuple[Rle, bool]:
     return _keep_regions(rle, smallest, keep_largest=True)
 
 
+def largest_regions(mask: Mask, count: int) -> Mask:
+    """Return a mask (H, W) of the ``count`` regions that have the most pixels; of equal ones, the first.
+
+    Pixels belong to one region if they share an edge.
+    """
+    starts, ends, labels = label_runs(mask_to_rle(mask), corners=False)
+    sizes = np.bincount(labels, weights=ends - starts)
+    kept = np.isin(labels, np.argsort(-sizes, kind="stable")[:count])
+    change = np.zeros(mask.size + 1, np.int8)
+    change[starts[kept]] += 1
+    change[ends[kept]] -= 1
+    return np.cumsum(change[:-1], dtype=np.int8).astype(bool).reshape(mask.shape, order="F")
+
+
 def label_runs(rle: Rle, *, corners: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the runs of a mask, cut at the columns' ends, with the number of the region of each.
 

@@ -20,18 +20,25 @@ import numpy as np
 
 from mobilesam.core.arrays import Mask
 from mobilesam.core.errors import ConfigError
-from mobilesam.core.outlines import trace_outlines
+from mobilesam.core.outlines import count_corners, trace_outlines
 from mobilesam.core.polygons import Polygon, polygons_to_ring
 from mobilesam.core.ranges import check_number, check_whole_number
+from mobilesam.core.regions import largest_regions
 from mobilesam.core.simplify import simplify_outlines
 
 TOLERANCE = 1.0  # pixels
 IN_PIXEL = 0.45  # of a pixel from its edge: cutting off and rounding both give this pixel
 MOST_RINGS = 200  # of one line, the largest ones; training takes 1,000 points of a line
+MOST_CORNERS = (
+    200_000  # of a mask: a clean one of 100 megapixels has fewer, noise of one megapixel has 750,000
+)
 
 
 def mask_to_yolo_ring(mask: Mask, *, tolerance: float = TOLERANCE) -> np.ndarray:
     """Return a mask's ring (n, 2) in 0..1 of its width and height; (0, 2) for an empty mask.
+
+    Of a mask that is mostly noise, the ring is that of its largest regions, in blocks as coarse as need be: a line
+    cannot tell more, and takes a few seconds however large the mask is.
 
     Args:
         mask: (H, W).
@@ -49,6 +56,7 @@ def mask_to_yolo_ring(mask: Mask, *, tolerance: float = TOLERANCE) -> np.ndarray
     check_number("tolerance", tolerance, 0.0)
     if not np.any(mask):
         return np.zeros((0, 2))
+    mask = _without_noise(np.asarray(mask, bool))
     polygons, areas = _pixel_polygons(mask, tolerance)
     filled, drawn = areas[0], 0.0
     whole = float(np.count_nonzero(mask))
@@ -64,6 +72,26 @@ def mask_to_yolo_ring(mask: Mask, *, tolerance: float = TOLERANCE) -> np.ndarray
 
     ring = np.rint(polygons_to_ring(polygons, worth=worth))
     return (ring + IN_PIXEL) / [mask.shape[1], mask.shape[0]]
+
+
+def _without_noise(mask: Mask) -> Mask:
+    """Return a mask (H, W) of at most ``MOST_CORNERS`` corners, the same one if it has no more."""
+    if count_corners(mask) > MOST_CORNERS:
+        mask = largest_regions(mask, MOST_RINGS)
+    coarse, side = mask, 1
+    while count_corners(coarse) > MOST_CORNERS:
+        side *= 2
+        coarse = _in_blocks(mask, side)
+    return coarse
+
+
+def _in_blocks(mask: Mask, side: int) -> Mask:
+    """Return a mask (H, W) in squares: those of which it covers half, or the fullest ones if it covers less of all."""
+    height, width = mask.shape
+    rows, columns = np.arange(0, height, side), np.arange(0, width, side)
+    covered = np.add.reduceat(np.add.reduceat(mask, rows, 0, dtype=np.int64), columns, 1) / side**2
+    blocks = covered >= min(0.5, covered.max())
+    return blocks.repeat(side, 0).repeat(side, 1)[:height, :width]
 
 
 def _pixel_polygons(mask: Mask, tolerance: float) -> tuple[list[Polygon], list[float]]:
