@@ -10,6 +10,7 @@ import pytest
 from mobilesam import Prompt
 from mobilesam.segment.model import Model
 from mobilesam.segment.track.features import FeatureMap, Memory, coverage_of
+from mobilesam.segment.track.follow import Follower
 from mobilesam.segment.track.motion import Move, find_move
 from mobilesam.segment.track.shape import box_of, hull_of
 from tests.moving import box_of_face, moving_face
@@ -60,3 +61,44 @@ def test_growth_is_measured_and_held(factor: float, expected: float) -> None:
     move = find_move(memory, features, STILL, reach=96, growth=(0.96, 1.08))
     assert abs(move.growth - expected) < 0.012
     assert abs(find_move(memory, features, STILL, reach=96).growth - factor) < 0.03
+
+
+def follower_of(model: Model) -> Follower:
+    """Return one that has seen the face on the first frame."""
+    embedding = model.predictor.embed(moving_face(1)[0][0], small=True)
+    follower = Follower(model.predictor)
+    follower.start(embedding, model.segment(embedding, Prompt(box=box_of_face())))
+    return follower
+
+
+def size_of(follower: Follower, number: int) -> float:
+    """Return by which factor the followed face is larger than the true one on a frame."""
+    hull, (x0, y0, x1, y1) = follower.pose.points(follower.key.hull), box_of_face(number)
+    return float(np.sqrt(np.prod(hull.max(0) - hull.min(0)) / ((x1 - x0) * (y1 - y0))))
+
+
+def test_a_mask_that_took_in_some_of_the_ground_is_drawn_back_to_the_first_one(pocket: Model) -> None:
+    frames, _ = moving_face(8)
+    follower = follower_of(pocket)
+    follower.step(pocket.predictor.embed(frames[1], small=True))
+    key = follower.key
+    middle = key.hull.mean(0)
+    embedding = pocket.predictor.embed(frames[2], small=True)
+    logits = STILL.grown(1.35, middle).logits(key.logits, embedding.frame)
+    follower.key = replace(key, hull=middle + 1.35 * (key.hull - middle), logits=logits)
+    follower.step(embedding)
+    assert size_of(follower, 3) > 1.15
+    for number in range(4, 8):
+        assert follower.step(pocket.predictor.embed(frames[number - 1], small=True)).found is not None
+    assert 0.95 < size_of(follower, 7) < 1.08
+
+
+@pytest.mark.parametrize(("sizes", "expected"), [((0.9, 1.1), 0.9), ((0.75, 1.33), 0.82)])
+def test_what_was_lost_a_moment_ago_is_looked_for_as_large_as_it_was(
+    pocket: Model, sizes: tuple[float, float], expected: float
+) -> None:
+    """What comes out of hiding is seen in part, and a smaller object would fit into that."""
+    memory, features = grown(0.82)
+    follower = follower_of(pocket)
+    follower.key = follower.anchor = replace(follower.key, memory=memory)
+    assert abs(follower._settle(features, STILL, 96, sizes).growth - expected) < 0.03

@@ -3,7 +3,8 @@
 :meth:`Follower.step` is the way through a frame. It knows where the object's cells were when it was last seen whole
 (``key``) and when it was pointed at (``anchor``). The cells are found again one by one, and a similarity of the plane
 is fitted to where they went. It moves the object's hull, which gives a box, and its mask. The decoder draws masks from
-both, and the one that best fits the moved mask and the look of the cells is taken.
+both, and the one that best fits the moved mask and the look of the cells is taken. Each mask is a little wrong, and the
+next one follows it: so the anchor has a say in the hull, the mask and the area as long as its cells are found again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from mobilesam.segment.predictor import Predictor
 from mobilesam.segment.results import Segmentation
 from mobilesam.segment.track.colours import Colours
 from mobilesam.segment.track.features import FeatureMap, Memory, coverage_of, weigh_cells
-from mobilesam.segment.track.motion import Move, find_move
+from mobilesam.segment.track.motion import ANY_GROWTH, Move, find_move
 from mobilesam.segment.track.shape import box_of, hull_of, peaks, support_points
 
 # Where to look for it.
@@ -38,6 +39,7 @@ GROWTH_HIDDEN = (0.985, 1.02)
 SOFTNESS = 4.0  # greatest logit of a moved mask, which proposes and does not insist
 CLEAR = 0.82  # score from which no further mask is asked for
 HALF_SEEN = 0.8  # visible part below which masks of what is seen are also asked for
+ANCHOR = 0.3  # what the anchor says counts, where all of its cells are found again
 DRAW = 0.2  # how far a hull is moved towards that of a trusted mask
 WHOLE = 0.92  # share of the expected area from which it is moved
 SMALLEST_SIDE = 2.0  # pixels of a box
@@ -64,7 +66,8 @@ FOUND_AGAIN = 0.45  # visible part from which it counts as found again
 LIKELY = 0.4  # how likely its cells are the object, against all that was seen elsewhere
 THINNED = 2  # elsewhere, one of this many cells in a row or column is remembered
 AGREEING_AGAIN = 0.35  # share of agreeing matches from which a place is looked at
-GROWTHS = (1.0, 0.75, 1.33)  # sizes at which it is looked for
+GROWTHS = (1.0, 0.75, 1.33)  # sizes at which it is looked for, once it may have become so large or small
+CHANGE, MOST_CHANGE = 1.03, 1.5  # factors of its size while it is lost, for a frame and for all
 SEARCHED = 2  # number of places that are looked at
 NO_POINTS = np.zeros((0, 2)), np.zeros(0, np.int64)
 LEFT, HIDDEN, UNLIKE = "it has left the picture", "it is hidden", "nothing here looks like it"
@@ -188,6 +191,7 @@ class Follower:
         hull = hull_of(found.mask)
         self.anchor = self.key = View.of(features, found, coverage, hull)
         self.to_key = self.pose = self.seen_whole = Move.by(np.zeros(2))
+        self.faith = 1.0  # share of the anchor's cells that were found again
         self.colours = Colours.of(embedding.image, found.mask)
         self.middle, self.velocity = box_middle(hull), np.zeros(2)
         self.predicted = float(found.best.predicted_iou)
@@ -238,12 +242,18 @@ class Follower:
 
     def _look(self, embedding: Embedding, features: FeatureMap, pose: Move) -> Look | None:
         """Look at a frame where the object is expected; None if that is outside the frame."""
+        say, origin = ANCHOR * self.faith, pose.after(self.to_key)
         hull = support_points(pose.points(self.key.hull))
+        hull = (1 - say) * hull + say * support_points(origin.points(self.anchor.hull))
         box = box_of(hull)
         shown = np.clip(box, 0, np.tile(embedding.original_size[::-1], 2))
         if (shown[2:] - shown[:2] < SMALLEST_SIDE).any():
             return None
-        moved = pose.logits(self.key.logits, embedding.frame)
+        moved, first = (
+            np.clip(way.logits(view.logits, embedding.frame), -SOFTNESS, SOFTNESS)
+            for way, view in ((pose, self.key), (origin, self.anchor))
+        )
+        moved = (1 - say) * moved + say * first
         whole = coverage_of(moved, features.size)
         window = features.window(shown, MARGIN * float(((box[2:] - box[:2]) / features.cell).max()) + 2)
         votes = np.zeros(features.size, np.float32)
@@ -287,8 +297,7 @@ class Follower:
         visible: float,
     ) -> list[Guess]:
         """Draw masks from the box, from the box and the moved mask, and from the part that is seen."""
-        soft = np.clip(moved, -SOFTNESS, SOFTNESS)
-        usual = ValidPrompt(*NO_POINTS, box, soft[None])
+        usual = ValidPrompt(*NO_POINTS, box, moved[None])
         if visible >= HALF_SEEN:
             expected = 0.5 * (whole + votes)
             first = _weigh(self._draw(embedding, [usual])[0], features, expected)
@@ -301,7 +310,7 @@ class Follower:
         if np.count_nonzero(seen) > 1:
             part = np.array(mask_to_box(seen)) * np.tile(features.cell, 2)
             part = np.minimum(part, np.tile(embedding.original_size[::-1], 2))
-            only = _only_where(soft, seen)
+            only = _only_where(moved, seen)
             prompts += [ValidPrompt(*NO_POINTS, part, None), ValidPrompt(*NO_POINTS, part, only[None])]
         return [_weigh(one, features, whole * votes) for one in self._draw(embedding, prompts)]
 
@@ -328,7 +337,10 @@ class Follower:
             to_key = look.pose.after(self.to_key)
             reach = REFINING * float(features.cell.max())
             refined = find_move(self.anchor.memory, features, to_key, reach=reach)
-            self.to_key = refined if refined.agreeing > AGREEING else to_key
+            held = refined.agreeing > AGREEING
+            self.to_key, self.faith = (refined, refined.agreeing) if held else (to_key, 0.0)
+            say = ANCHOR * self.faith
+            self.full = self.full ** (1 - say) * (self.anchor.cells * self.to_key.growth**2) ** say
             self.key = View.of(features, best.found, best.coverage, hull)
             self.pose = self.seen_whole = Move.by(np.zeros(2))
         else:
@@ -372,12 +384,15 @@ class Follower:
         sides = box[2:] - box[:2]
         columns, rows = np.maximum(1, np.round(sides / features.cell)).astype(int)
         reach = 0.6 * float(sides.max())
+        most = min(CHANGE ** (self.missing + 1), MOST_CHANGE)
         guesses = [Move.by(self.velocity).after(known)]
         for place in peaks(votes, int(rows), int(columns)):
             to = np.array(place) * features.cell - (box[:2] + box[2:]) / 2
             at = Move(known.turn, known.shift + to)
-            guesses += [at.grown(growth, to + (box[:2] + box[2:]) / 2) for growth in GROWTHS]
-        moves = [self._settle(features, guess, reach) for guess in guesses]
+            sizes = [growth for growth in GROWTHS if 1 / most <= growth <= most]
+            guesses += [at.grown(growth, to + (box[:2] + box[2:]) / 2) for growth in sizes]
+        limits = known.growth / most, known.growth * most
+        moves = [self._settle(features, guess, reach, limits) for guess in guesses]
         for move in sorted(moves, key=lambda move: -move.agreeing)[:SEARCHED]:
             if move.agreeing < AGREEING_AGAIN:
                 break
@@ -393,12 +408,21 @@ class Follower:
         turn = self.seen_whole.turn
         return Move(turn, self.pose.points(middle[None])[0] - turn @ middle)
 
-    def _settle(self, features: FeatureMap, guess: Move, reach: float) -> Move:
-        """Return how the key view or the anchor, whichever agrees more, lies where the object may be."""
-        move = find_move(self.key.memory, features, guess, reach=reach)
+    def _settle(self, features: FeatureMap, guess: Move, reach: float, sizes: tuple[float, float]) -> Move:
+        """Return how the key view or the anchor, whichever agrees more, lies where the object may be.
+
+        Args:
+            features: of the frame.
+            guess: where it may be.
+            reach: pixels around that in which cells are looked for.
+            sizes: least and most that it may have grown since the key view.
+        """
+        least, most = (size / guess.growth for size in sizes)
+        growth = max(least, ANY_GROWTH[0]), min(most, ANY_GROWTH[1])
+        move = find_move(self.key.memory, features, guess, reach=reach, growth=growth)
         if self.anchor is self.key:
             return move
-        other = find_move(self.anchor.memory, features, guess.after(self.to_key), reach=reach)
+        other = find_move(self.anchor.memory, features, guess.after(self.to_key), reach=reach, growth=growth)
         return move if move.agreeing >= other.agreeing else other.after(self.to_key.inverse())
 
     def _is_it(self, look: Look, votes: np.ndarray) -> bool:
