@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 import numpy as np
@@ -32,6 +36,12 @@ def resident(pid: int) -> float:
     """Return the megabytes of memory that a process holds."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+
+
+needs_glibc = pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None) if os.name == "posix" else None, "mallinfo2"),
+    reason="needs glibc 2.33, which tells what it has mapped",
+)
 
 
 class Client:
@@ -148,3 +158,38 @@ def test_memory_is_flat_at_full_load(tmp_path: Path, record_property: Callable[[
     closed = sum(many for name, many in seen.items() if name.endswith(f" {CLOSED}"))
     assert closed <= 0.01 * seen.total(), seen
     assert second <= GROWTH * first, facts
+
+
+class Mallinfo(ctypes.Structure):
+    """What glibc's mallinfo2 returns."""
+
+    _fields_: ClassVar = [
+        (name, ctypes.c_size_t)
+        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+    ]
+
+
+@needs_glibc
+@pytest.mark.parametrize(("beginning", "place"), [("", "heap"), ("return_large_blocks()", "mapped")])
+def test_large_blocks_are_given_back(beginning: str, place: str) -> None:
+    """By itself, glibc takes blocks of 8 MB from its heap as soon as one of 20 MB was freed."""
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKS.format(beginning=beginning)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == place
+
+
+BLOCKS = """
+import ctypes
+import numpy as np
+from mobilesam.server.allocator import return_large_blocks
+from tests.server.test_memory import Mallinfo
+
+mallinfo = ctypes.CDLL(None).mallinfo2
+mallinfo.restype = Mallinfo
+{beginning}
+np.ones(20 * 2**20, np.uint8)
+before = mallinfo().hblkhd
+block = np.ones(8 * 2**20, np.uint8)
+print("mapped" if mallinfo().hblkhd - before >= block.nbytes else "heap")
+"""
