@@ -15,7 +15,8 @@ from safetensors.numpy import load_file
 from mobilesam.train.checkpoint import read_metadata
 
 KILLS = 20
-FIRST = 0.4  # of the time that a whole run takes: before that, most runs have only just been loaded
+LOADING = 5  # every so many kills one hits a run that is still being loaded
+BETWEEN = 2.0  # checkpoints that a run makes in the time within which the others hit, after its first new one
 
 
 def start(arguments: list[str], folder: Path) -> subprocess.Popen:
@@ -43,24 +44,37 @@ def newest(folder: Path) -> Path:
 def killed_and_whole(arguments: list[str], folder: Path) -> tuple[Path, Path]:
     """Train into ``whole``, and into ``broken`` with kills; return both folders.
 
-    The moments are spread over the time that the whole run took, so that they lie in its start, its steps and its
-    checkpoints; as each start loads everything again, a run gets only a little further.
+    Kills hit while a run is loaded, and at random moments in its steps and checkpoints soon after it went on, so that
+    they are spread over the whole of it, however fast the machine is.
     """
-    before = time.monotonic()
     finish(start([*arguments, "--out", "whole"], folder))
-    whole = time.monotonic() - before
+    broken = folder / "broken"
+    times = [path.stat().st_mtime for path in sorted((folder / "whole").glob("step-*.safetensors"))]
+    between = times[-1] - times[-2]
+    loading = 0.0
     rng = np.random.default_rng(int(os.environ.get("MOBILESAM_SEED", "0")))
     reached = []
-    for _ in range(KILLS):
+    for number in range(KILLS):
+        before, began = states(broken), time.monotonic()
         process = start([*arguments, "--out", "broken"], folder)
-        time.sleep(float(rng.uniform(FIRST, 1)) * whole)
+        if number % LOADING == LOADING - 1:
+            time.sleep(float(rng.uniform(0, loading)))
+        else:
+            while states(broken) == before and process.poll() is None:
+                time.sleep(0.01)
+            loading = time.monotonic() - began
+            time.sleep(float(rng.uniform(0, BETWEEN)) * between)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        states = sorted((folder / "broken").glob("step-*.safetensors"))
-        reached.append(states[-1].name if states else "")
-    assert len(set(reached)) > 4, f"the kills met few states: {reached}"
+        reached += states(broken)[-1:]
+    assert len(set(reached)) > KILLS // 2, f"the kills met few states: {reached}"
     finish(start([*arguments, "--out", "broken"], folder))
-    return folder / "whole", folder / "broken"
+    return folder / "whole", broken
+
+
+def states(folder: Path) -> list[str]:
+    """Return the names of a run's checkpoints in order."""
+    return sorted(path.name for path in folder.glob("step-*.safetensors"))
 
 
 def finish(process: subprocess.Popen) -> None:
@@ -70,13 +84,18 @@ def finish(process: subprocess.Popen) -> None:
 
 
 def assert_same_runs(one: Path, other: Path) -> None:
-    """Weights, averaged weights, the optimiser's moments, losses, log and finished weights are the same bits."""
-    assert newest(one).name == newest(other).name
-    a, b = load_file(newest(one)), load_file(newest(other))
-    assert a.keys() == b.keys()
-    assert {name.split("/")[0] for name in a} == {"weights", "average", "optimizer"}
-    for name in a:
-        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
-    assert read_metadata(newest(one).read_bytes()) == read_metadata(newest(other).read_bytes())
-    for name in ("log.jsonl", "log.csv", "weights.safetensors"):
+    """Weights, averaged weights, the optimiser's moments, losses, log and finished weights are the same bits.
+
+    The order of a file's metadata is safetensors' own, and another each time.
+    """
+    kinds = {name.split("/")[0] for name in load_file(newest(one))}
+    assert kinds == {"weights", "average", "optimizer"}
+    for name in (newest(one).name, "weights.safetensors"):
+        a, b = (load_file(folder / name) for folder in (one, other))
+        assert a.keys() == b.keys()
+        for key in a:
+            np.testing.assert_array_equal(a[key], b[key], err_msg=key)
+        metadata = [read_metadata((folder / name).read_bytes()) for folder in (one, other)]
+        assert metadata[0] == metadata[1]
+    for name in ("log.jsonl", "log.csv"):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name

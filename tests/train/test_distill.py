@@ -293,7 +293,7 @@ def test_twenty_kills_of_a_distillation(mode: str, data: Path, tmp_path: Path) -
         RECIPE,
         mode=mode,
         focal=20.0 if mode == "coupled" else 0.0,
-        stages=(dataclasses.replace(STAGE, steps=80),),
+        stages=(dataclasses.replace(STAGE, steps=160),),
         held_out=0.4,
     )
     (tmp_path / "recipe.toml").write_text(recipe_to_toml(recipe))

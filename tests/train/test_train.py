@@ -826,6 +826,6 @@ def test_two_ranks_take_the_steps_of_one(data: Path) -> None:
 @pytest.mark.long
 def test_twenty_kills(data: Path) -> None:
     """Kill a run at random moments; it always goes on, and ends with the same bits."""
-    (data / "recipe.toml").write_text(RECIPE.format(steps=60))
+    (data / "recipe.toml").write_text(RECIPE.format(steps=160))
     command = ["train", "masks", "recipe.toml", "--report-every", "3", "--save-every", "4"]
     assert_same_runs(*killed_and_whole(command, data))
