@@ -80,9 +80,9 @@ def main() -> None:
     """Take in the certificates that are given, and write the page."""
     for name in sys.argv[1:]:
         content = json.loads(Path(name).read_text())
-        half = "-float16" if content["weights"] == "float16" else ""
+        held = "" if content["weights"] == "float32" else f"-{content['weights']}"
         FOLDER.mkdir(parents=True, exist_ok=True)
-        (FOLDER / f"{content['network']}-{content['target']}{half}.json").write_text(Path(name).read_text())
+        (FOLDER / f"{content['network']}-{content['target']}{held}.json").write_text(Path(name).read_text())
     PAGE.write_text(page())
 
 

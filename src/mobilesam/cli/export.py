@@ -18,6 +18,7 @@ from mobilesam.storage.atomic import check_folder, refuse_existing, write_bytes
 from mobilesam.weights import DEFAULT_MODEL, WeightsEntry, entry_of, read_detector, read_weights
 
 PRECISIONS = ("float32", "float16")
+INTEGERS = "int8"
 
 
 @click.group()
@@ -44,7 +45,9 @@ class ExportOptions:
         graphs_only: leave the weights out; this is how the package's own graphs are made.
         overwrite: replace files that are there.
         weights: how the files hold the weights. float16 has half the bytes; what it does not hold exactly is
-            rounded, and it holds pocket's exactly. The arithmetic stays float32.
+            rounded, and it holds pocket's exactly. The arithmetic stays float32. int8 is for pocket's encoder and
+            computes in integers too; it needs --calibrate.
+        calibrate: for int8, folder of a few dozen photos of the kind that the model will see.
         verify: ask the files and the network in PyTorch for 600 masks, and write a certificate.
         program: write NAME.encoder.onnx and NAME.decoder.onnx as this program expects them instead; x-anylabeling
             also gets NAME.yaml.
@@ -55,7 +58,10 @@ class ExportOptions:
     out: str = option_field("onnx", metavar="DIR")
     graphs_only: bool = False
     overwrite: bool = False
-    weights: str = option_field("float32", type=click.Choice(PRECISIONS), metavar="|".join(PRECISIONS))
+    weights: str = option_field(
+        "float32", type=click.Choice((*PRECISIONS, INTEGERS)), metavar="|".join((*PRECISIONS, INTEGERS))
+    )
+    calibrate: str | None = option_field(None, metavar="PHOTOS")
     verify: bool = False
     program: str | None = option_field(
         None, "--for", type=click.Choice(list(LAYOUTS)), metavar="|".join(LAYOUTS)
@@ -65,9 +71,14 @@ class ExportOptions:
         if self.program is not None and self.graphs_only:
             raise ConfigError("--for: files for a program carry their weights; leave --graphs-only out")
         for flag, given in (("--for", self.program is not None), ("--graphs-only", self.graphs_only)):
-            for other, asked in (("--verify", self.verify), ("--weights float16", self.weights == "float16")):
+            for other, asked in (
+                ("--verify", self.verify),
+                (f"--weights {self.weights}", self.weights != "float32"),
+            ):
                 if given and asked:
                     raise ConfigError(f"{flag}: not with {other}; leave one of them out")
+        if (self.weights == INTEGERS) != (self.calibrate is not None):
+            raise ConfigError("--weights int8 and --calibrate PHOTOS: only together; pass both or none")
 
 
 @dataclass(frozen=True)
@@ -162,6 +173,7 @@ def onnx(options: ExportOptions) -> None:
     mobilesam export onnx --model mobile_sam --checkpoint mobile_sam.pt
     mobilesam export onnx --model detector_nano
     mobilesam export onnx --model pocket --weights float16 --verify
+    mobilesam export onnx --model pocket --weights int8 --calibrate photos
     mobilesam export onnx --for x-anylabeling --model mobile_sam --out onnx
     """
     try:
@@ -217,14 +229,16 @@ def write_for(target: Target, entry: WeightsEntry, out: Path, options: ExportOpt
     check_folder(out)  # before a conversion that takes minutes
     for path in certificates:  # they are of the files that are there now
         path.unlink(missing_ok=True)
-    paths = module.write(network, weights, out, half=half, overwrite=options.overwrite)
+    photos = options.calibrate if isinstance(options, ExportOptions) else None
+    how = {} if photos is None else {"calibration": Path(photos)}
+    paths = module.write(network, weights, out, half=half, overwrite=options.overwrite, **how)
     tell(paths)
     if not options.verify:
         return
     called = entry.name
     if options.checkpoint is not None:
         called = f"{entry.network} network with {Path(options.checkpoint).name}"
-    certificate = certify(target, called, network, weights, paths, half=half)
+    certificate = certify(target, called, network, weights, paths, half=half, integers=photos is not None)
     tell(write_certificate(certificate, out))
     click.echo(tell_result(certificate))
     check(certificate)

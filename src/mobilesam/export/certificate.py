@@ -41,6 +41,9 @@ BOX_DIFFERENCE = 0.05  # pixels of the input, of boxes that are likely
 LIKELY = 0.05  # objectness
 IOU = 0.999
 HALF_IOU = 0.99  # where float16 rounds the weights: then nothing else is asked
+INTEGERS_IOU = (
+    0.9  # the mean over masks, where the encoder is in integers: likewise; most images are no photos
+)
 FEW_PIXELS = 1000  # a mask with fewer may differ in one pixel, which would be more than a thousandth
 ENCODER_RUNS, DECODER_RUNS = 5, 15  # that times are medians of
 MASK_FROM = 3  # the kind of prompt whose mask is the next one's
@@ -64,7 +67,7 @@ class Certificate:
         target: the runtime.
         model: what was exported, in a user's words.
         network: its name.
-        weights: how the files hold them, ``float32`` or ``float16``.
+        weights: how the files hold them, ``float32``, ``float16`` or, in the encoder, ``int8``.
         sha256_of_tensors: of the weights that were exported.
         versions: of the software that took part.
         machine: processor, cores and system.
@@ -74,6 +77,7 @@ class Certificate:
         masks: how many masks were compared.
         differences: the largest of each output.
         smallest_iou: of masks of the images' size that have at least :data:`FEW_PIXELS`.
+        mean_iou: of the same masks; only where the encoder is in integers.
         pixels: largest number of pixels that differ in a smaller mask.
         milliseconds: medians of ``image`` and ``box``, of this and of ONNX Runtime in the same run.
     """
@@ -92,12 +96,16 @@ class Certificate:
     masks: int = 0
     differences: dict[str, Figure] = field(default_factory=dict)
     smallest_iou: Figure | None = None
+    mean_iou: Figure | None = None
     pixels: Figure | None = None
     milliseconds: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """The JSON file's bytes."""
-        return (json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n").encode()
+        told = asdict(self)
+        if self.mean_iou is None:
+            del told["mean_iou"]
+        return (json.dumps({"format": FORMAT, **told}, indent=1) + "\n").encode()
 
     @property
     def failures(self) -> list[str]:
@@ -111,6 +119,8 @@ class Certificate:
             found.append(
                 f"smallest IoU {self.smallest_iou.value:.5f} ({self.smallest_iou.allowed:g} allowed)"
             )
+        if self.mean_iou and self.mean_iou.value < (self.mean_iou.allowed or 0):
+            found.append(f"mean IoU {self.mean_iou.value:.4f} ({self.mean_iou.allowed:g} allowed)")
         if self.pixels and self.pixels.allowed is not None and self.pixels.value > self.pixels.allowed:
             found.append(
                 f"{self.pixels.value:g} pixels of a small mask differ ({self.pixels.allowed:g} allowed)"
@@ -126,6 +136,7 @@ def certify(
     files: Sequence[Path],
     *,
     half: bool = False,
+    integers: bool = False,
     questions: Questions | None = None,
 ) -> Certificate:
     """Compare exported files with their network, and return what was found.
@@ -137,6 +148,7 @@ def certify(
         weights: that were exported.
         files: all in one folder, or below it.
         half: whether they hold the weights as float16.
+        integers: whether the encoder is in integers.
         questions: what is asked; 200 prompts on all images where None.
 
     Raises:
@@ -149,7 +161,7 @@ def certify(
         target.name,
         model,
         network,
-        "float16" if half else target.weights,
+        "int8" if integers else "float16" if half else target.weights,
         sum_of_tensors(weights),
         {"mobilesam": __version__, **versions(packages)},
         machine(),
@@ -172,7 +184,9 @@ def certify(
     if target.fixed:
         beside.spec = square(beside.spec)
     milliseconds = measure(ours, Model(beside, name="ONNX Runtime"))
-    certificate = replace(about, milliseconds=milliseconds, **allowed_for(found, rounded=rounded))
+    certificate = replace(
+        about, milliseconds=milliseconds, **allowed_for(found, rounded=rounded, integers=integers)
+    )
     return replace(certificate, result=FAILED if certificate.failures else VERIFIED)
 
 
@@ -227,6 +241,7 @@ def page(certificate: Certificate) -> str:
             "|---|---|---|",
             *(row(f"largest difference of `{name}`", value) for name, value in one.differences.items()),
             row(f"smallest IoU of a mask of {FEW_PIXELS} pixels or more", one.smallest_iou),
+            *([row("mean IoU of these masks", one.mean_iou)] if one.mean_iou else []),
             row("most pixels that differ in a smaller mask", one.pixels),
             "",
             "| median of one run, in turn | this | ONNX Runtime |",
@@ -282,6 +297,7 @@ class Found:
     masks: int = 0
     differences: dict[str, float] = field(default_factory=dict)
     iou: float = 1.0
+    ious: list[float] = field(default_factory=list)
     pixels: int = 0
 
     def differ(self, name: str, ours: np.ndarray, theirs: np.ndarray) -> None:
@@ -297,7 +313,8 @@ class Found:
             if either < FEW_PIXELS:
                 self.pixels = max(self.pixels, either - both)
             else:
-                self.iou = min(self.iou, both / either)
+                self.ious.append(both / either)
+                self.iou = min(self.iou, self.ious[-1])
             self.masks += 1
 
 
@@ -351,21 +368,27 @@ def compare_arrays(found: Found, exported: Runtime, wanted: Runtime, a: Embeddin
         found.differ("boxes", boxes[likely], wanted_boxes[likely])
 
 
-def allowed_for(found: Found, *, rounded: bool) -> dict[str, Any]:
+def allowed_for(found: Found, *, rounded: bool, integers: bool = False) -> dict[str, Any]:
     """Return the certificate's fields of what was found, with what is allowed."""
 
     def limit(name: str) -> float | None:
-        if rounded:
+        if rounded or integers:
             return None
         return BOX_DIFFERENCE if name == "boxes" else DIFFERENCE
+
+    if integers:
+        smallest, mean = None, Figure(float(np.mean(found.ious)), INTEGERS_IOU)
+    else:
+        smallest, mean = HALF_IOU if rounded else IOU, None
 
     return {
         "images": found.images,
         "prompts": found.prompts,
         "masks": found.masks,
         "differences": {name: Figure(value, limit(name)) for name, value in found.differences.items()},
-        "smallest_iou": Figure(found.iou, HALF_IOU if rounded else IOU),
-        "pixels": Figure(found.pixels, None if rounded else 1),
+        "smallest_iou": Figure(found.iou, smallest),
+        "mean_iou": mean,
+        "pixels": Figure(found.pixels, None if rounded or integers else 1),
     }
 
 

@@ -24,7 +24,13 @@ VERSION_KEY, NETWORK_KEY, SUM_KEY = "mobilesam.version", "mobilesam.network", "m
 
 
 def write(
-    name: str, weights: Weights, folder: Path, *, half: bool = False, overwrite: bool = False
+    name: str,
+    weights: Weights,
+    folder: Path,
+    *,
+    half: bool = False,
+    calibration: Path | None = None,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Write self-contained ONNX files of a network or detector ``name`` with ``weights``; return their paths.
 
@@ -44,12 +50,15 @@ def write(
         folder: where the files go.
         half: store weights as float16, half the bytes; the arithmetic stays float32. What float16 does not hold is
             rounded; it holds those of ``pocket`` exactly.
+        calibration: folder of photos by which the encoder is stored in 8-bit integers
+            (:mod:`mobilesam.export.integers`); None for floating point.
         overwrite: replace files that are there.
 
     Raises:
         WeightsError: if these are not the network's tensors.
         LimitError: if a part does not fit into one file (SAM's ViT-H encoder); then none is written.
         OutputError: if a file cannot be written, or one exists and ``overwrite`` is false; then none is written.
+        ConfigError: for ``calibration`` of a network whose encoder was not tried in integers, or with too few photos.
     """
     index = graph_index(name)
     check_tensors(weights, index.tensors, "weights")
@@ -58,8 +67,21 @@ def write(
         check_size(name, part, weights)
     for path in paths.values():  # so that no set of files is of two kinds
         refuse_existing(path, overwrite=overwrite)
+    if calibration is not None:
+        from mobilesam.export.integers import check_network, encoder_in_integers  # they take long to import
+
+        check_network(name)
+    models = {part: filled(name, part, weights, half=half) for part in paths}
+    if calibration is not None:
+        from mobilesam.export.integers import (
+            encoder_in_integers,
+        )  # for which not all that it needs may be there
+
+        models["encoder"] = encoder_in_integers(name, models["encoder"], calibration)
+        onnx.helper.set_model_props(models["encoder"], made_of(name, weights))
+        onnx.checker.check_model(models["encoder"])
     for part, path in paths.items():
-        write_bytes(path, filled(name, part, weights, half=half).SerializeToString(), overwrite=overwrite)
+        write_bytes(path, models.pop(part).SerializeToString(), overwrite=overwrite)
     return list(paths.values())
 
 
