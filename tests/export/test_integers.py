@@ -40,7 +40,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(FEWEST):
         image = (cat(), data.coffee(), data.astronaut())[number % 3]
         y, x = (int(rng.integers(0, side // 3)) for side in image.shape[:2])
-        (folder / f"{number}.png").write_bytes(image_to_png(image[y : y + 130, x : x + 280]))
+        (folder / f"{number}.png").write_bytes(image_to_png(image[y : y + 90, x : x + 280]))
     return folder
 
 
