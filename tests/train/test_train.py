@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.numpy import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -43,7 +44,7 @@ from mobilesam.train.losses import mask_ious, mask_losses, prompt_loss
 from mobilesam.train.masks import score_held_out, train_masks
 from mobilesam.train.options import RunOptions
 from mobilesam.train.prompts import corrective_click, draw_box, draw_coarse_mask, draw_prompt, tight_box
-from mobilesam.train.ranks import Ranks
+from mobilesam.train.ranks import Ranks, joined_ranks
 from mobilesam.train.recipe import Recipe, SourceSet, Stage, read_recipe
 from mobilesam.train.start import start_network
 from mobilesam.weights.reading import FORMAT_SINCE, NEEDS_KEY
@@ -784,6 +785,17 @@ def test_parts_of_a_step_are_the_whole_step(data: Path) -> None:
 def bfloat16_here() -> bool:
     """Whether this processor computes with bfloat16, which rounds sums by their order."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def test_a_group_that_is_there_is_used_and_stays(tmp_path: Path) -> None:
+    """As launchers make it that join their processes themselves."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    try:
+        with joined_ranks("cpu") as ranks:
+            assert ranks == Ranks(0, 1)
+        assert dist.is_initialized()
+    finally:
+        dist.destroy_process_group()
 
 
 def torchrun(data: Path, out: str, ranks: int) -> None:

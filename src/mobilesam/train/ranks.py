@@ -1,4 +1,4 @@
-"""Several processes that train one network together, started by ``torchrun``.
+"""Several processes that train one network together, started by ``torchrun``, or joined by another launcher.
 
 Every rank has the whole network and takes its part of each batch. The gradients are averaged, so all ranks take
 the same step as one process with the whole batch would. Only the first writes files.
@@ -77,9 +77,14 @@ class Ranks:
 def joined_ranks(device: str) -> Iterator[Ranks]:
     """Join the processes that ``torchrun`` started, if it did; alone otherwise.
 
+    Processes that another launcher has joined, as Ray Train does, stay joined.
+
     Raises:
         ConfigError: if its variables do not fit together.
     """
+    if dist.is_initialized():
+        yield Ranks(dist.get_rank(), dist.get_world_size())
+        return
     world = os.environ.get("WORLD_SIZE", "1")
     rank = os.environ.get("RANK", "0")
     if not (world.isdecimal() and rank.isdecimal()):
