@@ -31,7 +31,7 @@ def read_file(path: str | os.PathLike, *, name: str) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_FILE_BYTES:
             raise _too_many_bytes(name, f"{size:,} bytes")
-        return read_limited(file, name)
+        return read_limited(file, name, expected=size)
 
 
 def open_file(path: str | os.PathLike, *, name: str) -> BinaryIO:
@@ -54,21 +54,23 @@ def open_file(path: str | os.PathLike, *, name: str) -> BinaryIO:
     raise ImageError(f"{shown(name)}: is not a regular file; give an image file, or - for standard input")
 
 
-def read_limited(file: BinaryIO, name: str) -> bytes:
+def read_limited(file: BinaryIO, name: str, *, expected: int = 0) -> bytes:
     """Read a stream from its current place up to the limit on bytes.
 
     Args:
         file: anything whose ``read`` returns bytes; it may return fewer than it is asked for.
         name: what messages call it.
+        expected: how many bytes there should be, which are then read at once: parts are in memory twice.
 
     Raises:
         LimitError: if there is more.
         ImageError: if reading fails, or does not return bytes.
     """
-    parts, left = [], MAX_FILE_BYTES + 1
-    while left > 0 and (part := _read_part(file, min(left, READ_AT_ONCE), name)):
+    parts, left, at_once = [], MAX_FILE_BYTES + 1, max(expected, READ_AT_ONCE)
+    while left > 0 and (part := _read_part(file, min(left, at_once), name)):
         parts.append(part)
         left -= len(part)
+        at_once = READ_AT_ONCE
     if left <= 0:
         raise _too_many_bytes(name, "more")
     return parts[0] if len(parts) == 1 else b"".join(parts)
