@@ -22,7 +22,9 @@ from mobilesam.runtimes.torch import TorchRuntime
 from mobilesam.segment.model import Model
 from mobilesam.weights import graph_index
 
-PYTHON_PAGE = Path(__file__).parents[2] / "docs" / "reference" / "python.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PYTHON_PAGE = DOCS / "reference" / "python.md"
+SA1B_PAGE = DOCS / "how-to" / "sa1b.md"
 
 
 class ToyEncoder(nn.Module):
@@ -64,6 +66,18 @@ def test_a_network_is_a_file_and_a_line(tmp_path: Path, monkeypatch: pytest.Monk
     one, other = (m.segment(m.embed(image), Prompt(box=[10, 10, 60, 50])) for m in models)
     assert one.low_res_masks.shape == (1, 32, 32)
     np.testing.assert_allclose(one.low_res_masks, other.low_res_masks, atol=1e-3)
+
+
+def test_the_pages_own_encoder_fits_the_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    namespace: dict = {}
+    (code,) = re.findall(r"```python\n(.*?)```", SA1B_PAGE.read_text(encoding="utf-8"), re.S)
+    exec(compile(code, SA1B_PAGE.name, "exec"), namespace)
+    (config,) = namespace["NETWORKS"]
+    monkeypatch.setitem(build.NETWORKS, config.spec.name, config)
+    network = build.build_network(config.spec.name)
+    with torch.no_grad():
+        embedding = network.image_encoder(torch.zeros(1, 3, 128, 128))
+    assert embedding.shape == (1, 256, 8, 8)
 
 
 def test_every_spec_says_its_encoders_stride() -> None:
