@@ -170,18 +170,22 @@ def test_what_cannot_be_meant_is_refused() -> None:
         mask_to_yolo_line(mask, tolerance=-1.0)
 
 
+@pytest.mark.parametrize("every", [pytest.param(3, marks=pytest.mark.long), 30])
 @pytest.mark.parametrize("name", ["coco_val", "ccp_fashion", "bsds_consensus"])
-def test_real_masks_are_filled(name: str) -> None:
+def test_real_masks_are_filled(name: str, every: int) -> None:
     folder = SHARED / "data/eval" / name
     if not folder.is_dir():
         pytest.skip(f"no such set: {folder}")
     ious = []
-    for instance in [one for photo in read_photos(folder) for one in photo.instances][::3]:
+    for instance in [one for photo in read_photos(folder) for one in photo.instances][::every]:
         mask = rle_to_mask(instance.segmentation)
         line = mask_to_yolo_line(mask)
         ious.append([mask_iou(fill(line, mask.shape, cut), mask) for cut in CUTS.values()])
     assert np.mean(ious) > 0.985
-    assert (np.array(ious) >= LEAST_IOU).mean() > 0.995  # the rest has parts that are far from each other
+    few = np.count_nonzero(
+        np.array(ious) < LEAST_IOU, axis=0
+    )  # these have parts that are far from each other
+    assert (few <= max(1, 0.005 * len(ious))).all()
 
 
 @pytest.mark.parametrize(

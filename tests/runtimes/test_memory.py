@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from mobilesam.runtimes.onnx import KEPT_RUNS
-from tests.server.test_memory import needs_glibc
+from tests.server.test_memory import needs_glibc, usual_allocator
 
 SHAPES = f"""
 import ctypes
@@ -25,6 +25,8 @@ for i in range({KEPT_RUNS}):
 
 @needs_glibc
 def test_what_shapes_left_behind_is_given_back() -> None:
-    done = subprocess.run([sys.executable, "-c", SHAPES], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", SHAPES], capture_output=True, text=True, check=True, env=usual_allocator()
+    )
     before, after = map(int, done.stdout.split())
     assert after < 0.7 * before
