@@ -146,6 +146,17 @@ def test_mending_changes_only_what_is_connected_around_the_click(
     assert np.array_equal(again.mask, less.mask) and "nothing changed" in again.remarks[0]
 
 
+def test_a_click_while_mending_changes_more_than_its_pixel(
+    model: mobilesam.Model, embedding: mobilesam.Embedding, begun: Session
+) -> None:
+    """Where no answer with the mask heeds the click, what is seen at the click alone goes."""
+    whole = model.segment(embedding, mobilesam.Prompt(box=[5, 0, 370, 295])).mask
+    for point in ([55, 45], [135, 45], [215, 105]):
+        mended = begun.from_mask(whole).click(point, label=0)
+        assert not mended.mask[point[1], point[0]]
+        assert np.count_nonzero(mended.mask ^ whole) > 30
+
+
 def test_what_is_brushed_while_mending_is_in_the_mask(begun: Session) -> None:
     damaged = np.zeros((300, 451), bool)
     damaged[50:200, 60:300] = True

@@ -11,7 +11,6 @@ agree are averaged; how well they agree says how sure the result is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -115,15 +114,10 @@ def find_with_evidence(
 ) -> tuple[Segmentation, Evidence]:
     """Segment the subject, and return what its predicted IoU is made of; see :func:`find_subject`."""
     asker = _Asker(predictor, embedding)
-    if asker.head is None:
-        first = _what_the_ground_leaves(
-            asker, detector, *asker.answers(asker.plain, [asker.whole(asker.plain)])[0]
-        )
-        evidence = Evidence(first.sure)
-    else:
-        seen, there = asker.as_the_head_sees(asker.plain, asker.head)
-        ground, sees = asker.answers(asker.plain, [asker.whole(asker.plain), seen])
-        first, learnt = _what_the_ground_leaves(asker, detector, *ground), _First(*sees, "head")
+    first = _what_the_ground_leaves(asker, detector)
+    evidence = Evidence(first.sure)
+    if asker.head is not None:
+        learnt, there = _what_the_head_sees(asker, asker.head)
         alike = _iou(first.logits, learnt.logits)
         first = first if alike >= ALIKE else learnt
         evidence = Evidence(first.sure, alike=alike, there=there)
@@ -141,14 +135,22 @@ def find_with_evidence(
     return asker.result(joined, evidence.confidence), evidence
 
 
-def _what_the_ground_leaves(asker: _Asker, detector: Detector, ground: Logits, sure: float) -> _First:
-    """Return what is not the ground (h, w) or, where that is unsure, perhaps the most prominent object."""
+def _what_the_ground_leaves(asker: _Asker, detector: Detector) -> _First:
+    """Return what is not the ground or, where that is unsure, perhaps the most prominent object."""
+    ground, sure = asker.whole(asker.plain)
     if sure < SURE_OF_GROUND:
         standing = _prominence(-ground[None], np.array([sure]), np.array([GROUND_OBJECTNESS]))[0]
         likeliest = _likeliest_object(asker.predictor, asker.plain.embedding, detector, standing)
         if likeliest is not None:
             return _First(*likeliest, "object")
     return _First(-ground, sure, "ground")
+
+
+def _what_the_head_sees(asker: _Asker, head: SubjectHead) -> tuple[_First, float]:
+    """Return what the head's coarse mask and its box mean, and how likely there is a subject."""
+    coarse, there = asker.coarse(asker.plain, head)
+    box = asker.box_of(visible_part(coarse, asker.frame)) or asker.everything
+    return _First(*asker.ask(asker.plain, box, coarse), "head"), there
 
 
 def _ask_again(asker: _Asker, first: _First, box: XYXY) -> list[Logits]:
@@ -159,20 +161,16 @@ def _ask_again(asker: _Asker, first: _First, box: XYXY) -> list[Logits]:
     across, down = MARGIN * (x1 - x0) + LEAST_MARGIN, MARGIN * (y1 - y0) + LEAST_MARGIN
     left, top = int(max(0, x0 - across)), int(max(0, y0 - down))
     right, bottom = int(min(width, x1 + across)), int(min(height, y1 + down))
-    answers = (
-        [] if first.way == "object" else [asker.answers(asker.plain, [asker.boxed(asker.plain, box)])[0][0]]
-    )
+    answers = [] if first.way == "object" else [asker.ask(asker.plain, box)[0]]
     for view in (
         asker.look(image[:, ::-1], mirrored=True),
         asker.look(image[top:bottom, left:right], corner=(left, top)),
     ):
-        asked = [asker.boxed(view, box)]
+        answers.append(asker.ask(view, box)[0])
         if first.way == "ground":
-            asked.append(asker.whole(view))
+            answers.append(-asker.whole(view)[0])
         elif first.way == "head" and asker.head is not None:
-            asked.append(asker.boxed(view, box, asker.coarse(view, asker.head)[0]))
-        found = [logits for logits, _ in asker.answers(view, asked)]
-        answers += [found[0], -found[1]] if first.way == "ground" else found
+            answers.append(asker.ask(view, box, asker.coarse(view, asker.head)[0])[0])
     return answers
 
 
@@ -265,20 +263,14 @@ class _Asker:
         """Embed a part of the image, or its mirror image."""
         return _View(self.predictor.embed(np.ascontiguousarray(image)), corner, mirrored)
 
-    def whole(self, view: _View) -> Prompt:
-        """A box around all of a view."""
+    def whole(self, view: _View) -> tuple[Logits, float]:
+        """Ask with a box around all of a view; the logits and the predicted IoU."""
         height, width = view.embedding.original_size
-        return Prompt(box=[0, 0, width, height])
+        return self._ask(view, Prompt(box=[0, 0, width, height]))
 
-    def boxed(self, view: _View, box: XYXY, coarse: Logits | None = None) -> Prompt:
-        """A box of the image, and a coarse mask (s, s) of the view."""
-        return Prompt(box=view.box(box), mask=None if coarse is None else coarse[None])
-
-    def as_the_head_sees(self, view: _View, head: SubjectHead) -> tuple[Prompt, float]:
-        """The head's coarse mask of the whole image with its box, and how likely there is a subject."""
-        coarse, there = self.coarse(view, head)
-        box = self.box_of(visible_part(coarse, self.frame)) or self.everything
-        return self.boxed(view, box, coarse), there
+    def ask(self, view: _View, box: XYXY, coarse: Logits | None = None) -> tuple[Logits, float]:
+        """Ask with a box of the image, and with a coarse mask of the view; the logits and the predicted IoU."""
+        return self._ask(view, Prompt(box=view.box(box), mask=None if coarse is None else coarse[None]))
 
     def coarse(self, view: _View, head: SubjectHead) -> tuple[Logits, float]:
         """Return the head's mask of a view as a prompt's logits (s, s), and how likely there is a subject."""
@@ -292,16 +284,15 @@ class _Asker:
         coarse[:height, :width] = (2 * likely - 1) * MASK_LOGIT
         return coarse, there
 
-    def answers(self, view: _View, prompts: Sequence[Prompt]) -> list[tuple[Logits, float]]:
-        """Ask about a view; the logits (h, w) of each answer in the whole image, and its predicted IoU."""
-        valid = self.predictor.validate(view.embedding, prompts, [names_with("")] * len(prompts))
-        found = self.predictor.segment(view.embedding, valid, multimask=False)
-        return [
-            (self._in_the_image(one.low_res_masks[0], view), float(one.predicted_iou[0])) for one in found
-        ]
-
-    def _in_the_image(self, low_res: Logits, view: _View) -> Logits:
-        return visible_part(low_res, self.frame) if view is self.plain else self._laid_over(low_res, view)
+    def _ask(self, view: _View, prompt: Prompt) -> tuple[Logits, float]:
+        valid = self.predictor.validate(view.embedding, [prompt], [names_with("")])
+        found = self.predictor.segment(view.embedding, valid, multimask=False)[0]
+        low_res = found.low_res_masks[0]
+        if view is self.plain:
+            logits = visible_part(low_res, self.frame)
+        else:
+            logits = self._laid_over(low_res, view)
+        return logits, float(found.predicted_iou[0])
 
     def _laid_over(self, low_res: Logits, view: _View) -> Logits:
         """Return a view's logits at the cells of the whole image; where it does not reach they are low."""
