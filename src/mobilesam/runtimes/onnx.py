@@ -35,6 +35,8 @@ PROPOSALS = "proposals"  # the graph that gives boxes of objects
 KEPT_BYTES = 300_000_000  # that an encoder may keep from one image to the next
 KEPT_RUNS = 16  # of a graph, after which it gives back what it worked in
 ERRORS_ONLY = 3  # ONNX Runtime's log level
+GROWS_AS_ASKED = 1  # an arena's strategy, in place of doubling
+SHARED = threading.Event()  # sessions that start work in one arena
 RUNNING: weakref.WeakSet[OnnxGraphs] = weakref.WeakSet()
 INHERITED: list[dict[str, ort.InferenceSession]] = []  # sessions of a parent process, never used nor ended
 
@@ -169,6 +171,8 @@ class OnnxGraphs:
         options.enable_mem_pattern = False
         # A session's threads would go on spinning after a run, on the cores that the next one needs.
         options.add_session_config_entry("session.force_spinning_stop", "1")
+        if SHARED.is_set():
+            options.add_session_config_entry("session.use_env_allocators", "1")
         options.intra_op_num_threads = self._threads
         return options
 
@@ -190,6 +194,20 @@ class OnnxGraphs:
         if session.get_providers()[0] != PROVIDERS[self.device]:  # it falls back without a word
             raise ConfigError(f"device {self.device!r}: ONNX Runtime cannot use it here; check its driver")
         return session
+
+
+def share_memory() -> None:
+    """Let sessions that start from now on work in one arena, which grows by what it is asked for.
+
+    Each would otherwise have an arena of its own, which doubles. A server for photos of ever other shapes has a third
+    less memory by it; an image costs some 9 % more time.
+    """
+    if SHARED.is_set():  # ONNX Runtime takes one arena for each device
+        return
+    cpu = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    usual = {"max_mem": 0, "initial_chunk_size_bytes": -1, "max_dead_bytes_per_chunk": -1}
+    ort.create_and_register_allocator(cpu, ort.OrtArenaCfg(usual | {"arena_extend_strategy": GROWS_AS_ASKED}))
+    SHARED.set()
 
 
 def profiling_options(prefix: Path, threads: int) -> ort.SessionOptions:

@@ -20,9 +20,9 @@ from mobilesam.annotate.engines.ray import RayEngine, connected
 from mobilesam.core.errors import missing_extra
 from mobilesam.segment.model import Model
 from mobilesam.segment.session import hash_image
-from mobilesam.server.allocator import return_large_blocks
 from mobilesam.server.door import Door
 from mobilesam.server.images import ONE, file_in
+from mobilesam.server.memory import keep_little
 from mobilesam.server.options import ServeOptions
 from mobilesam.server.refusals import Refusal
 from mobilesam.server.service import Service, make_service, read_image
@@ -57,7 +57,7 @@ class Replica:
     def __init__(self, model: Model, options: ServeOptions) -> None:
         from mobilesam.server.app import make_app
 
-        return_large_blocks()
+        keep_little()
         self.service = make_service(model, options)
         self.service.warm()
         self.app = make_app(self.service)

@@ -20,10 +20,10 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mobilesam.core.errors import ConfigError
-from mobilesam.server.allocator import return_large_blocks
 from mobilesam.server.app import make_app
 from mobilesam.server.door import LOG
 from mobilesam.server.gate import Gate
+from mobilesam.server.memory import keep_little
 from mobilesam.server.options import ServeOptions
 from mobilesam.server.service import Service
 
@@ -213,7 +213,7 @@ def run_server(
     """
     log_to(sys.stderr, quiet=quiet)
     if cluster is None:
-        return_large_blocks()
+        keep_little()
         service.warm()
     config = uvicorn.Config(
         cluster or make_app(service),

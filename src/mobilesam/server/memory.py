@@ -1,12 +1,20 @@
-"""The C library's memory: a server that runs for weeks gives large blocks back."""
+"""What a process keeps for its next work: a server that runs for weeks gives memory back."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
 
+from mobilesam.runtimes.onnx import share_memory
+
 MMAP_THRESHOLD = -3  # mallopt's name for it
 LARGE = 2**20  # bytes
+
+
+def keep_little() -> None:
+    """Let the C library and ONNX Runtime keep little; to be called before a network is first run."""
+    return_large_blocks()
+    share_memory()
 
 
 def return_large_blocks() -> None:
