@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from tests.seeded import seeded_weights
 
 GOLDEN = Path(__file__).parent / "golden"
 SHARED_VARIABLE = "MOBILESAM_SHARED"
-os.environ.setdefault("MOBILESAM_PREPARED", "0")  # tests leave nothing in the user's cache
+if "PYTEST_XDIST_WORKER" not in os.environ:  # all workers, and all they start, share prepared graphs
+    HOME = tempfile.TemporaryDirectory(prefix="mobilesam-tests-")  # tests leave nothing in the user's cache
+    os.environ["MOBILESAM_HOME"] = HOME.name
 settings.register_profile("untimed", deadline=None)  # examples are slower beside other tests
 settings.load_profile("untimed")
 SHARED = Path(os.environ.get(SHARED_VARIABLE, Path(__file__).parents[2] / "shared"))

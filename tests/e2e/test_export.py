@@ -206,6 +206,9 @@ def check_parity(options: list[str], prompts: int, capsys: pytest.CaptureFixture
     assert f"prompts: {prompts}\n" in told
 
 
+@pytest.mark.parametrize(
+    "model_options", ["pocket", pytest.param("mobile_sam", marks=pytest.mark.long)], indirect=True
+)
 def test_W63_exported_files_agree_on_twelve_prompts(model_options: list[str], capsys) -> None:
     check_parity(model_options, 12, capsys)
 

@@ -40,7 +40,7 @@ def assert_same(one: Segmentation, other: Segmentation) -> None:
     assert np.abs(one.predicted_iou - other.predicted_iou).max() <= 1e-4
 
 
-@pytest.mark.parametrize("memory", [None, 300_000_000])
+@pytest.mark.parametrize("memory", [pytest.param(None, marks=pytest.mark.long), 300_000_000])
 def test_ragged_batches_are_as_one_by_one(model: Model, images: list, memory: int | None) -> None:
     embeddings = model.embed_batch(images, memory=memory)
     results = model.segment_batch(embeddings, PROMPTS, memory=memory)

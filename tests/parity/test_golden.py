@@ -124,6 +124,9 @@ def test_runtimes_agree_on_every_case(
         assert ((a & b).sum((1, 2)) >= 0.999 * (a | b).sum((1, 2))).all(), case["name"]
 
 
+@pytest.mark.parametrize(
+    "predictor", [0, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 2))], indirect=True
+)
 def test_boxes_in_one_batch(golden: dict, predictor: tuple[int, SamPredictor], model: Model) -> None:
     number, _ = predictor
     image = seeded_image(*SIZES[number], number)

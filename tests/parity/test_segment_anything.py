@@ -34,7 +34,7 @@ def predictor(network: Sam) -> SamPredictor:
     return predictor
 
 
-@pytest.mark.parametrize("number", list(SIZES))
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.long), 2])
 @pytest.mark.parametrize("model", ["onnx_vit_t", "torch_vit_t"])
 def test_set_torch_image(golden: dict, model: str, number: int, request: pytest.FixtureRequest) -> None:
     predictor = SamPredictor(request.getfixturevalue(model))
@@ -140,7 +140,8 @@ def record_of(network: Sam, golden: dict, case: dict, mask: np.ndarray | None) -
     return record
 
 
-@pytest.mark.parametrize("multimask", [True, pytest.param(False, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("multimask", [True, False])
 def test_forward_over_several_images(network: Sam, golden: dict, golden_cases: list, multimask: bool) -> None:
     """Images of different sizes and prompts of different kinds in one call."""
     names = {
@@ -251,11 +252,8 @@ def test_forward_refuses(network: Sam, change: dict, message: str) -> None:
         network([right], multimask_output=3)
 
 
-@pytest.mark.parametrize(
-    "run",
-    [RUNS[0], pytest.param(RUNS[1], marks=pytest.mark.long)],
-    ids=["grid", "crops and small regions"],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("run", RUNS[:2], ids=["grid", "crops and small regions"])
 def test_records_of_a_network(network: Sam, run: dict) -> None:
     generator = SamAutomaticMaskGenerator(network, output_mode="coco_rle", **run["settings"])
     check_records(generator.generate(seeded_image(*run["image"])), run["records"])

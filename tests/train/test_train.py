@@ -559,6 +559,7 @@ def newest(folder: Path) -> Path:
     return max(folder.glob("step-*.safetensors"))
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_bit_for_bit(data: Path) -> None:
     (data / "recipe.toml").write_text(RECIPE.format(steps=6))
     whole = train(data, "whole")
