@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import pickle
 import shutil
 import tarfile
 import warnings
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +20,10 @@ from safetensors.numpy import load_file
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from mobilesam import ConfigError, Prompt, TrainingWarning, WeightsError, load
+from mobilesam import ConfigError, MobileSamError, Prompt, TrainingWarning, WeightsError, load
+from mobilesam.annotate.engines.local import LocalEngine
 from mobilesam.cli.main import run
+from mobilesam.core.arrays import NamedArrays
 from mobilesam.formats.datasets import sa1b
 from mobilesam.formats.datasets.load import read_dataset, write_dataset
 from mobilesam.networks.build import NETWORKS, build_network
@@ -45,7 +50,7 @@ from mobilesam.train.options import RunOptions
 from mobilesam.train.ranks import Ranks
 from mobilesam.train.recipe import recipe_to_toml
 from mobilesam.train.store_options import StoreOptions
-from mobilesam.train.teacher import decode, make_store, read_facts, read_store_decoder
+from mobilesam.train.teacher import Embedder, Job, decode, make_store, read_facts, read_store_decoder
 from mobilesam.weights import entry_of, read_weights
 from tests.photos import write_set
 from tests.train.kills import assert_same_runs, killed_and_whole
@@ -166,6 +171,33 @@ def test_a_store_is_complete_checked_and_resumable(data: Path, tmp_path: Path, m
         make_store(data / "set", tmp_path / "whole", StoreOptions(image_size=64, device="cpu"))
     with pytest.raises(ConfigError, match="dtype: is 'int4'; choose one of"):
         StoreOptions(dtype="int4")
+
+
+def test_an_engine_writes_the_same_store(data: Path, tmp_path: Path) -> None:
+    """Engines yield in order, and the work that travels to a process is that of the one at home."""
+    options = StoreOptions(image_size=64, device="cpu")
+
+    def travelled(work: Embedder, jobs: Iterable[Job], give_up: object) -> Iterator[NamedArrays]:
+        work.threads = torch.get_num_threads()
+        return LocalEngine(2).run(pickle.loads(pickle.dumps(work)), jobs)
+
+    make_store(data / "set", tmp_path / "store", options, spread=travelled)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "store").iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (data / "store").iterdir()}
+
+    def deadly(work: Embedder, jobs: Iterable[Job], give_up: Any) -> Iterator[NamedArrays]:
+        return (give_up(job, "its process died") if i == 9 else work(job) for i, job in enumerate(jobs))
+
+    with pytest.raises(MobileSamError, match=r"3\.jpg: its process died; leave the photo out"):
+        make_store(data / "set", tmp_path / "other", options, spread=deadly)
+    make_store(data / "set", tmp_path / "other", options)
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "other").iterdir()}
+
+
+def test_options_of_a_cluster_go_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for option, value in (("--workers", "2"), ("--address", "auto")):
+        assert run(["train", "teacher", str(tmp_path), "--out", str(tmp_path / "out"), option, value]) == 2
+        assert f"{option}: is of a Ray cluster; give --engine ray as well" in capsys.readouterr().err
 
 
 def test_plain_folders_of_photos_do(data: Path, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ from mobilesam.train.data import (
     reduce_mask,
     split_sets,
 )
+from mobilesam.train.finish import draw_log
 from mobilesam.train.loop import mixed_precision, set_rates, update_average
 from mobilesam.train.losses import mask_ious, mask_losses, prompt_loss
 from mobilesam.train.masks import score_held_out, train_masks
@@ -594,6 +595,16 @@ def test_a_killed_run_goes_on_bit_for_bit(data: Path) -> None:
     model = load("pocket", checkpoint=weights)
     embedding = model.embed(data / "set" / "images" / "0.jpg")
     assert model.segment(embedding, Prompt(points=[20, 20])).masks.shape[0] == 3
+
+
+def test_the_legend_covers_no_line() -> None:
+    scores = dict.fromkeys(("box", "point", "teacher_box", "teacher_point"), 0.95)  # the longest names
+    figure = draw_log([{"step": step, "loss": 1.0, **scores} for step in range(1, 9)])
+    figure.draw_without_rendering()
+    legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
+    assert len(legends) == 1 and len(legends[0].get_texts()) == len(scores)
+    assert not any(legends[0].get_window_extent().overlaps(axes.get_window_extent()) for axes in figure.axes)
+    assert legends[0].get_window_extent().x0 >= 0
 
 
 @pytest.mark.long

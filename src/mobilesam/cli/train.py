@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mobilesam.cli.engines import EngineOptions
 from mobilesam.cli.fields import FileType, options_from
 from mobilesam.core.errors import missing_extra
 from mobilesam.core.text import printable
@@ -98,7 +99,8 @@ def subject(recipe: Path, data: Path, out: Path, options: RunOptions) -> None:
 @click.argument("photos", metavar="DATA", type=FileType())
 @click.option("--out", required=True, metavar="STORE", type=FileType(), help="Folder of the store.")
 @options_from(StoreOptions, "options")
-def teacher(photos: Path, out: Path, options: StoreOptions) -> None:
+@options_from(EngineOptions, "engine")
+def teacher(photos: Path, out: Path, options: StoreOptions, engine: EngineOptions) -> None:
     """Write a teacher's embeddings of photos, once and for all, for train distill.
 
     DATA is a folder of photos, or a set in any format that mobilesam convert reads. The same command again goes on
@@ -106,12 +108,16 @@ def teacher(photos: Path, out: Path, options: StoreOptions) -> None:
 
     \b
     mobilesam train teacher photos --model pocket --image-size 192 --out stores/pocket-192
+    mobilesam train teacher sa1b --model sam_vit_h --out stores/vit_h --engine ray --address auto
     """
+    if engine.workers is not None:
+        engine.check_ray("--workers")
     try:
         from mobilesam.train.teacher import make_store
     except ModuleNotFoundError as error:
         raise missing_extra("train", "train") from error
-    make_store(photos, out, options, click.echo)
+    cluster = engine.ray(gpu=options.device == "cuda")
+    make_store(photos, out, options, click.echo, cluster.run if cluster else None)
     click.echo(f"written: {printable(out)}")
 
 

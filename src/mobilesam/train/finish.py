@@ -100,6 +100,13 @@ def log_to_csv(log: list[dict]) -> bytes:
 
 def plot_log(log: list[dict]) -> bytes:
     """Return a PNG of training loss and held-out scores over the steps."""
+    buffer = BytesIO()
+    draw_log(log).savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def draw_log(log: list[dict]) -> Figure:
+    """Draw training loss and held-out scores over the steps."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     loss, score = figure.subplots(1, 2)
     loss.plot([line["step"] for line in log], [line["loss"] for line in log])
@@ -111,8 +118,6 @@ def plot_log(log: list[dict]) -> bytes:
             score.plot([line["step"] for line in scored], values, label=label)
     score.set(xlabel="step", ylabel="mean IoU, recall", title="Held out", ylim=(0, 1))
     if scored:
-        score.legend()
+        figure.legend(loc="outside lower right", ncols=len(SCORES))  # below, where it covers no line
     score.grid(alpha=0.3)
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+    return figure

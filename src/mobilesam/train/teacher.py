@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +22,14 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from mobilesam.core.arrays import NamedArrays, sum_of_tensors
-from mobilesam.core.errors import ConfigError, WeightsError
+from mobilesam.core.errors import ConfigError, MobileSamError, WeightsError
 from mobilesam.core.frame import input_size_of
 from mobilesam.core.preprocess import normalise
 from mobilesam.core.resize import resize_image
 from mobilesam.core.text import counted, shortened
 from mobilesam.formats.coco import SetPhoto, read_photo
 from mobilesam.formats.file_names import is_file
+from mobilesam.formats.image_bytes import shown
 from mobilesam.networks.build import build_network
 from mobilesam.networks.checkpoints import load_tensors, weights_channels_last
 from mobilesam.networks.sam import Sam
@@ -68,9 +71,19 @@ class StoreFacts:
 
 
 Tell = Callable[[str], None]
+Job = tuple[SetPhoto, str]  # a photo, and the dtype in which its embedding is wanted
+Spread = Callable[
+    [Callable[[Job], NamedArrays], Iterable[Job], Callable[[Job, str], NamedArrays]], Iterator[NamedArrays]
+]
 
 
-def make_store(data: Path, out: Path, options: StoreOptions, tell: Tell = lambda text: None) -> StoreFacts:
+def make_store(
+    data: Path,
+    out: Path,
+    options: StoreOptions,
+    tell: Tell = lambda text: None,
+    spread: Spread | None = None,
+) -> StoreFacts:
     """Write a teacher's embeddings of a set's photos, or those that are still missing.
 
     Args:
@@ -78,46 +91,91 @@ def make_store(data: Path, out: Path, options: StoreOptions, tell: Tell = lambda
         out: folder of the store.
         options: see :class:`StoreOptions`.
         tell: called with each line of progress.
+        spread: the ``run`` of an engine of many processes, which have the teacher; this process alone writes the
+            store, so that its bytes are the same as without.
 
     Raises:
         ConfigError: if there are no photos, or ``out`` is another teacher's store.
         WeightsError: if the teacher's weights are missing or damaged.
         OutputError: if the store cannot be written.
+        MobileSamError: if a photo ends the processes that look at it.
     """
+    if spread is not None:  # each process has one thread, and none takes a GPU that others lack
+        options = replace(options, threads=options.threads or 1, device=options.device or "cpu")
     if options.threads:
         limit_threads(options.threads)
     photos = read_any_photos(data, follow_symlinks=options.follow_symlinks)
-    teacher = Teacher.load(options.model, options.checkpoint, options.device)
-    size = options.image_size or teacher.network.spec.image_size
     keys = {key_of(photo): photo for photo in photos}
-    first = teacher.arrays(photos[0], size)
-    loss = measured_loss(teacher, photos[:CHECKED], size, options.dtype)
-    facts = StoreFacts(
-        teacher.name,
-        teacher.network.spec.name,
-        teacher.sum,
-        size,
-        options.dtype,
-        {name: list(array.shape) for name, array in first.items()},
-        loss,
-    )
-    begin_store(out, facts, teacher)
+    teacher = Teacher.load(options.model, options.checkpoint, "cpu" if spread else options.device)
+    size = options.image_size or teacher.network.spec.image_size
+    work = Embedder(teacher, size, options.device, options.threads)
+    facts = known_facts(out, teacher, size, options.dtype)
     there = Shards(out)
     missing = {key: photo for key, photo in keys.items() if key not in there}
-    each = sum(array.nbytes for array in encode(first, options.dtype).values())
+    checked = [] if facts else list(keys.values())[:CHECKED]
+    wanted = [
+        *((photo, "float32") for photo in checked),
+        *((photo, options.dtype) for photo in missing.values()),
+    ]
+    jobs = ((without_objects(photo), dtype) for photo, dtype in wanted)
+    done = (spread or one_by_one)(work, jobs, refuse)
+    if facts is None:
+        facts = facts_of(teacher, size, options.dtype, list(islice(done, len(checked))))
+    begin_store(out, facts, teacher)
+    each = bytes_of_each(facts)
     tell(
         f"{counted(len(keys), 'photos')}, {each / 1e6:.2f} MB each as {options.dtype}: {len(keys) * each / 1e9:.2f} GB; "
-        f"{len(missing)} to do; rounding loses {max(loss.values(), default=0):.1e} of the values' size"
+        f"{len(missing)} to do; rounding loses {max(facts.loss.values(), default=0):.1e} of the values' size"
     )
-    write_shards(out, _told(_embedded(teacher, missing, size, options.dtype), len(missing), tell))
+    write_shards(out, _told(zip(missing, done, strict=True), len(missing), tell))
     return facts
 
 
-def _embedded(
-    teacher: Teacher, photos: dict[str, SetPhoto], size: int, dtype: str
-) -> Iterator[tuple[str, NamedArrays]]:
-    for key, photo in photos.items():
-        yield key, encode(teacher.arrays(photo, size), dtype)
+def one_by_one(
+    work: Callable[[Job], NamedArrays], jobs: Iterable[Job], give_up: Callable[[Job, str], NamedArrays]
+) -> Iterator[NamedArrays]:
+    """Do all jobs in this process, one when it is asked for."""
+    return map(work, jobs)
+
+
+def refuse(job: Job, reason: str) -> NamedArrays:
+    """Raise an error for a photo that ends the processes that look at it."""
+    raise MobileSamError(
+        f"{shown(str(job[0].path))}: {reason}; leave the photo out, or give each process more memory with fewer workers"
+    )
+
+
+def without_objects(photo: SetPhoto) -> SetPhoto:
+    """Return a photo without its masks, which need not travel."""
+    return replace(photo, instances=(), ignored=None)
+
+
+@dataclass
+class Embedder:
+    """What is done with each photo. In another process it settles by itself: it takes its device and its threads.
+
+    Attributes:
+        teacher: whose embeddings are made.
+        size: side of the square input.
+        device: where the teacher works in another process.
+        threads: processor threads; as many as PyTorch likes where None.
+    """
+
+    teacher: Teacher
+    size: int
+    device: str | None
+    threads: int | None
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        if self.threads:
+            limit_threads(self.threads)
+        self.teacher.network.to(choose_device(self.device))
+
+    def __call__(self, job: Job) -> NamedArrays:
+        """Return a photo's arrays as a store keeps them."""
+        photo, dtype = job
+        return encode(self.teacher.arrays(photo, self.size), dtype)
 
 
 def _told(
@@ -222,39 +280,58 @@ def decode(kept: NamedArrays) -> NamedArrays:
     }
 
 
-def measured_loss(teacher: Teacher, photos: list[SetPhoto], size: int, dtype: str) -> dict[str, float]:
-    """Return the greatest relative error that a dtype causes in each array, over some photos."""
+def measured_loss(exact: Iterable[NamedArrays], dtype: str) -> dict[str, float]:
+    """Return the greatest relative error that a dtype causes in each array, over the arrays of some photos."""
     worst: dict[str, float] = {}
-    for photo in photos:
-        arrays = teacher.arrays(photo, size)
+    for arrays in exact:
         for name, rounded in decode(encode(arrays, dtype)).items():
-            exact = arrays[name]
-            error = np.sqrt(np.mean((rounded - exact) ** 2) / max(float(np.mean(exact**2)), 1e-30))
+            error = np.sqrt(
+                np.mean((rounded - arrays[name]) ** 2) / max(float(np.mean(arrays[name] ** 2)), 1e-30)
+            )
             worst[name] = max(worst.get(name, 0.0), float(error))
     return worst
 
 
-def begin_store(out: Path, facts: StoreFacts, teacher: Teacher) -> None:
-    """Write a store's facts and the teacher's decoder, unless they are there.
+def facts_of(teacher: Teacher, size: int, dtype: str, exact: list[NamedArrays]) -> StoreFacts:
+    """Return the facts of a new store, from the arrays of its first photos."""
+    shapes = {name: list(array.shape) for name, array in exact[0].items()}
+    loss = measured_loss(exact, dtype)
+    return StoreFacts(teacher.name, teacher.network.spec.name, teacher.sum, size, dtype, shapes, loss)
+
+
+def bytes_of_each(facts: StoreFacts) -> int:
+    """Return how many bytes of a store a photo takes."""
+    each = np.dtype(facts.dtype).itemsize
+    factors = np.dtype(np.float32).itemsize if facts.dtype == "int8" else 0
+    return sum(math.prod(shape) * each + shape[0] * factors for shape in facts.arrays.values())
+
+
+def known_facts(out: Path, teacher: Teacher, size: int, dtype: str) -> StoreFacts | None:
+    """Return a store's facts; None if it is not begun.
 
     Raises:
-        ConfigError: if they are different.
+        ConfigError: if it is another teacher's, or has another size or dtype.
     """
-    path = out / FACTS
-    if path.is_file():
-        old = read_facts(out)
-        for name in ("network", "weights", "image_size", "dtype"):
-            if getattr(old, name) != getattr(facts, name):
-                raise ConfigError(
-                    f"{out}: is a store with {name} {shortened(getattr(old, name))}, not "
-                    f"{shortened(getattr(facts, name))}; choose another folder"
-                )
+    if not (out / FACTS).is_file():
+        return None
+    old, network = read_facts(out), teacher.network.spec.name
+    wanted = {"network": network, "weights": teacher.sum, "image_size": size, "dtype": dtype}
+    for name, value in wanted.items():
+        if getattr(old, name) != value:
+            raise ConfigError(
+                f"{out}: is a store with {name} {shortened(getattr(old, name))}, not {shortened(value)}; "
+                "choose another folder"
+            )
+    return old
+
+
+def begin_store(out: Path, facts: StoreFacts, teacher: Teacher) -> None:
+    """Write a store's facts and the teacher's decoder, unless they are there."""
     decoder = save(teacher.decoder_tensors())
     if not is_file(out / DECODER) or (out / DECODER).read_bytes() != decoder:
         write_bytes(out / DECODER, decoder, overwrite=True)
-    if is_file(path):
-        return
-    write_bytes(path, (json.dumps(asdict(facts), indent=2) + "\n").encode())
+    if not is_file(out / FACTS):
+        write_bytes(out / FACTS, (json.dumps(asdict(facts), indent=2) + "\n").encode())
 
 
 def read_facts(store: Path) -> StoreFacts:
