@@ -6,8 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mobilesam import Prompt
+from mobilesam.core.boxes import mask_to_box
+from mobilesam.core.metrics import mask_iou
 from mobilesam.segment.model import Model
 from mobilesam.segment.track.features import FeatureMap, Memory, coverage_of
 from mobilesam.segment.track.follow import Follower
@@ -102,3 +105,74 @@ def test_what_was_lost_a_moment_ago_is_looked_for_as_large_as_it_was(
     follower = follower_of(pocket)
     follower.key = follower.anchor = replace(follower.key, memory=memory)
     assert abs(follower._settle(features, STILL, 96, sizes).growth - expected) < 0.03
+
+
+def nearer(factor: float) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """Return the first frame, enlarged around the middle of the face, its mask, and the face's box."""
+    (frame,), (mask,) = moving_face(1)
+    (height, width), (x0, y0, x1, y1) = mask.shape, box_of_face()
+    left = np.clip((x0 + x1) / 2 - width / factor / 2, 0, width - width / factor)
+    top = np.clip((y0 + y1) / 2 - height / factor / 2, 0, height - height / factor)
+    corners = (left, top, left + width / factor, top + height / factor)
+    image, shown = (
+        np.asarray(
+            Image.fromarray(one).transform(
+                (width, height), Image.Transform.EXTENT, corners, Image.Resampling.BILINEAR
+            )
+        )
+        for one in (frame, mask.astype(np.uint8) * 255)
+    )
+    return image, shown > 127, list(mask_to_box(shown > 127))
+
+
+def test_what_is_half_as_large_again_at_once_is_reached_in_steps(pocket: Model) -> None:
+    frames = [nearer(1.0)[0], *[nearer(1.5)[0]] * 4]
+    seen = [frame[1] for frame in pocket.track(frames, Prompt(box=box_of_face()))]
+    truth = nearer(1.5)[1]
+    assert [one.state for one in seen[1:]] == ["followed"] * 4
+    assert mask_iou(seen[1].mask, truth) < 0.8 and mask_iou(seen[4].mask, truth) > 0.88
+    assert seen[1].area < seen[2].area < seen[4].area
+
+
+@pytest.mark.parametrize(("smaller", "found"), [(0.7, 6), (0.56, None)])
+def test_what_is_much_smaller_at_once_is_lost_and_found_if_it_can_have_shrunk_so_far(
+    pocket: Model, smaller: float, found: int | None
+) -> None:
+    """A lost object may have shrunk by 3 % a frame, and to two thirds at most."""
+    before, after = nearer(1.8), nearer(1.8 * smaller)
+    frames = [before[0], *[after[0]] * 5]
+    seen = [frame[1] for frame in pocket.track(frames, Prompt(box=before[2]))]
+    assert [one.state for one in seen[1:5]] == ["lost"] * 4
+    assert all("point at it" in one.question for one in seen[1:5])
+    if found is None:
+        assert seen[5].state == "lost"
+    else:
+        assert mask_iou(seen[found - 1].mask, after[1]) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("ratio", "remembered", "grown"), [(1.0, True, 1.0), (1.6, False, 1.05), (0.5, False, 0.98)]
+)
+def test_an_area_that_jumps_is_neither_remembered_nor_believed(
+    pocket: Model, ratio: float, remembered: bool, grown: float
+) -> None:
+    follower = follower_of(pocket)
+    embedding = pocket.predictor.embed(moving_face(2)[0][1], small=True)
+    features = FeatureMap.of(embedding)
+    look = follower._look(embedding, features, follower._place(features))
+    assert look is not None and not look.gone
+    key, full = follower.key, follower._full_at(look.pose)
+    sighting = follower._accept(features, replace(look, ratio=ratio))
+    assert (follower.key is not key) == remembered
+    assert sighting.visible <= ratio
+    if not remembered:
+        assert abs(follower.full / full - grown) < 1e-6
+
+
+def test_a_speck_is_not_the_object(pocket: Model) -> None:
+    follower = follower_of(pocket)
+    embedding = pocket.predictor.embed(moving_face(2)[0][1], small=True)
+    features = FeatureMap.of(embedding)
+    look = follower._look(embedding, features, follower._place(features))
+    assert look is not None
+    assert not replace(look, ratio=0.09).gone and replace(look, ratio=0.07).gone

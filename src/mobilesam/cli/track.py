@@ -28,7 +28,7 @@ from mobilesam.core.types import Prompt
 from mobilesam.formats.camera import LatestFrames, open_camera
 from mobilesam.formats.image_bytes import shown
 from mobilesam.formats.prompt_file import read_track_prompts
-from mobilesam.formats.video import VideoFrame, read_video, read_video_facts
+from mobilesam.formats.video import read_video, read_video_facts
 from mobilesam.segment.model import Model
 from mobilesam.segment.track.prompts import TrackPrompt
 from mobilesam.segment.track.results import TrackedFrame
@@ -185,13 +185,7 @@ def _frames(video: str | None, follow: FollowOptions, results: ResultOptions) ->
         return
     assert follow.camera is not None
     with LatestFrames(open_camera(follow.camera, max_pixels=results.max_pixels)) as latest:
-        start = next(latest)
-
-        def all_frames() -> Iterator[VideoFrame]:
-            yield start
-            yield from latest
-
-        yield all_frames(), start.image.shape[:2]
+        yield latest, latest.size()
 
 
 def _prompts(follow: FollowOptions, size: Size) -> list[TrackPrompt]:

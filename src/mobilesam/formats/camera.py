@@ -10,6 +10,7 @@ from fractions import Fraction
 from importlib.util import find_spec
 from types import TracebackType
 
+from mobilesam.core.arrays import Size
 from mobilesam.core.errors import ConfigError, ImageError, missing_extra
 from mobilesam.formats.image import MAX_PIXELS, whole_number
 from mobilesam.formats.image_bytes import shown
@@ -120,20 +121,40 @@ class LatestFrames:
         Raises:
             ImageError: if none comes in time; also what the camera raised.
         """
-        waited = 0.0
         with self._ready:
-            while self._newest is None:
-                if self._error is not None:
-                    raise self._error
-                if self._ended or self._closed:
-                    raise StopIteration
-                if waited >= PATIENCE:
-                    raise ImageError(f"camera: no picture came for {PATIENCE:.0f} s; is it in use elsewhere?")
-                self._ready.wait(WAKE)
-                waited += WAKE
-            frame, self._newest = self._newest, None
+            frame = self._waited_for()
+            self._newest = None
+        if frame is None:
+            raise StopIteration
         self.handed += 1
         return VideoFrame(self.handed, frame.time, frame.image)
+
+    def size(self) -> Size:
+        """Return the (height, width) of the next frame without taking it, waiting for it if need be.
+
+        Raises:
+            ImageError: if none comes; also what the camera raised.
+        """
+        with self._ready:
+            frame = self._waited_for()
+        if frame is None:
+            raise ImageError("camera: ended without a picture; give another --camera")
+        height, width, _ = frame.image.shape
+        return height, width
+
+    def _waited_for(self) -> VideoFrame | None:
+        """Return the newest frame, or None after the last; the lock is held."""
+        waited = 0.0
+        while self._newest is None:
+            if self._error is not None:
+                raise self._error
+            if self._ended or self._closed:
+                return None
+            if waited >= PATIENCE:
+                raise ImageError(f"camera: no picture came for {PATIENCE:.0f} s; is it in use elsewhere?")
+            self._ready.wait(WAKE)
+            waited += WAKE
+        return self._newest
 
     def _read(self) -> None:
         try:

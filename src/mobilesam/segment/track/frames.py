@@ -13,6 +13,7 @@ import numpy as np
 
 from mobilesam.core.arrays import Image
 from mobilesam.core.errors import ConfigError, ImageError
+from mobilesam.formats.camera import LatestFrames
 from mobilesam.formats.image import SUFFIXES, read_with_remarks
 from mobilesam.formats.video import VideoFrame, read_video, read_video_facts
 
@@ -29,6 +30,7 @@ class FrameSource:
         again: whether ``forward`` can be called more than once.
         total: how many there are, if that is known.
         by_number: returns a frame by its number from 1, where that is possible without going through all.
+        live: whether frames come by themselves, and the newest is wanted.
     """
 
     name: str
@@ -36,6 +38,7 @@ class FrameSource:
     again: bool
     total: int | None = None
     by_number: Callable[[int], VideoFrame] | None = None
+    live: bool = False
 
     def backward(self, last: int) -> Iterator[VideoFrame]:
         """Yield the frames from number ``last`` down to the first; a video is decoded anew for each chunk."""
@@ -123,7 +126,7 @@ def _of_iterable(frames: Iterable[Any], max_pixels: int) -> FrameSource:
         for number, image in zip(count(1), frames, strict=False):
             yield _frame(image, number, f"frame {number}", max_pixels)
 
-    return FrameSource("frames", forward, again=False)
+    return FrameSource("frames", forward, again=False, live=isinstance(frames, LatestFrames))
 
 
 def _frame(image: Any, number: int, name: str, max_pixels: int) -> VideoFrame:

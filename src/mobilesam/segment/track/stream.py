@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -89,7 +91,8 @@ def _forward(
     """Go through all frames; each object follows its last prompt."""
     tracker = Tracker(predictor, plans, options)
     last = 0
-    for frame, embedding in _embedded(tracker.embed, source.forward(), tracker.needs):
+    embedded = _embedded(tracker.embed, source.forward(), tracker.needs, live=source.live)
+    for frame, embedding in embedded:
         last = frame.number
         objects = () if embedding is None else tracker.see(frame.number, embedding)
         progress(frame.number, source.total)
@@ -138,28 +141,51 @@ def _nearer_to_later(prompted: list[int]) -> list[range]:
 
 
 def _embedded(
-    embed: Callable[[Image], Embedding], frames: Iterator[VideoFrame], wanted: Callable[[int], bool]
+    embed: Callable[[Image], Embedding],
+    frames: Iterator[VideoFrame],
+    wanted: Callable[[int], bool],
+    *,
+    live: bool = False,
 ) -> Iterator[tuple[VideoFrame, Embedding | None]]:
     """Yield frames with their embeddings; while one is in use, the next is read and encoded.
 
     Two frames are in memory at a time.
-    """
 
-    def following() -> tuple[VideoFrame, Embedding | None] | None:
+    Args:
+        embed: encodes a frame.
+        frames: to go through.
+        wanted: whether a frame with this number is encoded.
+        live: the next frame is taken late, so that it is not older than need be when its turn comes.
+    """
+    asked = threading.Event()
+    encoding = 0.0  # seconds that the last frame took
+
+    def following(pause: float) -> tuple[VideoFrame, Embedding | None] | None:
+        nonlocal encoding
+        if pause > 0:
+            asked.wait(pause)
         frame = next(frames, None)
         if frame is None:
             return None
         image = frame.image
         image.flags.writeable = False
-        return frame, embed(image) if wanted(frame.number) else None
+        start = time.monotonic()
+        embedding = embed(image) if wanted(frame.number) else None
+        encoding = time.monotonic() - start
+        return frame, embedding
 
     with ThreadPoolExecutor(1, thread_name_prefix="next frame") as worker:
-        coming = worker.submit(following)
+        coming, using = worker.submit(following, 0.0), 0.0
         try:
             while (here := coming.result()) is not None:
-                coming = worker.submit(following)
+                asked.clear()
+                start = time.monotonic()
+                coming = worker.submit(following, using - encoding if live else 0.0)
                 yield here
+                asked.set()
+                using = time.monotonic() - start
         finally:
+            asked.set()
             coming.cancel()
 
 
