@@ -124,8 +124,8 @@ class PreparedGraphs:
 
 
 def prepared_graphs(entry: WeightsEntry) -> PreparedGraphs | None:
-    """Return an entry's prepared graphs, or None for weights that are nobody's publication or too large."""
-    if os.environ.get(VARIABLE) == "0" or entry.own or entry.size > MOST_BYTES:
+    """Return an entry's prepared graphs; None for weights of the user's own, too large ones, and parts of models."""
+    if os.environ.get(VARIABLE) == "0" or entry.own or entry.size > MOST_BYTES or not entry.network:
         return None
     return PreparedGraphs(entry.network, entry.sha256 or entry.git_blob)
 
