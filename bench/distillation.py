@@ -2,6 +2,10 @@
 
     python bench/distillation.py runs/modes --data data --sets train/a train/b --scored eval/c
     python bench/distillation.py runs/modes --table      # what there is so far, as Markdown, and a picture
+    python bench/distillation.py runs/encoders --kinds stride-1 pyramid --steps 500 …
+
+The last compares two encoders instead: TinyViT of half the width, whose last stage is as fine as the one before
+(MobileSAM), or half as fine and joined to it (EdgeSAM).
 
 A stopped series goes on where it was. Every mode takes the same images in the same order. What a step costs is the
 processor's time between two lines of the log, without those that have scores; a run is compared at equal compute by
@@ -23,8 +27,15 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mobilesam.formats.datasets.photos import read_photos
+from mobilesam.networks.build import NETWORKS
+from mobilesam.networks.layer_norm import LayerNorm2d
+from mobilesam.networks.pocket import EMBEDDING, ConvNorm, PocketEncoder, twice
+from mobilesam.networks.pocket_nano import NanoEncoder
+from mobilesam.networks.tiny_vit import TinyViT
 from mobilesam.storage.atomic import write_bytes
 from mobilesam.train.data import Drawn
 from mobilesam.train.distill import DISTILL, score_held_out, start_student
@@ -37,6 +48,10 @@ from mobilesam.train.store_options import StoreOptions
 from mobilesam.train.teacher import make_store, read_facts
 
 RECIPES = {"decoupled": "distill-smoke", "semi-coupled": "semi-coupled", "coupled": "coupled"}
+ENCODERS = {"stride-1": {"last_stride": 1}, "pyramid": {"last_stride": 2, "fpn": True}}
+KINDS = (*RECIPES, *ENCODERS)
+HALF = {"embed_dims": (32, 64, 96, 160), "num_heads": (1, 2, 3, 5)}  # of TinyViT's width
+RATE = 1e-3  # of the encoders: TinyViT's own for ImageNet
 FOLDER = Path(__file__).parents[1] / "recipes"
 SCORED = 16  # photos of a batch; six batches are scored
 SEED = 0  # of the scored photos' order and prompts
@@ -46,10 +61,52 @@ SECONDS = "seconds.jsonl"
 REFERENCE = "reference.json"
 
 
-def recipe_of(mode: str, seed: int, sets: list[str], store: Path) -> DistillRecipe:
-    """Return a mode's recipe with another seed, other photos and their teacher's store."""
-    recipe = read_distill_recipe(FOLDER / f"{RECIPES[mode]}.toml")
-    return replace(recipe, seed=seed, sets=tuple(map(PhotoSet, sets)), store=str(store.resolve()))
+class TinyForPocket(nn.Module):
+    """Pixels (B, 3, h, w) -> the arrays of ``pocket``'s ``EMBEDDING``: TinyViT, and two convolutions for the fine ones.
+
+    Args:
+        settings: of TinyViT.
+    """
+
+    stride = PocketEncoder.stride
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__()
+        coarse, fine, skip4, skip2 = EMBEDDING.values()
+        self.vit = TinyViT(**HALF, **settings)
+        self.stride2 = ConvNorm(3, skip2, 3, 2, 1, relu=True)
+        self.stride4 = ConvNorm(skip2, skip4, 3, 2, 1, relu=True)
+        self.coarse, self.fine = nn.Conv2d(256, coarse, 1), nn.Conv2d(256, fine, 1)
+        self.coarse_norm, self.fine_norm = LayerNorm2d(coarse), LayerNorm2d(fine)
+        self.skip4, self.skip2 = nn.Conv2d(skip4, skip4, 3, padding=1), nn.Conv2d(skip2, skip2, 3, padding=1)
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        """See the class."""
+        x, half = self.vit(pixels), self.stride2(pixels)
+        return {
+            "coarse_embedding": self.coarse_norm(self.coarse(x)),
+            "image_embedding": self.fine_norm(twice(self.fine(x))),
+            "skip_stride4": self.skip4(self.stride4(half)),
+            "skip_stride2": F.relu(self.skip2(half)),
+        }
+
+
+def recipe_of(kind: str, seed: int, sets: list[str], store: Path, steps: int | None = None) -> DistillRecipe:
+    """Return the recipe of a mode, or of an encoder, with another seed, other photos and their teacher's store."""
+    recipe = read_distill_recipe(FOLDER / f"{RECIPES.get(kind, RECIPES['decoupled'])}.toml")
+    stage = recipe.stages[0]
+    if kind in ENCODERS:
+        stage = replace(stage, learning_rate=RATE)
+    stage = replace(stage, steps=steps or stage.steps)
+    return replace(
+        recipe, seed=seed, sets=tuple(map(PhotoSet, sets)), store=str(store.resolve()), stages=(stage,)
+    )
+
+
+def take_encoder(kind: str, network: str) -> None:
+    """Let a network's name stand for one with another encoder, or for itself, in this process."""
+    encoder = partial(TinyForPocket, **ENCODERS[kind]) if kind in ENCODERS else NanoEncoder
+    NETWORKS[network] = replace(NETWORKS[network], encoder=encoder)
 
 
 def score_twice(
@@ -103,8 +160,9 @@ class Clock:
             self.tell(f"step {progress.step}: loss {progress.loss:.3f}, {', '.join(known)}")
 
 
-def run(out: Path, mode: str, recipe: DistillRecipe, data: Path, others: list[Drawn], every: int) -> None:
+def run(out: Path, kind: str, recipe: DistillRecipe, data: Path, others: list[Drawn], every: int) -> None:
     """Train to the end, or go on."""
+    take_encoder(kind, recipe.network)
     out.mkdir(parents=True, exist_ok=True)
     task = replace(
         DISTILL,
@@ -115,7 +173,8 @@ def run(out: Path, mode: str, recipe: DistillRecipe, data: Path, others: list[Dr
     newest = train(
         task, recipe, data, out, options, Clock(out / SECONDS, partial(print, out.name, flush=True))
     )
-    finish(recipe, newest, out, DISTILL.plain)
+    if kind in RECIPES:  # no command knows the other networks
+        finish(recipe, newest, out, DISTILL.plain)
 
 
 def write_reference(out: Path, recipe: DistillRecipe, data: Path, others: list[Drawn]) -> None:
@@ -170,7 +229,7 @@ def table(out: Path) -> str:
     rows += ["|---" * (3 + len(SHOWN)) + "|"]
     reference = json.loads((out / REFERENCE).read_text())
     rows += [f"| {name} | | | {cells([scores])} |" for name, scores in reference.items()]
-    logs = {mode: [log for log in scored_lines(out, mode) if log] for mode in RECIPES}
+    logs = {mode: [log for log in scored_lines(out, mode) if log] for mode in KINDS}
     logs = {mode: seeds for mode, seeds in logs.items() if seeds}
     costs = {mode: cost_of(out, mode) for mode in logs}
     whole = {mode: min(log[-1]["step"] for log in seeds) for mode, seeds in logs.items()}
@@ -204,7 +263,7 @@ def picture(out: Path) -> bytes:
         axis.grid(alpha=0.3)
         if name in ("box", "point"):
             axis.axhline(reference[OTHER + name], color="grey", linestyle=":", label="teacher")
-        for colour, mode in enumerate(RECIPES):
+        for colour, mode in enumerate(KINDS):
             for path in sorted(out.glob(f"{mode}-seed*/log.jsonl")):
                 log = read_lines(path)
                 key = name if name == "loss" else OTHER + name
@@ -230,6 +289,8 @@ def main() -> None:
         "--scored", help="in the data folder: a set that neither teacher nor student learnt from"
     )
     parser.add_argument("--teacher", default="pocket")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(RECIPES))
+    parser.add_argument("--steps", type=int, help="of each run; by default the recipe's")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--save-every", type=int, default=50, help="steps between two scores")
     parser.add_argument("--table", action="store_true", help="only print what there is")
@@ -251,11 +312,12 @@ def series(options: argparse.Namespace) -> None:
         make_store(data / path, store, StoreOptions(options.teacher, image_size=size, threads=1), print)
     others = [Drawn(photo, 1.0, False) for photo in read_photos(data / options.scored)]
     if not (out / REFERENCE).is_file():
+        take_encoder(options.kinds[0], recipe_of("coupled", SEED, options.sets, store).network)
         write_reference(out, recipe_of("coupled", SEED, options.sets, store), data, others)
     for seed in options.seeds:
-        for mode in RECIPES:
-            recipe = recipe_of(mode, seed, options.sets, store)
-            run(out / f"{mode}-seed{seed}", mode, recipe, data, others, options.save_every)
+        for kind in options.kinds:
+            recipe = recipe_of(kind, seed, options.sets, store, options.steps)
+            run(out / f"{kind}-seed{seed}", kind, recipe, data, others, options.save_every)
 
 
 if __name__ == "__main__":
