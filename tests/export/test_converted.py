@@ -12,11 +12,13 @@ import pytest
 import mobilesam
 from mobilesam import ConfigError, EverythingOptions, LimitError, Model, Prompt
 from mobilesam.cli.main import run
-from mobilesam.export.certificate import reference
+from mobilesam.export.certificate import NOT_RUN, VERIFIED, Questions, certify, reference
 from mobilesam.export.targets import TARGETS
 from mobilesam.weights import entry_of, read_weights
+from mobilesam.weights.graph_index import graph_index
 from tests.photos import cat
 from tests.runtimes.conformance import PROMPTS, assert_alike
+from tests.seeded import seeded_weights
 
 pytestmark = pytest.mark.long
 MODULES = {
@@ -27,12 +29,17 @@ MODULES = {
 }
 
 
+def skip_without(target: str) -> None:
+    """Skip a test where a target's packages are missing."""
+    if find_spec(MODULES[target]) is None:
+        pytest.skip(f"no {MODULES[target]}; make test-exports TARGETS={target}")
+
+
 @pytest.fixture(scope="module", params=list(MODULES))
 def converted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A target and the folder of its certified files."""
     target = request.param
-    if find_spec(MODULES[target]) is None:
-        pytest.skip(f"no {MODULES[target]}; make test-exports TARGETS={target}")
+    skip_without(target)
     folder = tmp_path_factory.mktemp(target)
     assert run(["export", target, "--model", "pocket", "--out", str(folder), "--verify"]) == 0
     return target, folder
@@ -97,3 +104,14 @@ def test_kept_embeddings_are_the_runtimes_own(
     mobilesam.load("pocket", embeddings=tmp_path).embed(cat())
     kept = mobilesam.load("pocket", runtime=target, checkpoint=folder, embeddings=tmp_path)
     assert kept.embed(cat()).image_embedding.shape == model.embed(cat()).image_embedding.shape
+
+
+@pytest.mark.parametrize("target", MODULES)
+def test_mobile_sams_network(target: str, tmp_path: Path) -> None:
+    """With seeded weights, and each kind of prompt on two images; its certificate on the page is of all 200."""
+    skip_without(target)
+    weights = seeded_weights(graph_index("vit_t").tensors)
+    files = TARGETS[target].load().write("vit_t", weights, tmp_path)
+    few = Questions(12, images=("cat, upright", "waves"))
+    one = certify(TARGETS[target], "vit_t with seeded weights", "vit_t", weights, files, questions=few)
+    assert one.result == (VERIFIED if TARGETS[target].runs else NOT_RUN), one.failures

@@ -14,10 +14,13 @@ import mobilesam
 from mobilesam import ConfigError, EverythingOptions, LimitError, Model, Prompt, WeightsError, load
 from mobilesam.core.arrays import NamedArrays
 from mobilesam.export.certificate import reference
-from mobilesam.export.fixed import Step, fixed_steps, write_fixed
+from mobilesam.export.fixed import Step, fixed_steps, scatter_in_six, write_fixed
+from mobilesam.export.flat_windows import FlatWindows
 from mobilesam.export.targets import TARGETS
 from mobilesam.networks.build import build_network
 from mobilesam.networks.checkpoints import load_tensors
+from mobilesam.networks.mask_decoder import scatter
+from mobilesam.networks.tiny_vit import TinyViTBlock
 from mobilesam.runtimes.base import Weights
 from mobilesam.runtimes.fixed import FixedRuntime
 from mobilesam.runtimes.fixed_files import read_index, read_part
@@ -71,7 +74,27 @@ def test_pocket_is_the_same(model: Model, wanted: Model) -> None:
 def test_mobile_sams_network_in_steps_is_the_same() -> None:
     weights = seeded_weights(graph_index("vit_t").tensors, 1)
     theirs = Model(reference(TARGETS["litert"], "vit_t", weights), name="PyTorch")
-    assert_alike(Model(InPyTorch("vit_t", weights), name="fixed"), theirs)
+    ours = InPyTorch("vit_t", weights)
+    assert_alike(Model(ours, name="fixed"), theirs)
+    # What a converter makes of an example in another order reads other inputs in that order, too.
+    assert all(tensor.is_contiguous() for step in ours.steps.values() for tensor in step.example)
+
+
+def test_values_of_cells_in_their_rows() -> None:
+    """XNNPACK knows six dimensions, and puts them where eight do."""
+    masks = torch.arange(3 * 5 * 5 * 16, dtype=torch.float32).reshape(1, 3, -1)
+    assert torch.equal(scatter_in_six(masks, 5), scatter(masks, (5, 5)))
+
+
+@pytest.mark.parametrize("side", [7, 14, 17])
+def test_windows_in_four_dimensions(side: int) -> None:
+    """As ncnn gets them: one window, several, and some that are filled up with zeros."""
+    torch.manual_seed(0)
+    block = TinyViTBlock(dim=12, heads=3, window=7, mlp_ratio=2.0).eval()
+    torch.nn.init.normal_(block.attn.attention_biases)
+    x = torch.randn(1, side, side, 12)
+    with torch.inference_mode():
+        assert torch.allclose(FlatWindows(block)(x), block(x), atol=1e-5)
 
 
 def test_a_square_alone_and_large_windows_alone_change_little(model: Model, pocket: Model) -> None:

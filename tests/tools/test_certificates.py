@@ -17,4 +17,5 @@ def test_pocket_has_one_for_each_target_and_none_failed() -> None:
     assert {one["target"] for one in found if one["network"] == "pocket"} == set(TARGETS)
     for one in found:
         assert one["result"] == ("verified" if TARGETS[one["target"]].runs else "converted, not run")
-        assert not TARGETS[one["target"]].runs or one["prompts"] == 200
+        least = 200 if one["network"] == "pocket" else 54  # each kind of prompt on each image
+        assert not TARGETS[one["target"]].runs or one["prompts"] >= least

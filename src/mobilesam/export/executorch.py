@@ -9,27 +9,15 @@ from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPar
 from executorch.exir import to_edge_transform_and_lower
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mobilesam.core.errors import ConfigError
 from mobilesam.export.fixed import Step, write_fixed
 from mobilesam.runtimes.base import Weights
 from mobilesam.runtimes.executorch import SUFFIX, ExecuTorchRuntime
-
-NETWORKS = ("pocket",)
 
 
 def write(
     name: str, weights: Weights, folder: Path, *, half: bool = False, overwrite: bool = False
 ) -> list[Path]:
-    """Write a network's steps for ExecuTorch; see :func:`mobilesam.export.fixed.write_fixed`.
-
-    Raises:
-        ConfigError: for another network than ``pocket``.
-    """
-    if name not in NETWORKS:
-        raise ConfigError(
-            f"export executorch: {name} is not among {', '.join(NETWORKS)}; "
-            "ExecuTorch 1.5 runs SAM's decoder wrongly, and its masks are others"
-        )
+    """Write a network's steps for ExecuTorch; see :func:`mobilesam.export.fixed.write_fixed`."""
     return write_fixed("executorch", name, weights, folder, convert, overwrite=overwrite)
 
 

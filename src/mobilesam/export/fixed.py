@@ -137,7 +137,7 @@ class FixedDecode(nn.Module):
         return tokens, absent, dense + has_mask_input * (drawn - encoder.no_mask())
 
     def draw(self, tokens: Tensor, absent: Tensor, dense: Tensor, *arrays: Tensor) -> tuple[Tensor, Tensor]:
-        """Return masks, and their IoU as far as it can be told without looking at them."""
+        """Return masks, SAM's cell by cell, and their IoU as far as it can be told without looking at them."""
         decoder, embedding = self.decoder, dict(zip(self.names, arrays, strict=True))
         image_pe = self.network.image_pe((self.side, self.side))
         if isinstance(decoder, PocketDecoder):
@@ -146,17 +146,28 @@ class FixedDecode(nn.Module):
             return decoder.draw(embedding, tokens, coarse, dense, ALL_TOKENS), decoder.expect(tokens)
         image = embedding["image_embedding"] + dense
         tokens, read = decoder.transformer.join(image, image_pe, tokens, fold=True, absent=absent)
-        return decoder.answer(tokens, read, image.shape[-2:], ALL_TOKENS)
+        return decoder.draw(tokens, read, ALL_TOKENS), decoder.expect(tokens)
 
     def finish(
         self, masks: Tensor, ious: Tensor, point_coords: Tensor, point_labels: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return low-resolution masks and predicted IoUs, after a look at the masks where the decoder has one."""
         decoder = self.decoder
-        if isinstance(decoder, PocketDecoder):
-            ious = decoder.evidence(ious, masks, ALL_TOKENS)
-            masks = end_at_box(masks, (point_coords + 0.5) / self.pixels, point_labels)
-        return masks, ious
+        if not isinstance(decoder, PocketDecoder):
+            return scatter_in_six(masks, self.side), ious
+        ious = decoder.evidence(ious, masks, ALL_TOKENS)
+        return end_at_box(masks, (point_coords + 0.5) / self.pixels, point_labels), ious
+
+
+def scatter_in_six(masks: Tensor, side: int) -> Tensor:
+    """:func:`mobilesam.networks.mask_decoder.scatter` of a square with no more than six dimensions: XNNPACK's most.
+
+    Args:
+        masks: (1, M, side * side * 4 * 4), two by two in each cell.
+        side: of the square, in cells.
+    """
+    cells = masks.reshape(-1, side, 2, 2, 2, 2)  # (M * side, side, ...): a row of cells each
+    return cells.permute(0, 2, 4, 1, 3, 5).reshape(1, -1, 4 * side, 4 * side)
 
 
 def fixed_steps(network: Sam) -> dict[str, Step]:
@@ -168,11 +179,12 @@ def fixed_steps(network: Sam) -> dict[str, Step]:
     steps = {"encoder": Step(FixedEncode(network), {"pixels": pixels}, tuple(embedding))}
     if network.proposal_head is not None:
         names = tuple(network.proposal_head.inputs)
-        maps = {name: embedding[name] for name in names}
+        maps = {name: embedding[name].contiguous() for name in names}
         steps["proposals"] = Step(FixedPropose(network, names), maps, ("boxes", "objectness"))
     views = fixed_views(network.spec)
     if views is None:
-        steps[DECODER] = _decoder(network, {"image_embedding": embedding["image_embedding"]})
+        # ExecuTorch's files want the strides of their example: an encoder may give channels last.
+        steps[DECODER] = _decoder(network, {"image_embedding": embedding["image_embedding"].contiguous()})
         return steps
     read = (*network.mask_decoder.PER_PROMPT, *network.mask_decoder.PER_IMAGE)
     for part, window in ((DECODER, WHOLE), (WINDOW_DECODER, (0, 0, views.size, views.size))):

@@ -1,8 +1,8 @@
 """A model for ncnn, by its converter pnnx: ``.ncnn.param`` and ``.ncnn.bin`` for each step, float32.
 
-pnnx leaves operators out that ncnn has not, and says so without failing: here that is an error. Two things are written
-otherwise for it: space to depth and the convolution after it are one convolution, and what lies around the decoder
-are ONNX files of their own.
+pnnx leaves operators out that ncnn has not, and says so without failing: here that is an error. Three things are written
+otherwise for it: space to depth and the convolution after it are one convolution, TinyViT's windows have fewer
+dimensions, and what lies around the decoder are ONNX files of their own.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from mobilesam.core.errors import ConfigError
 from mobilesam.core.text import printable
 from mobilesam.export.fixed import FixedDecode, Step, fixed_steps, write_fixed
+from mobilesam.export.flat_windows import flatten_windows
 from mobilesam.networks.sam import Sam
 from mobilesam.networks.yolox import Focus
 from mobilesam.runtimes.base import Weights
 from mobilesam.runtimes.ncnn import AFTER, BEFORE, SUFFIXES, NcnnRuntime
 
-NETWORKS = ("pocket",)
+NETWORKS = ("pocket", "vit_t")
 PNNX = Path(pnnx.__file__).parent / "pnnx"
 LEFT_OUT = ("ignore ", "not supported", "fallback")  # how pnnx says that ncnn will do something else
 OPSET = 18
@@ -48,17 +49,18 @@ def write(
     """Write a network's steps for ncnn; see :func:`mobilesam.export.fixed.write_fixed`.
 
     Raises:
-        ConfigError: for another network than ``pocket``.
+        ConfigError: for another network than those of :data:`NETWORKS`.
     """
     if name not in NETWORKS:
         raise ConfigError(
-            f"export ncnn: {name} is not among {', '.join(NETWORKS)}; pnnx does not take its encoder's windows"
+            f"export ncnn: {name} is not among {', '.join(NETWORKS)}; pnnx does not take other encoders as they are"
         )
     return write_fixed("ncnn", name, weights, folder, convert, steps=ncnn_steps, overwrite=overwrite)
 
 
 def ncnn_steps(network: Sam) -> dict[str, Step]:
     """Return a network's steps with each decoder as three, of which ncnn runs the one in the middle."""
+    flatten_windows(network)
     for module in network.modules():
         for name, child in module.named_children():
             if isinstance(child, Focus):

@@ -120,13 +120,20 @@ class MaskDecoder(nn.Module):
         self, tokens: Tensor, image: Tensor, grid_size: Sequence[int], mask_tokens: Tensor | slice
     ) -> tuple[Tensor, Tensor]:
         """Return the masks and IoU predictions that tokens (B, T, C) and an image (B, h * w, C) hold."""
+        masks = scatter(self.draw(tokens, image, mask_tokens), grid_size)
+        return masks, self.expect(tokens)[:, mask_tokens]
+
+    def draw(self, tokens: Tensor, image: Tensor, mask_tokens: Tensor | slice) -> Tensor:
+        """Return the masks as values of each cell (B, M, h * w * 4 * 4), see :func:`scatter`."""
         upscaled = self.upscale(image)  # (B, h * w, 2 * 2, 2 * 2, C/8)
         hyper = torch.stack(
             [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )[:, mask_tokens]  # (B, M, C/8)
-        masks = hyper @ upscaled.flatten(1, 3).transpose(1, 2)
-        low_res_masks = scatter(masks, grid_size)
-        return low_res_masks, self.iou_prediction_head(tokens[:, 0])[:, mask_tokens]
+        return hyper @ upscaled.flatten(1, 3).transpose(1, 2)
+
+    def expect(self, tokens: Tensor) -> Tensor:
+        """Return the IoU predictions (B, 4) of all masks."""
+        return self.iou_prediction_head(tokens[:, 0])
 
     def upscale(self, image: Tensor) -> Tensor:
         """Make 4 x 4 places of each cell (B, P, C): (B, P, 4, 4, C/8), two by two and again two by two.

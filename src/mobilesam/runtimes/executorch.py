@@ -39,7 +39,8 @@ class ExecuTorchRuntime(FilesRuntime):
                 self._methods[part] = program.load_method("forward")
                 self._kept += [data, program]
             wanted = self._index.parts[part]
-            given = [torch.from_numpy(np.array(feed[name], np.float32)) for name in wanted.inputs]
+            # In the order of C, as the files were made.
+            given = [torch.from_numpy(np.array(feed[name], np.float32, order="C")) for name in wanted.inputs]
             found = self._methods[part].execute(given)
             return {name: tensor.numpy().copy() for name, tensor in zip(wanted.outputs, found, strict=True)}
 
