@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
 from mobilesam import Prompt
 from mobilesam.core.boxes import mask_to_box
@@ -176,3 +177,29 @@ def test_a_speck_is_not_the_object(pocket: Model) -> None:
     look = follower._look(embedding, features, follower._place(features))
     assert look is not None
     assert not replace(look, ratio=0.09).gone and replace(look, ratio=0.07).gone
+
+
+def test_what_appears_elsewhere_while_it_is_lost_is_remembered_as_another_thing(pocket: Model) -> None:
+    frames, _ = moving_face(5, wall=True)
+    follower = follower_of(pocket)
+    for image in frames[1:3]:
+        assert follower.step(pocket.predictor.embed(image, small=True)).found is not None
+    image = frames[3].copy()  # a wall hides the face
+    image[5:85, 190:255] = data.chelsea()[40:200:2, 130:260:2]
+    embedding = pocket.predictor.embed(image, small=True)
+    features = FeatureMap.of(embedding)
+    rows, columns = features.window(np.array([195, 10, 250, 80]))
+    cat = features.values[rows, columns].reshape(-1, features.values.shape[-1])
+
+    def likeness() -> float:
+        """Of the cat's cells to those that are remembered as not the face."""
+        return float((cat @ follower.elsewhere.T).max(1).mean())
+
+    before = likeness()
+    for _ in range(2):  # it is lost on the first, and looked for on the second
+        assert follower.step(embedding).found is None
+    assert likeness() > before + 0.05
+    box = follower.pose.points(follower.key.hull)
+    rows, columns = features.window(np.concatenate([box.min(0), box.max(0)]))
+    wall = features.values[rows, columns].reshape(-1, features.values.shape[-1])
+    assert (wall @ follower.elsewhere.T).max() < 0.999, "what may come out of hiding is not another thing"

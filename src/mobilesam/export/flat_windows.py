@@ -31,12 +31,8 @@ class FlatWindows(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         _, h, w, c = x.shape
         s = self.block.window
-        missing = (
-            0,
-            (s - w % s) % s,
-            0,
-            (s - h % s) % s,
-        )  # pnnx takes remainders of negative numbers as C does
+        right, below = (s - w % s) % s, (s - h % s) % s  # pnnx takes remainders of negative numbers as C does
+        missing = (0, right, 0, below)
         padded = F.pad(x.permute(0, 3, 1, 2), missing).permute(0, 2, 3, 1)
         rows, columns = padded.shape[1] // s, padded.shape[2] // s
         windows = padded.reshape(1, rows, s, columns, s * c).permute(0, 1, 3, 2, 4)

@@ -29,9 +29,7 @@ from mobilesam.server.service import Service, make_service, read_image
 
 IMAGES = ONE.partition("{")[0]
 ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
-TRIES = (
-    3  # processes that are asked: each request may be made again, as none changes anything but what is kept
-)
+TRIES = 3  # processes that are asked: a request may be made again, as none changes anything but what is kept
 IN_FLIGHT = 64  # requests in one process; it refuses what it has no place for itself
 HEAD = (
     "type",

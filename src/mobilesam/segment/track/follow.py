@@ -64,6 +64,7 @@ REST = 0.4  # share of the expected area below which enough cells must agree on 
 SPECK = 0.08  # share of the expected area below which it is lost
 FOUND_AGAIN = 0.45  # visible part from which it counts as found again
 LIKELY = 0.4  # how likely its cells are the object, against all that was seen elsewhere
+STRANGE = 0.4  # likelihood below which a cell that is seen while it is lost is another thing's
 THINNED = 2  # elsewhere, one of this many cells in a row or column is remembered
 AGREEING_AGAIN = 0.35  # share of agreeing matches from which a place is looked at
 GROWTHS = (1.0, 0.75, 1.33)  # sizes at which it is looked for, once it may have become so large or small
@@ -400,7 +401,14 @@ class Follower:
             if look is not None and self._is_it(look, votes):
                 self.last, self.velocity = look, np.zeros(2)
                 return self._accept(features, look)
+        self._remember_strangers(features, votes, features.window(box, reach / float(features.cell.max())))
         return Sighting(None, why=self.why or UNLIKE)
+
+    def _remember_strangers(self, features: FeatureMap, votes: np.ndarray, near: tuple[slice, slice]) -> None:
+        """Remember what is seen while it is lost as not the object, but not near the place where it may come out."""
+        strange = votes < STRANGE
+        strange[near] = False
+        self.elsewhere = features.values[::THINNED, ::THINNED][strange[::THINNED, ::THINNED]]
 
     def _as_seen_whole(self) -> Move:
         """Return where it was last seen, as large and turned as it was when nothing hid it."""
