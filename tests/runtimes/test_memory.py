@@ -46,6 +46,7 @@ wanted = own.segment(own.embed(cat()), prompt)
 share_memory()
 share_memory()
 shared = mobilesam.load("pocket", threads=1)
+assert all(array.flags.owndata for array in shared.embed(cat()).arrays.values()), "kept in the arena"
 for model in (shared, own):
     assert np.array_equal(model.segment(model.embed(cat()), prompt).low_res_masks, wanted.low_res_masks)
 for model, arena in ((own, False), (shared, True)):
