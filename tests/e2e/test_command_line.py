@@ -525,6 +525,7 @@ FAILURES = [
 )
 def test_failures(
     photo: Path,
+    tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
     arguments: list,
@@ -532,7 +533,7 @@ def test_failures(
     message: str,
 ) -> None:
     monkeypatch.chdir(photo.parent)
-    monkeypatch.setenv("MOBILESAM_HOME", str(photo.parent / "home"))
+    monkeypatch.setenv("MOBILESAM_HOME", str(tmp_path_factory.mktemp("home")))
     assert run(arguments) == code
     error = capsys.readouterr().err
     assert re.search(message, error), error
