@@ -20,7 +20,10 @@ from tests.photos import cat
 from tests.runtimes.conformance import PROMPTS, assert_alike
 from tests.seeded import seeded_weights
 
-pytestmark = pytest.mark.long
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of what the converters use
+]
 MODULES = {
     "litert": "litert_torch",
     "ncnn": "pnnx",
