@@ -182,9 +182,7 @@ def test_real_masks_are_filled(name: str, every: int) -> None:
         line = mask_to_yolo_line(mask)
         ious.append([mask_iou(fill(line, mask.shape, cut), mask) for cut in CUTS.values()])
     assert np.mean(ious) > 0.985
-    few = np.count_nonzero(
-        np.array(ious) < LEAST_IOU, axis=0
-    )  # these have parts that are far from each other
+    few = np.count_nonzero(np.array(ious) < LEAST_IOU, axis=0)  # their parts are far from each other
     assert (few <= max(1, 0.005 * len(ious))).all()
 
 

@@ -199,8 +199,8 @@ class OnnxGraphs:
 def share_memory() -> None:
     """Let sessions that start from now on work in one arena, which grows by what it is asked for.
 
-    Each would otherwise have an arena of its own, which doubles. A server for photos of ever other shapes has a third
-    less memory by it; an image costs some 9 % more time.
+    Each would otherwise have an arena of its own, which doubles. With 60 photos of random shapes, prompts and three
+    searches, a process had 173 to 300 MB instead of 231 to 326; an image took 9 % more time (busy machine).
     """
     if SHARED.is_set():  # ONNX Runtime takes one arena for each device
         return
