@@ -64,6 +64,7 @@ def peak_of(photos: Path, out: Path) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.long
 def test_a_photo_takes_a_few_hundred_bytes(tmp_path: Path) -> None:
     few, many = (write_photos(tmp_path / f"shots-{count}", count) for count in (20, 100))
     peak_of(few, tmp_path / "first")  # what is imported, and kept once, does not count

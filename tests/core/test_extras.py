@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from hatchling import build
 
+from tests.series import one_in
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = {name: lines for name, lines in PROJECT["optional-dependencies"].items() if name != "dev"}
@@ -80,7 +82,7 @@ def parts(requirement: str) -> tuple[str, frozenset[str]]:
     return match[1], frozenset(match[2].split(","))
 
 
-@pytest.mark.parametrize("kind", ["index", "wheel", "checkout"])
+@pytest.mark.parametrize("kind", one_in(3, ["index", "wheel", "checkout"]))
 def test_an_installed_package_names_what_the_extra_needs(
     kind: str, wheels: dict[str, Path], tmp_path: Path
 ) -> None:

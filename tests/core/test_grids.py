@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import pytest
 
 import mobilesam
 from mobilesam.core.grids import Crop, build_point_grid, generate_crop_boxes, one_per_pixel
+from tests.series import one_in
 
 RATIO = 512 / 1500
 LAYERS = 6
@@ -34,10 +36,10 @@ def fits(crop: Crop, height: int, width: int) -> bool:
     return 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height
 
 
-@pytest.mark.parametrize("ratio", [0.0, RATIO, 1.0])
-@pytest.mark.parametrize(
-    "other", [lambda side: side, lambda side: max(1, side // 3), lambda side: 601 - side]
-)
+OTHERS = (lambda side: side, lambda side: max(1, side // 3), lambda side: 601 - side)
+
+
+@pytest.mark.parametrize(("other", "ratio"), one_in(4, product(OTHERS, (0.0, RATIO, 1.0))))
 def test_no_crop_is_empty_and_all_of_the_image_is_searched(other: Callable[[int], int], ratio: float) -> None:
     for height in (*range(1, 40), *range(40, 601, 7)):
         width = other(height)

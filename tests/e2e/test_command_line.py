@@ -32,6 +32,7 @@ from mobilesam.segment.model import Model
 from mobilesam.weights import ALIASES
 from tests.owl_networks import TinyOwl
 from tests.photos import cat, jpeg, write_set
+from tests.series import one_in
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -101,19 +102,21 @@ print(len(reads), len(decodes), file=sys.stderr)
 
 @pytest.mark.parametrize(
     "arguments",
-    [
-        ("segment", "cat.jpg", "--point", "50,50", "--save", "mask,overlay,cutout,coco,npz"),
-        ("segment", ".", "--point", "50,50"),
-        ("segment", "cat.jpg", "--point", "50,50", "--out", "mask.png"),
-        ("segment", "cat.jpg", "--ruler"),
-        ("everything", "cat.jpg", "--max-prompts", "9", "--save", "overlay,id-map,masks,coco"),
-        ("cutout", "cat.jpg", "--box", "5,0,370,295"),
-    ],
-    ids=["segment", "folder", "file", "ruler", "everything", "cutout"],
+    one_in(
+        3,
+        [
+            "segment cat.jpg --point 50,50 --save mask,overlay,cutout,coco,npz",
+            "segment . --point 50,50",
+            "segment cat.jpg --point 50,50 --out mask.png",
+            "everything cat.jpg --max-prompts 9 --save overlay,id-map,masks,coco",
+            "segment cat.jpg --ruler",
+            "cutout cat.jpg --box 5,0,370,295",
+        ],
+    ),
 )
-def test_a_photo_is_read_and_decoded_once(photo: Path, arguments: tuple[str, ...]) -> None:
+def test_a_photo_is_read_and_decoded_once(photo: Path, arguments: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", READS, *arguments], cwd=photo.parent, capture_output=True, timeout=120
+        [sys.executable, "-c", READS, *arguments.split()], cwd=photo.parent, capture_output=True, timeout=120
     )
     assert done.stderr.endswith(b"1 1\n"), done.stderr
 

@@ -156,6 +156,7 @@ def test_text_page_runs(here: Path) -> None:
     assert {result.label for result in found} == {"orange", "grey"}
 
 
+@pytest.mark.long
 def test_segment_anything_page_runs(here: Path, vit_t_weights: dict) -> None:
     torch.save(
         {name: torch.as_tensor(array) for name, array in vit_t_weights.items()}, here / "mobile_sam.pt"
@@ -276,8 +277,10 @@ def test_every_public_name_is_documented() -> None:
 
 def test_every_long_series_has_its_result() -> None:
     page = (ROOT / "docs/explanation/long-series.md").read_text()
-    told = set(re.findall(r"^\| `(test_\w+)`", page, re.M))
-    marked = r"pytest\.mark\.long\b[\s\S]*?\n *def (test_\w+)"  # a whole test, or some of its parameters
+    told = set(re.findall(r"^[|-] `(test_\w+)`", page, re.M))
+    marked = (
+        r"(?:pytest\.mark\.long\b|one_in\()[\s\S]*?\n *def (test_\w+)"  # whole, or some of its parameters
+    )
     assert told == {
         n for path in (ROOT / "tests").rglob("*.py") for n in re.findall(marked, path.read_text())
     }

@@ -139,6 +139,7 @@ def test_five_clicks_are_better_than_one(tmp_path: Path, pocket: Model) -> None:
     assert list(scores.clicks_to) == sorted(scores.clicks_to)
 
 
+@pytest.mark.long
 def test_a_mask_prompt_is_looked_at(shared: Path, pocket: Model) -> None:
     """From a coarse mask alone the model finds the object better than from nothing but chance."""
     found = []

@@ -132,6 +132,7 @@ def test_masks_become_tensors(results: list[Results]) -> None:
     assert torch.any(chosen, dim=0).int().sum() == results[0].masks.data[1].sum()
 
 
+@pytest.mark.long
 def test_seeded_weights_of_mobile_sam(onnx_vit_t: Model) -> None:
     """The published network, whose own file is not here."""
     prompts = nested_to_prompts(bboxes=BOXES)

@@ -81,6 +81,7 @@ def test_what_is_written(verified: tuple[Certificate, Path]) -> None:
     assert all(file["sha256"] in text for file in content["files"])
 
 
+@pytest.mark.long
 def test_other_weights_get_none(weights: Weights, tmp_path: Path) -> None:
     """One tensor of the decoder is a hundredth larger."""
     name = "mask_decoder.fine_prompt.weight"

@@ -56,6 +56,7 @@ def exported(photos: Path, weights: Weights, tmp_path_factory: pytest.TempPathFa
     return folder
 
 
+@pytest.mark.long
 def test_the_encoder_has_a_third_of_the_bytes_and_stands_alone(exported: Path, weights: Weights) -> None:
     model = onnx.load(exported / "pocket-encoder.onnx")
     onnx.checker.check_model(model, full_check=True)
@@ -64,6 +65,7 @@ def test_the_encoder_has_a_third_of_the_bytes_and_stands_alone(exported: Path, w
     assert [one.domain for one in model.opset_import] == [""]
 
 
+@pytest.mark.long
 def test_first_and_last_layers_stay_float(exported: Path) -> None:
     model = onnx.load(exported / "pocket-encoder.onnx")
     maker = {name: node.op_type for node in model.graph.node for name in node.output}
@@ -75,6 +77,7 @@ def test_first_and_last_layers_stay_float(exported: Path) -> None:
     assert "pixels" in {node.input[0] for node in kept}
 
 
+@pytest.mark.long
 def test_masks_are_nearly_those_of_float32(exported: Path, weights: Weights, pocket: Model) -> None:
     integers = Model(open_exported("pocket", weights, exported), name="int8")
     ious = []
@@ -85,6 +88,7 @@ def test_masks_are_nearly_those_of_float32(exported: Path, weights: Weights, poc
     assert min(ious) > 0.9 and max(ious) < 1, ious
 
 
+@pytest.mark.long
 def test_its_certificate(exported: Path, weights: Weights) -> None:
     asked = Questions(6, images=("coffee, small",))
     files = sorted(exported.glob("*.onnx"))

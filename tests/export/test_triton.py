@@ -52,6 +52,7 @@ def test_the_files_give_the_networks_masks(repository: Path, pocket: Model) -> N
     assert_alike(Model(open_exported("pocket", weights, repository), name="triton"), pocket)
 
 
+@pytest.mark.long
 def test_its_certificate_names_every_file_of_the_repository(repository: Path) -> None:
     weights = read_weights(entry_of("pocket"))
     files = sorted(path for path in repository.rglob("*") if path.is_file())

@@ -31,6 +31,7 @@ from tests.hostile.image_tiff import (
     Form,
     tiff_of,
 )
+from tests.series import one_in
 
 HEIGHT, WIDTH = 21, 35  # no multiples of a strip's rows or a tile's sides
 ALPHA, PREMULTIPLIED = 2, 1
@@ -84,7 +85,7 @@ def masked_as(values: np.ndarray, form: Form) -> np.ndarray | None:
     return mask & (values[..., colours] != 0) if alpha else mask
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+@pytest.mark.parametrize("form", one_in(2, FORMS), ids=lambda form: form.name)
 def test_every_layout(form: Form) -> None:
     read = refused = 0
     for dtype, samples in itertools.product(("u1", "u2", "i1", "i2"), (1, 2, 3, 4)):

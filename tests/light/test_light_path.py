@@ -184,6 +184,17 @@ def test_a_mask_by_a_prompt_loads_few_modules(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_help_loads_no_command() -> None:
+    done = run_fresh("""
+import sys
+from mobilesam.cli.main import run
+assert run(["--help"]) == 0
+assert "numpy" not in sys.modules
+""")
+    assert done.returncode == 0, done.stderr
+    assert "everything  Segment everything in photos." in done.stdout
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [("import mobilesam.segment.session\n", "loaded"), ("import secrets\n", "loaded: ['secrets']")],

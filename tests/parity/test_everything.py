@@ -186,6 +186,7 @@ def test_each_model_has_thresholds_of_its_own(pocket: Model, onnx_vit_t: Model) 
     assert all(mask.predicted_iou > 0.3 and mask.stability_score >= 0.1 for mask in found)
 
 
+@pytest.mark.long
 def test_a_threshold_of_nothing_keeps_all(onnx_vit_t: Model) -> None:
     """SAM's filters are off at 0: seeded weights predict IoUs below it."""
     settings = {"sampler": "grid", "points_per_side": 2, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}

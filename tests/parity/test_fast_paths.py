@@ -7,6 +7,7 @@ import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from mobilesam.runtimes.torch import TorchRuntime
 from mobilesam.segment.model import Model
 from tests.seeded import seeded_image
 from tests.seeded_networks import network_with
+from tests.series import one_in
 
 PROMPTS = {
     "one point": Prompt(points=[[100, 80]]),
@@ -117,8 +119,7 @@ def test_objects_together_are_as_one_by_one(pair: tuple[Model, Model]) -> None:
         assert np.abs(alone.predicted_iou - result.predicted_iou).max() <= 1e-4
 
 
-@pytest.mark.parametrize("points", [1, *(pytest.param(n, marks=pytest.mark.long) for n in (3, 15)), 40])
-@pytest.mark.parametrize("name", ["vit_t", "pocket"])
+@pytest.mark.parametrize(("name", "points"), one_in(4, product(("vit_t", "pocket"), (1, 3, 15, 40))))
 def test_folded_and_hoisted_decoder_is_the_plain_one(name: str, points: int) -> None:
     network = network_with(name, 3)
     rng = torch.Generator().manual_seed(0)
@@ -146,7 +147,7 @@ def test_hoisted_arrays_are_not_used_with_a_mask_prompt() -> None:
         assert (a - b).abs().max() <= 1e-4
 
 
-@pytest.mark.parametrize("tokens", [SINGLE_MASK, MULTIMASK, (2,), (0, 1, 2, 3)])
+@pytest.mark.parametrize(("tokens",), one_in(4, [(MULTIMASK,), (SINGLE_MASK,), ((2,),), ((0, 1, 2, 3),)]))
 def test_mask_tokens_choose_among_the_four(onnx_vit_t: Model, tokens: tuple) -> None:
     embedding = onnx_vit_t.embed(seeded_image(60, 80, 7))
     inputs = DecoderInputs(np.array([[[50, 60]]], np.float32), np.array([[1]], np.float32))

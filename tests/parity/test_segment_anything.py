@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from itertools import product
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from mobilesam.weights import ENTRIES
 from tests.golden_cases import RUNS, SIZES, as_predict, check_case, check_records, prompt_of, set_torch_image
 from tests.photos import cat
 from tests.seeded import seeded_image
+from tests.series import one_in
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +36,7 @@ def predictor(network: Sam) -> SamPredictor:
     return predictor
 
 
-@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.long), 2])
-@pytest.mark.parametrize("model", ["onnx_vit_t", "torch_vit_t"])
+@pytest.mark.parametrize(("model", "number"), one_in(6, product(("torch_vit_t", "onnx_vit_t"), range(3))))
 def test_set_torch_image(golden: dict, model: str, number: int, request: pytest.FixtureRequest) -> None:
     predictor = SamPredictor(request.getfixturevalue(model))
     set_torch_image(predictor, seeded_image(*SIZES[number], number))

@@ -116,6 +116,7 @@ def test_as_many_slots_as_there_are(model: Model, wanted: Model) -> None:
         model.segment(a, Prompt(points=points, box=[90, 20, 330, 290]))
 
 
+@pytest.mark.long
 def test_everything_and_threads(model: Model, wanted: Model) -> None:
     options = EverythingOptions(max_prompts=12)
     found = model.everything(cat(), options)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from mobilesam.runtimes.onnx import KEPT_RUNS
 from mobilesam.runtimes.prepared import VARIABLE
 from tests.server.test_memory import needs_glibc, usual_allocator
@@ -25,6 +27,7 @@ for i in range({KEPT_RUNS}):
 
 
 @needs_glibc
+@pytest.mark.long
 def test_what_shapes_left_behind_is_given_back() -> None:
     """A network's own graphs, whose prepared weights lie in the arena too, so that it doubles from there."""
     environment = usual_allocator() | {VARIABLE: "0"}

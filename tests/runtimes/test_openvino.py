@@ -38,6 +38,7 @@ def test_other_networks_are_the_same(network: str) -> None:
     )
 
 
+@pytest.mark.long
 def test_everything_and_threads(model: Model, pocket: Model) -> None:
     image, options = cat(), EverythingOptions(max_prompts=32)
     found, wanted = model.everything(image, options), pocket.everything(image, options)

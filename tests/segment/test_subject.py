@@ -87,6 +87,7 @@ def test_tiny_photos(pocket: Model, height: int, width: int) -> None:
     assert pocket.subject(pocket.embed(image)).mask.shape == (height, width)
 
 
+@pytest.mark.long
 def test_a_mirrored_photo_has_the_mirrored_subject(pocket: Model) -> None:
     image = data.astronaut()
     one = pocket.subject(pocket.embed(image)).mask
@@ -103,6 +104,7 @@ def test_the_photos_that_count_are_those_that_were_scored(shared: Path, name: st
     assert found == wanted
 
 
+@pytest.mark.long
 def test_cows_are_found_about_as_well_as_by_their_boxes(pocket: Model, shared: Path) -> None:
     scores = score_subject(pocket, shared / "data/eval/msrc_cow", limit=5)
     assert scores.images == 5

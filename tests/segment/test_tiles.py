@@ -73,6 +73,7 @@ def test_two_things_of_one_tile_are_never_joined() -> None:
     assert sorted(mask.area for mask in seams.joined()) == sorted([int(one.sum()), int(other[:, :300].sum())])
 
 
+@pytest.mark.long
 def test_a_mosaic_from_a_mapped_file(pocket: Model, tmp_path: Path) -> None:
     """The file is read where it lies, and things on seams come whole."""
     photo = np.asarray(data.coffee())[:400, :600]

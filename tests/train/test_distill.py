@@ -53,6 +53,7 @@ from mobilesam.train.store_options import StoreOptions
 from mobilesam.train.teacher import Embedder, Job, decode, make_store, read_facts, read_store_decoder
 from mobilesam.weights import entry_of, read_weights
 from tests.photos import write_set
+from tests.series import one_in
 from tests.train.kills import assert_same_runs, killed_and_whole
 
 ROOT = Path(__file__).parents[2]
@@ -373,7 +374,7 @@ def test_a_teacher_is_asked_where_there_is_no_store(data: Path) -> None:
     assert open_teacher(asked, data).whole is not None and open_teacher(RECIPE, data).whole is None
 
 
-@pytest.mark.parametrize(("last_stride", "fpn", "cells"), [(2, True, 4), (2, False, 2)])
+@pytest.mark.parametrize(("last_stride", "fpn", "cells"), one_in(2, [(2, True, 4), (2, False, 2)]))
 def test_tiny_vits_stride_and_pyramid_can_be_compared(
     last_stride: int, fpn: bool, cells: int, data: Path, tmp_path: Path, monkeypatch
 ) -> None:

@@ -79,6 +79,7 @@ def test_alpha_is_reduced_without_padding_in_it() -> None:
     assert (small[24:] == 0).all()
 
 
+@pytest.mark.long
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
     write_set(tmp_path / "set", count=8)
     options = RunOptions(workers=0, save_every=2, threads=1)

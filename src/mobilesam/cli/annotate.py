@@ -160,7 +160,7 @@ class SetOptions:
             raise click.UsageError("--upload: must be an address such as s3://bucket/set/")
 
 
-@click.command(short_help="Label photos: a set in the formats that people train with.")
+@click.command()
 @click.argument("images", nargs=-1, required=True, metavar="PHOTO...")
 @options_from(LabelOptions, "labels")
 @options_from(SetOptions, "options")

@@ -39,7 +39,7 @@ class ConvertOptions:
     quiet: bool = option_field(False, "--quiet", "-q")
 
 
-@click.command(short_help="Turn labelled photos from one format into others.")
+@click.command()
 @click.argument("source", metavar="IN", type=FileType())
 @click.argument("out", metavar="OUT", type=FileType())
 @options_from(ConvertOptions, "options")

@@ -109,7 +109,7 @@ class FileOptions:
             raise ConfigError(f"--format: {printable(self.format)} is not written; choose one of {allowed}")
 
 
-@click.command(short_help="Cut things out of photos, with a soft edge.")
+@click.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @options_from(WantedOptions, "wanted")
 @options_from(CutoutOptions, "options")

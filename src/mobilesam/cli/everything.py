@@ -54,7 +54,7 @@ def _preset(name: str, about: str) -> Callable[[Callable], Callable]:
     return click.option(f"--{name}", "preset", flag_value=name, default=None, help=about)
 
 
-@click.command(short_help="Segment everything in photos.")
+@click.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @save_option(KINDS, DEFAULT_SAVE)
 @options_from(ResultOptions, "results")

@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from typing import ClassVar
 
 import click
 
@@ -35,49 +36,54 @@ USAGE_EXIT, OUTPUT_EXIT, BUG_EXIT = 2, 6, 70
 class LazyGroup(click.Group):
     """A group whose commands are loaded from ``mobilesam.cli.NAME`` when they are asked for."""
 
-    names = (
-        "segment",
-        "cutout",
-        "everything",
-        "track",
-        "map",
-        "serve",
-        "ui",
-        "annotate",
-        "convert",
-        "info",
-        "weights",
-        "demo",
-        "finetune",
-        "train",
-        "evaluate",
-        "compare",
-        "bench",
-        "export",
-    )
+    summaries: ClassVar = {  # here, so that the help loads no command
+        "segment": "Segment objects in photos by points, boxes, masks or text.",
+        "cutout": "Cut things out of photos, with a soft edge.",
+        "everything": "Segment everything in photos.",
+        "track": "Follow objects through a video or a camera's pictures.",
+        "map": "Outline everything in a georeferenced picture.",
+        "serve": "Answer programs over HTTP.",
+        "ui": "Open a page to click on.",
+        "annotate": "Label photos: a set in the formats that people train with.",
+        "convert": "Turn labelled photos from one format into others.",
+        "info": "Show the models, or one model's weights, terms and parameters.",
+        "weights": "Fetch, import, check, average and remove weights.",
+        "demo": "Segment two photos, one from a point and one from a box.",
+        "finetune": "Train a model further on your own photos with masks.",
+        "train": "Train a network.",
+        "evaluate": "Score a model.",
+        "compare": "Print the paired difference of two evaluations.",
+        "bench": "Measure size and speed of models on a photo.",
+        "export": "Write a model for other runtimes.",
+    }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order of the help."""
-        return list(self.names)
+        return list(self.summaries)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load a command."""
-        if cmd_name not in self.names:
+        if cmd_name not in self.summaries:
             return None
         return getattr(import_module(f"mobilesam.cli.{cmd_name}"), cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands with what each is for."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self.summaries.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; for an unknown one, suggest what may have been meant."""
         name = args[0]
-        if name not in self.names and not name.startswith("-"):
+        if name not in self.summaries and not name.startswith("-"):
             if os.path.exists(name):  # a Path would raise for names that are too long
                 ctx.fail(f"{name!r} is not a command; for a photo write mobilesam segment {name} --point X,Y")
             from difflib import get_close_matches
 
-            near = get_close_matches(name, self.names, n=1)
-            meant = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(self.names)}"
+            near = get_close_matches(name, self.summaries, n=1)
+            meant = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(self.summaries)}"
             ctx.fail(f"{name!r} is not a command; {meant}")
         return super().resolve_command(ctx, args)
 

@@ -66,7 +66,7 @@ class MapOptions:
         return preset(tile=self.tile, overlap=self.overlap, max_prompts=self.max_prompts)
 
 
-@click.command(short_help="Outline everything in a georeferenced picture.")
+@click.command()
 @click.argument("raster", metavar="RASTER")
 @options_from(MapOptions, "options")
 @options_from(DetectorOptions, "found_by")

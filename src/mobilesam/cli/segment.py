@@ -96,7 +96,7 @@ class PromptOptions:
             )
 
 
-@click.command(short_help="Segment objects in photos by points, boxes, masks or text.")
+@click.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @options_from(PromptOptions, "prompts")
 @save_option(KINDS, DEFAULT_SAVE)

@@ -30,7 +30,7 @@ TOKEN = "MOBILESAM_TOKEN"
 PACKAGES = ("starlette", "uvicorn", "python_multipart")
 
 
-@click.command(short_help="Answer programs over HTTP.")
+@click.command()
 @options_from(ServeOptions, "options")
 @options_from(EngineOptions, "engine")
 @click.option("--quiet", "-q", is_flag=True, help="Log warnings and errors only.")

@@ -94,7 +94,7 @@ class FollowOptions:
             raise click.UsageError("--both: a camera cannot be gone through backwards; leave it out")
 
 
-@click.command(short_help="Follow objects through a video or a camera's pictures.")
+@click.command()
 @click.argument("video", required=False, metavar="[VIDEO]")
 @options_from(FollowOptions, "follow")
 @save_option(KINDS, DEFAULT_SAVE)

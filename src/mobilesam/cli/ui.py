@@ -13,7 +13,7 @@ from mobilesam.core.text import printable
 from mobilesam.server.options import ServeOptions
 
 
-@click.command(short_help="Open a page to click on.")
+@click.command()
 @click.argument("photos", nargs=-1, metavar="[PHOTO]...")
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @click.option("--follow-symlinks", is_flag=True, help="In a folder, also follow links to other folders.")

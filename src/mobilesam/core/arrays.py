@@ -1,12 +1,13 @@
 """Names for the arrays that pass between modules, with their shapes.
 
-The shapes are checked in the tests, where jaxtyping is installed; a user's
-installation does without it and sees plain NumPy types.
+The shapes are checked in the tests, which load jaxtyping first; elsewhere the
+names stand for plain NumPy types.
 """
 
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -26,25 +27,24 @@ if TYPE_CHECKING:
     PointCoords = NDArray[np.float32]  # (B, N, 2)
     PointLabels = NDArray[np.float32]  # (B, N)
     MaskInput = NDArray[np.float32]  # (B, 1, h, w)
-else:
-    try:
-        from jaxtyping import Bool, Float32, Float64, Int64, UInt8
+elif "jaxtyping" in sys.modules:
+    from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
-        # "_" is any length: one call may see the same kind of array in two sizes.
-        Image = UInt8[np.ndarray, "_ _ 3"]
-        Pixels = Float32[np.ndarray, "_ 3 _ _"]
-        Mask = Bool[np.ndarray, "_ _"]
-        Masks = Bool[np.ndarray, "_ _ _"]
-        Logits = Float32[np.ndarray, "*_ _ _"]
-        Points = Float64[np.ndarray, "_ 2"]
-        Labels = Int64[np.ndarray, " _"]
-        Box = Float64[np.ndarray, " 4"]
-        PointCoords = Float32[np.ndarray, "_ _ 2"]
-        PointLabels = Float32[np.ndarray, "_ _"]
-        MaskInput = Float32[np.ndarray, "_ 1 _ _"]
-    except ImportError:
-        Image = Pixels = Mask = Masks = Logits = Points = Labels = Box = np.ndarray
-        PointCoords = PointLabels = MaskInput = np.ndarray
+    # "_" is any length: one call may see the same kind of array in two sizes.
+    Image = UInt8[np.ndarray, "_ _ 3"]
+    Pixels = Float32[np.ndarray, "_ 3 _ _"]
+    Mask = Bool[np.ndarray, "_ _"]
+    Masks = Bool[np.ndarray, "_ _ _"]
+    Logits = Float32[np.ndarray, "*_ _ _"]
+    Points = Float64[np.ndarray, "_ 2"]
+    Labels = Int64[np.ndarray, " _"]
+    Box = Float64[np.ndarray, " 4"]
+    PointCoords = Float32[np.ndarray, "_ _ 2"]
+    PointLabels = Float32[np.ndarray, "_ _"]
+    MaskInput = Float32[np.ndarray, "_ 1 _ _"]
+else:
+    Image = Pixels = Mask = Masks = Logits = Points = Labels = Box = np.ndarray
+    PointCoords = PointLabels = MaskInput = np.ndarray
 
 NamedArrays = dict[str, np.ndarray]
 Size = tuple[int, int]  # (height, width)
