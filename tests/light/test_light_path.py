@@ -43,7 +43,7 @@ assert run(["info", "detector_nano"]) == 0
 """
 CHECK = """
 heavy = {name.partition(".")[0] for name in sys.modules}
-heavy &= {"torch", "onnx", "scipy", "matplotlib", "skimage", "av", "pandas", "transformers"}
+heavy &= {"torch", "onnx", "scipy", "matplotlib", "skimage", "av", "pandas", "transformers", "jaxtyping"}
 assert not heavy, f"loaded: {sorted(heavy)}"
 """
 
@@ -159,7 +159,6 @@ for use in (
 
 COMMAND = """
 import sys
-sys.modules["jaxtyping"] = None  # as for users
 from pathlib import Path
 import numpy as np
 from PIL import Image
