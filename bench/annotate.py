@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 
 from mobilesam import load
-from mobilesam.annotate.engines.local import LocalEngine, usable_cores
 from mobilesam.annotate.labelling import ByDetector
 from mobilesam.annotate.sources import Source, find_sources, read_photo
 from mobilesam.detectors.load import detector_for
 from mobilesam.formats.image import MAX_PIXELS
+from mobilesam.work.local import LocalEngine, usable_cores
 
 ROUNDS = 3
 

@@ -22,8 +22,6 @@ from pathlib import Path
 from tests.tars import write_tar
 
 from mobilesam import load
-from mobilesam.annotate.engines.local import LocalEngine
-from mobilesam.annotate.engines.ray import RayEngine
 from mobilesam.annotate.labelling import ByDetector
 from mobilesam.annotate.set_run import Job, SetRun, name_in_set
 from mobilesam.annotate.sources import find_sources
@@ -33,6 +31,8 @@ from mobilesam.formats.datasets.load import write_dataset
 from mobilesam.formats.datasets.model import Dataset, LabelledPhoto, all_categories
 from mobilesam.formats.stored import look_into
 from mobilesam.storage.ledger import Ledger
+from mobilesam.work.local import LocalEngine
+from mobilesam.work.ray import RayEngine
 
 JOBS = 20_000  # of no work
 EVERY = 8  # job of some ends its process

@@ -7,12 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-from mobilesam.annotate.engines.local import LocalEngine
 from mobilesam.annotate.labelling import Labels
 from mobilesam.annotate.set_run import SetRun
 from mobilesam.annotate.sources import Photo, find_sources
 from mobilesam.core.rle import mask_to_rle
 from mobilesam.formats.datasets.model import LabelledObject, box_of
+from mobilesam.work.local import LocalEngine
 
 FORMATS = ("coco", "yolo", "labelme", "voc", "png", "sa1b", "geojson")
 WORKERS = 2

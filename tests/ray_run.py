@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobilesam.annotate.engines.ray import RayEngine
 from mobilesam.annotate.labelling import Labels
 from mobilesam.annotate.sources import Photo, find_sources
+from mobilesam.work.ray import RayEngine
 from tests.bright import Bright, bright_run
 
 WORKERS = 2

@@ -10,14 +10,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from mobilesam.annotate.engines.ray import RayEngine
 from mobilesam.core.arrays import NamedArrays
 from mobilesam.storage import shards
 from mobilesam.train.store_options import StoreOptions
 from mobilesam.train.teacher import Job, make_store
+from mobilesam.work.ray import RayEngine
 from tests.ray_run import WORKERS
 
 OPTIONS = StoreOptions(image_size=64, device="cpu", threads=1)
@@ -41,20 +40,22 @@ class Deadly:
         return self.work(job)
 
 
-def spread(
-    work: Work,
-    jobs: Iterable[Job],
-    give_up: Callable[[Job, str], NamedArrays],
-    *,
-    log: Path,
-    deaths: Mapping[str, int],
-) -> Iterator[NamedArrays]:
-    yield from RayEngine(WORKERS).run(Deadly(work, log, deaths), jobs, give_up)
+@dataclass(frozen=True)
+class DeadlyEngine:
+    """A cluster whose processes die of some photos, so many times each."""
+
+    log: Path
+    deaths: Mapping[str, int]
+
+    def run(
+        self, work: Work, jobs: Iterable[Job], give_up: Callable[[Job, str], NamedArrays]
+    ) -> Iterator[NamedArrays]:
+        yield from RayEngine(WORKERS).run(Deadly(work, self.log, self.deaths), jobs, give_up)
 
 
 def main(photos: Path, out: Path, log: Path, deaths: Mapping[str, int]) -> None:
     shards.SHARD_BYTES = 1
-    make_store(photos, out, OPTIONS, spread=partial(spread, log=log, deaths=deaths))
+    make_store(photos, out, OPTIONS, engine=DeadlyEngine(log, deaths))
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobilesam.annotate.engines.base import Done, Job
 from mobilesam.annotate.review import write_review
 from mobilesam.annotate.sources import find_sources
+from mobilesam.work.base import Done, Job
 from tests.bright import bright_run
 
 ROOT = Path(__file__).parents[2]

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobilesam.annotate.engines.ray import MOST_DEATHS, WINDOW
 from mobilesam.annotate.set_run import ERRORS
+from mobilesam.work.ray import MOST_DEATHS, WINDOW
 from tests.annotate.test_set_run import ROOT, go, tree, write_photos
 from tests.bright import bright_run
 from tests.photos import cat, jpeg

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobilesam.annotate.engines.local import WINDOW, LocalEngine
 from mobilesam.annotate.set_run import ERRORS, LOCK, SetRun, Step
 from mobilesam.annotate.sources import find_sources
 from mobilesam.core.errors import ConfigError, LimitError, OutputError, PromptError
@@ -27,6 +26,7 @@ from mobilesam.formats.datasets.load import read_dataset, write_dataset
 from mobilesam.formats.datasets.model import LabelledObject, LabelledPhoto, make_dataset
 from mobilesam.formats.datasets.record import NAME
 from mobilesam.storage.lock import held
+from mobilesam.work.local import WINDOW, LocalEngine
 from tests.bright import FORMATS, WORKERS, bright_run
 from tests.photos import cat, jpeg
 

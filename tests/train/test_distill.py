@@ -21,7 +21,6 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from mobilesam import ConfigError, MobileSamError, Prompt, TrainingWarning, WeightsError, load
-from mobilesam.annotate.engines.local import LocalEngine
 from mobilesam.cli.main import run
 from mobilesam.core.arrays import NamedArrays
 from mobilesam.formats.datasets import sa1b
@@ -52,6 +51,7 @@ from mobilesam.train.recipe import recipe_to_toml
 from mobilesam.train.store_options import StoreOptions
 from mobilesam.train.teacher import Embedder, Job, decode, make_store, read_facts, read_store_decoder
 from mobilesam.weights import entry_of, read_weights
+from mobilesam.work.local import LocalEngine
 from tests.photos import write_set
 from tests.series import one_in
 from tests.train.kills import assert_same_runs, killed_and_whole
@@ -178,19 +178,21 @@ def test_an_engine_writes_the_same_store(data: Path, tmp_path: Path) -> None:
     """Engines yield in order, and the work that travels to a process is that of the one at home."""
     options = StoreOptions(image_size=64, device="cpu")
 
-    def travelled(work: Embedder, jobs: Iterable[Job], give_up: object) -> Iterator[NamedArrays]:
-        work.threads = torch.get_num_threads()
-        return LocalEngine(2).run(pickle.loads(pickle.dumps(work)), jobs)
+    class Travelled:
+        def run(self, work: Embedder, jobs: Iterable[Job], give_up: object) -> Iterator[NamedArrays]:
+            work.threads = torch.get_num_threads()
+            return LocalEngine(2).run(pickle.loads(pickle.dumps(work)), jobs)
 
-    make_store(data / "set", tmp_path / "store", options, spread=travelled)
+    make_store(data / "set", tmp_path / "store", options, engine=Travelled())
     files = {path.name: path.read_bytes() for path in (tmp_path / "store").iterdir()}
     assert files == {path.name: path.read_bytes() for path in (data / "store").iterdir()}
 
-    def deadly(work: Embedder, jobs: Iterable[Job], give_up: Any) -> Iterator[NamedArrays]:
-        return (give_up(job, "its process died") if i == 9 else work(job) for i, job in enumerate(jobs))
+    class Deadly:
+        def run(self, work: Embedder, jobs: Iterable[Job], give_up: Any) -> Iterator[NamedArrays]:
+            return (give_up(job, "its process died") if i == 9 else work(job) for i, job in enumerate(jobs))
 
     with pytest.raises(MobileSamError, match=r"3\.jpg: its process died; leave the photo out"):
-        make_store(data / "set", tmp_path / "other", options, spread=deadly)
+        make_store(data / "set", tmp_path / "other", options, engine=Deadly())
     make_store(data / "set", tmp_path / "other", options)
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "other").iterdir()}
 

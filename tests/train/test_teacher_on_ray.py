@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobilesam.annotate.engines.ray import WINDOW
 from mobilesam.storage import shards
 from mobilesam.train.teacher import CHECKED, make_store
+from mobilesam.work.ray import WINDOW
 from tests.annotate.test_ray import ROOT, alone, why_not
 from tests.annotate.test_set_run import tree
 from tests.photos import cat, jpeg

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mobilesam.annotate.engines.base import Engine
 from mobilesam.annotate.labelling import Labeller
 from mobilesam.annotate.review import look_of
 from mobilesam.annotate.set_folder import COPY, IMAGES, LINK, NONE, put_bytes, put_photo
@@ -43,6 +42,7 @@ from mobilesam.formats.stored import Stored
 from mobilesam.storage.atomic import remove_remains, write_bytes, write_pieces
 from mobilesam.storage.ledger import Ledger
 from mobilesam.storage.lock import held
+from mobilesam.work.base import Engine
 
 LOCK, ERRORS = ".mobilesam.lock", "errors.jsonl"
 MOST_DIFFERENCES = 8  # that a message lists

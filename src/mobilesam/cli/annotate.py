@@ -14,8 +14,6 @@ from typing import Any
 
 import click
 
-from mobilesam.annotate.engines.base import Engine
-from mobilesam.annotate.engines.local import LocalEngine, usable_cores
 from mobilesam.annotate.labelling import BoxLimits, ByBoxes, ByDetector, ByEverything, ByTexts, Labeller
 from mobilesam.annotate.review import write_review
 from mobilesam.annotate.set_folder import COPY, check_photos
@@ -48,6 +46,8 @@ from mobilesam.segment.everything.options import EverythingOptions
 from mobilesam.segment.model import Model
 from mobilesam.segment.text import TextOptions
 from mobilesam.weights import DEFAULT_MODEL, entry_of
+from mobilesam.work.base import Engine
+from mobilesam.work.local import LocalEngine, usable_cores
 
 NONE = "none"
 NETWORK_ENDINGS = (".onnx", ".safetensors")

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import click
 
-from mobilesam.annotate.engines.base import ENGINES, LOCAL, RAY
-from mobilesam.annotate.engines.ray import RayEngine
 from mobilesam.cli.fields import option_field
 from mobilesam.core.text import printable
+from mobilesam.work.base import ENGINES, LOCAL, RAY
+from mobilesam.work.ray import RayEngine
 
 
 @dataclass(frozen=True)

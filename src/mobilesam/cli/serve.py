@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mobilesam.annotate.engines.base import RAY
 from mobilesam.cli.engines import EngineOptions
 from mobilesam.cli.fields import options_from
 from mobilesam.cli.options import ModelOptions, load_model
 from mobilesam.core.errors import missing_extra
 from mobilesam.server.options import ServeOptions, check_token
+from mobilesam.work.base import RAY
 
 if TYPE_CHECKING:
     from mobilesam.segment.model import Model

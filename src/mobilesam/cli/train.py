@@ -117,7 +117,7 @@ def teacher(photos: Path, out: Path, options: StoreOptions, engine: EngineOption
     except ModuleNotFoundError as error:
         raise missing_extra("train", "train") from error
     cluster = engine.ray(gpu=options.device == "cuda")
-    make_store(photos, out, options, click.echo, cluster.run if cluster else None)
+    make_store(photos, out, options, click.echo, cluster)
     click.echo(f"written: {printable(out)}")
 
 

@@ -16,7 +16,6 @@ from typing import Any
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mobilesam.annotate.engines.ray import RayEngine, connected
 from mobilesam.core.errors import missing_extra
 from mobilesam.segment.model import Model
 from mobilesam.segment.session import hash_image
@@ -26,6 +25,7 @@ from mobilesam.server.memory import keep_little
 from mobilesam.server.options import ServeOptions
 from mobilesam.server.refusals import Refusal
 from mobilesam.server.service import Service, make_service, read_image
+from mobilesam.work.ray import RayEngine, connected
 
 IMAGES = ONE.partition("{")[0]
 ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"

@@ -39,6 +39,7 @@ from mobilesam.storage.shards import Shards, write_shards
 from mobilesam.train.photos import read_any_photos
 from mobilesam.train.store_options import StoreOptions
 from mobilesam.weights import entry_of, entry_of_network, network_of_file, read_weights
+from mobilesam.work.base import Engine
 
 FACTS, DECODER = "store.json", "decoder.safetensors"
 KEY_DIGITS = 24  # of the SHA-256 of a photo's file
@@ -72,9 +73,6 @@ class StoreFacts:
 
 Tell = Callable[[str], None]
 Job = tuple[SetPhoto, str]  # a photo, and the dtype in which its embedding is wanted
-Spread = Callable[
-    [Callable[[Job], NamedArrays], Iterable[Job], Callable[[Job, str], NamedArrays]], Iterator[NamedArrays]
-]
 
 
 def make_store(
@@ -82,7 +80,7 @@ def make_store(
     out: Path,
     options: StoreOptions,
     tell: Tell = lambda text: None,
-    spread: Spread | None = None,
+    engine: Engine | None = None,
 ) -> StoreFacts:
     """Write a teacher's embeddings of a set's photos, or those that are still missing.
 
@@ -91,8 +89,8 @@ def make_store(
         out: folder of the store.
         options: see :class:`StoreOptions`.
         tell: called with each line of progress.
-        spread: the ``run`` of an engine of many processes, which have the teacher; this process alone writes the
-            store, so that its bytes are the same as without.
+        engine: of many processes, which have the teacher; this process alone writes the store, so that its bytes
+            are the same as without.
 
     Raises:
         ConfigError: if there are no photos, or ``out`` is another teacher's store.
@@ -100,13 +98,13 @@ def make_store(
         OutputError: if the store cannot be written.
         MobileSamError: if a photo ends the processes that look at it.
     """
-    if spread is not None:  # each process has one thread, and none takes a GPU that others lack
+    if engine is not None:  # each process has one thread, and none takes a GPU that others lack
         options = replace(options, threads=options.threads or 1, device=options.device or "cpu")
     if options.threads:
         limit_threads(options.threads)
     photos = read_any_photos(data, follow_symlinks=options.follow_symlinks)
     keys = {key_of(photo): photo for photo in photos}
-    teacher = Teacher.load(options.model, options.checkpoint, "cpu" if spread else options.device)
+    teacher = Teacher.load(options.model, options.checkpoint, "cpu" if engine else options.device)
     size = options.image_size or teacher.network.spec.image_size
     work = Embedder(teacher, size, options.device, options.threads)
     facts = known_facts(out, teacher, size, options.dtype)
@@ -118,7 +116,7 @@ def make_store(
         *((photo, options.dtype) for photo in missing.values()),
     ]
     jobs = ((without_objects(photo), dtype) for photo, dtype in wanted)
-    done = (spread or one_by_one)(work, jobs, refuse)
+    done = engine.run(work, jobs, refuse) if engine else map(work, jobs)
     if facts is None:
         facts = facts_of(teacher, size, options.dtype, list(islice(done, len(checked))))
     begin_store(out, facts, teacher)
@@ -129,13 +127,6 @@ def make_store(
     )
     write_shards(out, _told(zip(missing, done, strict=True), len(missing), tell))
     return facts
-
-
-def one_by_one(
-    work: Callable[[Job], NamedArrays], jobs: Iterable[Job], give_up: Callable[[Job, str], NamedArrays]
-) -> Iterator[NamedArrays]:
-    """Do all jobs in this process, one when it is asked for."""
-    return map(work, jobs)
 
 
 def refuse(job: Job, reason: str) -> NamedArrays:

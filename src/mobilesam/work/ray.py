@@ -21,12 +21,12 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, Generic
 
-from mobilesam.annotate.engines.base import Done, Job
-from mobilesam.annotate.engines.local import usable_cores
 from mobilesam.core.errors import ConfigError, DeadlineError, WorkerWarning, missing_extra
 from mobilesam.core.ranges import check_whole_number
 from mobilesam.core.text import shortened
 from mobilesam.core.version import __version__
+from mobilesam.work.base import Done, Job
+from mobilesam.work.local import usable_cores
 
 QUEUE = 2  # jobs of each process: one that is worked on, and one that waits there
 WINDOW = 4  # jobs of each process that were taken and not yet yielded
@@ -47,7 +47,7 @@ CONNECT_SECONDS = 10.0  # Ray would try for minutes
 
 @dataclass(frozen=True)
 class RayEngine:
-    """See :class:`mobilesam.annotate.engines.base.Engine`.
+    """See :class:`mobilesam.work.base.Engine`.
 
     Attributes:
         workers: processes; where None, one for each core, or with ``gpu`` for each GPU.
@@ -73,7 +73,7 @@ class RayEngine:
     def run(
         self, work: Callable[[Job], Done], jobs: Iterable[Job], give_up: Callable[[Job, str], Done]
     ) -> Iterator[Done]:
-        """See :class:`mobilesam.annotate.engines.base.Engine`.
+        """See :class:`mobilesam.work.base.Engine`.
 
         Raises:
             ConfigError: if the cluster cannot be reached, has no GPU, or its processes cannot begin.
@@ -214,7 +214,7 @@ class _Crew(Generic[Job, Done]):
         count: of processes.
         share: what of a machine each is promised.
         work: what is done with each job.
-        give_up: see :class:`mobilesam.annotate.engines.base.Engine`.
+        give_up: see :class:`mobilesam.work.base.Engine`.
     """
 
     def __init__(

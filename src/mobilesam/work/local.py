@@ -13,8 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
-from mobilesam.annotate.engines.base import Done, Job
 from mobilesam.core.ranges import check_whole_number
+from mobilesam.work.base import Done, Job
 
 WINDOW = 2  # jobs in flight for each worker: one that is worked on, and one that waits
 MOST_WORKERS = 256
@@ -30,7 +30,7 @@ def usable_cores() -> int:
 
 @dataclass(frozen=True)
 class LocalEngine:
-    """See :class:`mobilesam.annotate.engines.base.Engine`.
+    """See :class:`mobilesam.work.base.Engine`.
 
     Attributes:
         workers: threads, each with one job at a time.
@@ -55,7 +55,7 @@ class LocalEngine:
         jobs: Iterable[Job],
         give_up: Callable[[Job, str], Done] | None = None,
     ) -> Iterator[Done]:
-        """See :class:`mobilesam.annotate.engines.base.Engine`."""
+        """See :class:`mobilesam.work.base.Engine`."""
         waiting = iter(jobs)
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="mobilesam")
         try:
