@@ -272,7 +272,9 @@ def test_shipped_graphs_carry_no_weights_and_no_machine() -> None:
         assert b"/src/" not in data
 
 
-@pytest.mark.parametrize("part", ["vit_t-encoder", "pocket-encoder", "pocket_nano-encoder", "sam-decoder"])
+@pytest.mark.parametrize(
+    "part", ["vit_t-encoder", "vit_t-rectangle", "pocket-encoder", "pocket_nano-encoder", "sam-decoder"]
+)
 def test_shipped_graphs_have_gelu_in_the_form_that_is_fused(part: str, tmp_path: Path) -> None:
     """A fused GELU takes a fifth off the time of MobileSAM's encoder."""
     options = ort.SessionOptions()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from mobilesam.core.errors import ConfigError
 from mobilesam.core.views import Views
 
 MB = 1_000_000
@@ -43,6 +44,8 @@ class NetworkSpec:
         prompt_size: side of the square whose pixels prompts are given in; EfficientViT-SAM looks at 512 pixels
             and is asked in 1024. The input's if 0.
         padded_to: an input's shorter side is padded to a multiple of this; to the longer one if 0.
+        rectangles: the same, where the user asks for less padding; 0 for a network that has no such inputs. The
+            image embedding is filled up to the square's with zeros, so that the decoder stays the same.
         view_size: side of what the decoder reads at once, in pixels of the input (see
             :mod:`mobilesam.core.views`); everything if 0.
         decoder: name of its decoder, whose graphs all networks with it share; empty for a detector of objects,
@@ -58,6 +61,7 @@ class NetworkSpec:
     image_size: int
     prompt_size: int = 0
     padded_to: int = 0
+    rectangles: int = 0
     view_size: int = 0
     decoder: str = "sam"
     proposes: bool = False
@@ -72,6 +76,23 @@ class NetworkSpec:
     def views(self) -> Views | None:
         """What the decoder reads of an input, or None if that is everything."""
         return Views(self.image_size, self.view_size, stride=self.stride) if self.view_size else None
+
+    @property
+    def rectangular(self) -> NetworkSpec:
+        """The same network for inputs with less padding; see ``rectangles``.
+
+        Raises:
+            ConfigError: if it takes squares only, or leaves the padding out by itself.
+        """
+        if not self.rectangles:
+            why = "leaves the padding out by itself" if self.padded_to else "takes only squares"
+            raise ConfigError(f"rectangular: {self.called} {why}; leave the option out")
+        return replace(self, padded_to=self.rectangles)
+
+    @property
+    def fills_up(self) -> bool:
+        """Whether inputs are rectangles, and image embeddings are filled up to the square's."""
+        return bool(self.rectangles and self.padded_to)
 
     @property
     def small(self) -> NetworkSpec:

@@ -30,13 +30,13 @@ from mobilesam.networks.build import DETECTORS, build_detector, build_network
 from mobilesam.networks.detector import ObjectDetector
 from mobilesam.networks.sam import Sam
 from mobilesam.storage.atomic import write_bytes
-from mobilesam.weights.graph_index import GraphIndex
+from mobilesam.weights.graph_index import RECTANGLE, GraphIndex
 
 OPSET = 18
 EXAMPLE_PROMPTS = 2  # any number other than 1, which exporters take for a constant
 EXAMPLE_POINTS = 3
 SIDES = 64  # what a side may be a multiple of; exporters want a bound
-OF_ENCODER = ("encoder", "proposals")  # the parts that no other network shares
+OF_ENCODER = ("encoder", "proposals", RECTANGLE)  # the parts that no other network shares
 DynamicShapes = dict[str, dict[int, Any]]  # for some inputs, by the numbers of their dimensions
 
 
@@ -125,7 +125,8 @@ def write_graphs(name: str, folder: Path, *, overwrite: bool = False) -> list[Pa
     paths: list[Path] = []
     for part, model in trace_parts(network).items():
         weights = [w for w in model.graph.initializer if w.data_location == TensorProto.EXTERNAL]
-        parts[part] = tuple(w.name for w in weights)
+        if part != RECTANGLE:  # which has the encoder's
+            parts[part] = tuple(w.name for w in weights)
         files[part] = file_of(name if part in OF_ENCODER else network.spec.decoder, part)
         paths.append(folder / files[part])
         write_bytes(paths[-1], model.SerializeToString(deterministic=True), overwrite=overwrite)
@@ -157,6 +158,8 @@ def trace_parts(network: Sam | ObjectDetector) -> dict[str, onnx.ModelProto]:
         prepared = network.prepare(embedding["image_embedding"])
     sides = dynamic_sides(network)
     parts = {"encoder": _trace(Encode(network), {"pixels": pixels}, list(embedding), sides)}
+    if network.spec.rectangles:
+        parts[RECTANGLE] = _trace_rectangle(network, pixels, list(embedding))
     if prepared:
         inputs = {"image_embedding": embedding["image_embedding"]}
         parts["prepare"] = _trace(Prepare(network), inputs, list(prepared))
@@ -188,11 +191,22 @@ def trace_parts(network: Sam | ObjectDetector) -> dict[str, onnx.ModelProto]:
     return parts
 
 
+def _trace_rectangle(network: Sam, pixels: Tensor, outputs: list[str]) -> onnx.ModelProto:
+    """Trace the encoder for inputs with less padding."""
+    square = network.spec
+    network.spec = square.rectangular
+    try:
+        return _trace(Encode(network), {"pixels": pixels}, outputs, dynamic_sides(network))
+    finally:
+        network.spec = square
+
+
 def dynamic_sides(network: Sam) -> DynamicShapes:
     """Return which inputs of ``encoder`` and ``proposals`` may be of other sizes: none, where only squares are taken."""
     if not network.spec.padded_to:
         return {}
-    rows, columns = Dim("rows", min=2, max=SIDES), Dim("columns", min=2, max=SIDES)
+    most = network.spec.image_size // network.spec.padded_to if network.spec.fills_up else SIDES
+    rows, columns = Dim("rows", min=2, max=most), Dim("columns", min=2, max=most)
     strides, head = {"pixels": 1}, network.proposal_head
     if head is not None:
         strides |= dict(zip(head.inputs, head.strides, strict=True))

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mobilesam.core.arrays import Size, to_numpy
 from mobilesam.core.prompts import LOW_RES_PER_GRID
@@ -116,7 +117,14 @@ class Sam(nn.Module):
     def see(self, pixels: Tensor) -> dict[str, Tensor]:
         """Return the image encoder's named arrays."""
         encoded = self.image_encoder(pixels)
-        return encoded if isinstance(encoded, dict) else {"image_embedding": encoded}
+        if not isinstance(encoded, dict):
+            encoded = {"image_embedding": encoded}
+        if self.spec.fills_up:
+            cells = self.spec.image_size // self.image_encoder.stride
+            height, width = encoded["image_embedding"].shape[-2:]
+            filled = F.pad(encoded["image_embedding"], (0, cells - width, 0, cells - height))
+            encoded = encoded | {"image_embedding": filled}
+        return encoded
 
     def reduce(self, encoded: Mapping[str, Tensor], views: Views) -> dict[str, Tensor]:
         """Make the arrays that only the view of a whole input has."""

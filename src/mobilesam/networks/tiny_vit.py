@@ -286,6 +286,9 @@ class TinyViT(nn.Module):
 
 NETWORKS = (
     NetworkConfig(
-        NetworkSpec("vit_t", "MobileSAM's vit_t", image_size=1024, working_set=WorkingSet(400 * MB)), TinyViT
+        NetworkSpec(
+            "vit_t", "MobileSAM's vit_t", image_size=1024, rectangles=64, working_set=WorkingSet(400 * MB)
+        ),
+        TinyViT,
     ),
 )

@@ -34,6 +34,7 @@ def load_runtime(
     device: str | None = None,
     dtype: str | None = None,
     threads: int | None = None,
+    rectangular: bool = False,
 ) -> Runtime:
     """Return a runtime with an entry's weights; see :func:`mobilesam.load` for the arguments."""
     runtime = DEFAULT_RUNTIME if runtime is None else runtime
@@ -52,12 +53,14 @@ def load_runtime(
             raise ConfigError(
                 f"decoder: the {runtime} runtime reads exported files; export a model that has it"
             )
+        if rectangular:
+            raise ConfigError(f"rectangular: the {runtime} runtime takes only squares; leave the option out")
         only_float32_on_cpu(runtime, device, dtype)
         index = exported_index(entry, runtime, checkpoint)
         opened: Runtime = module.open_files(index.parent, entry.network, threads=threads)
         return opened
     what = f"{checkpoint or weights_path(entry)} as {entry.name}"
-    asked = {"device": device, "dtype": dtype, "threads": threads, "what": what}
+    asked = {"device": device, "dtype": dtype, "threads": threads, "what": what, "rectangular": rectangular}
     if runtime == "onnx" and device in (None, "cpu") and checkpoint is None and decoder is None:
         return _open_published(entry, module, asked)
     return module.open_runtime(entry.network, read_weights(entry, checkpoint, decoder), **asked)
@@ -65,7 +68,7 @@ def load_runtime(
 
 def _open_published(entry: WeightsEntry, module: Any, asked: dict[str, Any]) -> Runtime:
     """Return ONNX Runtime with an entry's own file, which is only read where nothing is prepared."""
-    prepared = prepared_graphs(entry)
+    prepared = prepared_graphs(entry, rectangular=asked["rectangular"])
     read = partial(read_weights, entry)
     if prepared is None or not prepared.has_first_parts():
         return module.open_runtime(entry.network, read(), **asked, prepared=prepared)

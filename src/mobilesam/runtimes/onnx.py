@@ -50,10 +50,12 @@ class OnnxGraphs:
         device: ``cpu``, or ``cuda`` with ONNX Runtime's GPU build.
         threads: processor threads; ``OMP_NUM_THREADS`` or as many as cores where None.
         what: what messages call the weights.
+        rectangular: whether the encoder takes inputs with less padding, see :class:`NetworkSpec`.
         prepared: graphs that an earlier process prepared for these weights, if they may be kept.
 
     Raises:
-        ConfigError: for a device that this build of ONNX Runtime has not.
+        ConfigError: for a device that this build of ONNX Runtime has not, or for ``rectangular`` where a network
+            has no such inputs.
         WeightsError: for tensors that are not the network's.
     """
 
@@ -67,6 +69,7 @@ class OnnxGraphs:
         device: str = "cpu",
         threads: int | None = None,
         what: str = "weights",
+        rectangular: bool = False,
         prepared: PreparedGraphs | None = None,
     ) -> None:
         if not isinstance(device, str) or device not in PROVIDERS:
@@ -76,6 +79,8 @@ class OnnxGraphs:
                 f"device {device!r}: needs ONNX Runtime's GPU build; pip install onnxruntime-gpu"
             )
         index = graph_index(network)
+        if rectangular:
+            index = index.rectangular
         self.device = device
         self.spec = index.spec
         self._index = index
@@ -298,11 +303,18 @@ def open_runtime(
     dtype: str | None = None,
     threads: int | None = None,
     what: str = "weights",
+    rectangular: bool = False,
     prepared: PreparedGraphs | None = None,
 ) -> OnnxRuntime:
     """Return a runtime; see :func:`mobilesam.runtimes.load.load_runtime`."""
     if dtype not in (None, "float32"):
         raise ConfigError(f"dtype {dtype!r}: the onnx runtime has float32; pass runtime='torch' for others")
     return OnnxRuntime(
-        network, weights, device=device or "cpu", threads=threads, what=what, prepared=prepared
+        network,
+        weights,
+        device=device or "cpu",
+        threads=threads,
+        what=what,
+        rectangular=rectangular,
+        prepared=prepared,
     )

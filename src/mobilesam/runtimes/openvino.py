@@ -80,6 +80,7 @@ def open_runtime(
     dtype: str | None = None,
     threads: int | None = None,
     what: str = "weights",
+    rectangular: bool = False,
 ) -> OpenVinoRuntime:
     """Return a runtime; see :func:`mobilesam.runtimes.load.load_runtime`."""
     if dtype not in (None, "float32"):
@@ -88,4 +89,4 @@ def open_runtime(
         )
     if device not in (None, "cpu"):
         raise ConfigError(f"device {device!r}: the openvino runtime has cpu; pass runtime='onnx' for cuda")
-    return OpenVinoRuntime(network, weights, threads=threads, what=what)
+    return OpenVinoRuntime(network, weights, threads=threads, what=what, rectangular=rectangular)

@@ -51,10 +51,12 @@ class PreparedGraphs:
     Attributes:
         network: its name.
         checksum: of the weights' file.
+        rectangular: whether the encoder takes inputs with less padding.
     """
 
     network: str
     checksum: str
+    rectangular: bool = False
 
     def has_first_parts(self) -> bool:
         """Whether a model's first mask needs nothing that is not here, so that its weights need not be read."""
@@ -117,17 +119,19 @@ class PreparedGraphs:
         if processor is None:
             return None
         index = graph_index(self.network)
+        if self.rectangular:
+            index = index.rectangular
         graph = hashlib.sha256((GRAPHS / index.files[part]).read_bytes()).hexdigest()
         names = " ".join(index.parts[part])
         of = "\n".join([str(FORMAT), self.checksum, graph, names, _runtime(), processor])
         return prepared_folder(self.checksum) / f"{part}-{hashlib.sha256(of.encode()).hexdigest()[:16]}"
 
 
-def prepared_graphs(entry: WeightsEntry) -> PreparedGraphs | None:
+def prepared_graphs(entry: WeightsEntry, *, rectangular: bool = False) -> PreparedGraphs | None:
     """Return an entry's prepared graphs; None for weights of the user's own, too large ones, and parts of models."""
     if os.environ.get(VARIABLE) == "0" or entry.own or entry.size > MOST_BYTES or not entry.network:
         return None
-    return PreparedGraphs(entry.network, entry.sha256 or entry.git_blob)
+    return PreparedGraphs(entry.network, entry.sha256 or entry.git_blob, rectangular)
 
 
 def _is_whole(folder: Path) -> bool:

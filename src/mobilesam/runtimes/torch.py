@@ -57,10 +57,13 @@ class TorchRuntime:
         device: str | None = None,
         dtype: str = "float32",
         what: str = "weights",
+        rectangular: bool = False,
     ) -> TorchRuntime:
         """Build a network, give it its weights and put it on a device (CUDA where there is one)."""
         place = choose_device(device)
         built = load_tensors(build_network(network), weights, what)
+        if rectangular:
+            built.spec = built.spec.rectangular
         return cls(weights_channels_last(built.to(place)), dtype=dtype)
 
     def encode(self, pixels: Pixels) -> NamedArrays:
@@ -122,11 +125,14 @@ def open_runtime(
     dtype: str | None = None,
     threads: int | None = None,
     what: str = "weights",
+    rectangular: bool = False,
 ) -> TorchRuntime:
     """Return a runtime; see :func:`mobilesam.runtimes.load.load_runtime`."""
     if threads is not None:
         raise ConfigError("threads: only for the onnx runtime; PyTorch's are set by torch.set_num_threads")
-    return TorchRuntime.from_weights(network, weights, device=device, dtype=dtype or "float32", what=what)
+    return TorchRuntime.from_weights(
+        network, weights, device=device, dtype=dtype or "float32", what=what, rectangular=rectangular
+    )
 
 
 def choose_device(device: str | None) -> torch.device:

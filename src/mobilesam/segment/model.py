@@ -66,6 +66,7 @@ def load(
     dtype: str | None = None,
     threads: int | None = None,
     embeddings: str | Path | None = None,
+    rectangular: bool = False,
 ) -> Model:
     """Load a model. Nothing is ever downloaded here.
 
@@ -84,9 +85,11 @@ def load(
         threads: processor threads of the onnx runtime; where None, ``OMP_NUM_THREADS`` or one for each core.
         embeddings: a folder that keeps the embeddings of images, as float16; the embedding of an image that was
             encoded before with the same weights is read from there.
+        rectangular: whether ``mobile_sam`` sees photos with little padding instead of in a square: the encoder does
+            a quarter to a half less work, and masks differ. ``pocket`` always does so.
 
     Raises:
-        ConfigError: for an unknown name, runtime, device or dtype.
+        ConfigError: for an unknown name, runtime, device or dtype, or for ``rectangular`` with another network.
         WeightsError: if the weights are missing, damaged or of another network.
         MissingExtraError: if the runtime is not installed.
 
@@ -112,16 +115,20 @@ def load(
         device=device,
         dtype=dtype,
         threads=threads,
+        rectangular=rectangular,
     )
     called = entry.name if checkpoint is None else f"{entry.network} network with {_file_name(checkpoint)}"
     if decoder is not None:
         called = f"{called} and decoder {_file_name(decoder)}"
+    if rectangular:
+        called = f"{called}, rectangular"
     kept = None
     if embeddings is not None:
         files = [checkpoint or weights_path(entry), *([] if decoder is None else [decoder_path(decoder)])]
         if runtime in FROM_FILES:  # whose arrays are those of a square
             files = [exported_index(entry, str(runtime), checkpoint)]
-        kept = KeptEmbeddings(embeddings, " ".join([entry.network, dtype or "float32", *map(_sum_of, files)]))
+        network = f"{entry.network} rectangular" if rectangular else entry.network
+        kept = KeptEmbeddings(embeddings, " ".join([network, dtype or "float32", *map(_sum_of, files)]))
     return Model(chosen, name=called, thresholds=entry.thresholds, kept=kept)
 
 

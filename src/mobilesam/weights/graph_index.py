@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from mobilesam.core.errors import ConfigError
 from mobilesam.core.spec import NetworkSpec
 
 GRAPHS = Path(__file__).parent.parent / "graphs"
+RECTANGLE = "rectangle"  # the graph of an encoder whose inputs have less padding
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class GraphIndex:
         parameters: shape of each trained tensor of the checkpoint.
         buffers: shape of each of its other tensors.
         parts: for each graph, the names of the tensors that it reads.
-        files: for each graph, its file; all of SAM's encoders share one decoder.
+        files: for each graph, its file; all of SAM's encoders share one decoder. ``rectangle`` is the encoder for
+            inputs with less padding, where there is one.
     """
 
     spec: NetworkSpec
@@ -35,6 +37,12 @@ class GraphIndex:
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Shape of each tensor of the checkpoint."""
         return self.parameters | self.buffers
+
+    @property
+    def rectangular(self) -> GraphIndex:
+        """The same for inputs with less padding; see :attr:`NetworkSpec.rectangular`."""
+        spec = self.spec.rectangular
+        return replace(self, spec=spec, files=self.files | {"encoder": self.files[RECTANGLE]})
 
     def to_json(self) -> bytes:
         """The file's bytes."""
