@@ -28,8 +28,7 @@ TITLES = {
     "vit_t": "`mobile_sam`'s network, with seeded weights",
 }
 NOTES = {
-    "vit_t": "The published weights could not be fetched, so every tensor is filled from a seed (`tests/seeded.py`). "
-    "Those of LiteRT and Core ML are of an earlier form of the decoder.\n\n",
+    "vit_t": "The published weights could not be fetched, so every tensor is filled from a seed (`tests/seeded.py`).\n\n",
 }
 COLUMNS = "| target | weights | result | embedding | logits | predicted IoU | smallest IoU | MB | image, ms (ONNX Runtime) | box, ms (ONNX Runtime) | made by |\n"
 
