@@ -16,6 +16,7 @@ from mobilesam.annotate.outputs import Folder
 from mobilesam.annotate.sources import Source
 from mobilesam.annotate.tracks import MASKS, OVERLAY, TrackWriters, VideoOut, names_of
 from mobilesam.cli.main import run
+from mobilesam.core.allocator import VARIABLE, return_large_blocks
 from mobilesam.core.metrics import boundary_f
 from mobilesam.evaluate.video import score_videos
 from mobilesam.formats.davis import find_videos, read_annotation
@@ -115,11 +116,15 @@ def resident() -> float:
 
 @pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
-def test_memory_stays_flat_over_thousands_of_frames(tmp_path: Path) -> None:
+def test_memory_stays_flat_over_thousands_of_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames come from a generator, the object is lost and found again and again, and results are written.
 
-    ``MOBILESAM_TRACK_FRAMES`` says how many; the first fifth does not count.
+    ``MOBILESAM_TRACK_FRAMES`` says how many; the first fifth does not count. ``MOBILESAM_TRACK_LOG`` names a file for
+    the readings: frames, megabytes.
     """
+    monkeypatch.delenv(VARIABLE, raising=False)
+    return_large_blocks()  # as the command does
+    log = Path(os.environ.get("MOBILESAM_TRACK_LOG", tmp_path / "memory.csv"))
     model = mobilesam.load("pocket")
     frames, _ = moving_face(8, wall=True)
     low = [frame[45:141] for frame in frames]  # all that the face crosses
@@ -129,12 +134,13 @@ def test_memory_stays_flat_over_thousands_of_frames(tmp_path: Path) -> None:
     readings: list[float] = []
     states: Counter[str] = Counter()
     box = np.subtract(box_of_face(), (0, 45, 0, 45)).tolist()
-    with TrackWriters(place, KINDS_WRITTEN, VideoOut("face")) as writers:
+    with TrackWriters(place, KINDS_WRITTEN, VideoOut("face")) as writers, log.open("w") as out:
         for frame in model.track(stream, Prompt(box=box)):
             writers.add(frame)
             states[frame[1].state] += 1
             if frame.number > TRACK_FRAMES // 5 and frame.number % 10 == 0:
                 readings.append(resident())
+                print(f"{frame.number},{readings[-1]:.1f}", file=out, flush=True)
     halves = readings[: len(readings) // 2], readings[len(readings) // 2 :]
     first, second = (float(np.median(half)) for half in halves)
     print(

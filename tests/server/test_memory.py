@@ -191,7 +191,7 @@ def test_large_blocks_are_given_back(beginning: str, place: str) -> None:
 BLOCKS = """
 import ctypes
 import numpy as np
-from mobilesam.server.memory import return_large_blocks
+from mobilesam.core.allocator import return_large_blocks
 from tests.server.test_memory import Mallinfo
 
 mallinfo = ctypes.CDLL(None).mallinfo2

@@ -21,6 +21,7 @@ from mobilesam.cli.fields import option_field, options_from
 from mobilesam.cli.options import BoxType, ModelOptions, PointType, load_model, place_box, place_point
 from mobilesam.cli.progress import StatusLine, time_left
 from mobilesam.cli.results import ResultOptions, choose_kinds, save_option
+from mobilesam.core.allocator import return_large_blocks
 from mobilesam.core.arrays import Size
 from mobilesam.core.errors import ImageWarning, PromptError, PromptWarning
 from mobilesam.core.text import counted, printable
@@ -138,6 +139,7 @@ def track(
         out = replace(
             out, rate=facts.rate, sound=Path(video) if facts.sound and follow.frames is None else None
         )
+    return_large_blocks()
     loaded = load_model(model, quiet=results.quiet)
     tale = Tale(quiet=results.quiet)
     with _told(tale), _frames(video, follow, results) as (frames, size):
