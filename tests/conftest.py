@@ -21,7 +21,9 @@ SHARED_VARIABLE = "MOBILESAM_SHARED"
 if "PYTEST_XDIST_WORKER" not in os.environ:  # all workers, and all they start, share prepared graphs
     HOME = tempfile.TemporaryDirectory(prefix="mobilesam-tests-")  # tests leave nothing in the user's cache
     os.environ["MOBILESAM_HOME"] = HOME.name
-    os.environ["PYTHONDONTWRITEBYTECODE"] = ""  # or each process that a test starts would compile the package anew
+    os.environ["PYTHONDONTWRITEBYTECODE"] = (
+        ""  # or each process that a test starts would compile the package anew
+    )
 settings.register_profile("untimed", deadline=None)  # examples are slower beside other tests
 settings.load_profile("untimed")
 SHARED = Path(os.environ.get(SHARED_VARIABLE, Path(__file__).parents[2] / "shared"))
@@ -79,6 +81,14 @@ def pocket() -> Model:
     from mobilesam import load
 
     return load("pocket")
+
+
+@pytest.fixture(scope="session")
+def keeping(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """``pocket``, which encodes an image only once: for tests that give the command one image again and again."""
+    from mobilesam import load
+
+    return load("pocket", embeddings=tmp_path_factory.mktemp("kept"))
 
 
 @pytest.fixture(scope="session")

@@ -79,7 +79,8 @@ def export(
 
 
 @pytest.fixture(
-    scope="module", params=["pocket", "mobile_sam", pytest.param("sam_vit_b", marks=pytest.mark.long)]
+    scope="module",
+    params=["pocket", *(pytest.param(name, marks=pytest.mark.long) for name in ("mobile_sam", "sam_vit_b"))],
 )
 def model_and_weights(request: pytest.FixtureRequest) -> tuple[str, Weights | None, Model]:
     """The name of a model, weights of its network where it is not the shipped one, and the model."""

@@ -42,11 +42,11 @@ BOX = ["--box", "1,2,30,40"]
 
 @pytest.fixture
 def command(
-    pocket: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    keeping: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> Callable[..., tuple[int, str]]:
     """Run the command in this process with the model that is loaded already; return code and errors."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mobilesam.cli.segment.load_model", lambda *_, **__: pocket)
+    monkeypatch.setattr("mobilesam.cli.segment.load_model", lambda *_, **__: keeping)
     Path("i.png").write_bytes(image_to_png(IMAGE))
 
     def run_command(*arguments: str) -> tuple[int, str]:
@@ -243,13 +243,13 @@ def told(ended: tuple[int, str], code: str, message: str) -> None:
     ids=["Q39-turned-by-exif", "Q39-as-it-is", "Q40-as-runs"],
 )
 def test_masks_from_files_are_upright(
-    command: Callable, pocket: Model, mask: bytes, arguments: list[str]
+    command: Callable, keeping: Model, mask: bytes, arguments: list[str]
 ) -> None:
     Path("m.png").write_bytes(mask)
     Path("p.json").write_text(file_of(mask=RLE))
     status, error = command(*arguments)
     assert status == 0, error
-    wanted = pocket.segment(pocket.embed(IMAGE), Prompt(mask=SOME)).mask
+    wanted = keeping.segment(keeping.embed(IMAGE), Prompt(mask=SOME)).mask
     np.testing.assert_array_equal(read_mask("mobilesam-out/i_1_mask.png"), wanted)
 
 

@@ -198,11 +198,11 @@ def to_record(prompt: dict) -> dict | None:
 
 @pytest.fixture
 def segment(
-    pocket: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    keeping: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> Callable[..., tuple[int, str, dict]]:
     """Run the command in this process with the model that is loaded already; return code, errors and results."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mobilesam.cli.segment.load_model", lambda *_, **__: pocket)
+    monkeypatch.setattr("mobilesam.cli.segment.load_model", lambda *_, **__: keeping)
     Path("i.png").write_bytes(image_to_png(IMAGE))
 
     def run_segment(*arguments: str) -> tuple[int, str, dict]:

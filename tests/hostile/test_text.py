@@ -91,7 +91,7 @@ def embedding(pocket: Model) -> Embedding:
 
 @pytest.fixture
 def segment(
-    pocket: Model,
+    keeping: Model,
     folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -99,7 +99,7 @@ def segment(
 ) -> Callable[..., tuple[int, str, dict]]:
     """Run the command in this process with the model that is loaded already; return code, errors and results."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mobilesam.cli.segment.load_model", lambda *_, **__: pocket)
+    monkeypatch.setattr("mobilesam.cli.segment.load_model", lambda *_, **__: keeping)
     Path("i.png").write_bytes(image_to_png(IMAGE))
 
     def run_segment(*arguments: str, text_model: str | None = str(folder)) -> tuple[int, str, dict]:

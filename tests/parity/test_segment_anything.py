@@ -46,6 +46,7 @@ def test_set_torch_image(golden: dict, model: str, number: int, request: pytest.
     assert max(predictor.input_h, predictor.input_w) == 1024 == predictor.transform.target_length
 
 
+@pytest.mark.long
 def test_a_batch_of_boxes_on_the_device(golden: dict, predictor: SamPredictor) -> None:
     boxes = torch.as_tensor(golden["image0/batched_boxes/in_boxes"])
     moved = predictor.transform.apply_boxes_torch(boxes, predictor.original_size)

@@ -69,6 +69,7 @@ def test_other_weights_are_asked_by_the_rules_alone(pocket: Model) -> None:
     assert ours.there is not None and 0 <= ours.there <= 1
 
 
+@pytest.mark.long
 def test_every_runtime_has_it(pocket: Model) -> None:
     image = data.coffee()
     other = load("pocket", runtime="torch")

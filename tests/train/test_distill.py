@@ -260,7 +260,7 @@ MODES = {
 }
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", one_in(2, MODES))
 def test_every_mode_trains_what_it_says(mode: str, data: Path, tmp_path: Path) -> None:
     recipe = dataclasses.replace(RECIPE, mode=mode, **MODES[mode])
     student = start_student(recipe, data)

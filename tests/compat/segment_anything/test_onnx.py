@@ -237,6 +237,7 @@ def test_enlarging_is_the_networks(seen: SamPredictor, size: tuple[int, int]) ->
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
 
 
+@pytest.mark.long
 def test_salts_decoder_of_pocket(cat_seen: SamPredictor, tmp_path: Path) -> None:
     """salt's generator of files: one mask, an old opset, an open file; and then the same prompts."""
     network, file = cat_seen.model, tmp_path / "decoder.onnx"
