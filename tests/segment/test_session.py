@@ -157,6 +157,16 @@ def test_a_click_while_mending_changes_more_than_its_pixel(
         assert np.count_nonzero(mended.mask ^ whole) > 30
 
 
+def test_a_click_while_mending_leaves_most_of_the_object(
+    model: mobilesam.Model, embedding: mobilesam.Embedding, begun: Session
+) -> None:
+    """What is seen at a click alone may be the object itself: then its smallest part goes."""
+    whole = model.segment(embedding, mobilesam.Prompt(box=[5, 0, 370, 295])).mask
+    for point in ([135, 45], [215, 45], [295, 45]):
+        mended = begun.from_mask(whole).click(point, label=0)
+        assert np.count_nonzero(mended.mask) > 0.4 * np.count_nonzero(whole)
+
+
 def test_what_is_brushed_while_mending_is_in_the_mask(begun: Session) -> None:
     damaged = np.zeros((300, 451), bool)
     damaged[50:200, 60:300] = True

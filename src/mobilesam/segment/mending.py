@@ -17,6 +17,7 @@ from mobilesam.core.types import Embedding, Prompt
 from mobilesam.segment.predictor import Predictor
 
 UNSURE = 0.25  # factor of a mask's logits where it is given as less certain
+MOST_TAKEN = 0.5  # share of a mask that a click takes away, where it can be less
 NOTHING = "nothing changed: the mask already says so there; click where it is wrong"
 
 
@@ -81,8 +82,14 @@ def _best_answer(
 def _part_at(
     predictor: Predictor, embedding: Embedding, point: np.ndarray, mask: Mask, *, more: bool
 ) -> Mask | None:
-    """Return the one of the three masks (H, W) at a point that changes most of itself; None if all miss the point."""
+    """Return the one of the three masks (H, W) at a point that changes most of itself; None if all miss the point.
+
+    What is taken away leaves half of the mask, where one of the three does; where none does, it is the smallest.
+    """
     valid = predictor.validate(embedding, [Prompt(point[None])], [names_with("")])
     x, y = np.floor(point).astype(int)
     parts = [one.mask for one in predictor.segment(embedding, valid, multimask=True)[0] if one.mask[y, x]]
+    if not more and parts:
+        left = [part for part in parts if np.mean(part[mask]) <= MOST_TAKEN]
+        parts = left or [min(parts, key=np.count_nonzero)]
     return max(parts, key=lambda part: np.mean((~mask if more else mask)[part]), default=None)
