@@ -15,3 +15,8 @@ def one_in(n: int, values: Iterable) -> list:
 def long(value: object) -> object:
     """Return a parameter, or a tuple of them, of the long series."""
     return pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=pytest.mark.long)
+
+
+def value_of(parameter: object) -> object:
+    """Return the first value of a parameter, whichever series it is of."""
+    return parameter.values[0] if isinstance(parameter, type(pytest.param())) else parameter

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+from tests.series import value_of
+
 IMAGES = [f"I{number:02}" for number in range(1, 73)]
 PROMPTS = [f"Q{number:02}" for number in range(1, 67)]
 WEIGHTS = [f"W{number:02}" for number in range(1, 65)]
@@ -30,7 +32,7 @@ def names_of_tests(holder: object) -> Iterator[str]:
         for mark in getattr(value, "pytestmark", ()):
             if mark.name == "parametrize":
                 ids = mark.kwargs.get("ids", ())
-                yield from map(ids, mark.args[1]) if callable(ids) else ids
+                yield from map(ids, map(value_of, mark.args[1])) if callable(ids) else ids
 
 
 def rows() -> set[str]:
