@@ -178,3 +178,17 @@ main.main(["info"])
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
     assert done.returncode == 143, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("given", "found"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_wait_asleep_unless_told_otherwise(given: dict[str, str], found: str) -> None:
+    """PyTorch's read this when it is imported, which no command does before."""
+    program = """
+import os, sys
+from mobilesam.cli.process import prepare
+prepare()
+print("torch" in sys.modules, os.environ["OMP_WAIT_POLICY"])
+"""
+    rest = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=rest | given)
+    assert done.stdout == f"False {found}\n", done.stderr
