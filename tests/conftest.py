@@ -21,9 +21,8 @@ SHARED_VARIABLE = "MOBILESAM_SHARED"
 if "PYTEST_XDIST_WORKER" not in os.environ:  # all workers, and all they start, share prepared graphs
     HOME = tempfile.TemporaryDirectory(prefix="mobilesam-tests-")  # tests leave nothing in the user's cache
     os.environ["MOBILESAM_HOME"] = HOME.name
-    os.environ["PYTHONDONTWRITEBYTECODE"] = (
-        ""  # or each process that a test starts would compile the package anew
-    )
+    # Set, each process that a test starts would compile the package anew.
+    os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 settings.register_profile("untimed", deadline=None)  # examples are slower beside other tests
 settings.load_profile("untimed")
 SHARED = Path(os.environ.get(SHARED_VARIABLE, Path(__file__).parents[2] / "shared"))

@@ -278,9 +278,8 @@ def test_every_public_name_is_documented() -> None:
 def test_every_long_series_has_its_result() -> None:
     page = (ROOT / "docs/explanation/long-series.md").read_text()
     told = set(re.findall(r"^[|-] `(test_\w+)`", page, re.M))
-    marked = (
-        r"(?:pytest\.mark\.long\b|one_in\()[\s\S]*?\n *def (test_\w+)"  # whole, or some of its parameters
-    )
+    # A whole test, or some of its parameters.
+    marked = r"(?:pytest\.mark\.long\b|one_in\()[\s\S]*?\n *def (test_\w+)"
     assert told == {
         n for path in (ROOT / "tests").rglob("*.py") for n in re.findall(marked, path.read_text())
     }

@@ -123,7 +123,7 @@ def export_to(folder: Path, *, killed_at: int = 0, largest: int = 0) -> subproce
 
 def test_W62_places_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"mine")
-    for place in (tmp_path / "file", Path("/proc/none")):
+    for place in (tmp_path / "file", tmp_path / "file" / "below", Path("/dev/full"), Path("/proc/none")):
         done = export_to(place)
         assert done.returncode == 6, done.stderr
         assert re.fullmatch(rf"error\[O\]: {place}: cannot be written \(.*\)\n", done.stderr), done.stderr

@@ -658,8 +658,8 @@ def eight_at_once(server: Server, home: Path, rounds: int) -> None:
         (home / KNOWN.file).unlink()
 
 
-def test_W47_three_kills(server: Server, home: Path) -> None:
-    kill_and_go_on(server, home, 3)
+def test_W47_six_kills(server: Server, home: Path) -> None:
+    kill_and_go_on(server, home, 6)
 
 
 @pytest.mark.long

@@ -58,6 +58,12 @@ def test_networks_without_rectangles_say_so() -> None:
         OnnxRuntime("vit_b", {}, rectangular=True)
 
 
+@pytest.mark.parametrize("value", ["false", 1, None])
+def test_it_has_no_truthiness(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"rectangular: is .*; must be True or False"):
+        mobilesam.load("mobile_sam", rectangular=value)
+
+
 def test_the_command_says_so_too(tmp_path, capsys) -> None:
     (tmp_path / "cat.jpg").write_bytes(jpeg(cat()))
     assert run(["segment", str(tmp_path / "cat.jpg"), "--point", "200,100", "--rectangular"]) == 2

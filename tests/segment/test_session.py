@@ -146,25 +146,19 @@ def test_mending_changes_only_what_is_connected_around_the_click(
     assert np.array_equal(again.mask, less.mask) and "nothing changed" in again.remarks[0]
 
 
-def test_a_click_while_mending_changes_more_than_its_pixel(
+def test_a_click_while_mending_takes_a_part_away(
     model: mobilesam.Model, embedding: mobilesam.Embedding, begun: Session
 ) -> None:
-    """Where no answer with the mask heeds the click, what is seen at the click alone goes."""
+    """Where no answer with the mask heeds the click, a part that is seen at the click alone goes.
+
+    It is more than a pixel, and not the object itself, which may also be seen there.
+    """
     whole = model.segment(embedding, mobilesam.Prompt(box=[5, 0, 370, 295])).mask
-    for point in ([55, 45], [135, 45], [215, 105]):
+    for point in ([55, 45], [135, 45], [215, 45], [215, 105], [55, 225]):
         mended = begun.from_mask(whole).click(point, label=0)
         assert not mended.mask[point[1], point[0]]
         assert np.count_nonzero(mended.mask ^ whole) > 30
-
-
-def test_a_click_while_mending_leaves_most_of_the_object(
-    model: mobilesam.Model, embedding: mobilesam.Embedding, begun: Session
-) -> None:
-    """What is seen at a click alone may be the object itself: then its smallest part goes."""
-    whole = model.segment(embedding, mobilesam.Prompt(box=[5, 0, 370, 295])).mask
-    for point in ([135, 45], [215, 45], [295, 45]):
-        mended = begun.from_mask(whole).click(point, label=0)
-        assert np.count_nonzero(mended.mask) > 0.4 * np.count_nonzero(whole)
+        assert np.count_nonzero(mended.mask) >= 0.5 * np.count_nonzero(whole)
 
 
 def test_what_is_brushed_while_mending_is_in_the_mask(begun: Session) -> None:

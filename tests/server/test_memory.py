@@ -19,6 +19,7 @@ import httpx
 import numpy as np
 import pytest
 
+from mobilesam.core.allocator import VARIABLE
 from tests.photos import cat, jpeg
 from tests.server.running import Running, running
 
@@ -175,15 +176,22 @@ class Mallinfo(ctypes.Structure):
 
 
 @needs_glibc
-@pytest.mark.parametrize(("beginning", "place"), [("", "heap"), ("return_large_blocks()", "mapped")])
-def test_large_blocks_are_given_back(beginning: str, place: str) -> None:
+@pytest.mark.parametrize(
+    ("beginning", "environment", "place"),
+    [
+        ("", {}, "heap"),
+        ("return_large_blocks()", {}, "mapped"),
+        ("return_large_blocks()", {VARIABLE: str(2**25)}, "heap"),  # somebody chose otherwise
+    ],
+)
+def test_large_blocks_are_given_back(beginning: str, environment: dict[str, str], place: str) -> None:
     """By itself, glibc takes blocks of 8 MB from its heap as soon as one of 20 MB was freed."""
     done = subprocess.run(
         [sys.executable, "-c", BLOCKS.format(beginning=beginning)],
         capture_output=True,
         text=True,
         check=True,
-        env=usual_allocator(),
+        env=usual_allocator() | environment,
     )
     assert done.stdout.strip() == place
 

@@ -247,9 +247,7 @@ class OnnxRuntime(OnnxGraphs):
         arrays = self._run("encoder", {"pixels": pixels})
         if "prepare" in self._index.parts:
             arrays |= self._run("prepare", {"image_embedding": arrays["image_embedding"]})
-        if (
-            SHARED.is_set()
-        ):  # arrays that lie in the arena would keep all of its memory around them for as long
+        if SHARED.is_set():  # what lies in the arena would keep all of its memory around it for as long
             arrays = {name: array.copy() for name, array in arrays.items()}
         return arrays
 

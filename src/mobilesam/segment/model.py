@@ -102,6 +102,8 @@ def load(
     for argument, path in (("checkpoint", checkpoint), ("decoder", decoder)):
         if path is not None and not isinstance(path, str | os.PathLike):
             raise ConfigError(f"{argument}: is {shortened(path)}; must be the path of a file, or None")
+    if not isinstance(rectangular, bool):
+        raise ConfigError(f"rectangular: is {shortened(rectangular)}; must be True or False")
     check_is_folder(runtime, checkpoint)
     if name is None and checkpoint is not None and not os.path.isdir(checkpoint):
         entry = entry_of_network(network_of_file(checkpoint))
